@@ -1,0 +1,1 @@
+//! Instruction blocks: virtual registers, register assignment, scheduling, assembly text.

@@ -1,0 +1,1 @@
+//! Program -> text: `c` and `rust`.

@@ -1,0 +1,126 @@
+//! The one error of this crate: what went wrong, where, whose fault it is, and what to do.
+//!
+//! Law: the library never panics on input. Every refusal is an [`Error`] whose [`Site`] names
+//! the place in the user's own words (node name, tensor name, option, file).
+
+use std::fmt;
+
+/// The result of everything in this crate that can refuse.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Whose fault an error is; it decides the wording of the last line and the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The ONNX file is malformed or uses what is not supported.
+    Model,
+    /// An option, flag or macro argument is wrong.
+    Option,
+    /// The calibration or test data do not fit the model.
+    Data,
+    /// A chip or core description is wrong or unknown.
+    Target,
+    /// A file, a compiler or an emulator outside of us failed.
+    Environment,
+    /// A defect of Secateur itself.
+    Internal,
+    /// The observer asked to stop.
+    Cancelled,
+}
+
+/// Where the error stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Site {
+    /// No narrower place than the whole input.
+    Whole,
+    /// A node of the graph, by its name and operator.
+    Node { name: String, op: String },
+    /// A value (tensor) of the graph.
+    Value(String),
+    /// A file, as the user named it.
+    File(String),
+    /// An option by its flag or argument name, without dashes.
+    Option(String),
+    /// A kernel of the lowered program.
+    Kernel(String),
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Site::Whole => Ok(()),
+            Site::Node { name, op } => write!(f, "node `{name}` ({op})"),
+            Site::Value(name) => write!(f, "tensor `{name}`"),
+            Site::File(name) => write!(f, "file `{name}`"),
+            Site::Option(name) => write!(f, "option `{name}`"),
+            Site::Kernel(name) => write!(f, "kernel `{name}`"),
+        }
+    }
+}
+
+/// One refusal: fault, place, message, optional help, and further refusals found at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    pub fault: Fault,
+    pub site: Site,
+    pub message: String,
+    pub help: Option<String>,
+    /// Other errors of the same sweep (all unsupported nodes are listed at once).
+    pub others: Vec<Error>,
+}
+
+impl Error {
+    pub fn new(fault: Fault, site: Site, message: impl Into<String>) -> Self {
+        Error { fault, site, message: message.into(), help: None, others: Vec::new() }
+    }
+    pub fn model(site: Site, message: impl Into<String>) -> Self {
+        Self::new(Fault::Model, site, message)
+    }
+    pub fn option(name: &str, message: impl Into<String>) -> Self {
+        Self::new(Fault::Option, Site::Option(name.into()), message)
+    }
+    pub fn data(site: Site, message: impl Into<String>) -> Self {
+        Self::new(Fault::Data, site, message)
+    }
+    pub fn internal(site: Site, message: impl Into<String>) -> Self {
+        Self::new(Fault::Internal, site, message)
+    }
+    /// Adds what the user can do about it.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+    /// Names the place, unless a narrower one is named already.
+    pub fn at(mut self, site: Site) -> Self {
+        if self.site == Site::Whole {
+            self.site = site;
+        }
+        self
+    }
+    /// Joins the errors of one sweep into one; `None` if there are none.
+    pub fn join(mut errors: Vec<Error>) -> Option<Error> {
+        if errors.is_empty() {
+            return None;
+        }
+        let mut first = errors.remove(0);
+        first.others.extend(errors);
+        Some(first)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.site != Site::Whole {
+            write!(f, "{}: ", self.site)?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        for other in &self.others {
+            write!(f, "\n{other}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,226 @@
+//! The graph: nodes and values by typed id, in SSA form, every shape and type known.
+//!
+//! Law: nothing here knows a target, and edits go through [`Patch`] only; [`verify`] runs
+//! between passes. Shapes are ONNX's logical shapes (NCHW for convolutions); how a value lies
+//! in memory is decided later, in `schedule`.
+
+mod patch;
+mod text;
+mod verify;
+
+pub use patch::Patch;
+pub use text::print;
+pub use verify::verify;
+
+use crate::ops::Op;
+use crate::tensor::{DType, Tensor};
+use std::sync::Arc;
+
+/// A node of the graph, valid until the node is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(crate) u32);
+
+/// A value (tensor) of the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueId(pub(crate) u32);
+
+impl NodeId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+impl ValueId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Affine quantization of a value: `real = scale * (stored - zero_point)`.
+///
+/// Per tensor when `axis` is `None` (one scale, one zero point), else one pair per index of
+/// `axis`. Activations are always `I8` here: `U8` models are shifted by 128 on import.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quant {
+    pub dtype: DType,
+    pub scale: Vec<f32>,
+    pub zero_point: Vec<i32>,
+    pub axis: Option<usize>,
+}
+
+impl Quant {
+    pub fn per_tensor(dtype: DType, scale: f32, zero_point: i32) -> Self {
+        Quant { dtype, scale: vec![scale], zero_point: vec![zero_point], axis: None }
+    }
+}
+
+/// The interval that an activation function fused into its producer clamps to, in real units.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clamp {
+    pub lo: f32,
+    pub hi: f32,
+}
+
+impl Clamp {
+    pub const NONE: Clamp = Clamp { lo: f32::NEG_INFINITY, hi: f32::INFINITY };
+    pub fn is_none(self) -> bool {
+        self == Clamp::NONE
+    }
+    /// First `self`, then `next`.
+    pub fn then(self, next: Clamp) -> Clamp {
+        Clamp { lo: self.lo.max(next.lo).min(next.hi), hi: self.hi.min(next.hi).max(next.lo) }
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ValueKind {
+    /// Given by the caller of `run`.
+    Input,
+    /// Known at compile time. Holds what is stored: integers of `quant.dtype` when the value
+    /// has a `Quant` (I8 weights, I32 biases), else elements of `dtype`.
+    Constant(Arc<Tensor>),
+    /// Computed by a node.
+    Activation,
+    /// Kept between calls; starts as the tensor.
+    State(Arc<Tensor>),
+}
+
+/// A value: name, type, origin, and how it is quantized.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Value {
+    /// The ONNX tensor name (unique), any characters.
+    pub name: String,
+    /// The type of the *real* value: `F32` for quantized activations and weights too.
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    pub kind: ValueKind,
+    /// `Some` once the value is stored as integers.
+    pub quant: Option<Quant>,
+}
+
+impl Value {
+    pub fn constant(&self) -> Option<&Arc<Tensor>> {
+        if let ValueKind::Constant(t) = &self.kind { Some(t) } else { None }
+    }
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The type in memory: that of `quant`, else `dtype`.
+    pub fn stored(&self) -> DType {
+        self.quant.as_ref().map_or(self.dtype, |q| q.dtype)
+    }
+}
+
+/// A node: one operator applied to values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The ONNX node name, or one made from operator and first output; unique.
+    pub name: String,
+    pub op: Op,
+    /// Operands that the operator keeps (`ops`); `None` for one left out.
+    pub inputs: Vec<Option<ValueId>>,
+    pub outputs: Vec<ValueId>,
+    /// Activation fused into this node; applied to its (float) result.
+    pub clamp: Clamp,
+}
+
+/// A model: values, nodes, inputs and outputs in the model's order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Graph {
+    pub name: String,
+    pub(crate) nodes: Vec<Option<Node>>,
+    pub(crate) values: Vec<Value>,
+    pub(crate) inputs: Vec<ValueId>,
+    pub(crate) outputs: Vec<ValueId>,
+}
+
+impl std::ops::Index<NodeId> for Graph {
+    type Output = Node;
+    fn index(&self, id: NodeId) -> &Node {
+        self.nodes[id.index()].as_ref().expect("the node was removed")
+    }
+}
+impl std::ops::Index<ValueId> for Graph {
+    type Output = Value;
+    fn index(&self, id: ValueId) -> &Value {
+        &self.values[id.index()]
+    }
+}
+
+impl Graph {
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
+    }
+    pub fn outputs(&self) -> &[ValueId] {
+        &self.outputs
+    }
+    /// All living nodes by id.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().enumerate().filter_map(|(i, n)| Some((NodeId(i as u32), n.as_ref()?)))
+    }
+    /// All values by id, used or not.
+    pub fn values(&self) -> impl Iterator<Item = (ValueId, &Value)> {
+        self.values.iter().enumerate().map(|(i, v)| (ValueId(i as u32), v))
+    }
+    /// The node that computes a value.
+    pub fn producer(&self, value: ValueId) -> Option<NodeId> {
+        self.nodes().find(|(_, n)| n.outputs.contains(&value)).map(|(id, _)| id)
+    }
+    /// Nodes that read a value, in id order.
+    pub fn consumers(&self, value: ValueId) -> Vec<NodeId> {
+        self.nodes().filter(|(_, n)| n.inputs.contains(&Some(value))).map(|(id, _)| id).collect()
+    }
+    /// Nodes in an order in which every operand is computed before it is read; ties by id, so
+    /// the order is stable. A cycle ends the list early: `verify` reports it.
+    pub fn topological(&self) -> Vec<NodeId> {
+        let mut ready: Vec<bool> =
+            self.values.iter().map(|v| !matches!(v.kind, ValueKind::Activation)).collect();
+        let mut left: Vec<NodeId> = self.nodes().map(|(id, _)| id).collect();
+        let mut order = Vec::with_capacity(left.len());
+        loop {
+            let before = left.len();
+            left.retain(|&id| {
+                let node = &self[id];
+                let go = node.inputs.iter().flatten().all(|v| ready[v.index()]);
+                if go {
+                    order.push(id);
+                    node.outputs.iter().for_each(|v| ready[v.index()] = true);
+                }
+                !go
+            });
+            if left.is_empty() || left.len() == before {
+                return order;
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Where this node stands, for errors.
+    pub fn site(&self) -> crate::error::Site {
+        crate::error::Site::Node { name: self.name.clone(), op: self.op.name().to_string() }
+    }
+}
+
+impl Graph {
+    /// The operands of a node as its operator sees them.
+    pub fn operands(&self, id: NodeId) -> Vec<Option<crate::ops::Operand<'_>>> {
+        self[id]
+            .inputs
+            .iter()
+            .map(|v| {
+                v.map(|v| {
+                    let value = &self[v];
+                    crate::ops::Operand {
+                        dtype: value.dtype,
+                        shape: &value.shape,
+                        data: value.constant().map(|t| t.as_ref()),
+                    }
+                })
+            })
+            .collect()
+    }
+}

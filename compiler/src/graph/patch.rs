@@ -1,0 +1,134 @@
+//! Edits of a graph. Every pass changes the graph through a [`Patch`] and nothing else.
+
+use super::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId, ValueKind};
+use crate::ops::Op;
+use crate::tensor::{DType, Tensor};
+use std::sync::Arc;
+
+/// A handle that edits a graph. It keeps names unique; `verify` checks the rest afterwards.
+#[derive(Debug)]
+pub struct Patch<'g> {
+    graph: &'g mut Graph,
+}
+
+impl<'g> Patch<'g> {
+    pub fn new(graph: &'g mut Graph) -> Self {
+        Patch { graph }
+    }
+    pub fn graph(&self) -> &Graph {
+        self.graph
+    }
+    fn fresh_value_name(&self, wish: &str) -> String {
+        let taken = |name: &str| self.graph.values.iter().any(|v| v.name == name);
+        unique(wish, taken)
+    }
+    fn push_value(&mut self, value: Value) -> ValueId {
+        self.graph.values.push(value);
+        ValueId(self.graph.values.len() as u32 - 1)
+    }
+    /// A new activation; some node must produce it before the graph is verified.
+    pub fn add_value(&mut self, name: &str, dtype: DType, shape: &[usize]) -> ValueId {
+        let name = self.fresh_value_name(name);
+        self.push_value(Value {
+            name,
+            dtype,
+            shape: shape.to_vec(),
+            kind: ValueKind::Activation,
+            quant: None,
+        })
+    }
+    pub fn add_input(&mut self, name: &str, dtype: DType, shape: &[usize]) -> ValueId {
+        let name = self.fresh_value_name(name);
+        let id = self.push_value(Value {
+            name,
+            dtype,
+            shape: shape.to_vec(),
+            kind: ValueKind::Input,
+            quant: None,
+        });
+        self.graph.inputs.push(id);
+        id
+    }
+    pub fn add_output(&mut self, value: ValueId) {
+        self.graph.outputs.push(value);
+    }
+    pub fn set_output(&mut self, index: usize, value: ValueId) {
+        self.graph.outputs[index] = value;
+    }
+    /// A new constant.
+    pub fn add_constant(&mut self, name: &str, tensor: Tensor) -> ValueId {
+        let name = self.fresh_value_name(name);
+        self.push_value(Value {
+            name,
+            dtype: tensor.dtype(),
+            shape: tensor.shape().to_vec(),
+            kind: ValueKind::Constant(Arc::new(tensor)),
+            quant: None,
+        })
+    }
+    pub fn add_node(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+        outputs: Vec<ValueId>,
+    ) -> NodeId {
+        let name = unique(name, |n| self.graph.nodes().any(|(_, node)| node.name == n));
+        self.graph.nodes.push(Some(Node { name, op, inputs, outputs, clamp: Clamp::NONE }));
+        NodeId(self.graph.nodes.len() as u32 - 1)
+    }
+    pub fn remove_node(&mut self, id: NodeId) {
+        self.graph.nodes[id.index()] = None;
+    }
+    /// Free access to one node: operator, operands, clamp. Its name stays.
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.graph.nodes[id.index()].as_mut().expect("the node was removed")
+    }
+    pub fn set_quant(&mut self, value: ValueId, quant: Option<Quant>) {
+        self.graph.values[value.index()].quant = quant;
+    }
+    pub fn set_shape(&mut self, value: ValueId, shape: &[usize]) {
+        self.graph.values[value.index()].shape = shape.to_vec();
+    }
+    pub fn set_dtype(&mut self, value: ValueId, dtype: DType) {
+        self.graph.values[value.index()].dtype = dtype;
+    }
+    /// Turns a value into a constant (its producer should be removed).
+    pub fn set_constant(&mut self, value: ValueId, tensor: Tensor) {
+        let v = &mut self.graph.values[value.index()];
+        v.shape = tensor.shape().to_vec();
+        v.kind = ValueKind::Constant(Arc::new(tensor));
+    }
+    pub fn set_name(&mut self, value: ValueId, name: &str) {
+        let name = self.fresh_value_name(name);
+        self.graph.values[value.index()].name = name;
+    }
+    /// Swaps the names of two values: a pass that replaces an output keeps the user's name.
+    pub fn swap_names(&mut self, a: ValueId, b: ValueId) {
+        let name = std::mem::take(&mut self.graph.values[a.index()].name);
+        let other = std::mem::replace(&mut self.graph.values[b.index()].name, name);
+        self.graph.values[a.index()].name = other;
+    }
+    /// Every reader of `old`, graph outputs included, reads `new` instead.
+    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
+        for node in self.graph.nodes.iter_mut().flatten() {
+            for input in node.inputs.iter_mut().flatten() {
+                if *input == old {
+                    *input = new;
+                }
+            }
+        }
+        for output in &mut self.graph.outputs {
+            if *output == old {
+                *output = new;
+            }
+        }
+    }
+}
+
+fn unique(wish: &str, taken: impl Fn(&str) -> bool) -> String {
+    if !taken(wish) {
+        return wish.to_string();
+    }
+    (1..).map(|i| format!("{wish}.{i}")).find(|n| !taken(n)).expect("an unbounded range has a free name")
+}

@@ -1,0 +1,56 @@
+//! Checks that a graph is well formed; runs between passes.
+
+use super::{Graph, ValueKind};
+use crate::error::{Error, Result, Site};
+
+/// Refuses a graph with dangling ids, two producers of a value, a cycle, or a node whose
+/// outputs disagree with its operator's own shape inference.
+pub fn verify(graph: &Graph) -> Result<()> {
+    let mut produced = vec![0u32; graph.values.len()];
+    for (_, node) in graph.nodes() {
+        for id in node.inputs.iter().flatten().chain(&node.outputs) {
+            if id.index() >= graph.values.len() {
+                return Err(Error::internal(node.site(), "refers to a value that does not exist"));
+            }
+        }
+        for id in &node.outputs {
+            produced[id.index()] += 1;
+        }
+    }
+    for (id, value) in graph.values() {
+        let n = produced[id.index()];
+        let activation = matches!(value.kind, ValueKind::Activation);
+        if n > 1 || (n == 1 && !activation) {
+            return Err(Error::internal(Site::Value(value.name.clone()), "has more than one origin"));
+        }
+        let used = graph.outputs.contains(&id) || graph.nodes().any(|(_, m)| m.inputs.contains(&Some(id)));
+        if n == 0 && activation && used {
+            return Err(Error::internal(Site::Value(value.name.clone()), "is read but nothing computes it"));
+        }
+        if let Some(t) = value.constant()
+            && t.shape() != value.shape
+        {
+            return Err(Error::internal(Site::Value(value.name.clone()), "constant and shape disagree"));
+        }
+    }
+    if graph.topological().len() != graph.nodes().count() {
+        return Err(Error::internal(Site::Whole, "the graph has a cycle"));
+    }
+    for (id, node) in graph.nodes() {
+        let operands = graph.operands(id);
+        let types = node.op.infer(&operands).map_err(|e| e.at(node.site()))?;
+        for (out, ty) in node.outputs.iter().zip(&types) {
+            let value = &graph[*out];
+            if value.shape != ty.shape {
+                return Err(Error::internal(
+                    node.site(),
+                    format!(
+                        "output `{}` has shape {:?}, the operator gives {:?}",
+                        value.name, value.shape, ty.shape
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}

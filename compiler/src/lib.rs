@@ -1,0 +1,39 @@
+//! Secateur compiles a trained ONNX model into small, fast C and Rust for a named chip.
+//!
+//! A guided tour, in the order in which a model flows through the crate:
+//!
+//! 1. [`onnx`] turns bytes into a [`graph::Graph`]: SSA over typed ids, every shape known.
+//! 2. [`passes`] rewrite the graph: fold, fuse, canonicalise, drop dead channels.
+//! 3. [`quantize`] annotates values with [`graph::Quant`], from QDQ nodes or from calibration.
+//! 4. [`schedule`] chooses kernel families, memory layouts, order and placement.
+//! 5. [`lower`] spells the choice as a [`program::Program`]: kernels, constants, buffers, steps.
+//! 6. [`kernel`] gives a program its meaning (evaluator), its proof (intervals) and its cost.
+//! 7. [`emit`] prints a program as C or Rust; [`report`] tells what it needs.
+//!
+//! The library does no IO, reads no environment and prints nothing: files, caches, compilers
+//! and emulators belong to the fronts ([`cli`], the macro).
+#![forbid(unsafe_code)]
+
+pub mod block;
+pub mod emit;
+pub mod error;
+pub mod graph;
+pub mod kernel;
+pub mod lower;
+pub mod onnx;
+pub mod ops;
+pub mod options;
+pub mod passes;
+pub mod program;
+pub mod quantize;
+pub mod report;
+pub mod schedule;
+pub mod tensor;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+
+pub use error::{Error, Result, Site};
+pub use options::Options;
+pub use secateur_targets as targets;
+pub use tensor::{DType, Tensor};

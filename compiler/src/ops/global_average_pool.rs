@@ -1,0 +1,26 @@
+//! GlobalAveragePool: Mean over all spatial axes.
+
+use super::{Operand, Operator, ParseCx, ValueType};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Mean over all spatial axes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GlobalAveragePool;
+
+impl Operator for GlobalAveragePool {
+    const NAME: &'static str = "GlobalAveragePool";
+    const OPERANDS: usize = 1;
+
+    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
+        Err(super::unwritten("parse"))
+    }
+
+    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        Err(super::unwritten("infer"))
+    }
+
+    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        Err(super::unwritten("eval"))
+    }
+}

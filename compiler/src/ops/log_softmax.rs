@@ -1,0 +1,29 @@
+//! LogSoftmax: log(Softmax(x)).
+
+use super::{Operand, Operator, ParseCx, ValueType};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// log(Softmax(x)).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogSoftmax {
+    pub axis: usize,
+    pub flatten: bool,
+}
+
+impl Operator for LogSoftmax {
+    const NAME: &'static str = "LogSoftmax";
+    const OPERANDS: usize = 1;
+
+    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
+        Err(super::unwritten("parse"))
+    }
+
+    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        Err(super::unwritten("infer"))
+    }
+
+    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        Err(super::unwritten("eval"))
+    }
+}

@@ -1,0 +1,29 @@
+//! Squeeze: Drops axes of length one.
+
+use super::{Operand, Operator, ParseCx, ValueType};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Drops axes of length one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Squeeze {
+    /// Normalised, sorted.
+    pub axes: Vec<usize>,
+}
+
+impl Operator for Squeeze {
+    const NAME: &'static str = "Squeeze";
+    const OPERANDS: usize = 1;
+
+    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
+        Err(super::unwritten("parse"))
+    }
+
+    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        Err(super::unwritten("infer"))
+    }
+
+    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        Err(super::unwritten("eval"))
+    }
+}

@@ -1,0 +1,26 @@
+//! Sub: Elementwise difference with NumPy broadcasting.
+
+use super::{Operand, Operator, ParseCx, ValueType};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Elementwise difference with NumPy broadcasting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sub;
+
+impl Operator for Sub {
+    const NAME: &'static str = "Sub";
+    const OPERANDS: usize = 2;
+
+    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
+        Err(super::unwritten("parse"))
+    }
+
+    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        Err(super::unwritten("infer"))
+    }
+
+    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        Err(super::unwritten("eval"))
+    }
+}

@@ -1,0 +1,26 @@
+//! Tanh: Hyperbolic tangent.
+
+use super::{Operand, Operator, ParseCx, ValueType};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Hyperbolic tangent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tanh;
+
+impl Operator for Tanh {
+    const NAME: &'static str = "Tanh";
+    const OPERANDS: usize = 1;
+
+    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
+        Err(super::unwritten("parse"))
+    }
+
+    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        Err(super::unwritten("infer"))
+    }
+
+    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        Err(super::unwritten("eval"))
+    }
+}

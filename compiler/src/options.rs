@@ -1,0 +1,39 @@
+//! The one set of options behind flags, macro arguments and `secateur.toml`.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How activations and weights are represented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantize {
+    /// 8-bit integers throughout: calibrated, or as the model's own QDQ nodes say.
+    #[default]
+    Int8,
+    /// The model as it is: 32-bit floats (QDQ models stay integer).
+    None,
+}
+
+/// Everything a user can ask for. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Options {
+    /// Name of the emitted module, file and C prefix: an identifier; empty means the file stem.
+    pub name: String,
+    pub quantize: Quantize,
+    /// Sizes for symbolic dimensions; a batch dimension that is not named is 1.
+    pub dims: BTreeMap<String, usize>,
+    /// Names of passes (or stages) after which the text form is kept in the artifact.
+    pub dump_after: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            name: String::new(),
+            quantize: Quantize::Int8,
+            dims: BTreeMap::new(),
+            dump_after: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Calibration, schemes, rounding: graph -> graph with `Quant` on every integer value.

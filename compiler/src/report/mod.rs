@@ -1,0 +1,1 @@
+//! Artifact -> table and JSON.

@@ -1,0 +1,2 @@
+//! What emitted code needs at run time: views over memory, fixed point, float functions.
+#![no_std]
