@@ -14,6 +14,7 @@
 //! and emulators belong to the fronts ([`cli`], the macro).
 #![forbid(unsafe_code)]
 
+pub mod artifact;
 pub mod block;
 pub mod emit;
 pub mod error;
@@ -33,6 +34,7 @@ pub mod tensor;
 #[cfg(feature = "cli")]
 pub mod cli;
 
+pub use artifact::{Artifact, File, Observer, Silent};
 pub use error::{Error, Result, Site};
 pub use options::Options;
 pub use secateur_targets as targets;

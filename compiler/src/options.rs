@@ -14,6 +14,14 @@ pub enum Quantize {
     None,
 }
 
+/// A language that is emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    C,
+    Rust,
+}
+
 /// Everything a user can ask for. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -21,6 +29,11 @@ pub struct Options {
     /// Name of the emitted module, file and C prefix: an identifier; empty means the file stem.
     pub name: String,
     pub quantize: Quantize,
+    /// Languages to emit, sorted.
+    pub emit: Vec<Language>,
+    /// Emit Rust as a small crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
+    #[serde(rename = "crate")]
+    pub as_crate: bool,
     /// Sizes for symbolic dimensions; a batch dimension that is not named is 1.
     pub dims: BTreeMap<String, usize>,
     /// Names of passes (or stages) after which the text form is kept in the artifact.
@@ -32,6 +45,8 @@ impl Default for Options {
         Options {
             name: String::new(),
             quantize: Quantize::Int8,
+            emit: vec![Language::C],
+            as_crate: false,
             dims: BTreeMap::new(),
             dump_after: Vec::new(),
         }

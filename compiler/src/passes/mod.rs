@@ -6,12 +6,30 @@ use crate::graph::{Graph, Patch};
 /// A pass: rewrites the graph through the patch and says how many places it changed.
 pub type Pass = fn(&mut Patch<'_>) -> Result<usize>;
 
-/// All passes in the order in which they run; the list reads aloud.
+/// Passes over the float (or just imported QDQ) graph, in the order in which they run; the list
+/// reads aloud.
 pub const PASSES: &[(&str, Pass)] = &[];
+
+/// Passes over the graph once its values are quantized (or stay float).
+pub const QUANTIZED_PASSES: &[(&str, Pass)] = &[];
 
 /// Runs [`PASSES`], verifying the graph after each; `after(name, graph)` sees each result.
 pub fn run(graph: &mut Graph, after: &mut dyn FnMut(&str, &Graph)) -> Result<()> {
-    for (name, pass) in PASSES {
+    run_list(PASSES, graph, after)
+}
+
+/// Runs [`QUANTIZED_PASSES`] likewise.
+pub fn run_quantized(graph: &mut Graph, after: &mut dyn FnMut(&str, &Graph)) -> Result<()> {
+    run_list(QUANTIZED_PASSES, graph, after)
+}
+
+/// Names of all passes, for `--dump-after`.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    PASSES.iter().chain(QUANTIZED_PASSES).map(|(name, _)| *name)
+}
+
+fn run_list(list: &[(&str, Pass)], graph: &mut Graph, after: &mut dyn FnMut(&str, &Graph)) -> Result<()> {
+    for (name, pass) in list {
         pass(&mut Patch::new(graph))?;
         crate::graph::verify(graph)?;
         after(name, graph);
