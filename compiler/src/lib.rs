@@ -21,6 +21,7 @@ pub mod error;
 pub mod graph;
 pub mod kernel;
 pub mod lower;
+pub mod npy;
 pub mod onnx;
 pub mod ops;
 pub mod options;
