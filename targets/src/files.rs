@@ -1,0 +1,33 @@
+//! The data files, embedded: a new chip or core is one file and one line here.
+
+macro_rules! files {
+    ($folder:literal: $($name:literal),+ $(,)?) => {
+        &[$(($name, include_str!(concat!("../", $folder, "/", $name, ".toml")))),+]
+    };
+}
+
+/// Name and text of every core, smallest first.
+pub(crate) const CORES: &[(&str, &str)] = files!("cores":
+    "cortex-m0plus",
+    "cortex-m3",
+    "cortex-m4",
+    "cortex-m33",
+    "cortex-m7",
+    "cortex-m55",
+    "cortex-m85",
+    "host",
+);
+
+/// Name and text of every chip.
+pub(crate) const CHIPS: &[(&str, &str)] = files!("chips":
+    "apollo4-plus",
+    "apollo510",
+    "host",
+    "nrf52840",
+    "nrf5340",
+    "ra8d1",
+    "rp2040",
+    "stm32h7a3",
+    "stm32l4r5",
+    "stm32u575",
+);

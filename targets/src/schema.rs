@@ -1,0 +1,273 @@
+//! The shape of the TOML files. A field's comment says what belongs there; unknown keys are
+//! refused, so a misspelt key never passes for a default.
+
+use crate::{Size, TargetError};
+use serde::{Deserialize, Serialize};
+
+/// A chip file, `chips/NAME.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Chip {
+    /// Name as typed after `--target`: lower case, `-` between words.
+    pub name: String,
+    /// One line: maker and what the chip is.
+    pub description: String,
+    /// Name of a file in `cores/`.
+    pub core: String,
+    pub clock: Option<Clock>,
+    #[serde(default)]
+    pub memory: Memory,
+    pub power: Option<Power>,
+    /// Public documents that the numbers come from, with revision or section.
+    pub sources: Vec<String>,
+}
+
+/// How fast the core runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Clock {
+    /// Highest core clock, in hertz.
+    pub hz: u64,
+}
+
+/// Memories, in the order in which they should be filled.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Memory {
+    /// Code and constants are kept here.
+    #[serde(default)]
+    pub flash: Vec<Region>,
+    /// Arena, state and stack live here; the fastest first.
+    #[serde(default)]
+    pub ram: Vec<Region>,
+}
+
+/// One contiguous memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Region {
+    /// The datasheet's name, in lower case.
+    pub name: String,
+    /// First address.
+    pub start: Size,
+    /// Bytes.
+    pub size: Size,
+    /// Extra cycles of an uncached read at the clock of this file; left out where the public
+    /// documents do not state it.
+    #[serde(default)]
+    pub wait_states: Option<u32>,
+}
+
+/// What the running core draws.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Power {
+    /// Microamperes per megahertz while running code, as the maker states it; left out where
+    /// the public documents state none.
+    pub active_ua_per_mhz: Option<f32>,
+    /// Supply voltage of that figure.
+    pub volts: Option<f32>,
+    /// Under which conditions the maker states it, or why there is no figure.
+    pub conditions: String,
+}
+
+/// A core file, `cores/NAME.toml`: what a processor can execute and what that costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Core {
+    pub name: String,
+    /// Instruction set, as the maker calls it (`Armv7E-M`).
+    #[serde(default)]
+    pub architecture: String,
+    /// Feature names that kernels ask for: `dsp` (packed 16-bit multiply-accumulate), `mve`
+    /// (Helium), `fpu` (single precision), `mla` (multiply-accumulate), `mul64` (32×32→64
+    /// multiply), `div` (integer divide), `unaligned` (loads at any address), `clz`.
+    #[serde(default)]
+    pub features: Vec<String>,
+    pub toolchain: Option<Toolchain>,
+    pub emulator: Option<Emulator>,
+    pub cost: Option<Cost>,
+    /// Public documents that the numbers come from.
+    #[serde(default)]
+    pub sources: Vec<String>,
+}
+
+/// How code for the core is built.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Toolchain {
+    /// Flags for `arm-none-eabi-gcc` (for `host`: `cc`); empty if GCC 12 does not know the core.
+    #[serde(default)]
+    pub gcc: Vec<String>,
+    /// Flags for `clang`.
+    #[serde(default)]
+    pub clang: Vec<String>,
+    /// Target triple for `rustc`; empty for the host.
+    #[serde(default)]
+    pub rust_triple: String,
+    /// Codegen flags for `rustc`, such as `-Ctarget-cpu=cortex-m4`.
+    #[serde(default)]
+    pub rust_flags: Vec<String>,
+    /// Operand of the assembler's `.cpu`; empty for the host.
+    #[serde(default)]
+    pub assembler_cpu: String,
+}
+
+/// A QEMU board that runs code for the core.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Emulator {
+    /// The emulator's command.
+    pub program: String,
+    /// Operand of `-M`.
+    pub machine: String,
+    /// Where the image is loaded; the vector table stands at its start.
+    pub code: Span,
+    /// Where data, arena and stack stand.
+    pub ram: Span,
+    /// Makes the board trap unaligned access as the core would, where the board's own core
+    /// does not.
+    #[serde(default)]
+    pub trap_unaligned: bool,
+}
+
+/// A stretch of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Span {
+    pub start: Size,
+    pub size: Size,
+}
+
+/// Cycles per instruction class, from memory without wait states. Fractions are averages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Cost {
+    /// Instructions that may start in one cycle.
+    pub issue: u32,
+    /// Add, logic, shift, move, compare.
+    pub alu: f32,
+    /// Single load on its own.
+    pub load: f32,
+    /// Single load right after another load or store.
+    pub load_next: f32,
+    /// Stall when the next instruction uses the loaded value.
+    pub load_use: f32,
+    pub store: f32,
+    /// Load or store of several registers: this much plus `multiple-each` for each.
+    pub multiple: f32,
+    pub multiple_each: f32,
+    /// 32×32→32 multiply.
+    pub mul: f32,
+    /// 32-bit multiply-accumulate; left out where the core has none.
+    pub mla: Option<f32>,
+    /// 32×32→64 multiply, also accumulating; left out where the core has none.
+    pub mul_long: Option<f32>,
+    /// Packed 16-bit multiply-accumulate; left out where the core has none.
+    pub dsp: Option<f32>,
+    /// 32-bit integer divide, typical; left out where the core has none.
+    pub div: Option<f32>,
+    pub branch_taken: f32,
+    pub branch_not_taken: f32,
+    /// Call or return.
+    pub call: f32,
+    /// Single-precision add or multiply; left out where the core has no FPU.
+    pub float: Option<f32>,
+    /// Single-precision divide or square root.
+    pub float_div: Option<f32>,
+    /// True if the core's maker publishes these numbers; false if they are assumed from
+    /// public measurements.
+    pub published: bool,
+}
+
+/// What a model is compiled for: a chip, or a core with memories given by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Target {
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    pub core: Core,
+    #[serde(default)]
+    pub clock: Option<Clock>,
+    #[serde(default)]
+    pub memory: Memory,
+    #[serde(default)]
+    pub power: Option<Power>,
+    #[serde(default)]
+    pub sources: Vec<String>,
+}
+
+impl Target {
+    /// Whether the core has an instruction-set feature; see [`Core::features`].
+    pub fn has(&self, feature: &str) -> bool {
+        self.core.features.iter().any(|f| f == feature)
+    }
+    /// Whether this is the machine that the compiler runs on.
+    pub fn is_host(&self) -> bool {
+        self.core.name == "host"
+    }
+    /// Bytes of all flash; 0 means unknown.
+    pub fn flash(&self) -> u64 {
+        self.memory.flash.iter().map(|r| r.size.0).sum()
+    }
+    /// Bytes of all RAM; 0 means unknown.
+    pub fn ram(&self) -> u64 {
+        self.memory.ram.iter().map(|r| r.size.0).sum()
+    }
+
+    pub(crate) fn new(chip: Chip, core: Core) -> Target {
+        let Chip { name, description, core: _, clock, memory, power, sources } = chip;
+        Target { name, description, core, clock, memory, power, sources }
+    }
+    /// A core without memories and clock.
+    pub(crate) fn bare(core: Core) -> Target {
+        Target {
+            name: core.name.clone(),
+            description: format!("{} core", core.architecture),
+            clock: None,
+            memory: Memory::default(),
+            power: None,
+            sources: core.sources.clone(),
+            core,
+        }
+    }
+    /// Refuses values that no chip has.
+    pub(crate) fn check(&self) -> Result<(), TargetError> {
+        let wrong = |why: String| Err(TargetError::Value { name: self.name.clone(), why });
+        if self.name.is_empty() {
+            return wrong("`name` is empty".into());
+        }
+        if self.sources.is_empty() && !self.is_host() {
+            return wrong("`sources` must name the documents that the numbers come from".into());
+        }
+        if self.clock.as_ref().is_some_and(|c| c.hz == 0 || c.hz > 20_000_000_000) {
+            return wrong("`clock.hz` must be the core clock in hertz".into());
+        }
+        for region in self.memory.flash.iter().chain(&self.memory.ram) {
+            let end = region.start.0.checked_add(region.size.0);
+            if region.size.0 == 0 || end.is_none_or(|end| end > 1 << 32) {
+                return wrong(format!(
+                    "memory `{}` must have a size and end within 32-bit addresses",
+                    region.name
+                ));
+            }
+        }
+        let all: Vec<&Region> = self.memory.flash.iter().chain(&self.memory.ram).collect();
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[i + 1..] {
+                let apart = a.start.0 + a.size.0 <= b.start.0 || b.start.0 + b.size.0 <= a.start.0;
+                let placed = a.start.0 != 0 || b.start.0 != 0;
+                if !apart && placed {
+                    return wrong(format!("memories `{}` and `{}` overlap", a.name, b.name));
+                }
+            }
+        }
+        if let Some(ua) = self.power.as_ref().and_then(|p| p.active_ua_per_mhz)
+            && !(ua > 0.0 && ua < 10_000.0)
+        {
+            return wrong("`power.active-ua-per-mhz` must be in microamperes per megahertz".into());
+        }
+        Ok(())
+    }
+}
