@@ -198,6 +198,34 @@ impl Data {
     }
 }
 
+/// A Rust type that stands in [`Data`].
+pub trait Element: Copy + Default + PartialOrd + 'static {
+    const DTYPE: DType;
+    /// The elements, if `data` holds this type.
+    fn of(data: &Data) -> Option<&[Self]>;
+}
+
+macro_rules! elements {
+    ($($ty:ty => $variant:ident),* $(,)?) => {$(
+        impl Element for $ty {
+            const DTYPE: DType = DType::$variant;
+            fn of(data: &Data) -> Option<&[Self]> {
+                if let Data::$variant(v) = data { Some(v) } else { None }
+            }
+        }
+        impl From<Vec<$ty>> for Data {
+            fn from(v: Vec<$ty>) -> Data {
+                Data::$variant(v)
+            }
+        }
+    )*};
+}
+
+elements! {
+    f32 => F32, i8 => I8, u8 => U8, i16 => I16, u16 => U16, i32 => I32, u32 => U32,
+    i64 => I64, u64 => U64, bool => Bool,
+}
+
 /// A dense row-major tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {

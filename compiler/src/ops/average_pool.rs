@@ -1,8 +1,9 @@
 //! AveragePool: Mean over windows.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, float, operand, result};
+use super::{Operand, Operator, ParseCx, ValueType, window};
 
 /// Mean over windows.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,15 +21,39 @@ impl Operator for AveragePool {
     const NAME: &'static str = "AveragePool";
     const OPERANDS: usize = 1;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        let x = cx.operand(0)?;
+        let input = window::spatial(x.shape)?;
+        let kernel = window::kernel_shape(cx)?;
+        let window::Parsed { strides, pads, dilations } = window::parse(cx, input, &kernel)?;
+        let ceil_mode = cx.int_or("ceil_mode", 0)? != 0;
+        let count_include_pad = cx.int_or("count_include_pad", 0)? != 0;
+        Ok(AveragePool { kernel, strides, pads, dilations, ceil_mode, count_include_pad })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 1)?;
+        let x = operand(inputs, 0)?;
+        float(x, "the input")?;
+        let input = window::spatial(x.shape)?;
+        let mut shape = x.shape[..2].to_vec();
+        shape.extend(self.window().out(input)?);
+        result(x.dtype, shape)
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         Err(super::unwritten("eval"))
+    }
+}
+
+impl AveragePool {
+    pub(crate) fn window(&self) -> window::Window<'_> {
+        window::Window {
+            kernel: &self.kernel,
+            strides: &self.strides,
+            pads: &self.pads,
+            dilations: &self.dilations,
+            ceil_mode: self.ceil_mode,
+        }
     }
 }

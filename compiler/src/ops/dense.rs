@@ -1,8 +1,9 @@
 //! Dense: Ours: fully connected with constant weights. Operands: x [..., K], w [N, K], optional bias [N]; result [..., N].
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, float, operand, optional, refuse, result};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Ours: fully connected with constant weights. Operands: x [..., K], w [N, K], optional bias [N]; result [..., N].
 #[derive(Debug, Clone, PartialEq)]
@@ -13,14 +14,37 @@ impl Operator for Dense {
     const OPERANDS: usize = 3;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+        Err(refuse("is not an operator of ONNX"))
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 3)?;
+        let (x, w) = (operand(inputs, 0)?, operand(inputs, 1)?);
+        float(x, "the input")?;
+        float(w, "the weight")?;
+        let (Some((&k, lead)), &[n, columns]) = (x.shape.split_last(), w.shape) else {
+            return Err(refuse(format!("weights of shape {:?} do not fit an input of shape {:?}", w.shape, x.shape)));
+        };
+        if k != columns {
+            return Err(refuse(format!("the input has {k} columns, the weights have {columns}")));
+        }
+        if let Some(bias) = optional(inputs, 2) {
+            float(bias, "the bias")?;
+            if bias.shape != [n] {
+                return Err(refuse(format!("a bias of shape {:?} does not fit {n} outputs", bias.shape)));
+            }
+        }
+        let mut shape = lead.to_vec();
+        shape.push(n);
+        result(x.dtype, shape)
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         Err(super::unwritten("eval"))
+    }
+
+    fn macs(&self, inputs: &[Option<Operand<'_>>], outputs: &[ValueType]) -> u64 {
+        let (Some(Some(x)), Some(y)) = (inputs.first(), outputs.first()) else { return 0 };
+        super::check::product(y.shape.iter().chain(x.shape.last()))
     }
 }

@@ -1,8 +1,10 @@
 //! DequantizeLinear: Integer to real: (x - zero_point) * scale. Operands x, scale, optional zero point.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
+use super::check::{at_most, float, operand, optional, refuse, result, same_dtype};
+use super::quantize_linear::{parameter, quant_axis};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Integer to real: (x - zero_point) * scale. Operands x, scale, optional zero point.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,12 +17,29 @@ impl Operator for DequantizeLinear {
     const NAME: &'static str = "DequantizeLinear";
     const OPERANDS: usize = 3;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        let x = cx.operand(0)?;
+        if cx.int_or("block_size", 0)? != 0 {
+            return Err(refuse("quantizes in blocks (`block_size`), which is not supported")
+                .help("supported are one scale per tensor or per channel"));
+        }
+        let axis = quant_axis(cx, x.shape, cx.operand(1)?.shape)?;
+        Ok(DequantizeLinear { axis })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 3)?;
+        let (x, scale) = (operand(inputs, 0)?, operand(inputs, 1)?);
+        if !matches!(x.dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::I32) {
+            return Err(refuse(format!("the input has type {}, supported are i8, u8, i16, u16 and i32", x.dtype)));
+        }
+        float(scale, "the scale")?;
+        parameter(x.shape, scale, self.axis, "the scale")?;
+        if let Some(zero) = optional(inputs, 2) {
+            parameter(x.shape, zero, self.axis, "the zero point")?;
+            same_dtype(x, zero)?;
+        }
+        result(DType::F32, x.shape.to_vec())
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

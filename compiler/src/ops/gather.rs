@@ -1,8 +1,9 @@
 //! Gather: Elements of `x` along an axis by index.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
+use super::check::{at_most, axis, operand, refuse, result};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Elements of `x` along an axis by index.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,12 +15,24 @@ impl Operator for Gather {
     const NAME: &'static str = "Gather";
     const OPERANDS: usize = 2;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        let rank = cx.operand(0)?.shape.len();
+        Ok(Gather { axis: axis(cx.int_or("axis", 0)?, rank)? })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 2)?;
+        let (x, index) = (operand(inputs, 0)?, operand(inputs, 1)?);
+        if !matches!(index.dtype, DType::I32 | DType::I64) {
+            return Err(refuse(format!("the indices have type {}, i32 and i64 are defined", index.dtype)));
+        }
+        if self.axis >= x.shape.len() {
+            return Err(refuse(format!("axis {} does not exist in shape {:?}", self.axis, x.shape)));
+        }
+        let mut shape = x.shape[..self.axis].to_vec();
+        shape.extend(index.shape);
+        shape.extend(&x.shape[self.axis + 1..]);
+        result(x.dtype, shape)
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -1,8 +1,9 @@
 //! Gemm: `alpha * A' B' + beta * C`; operands A, B, optional C.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, numeric, operand, optional, refuse, result, same_dtype};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 
 /// `alpha * A' B' + beta * C`; operands A, B, optional C.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,15 +18,44 @@ impl Operator for Gemm {
     const NAME: &'static str = "Gemm";
     const OPERANDS: usize = 3;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        Ok(Gemm {
+            alpha: cx.float_or("alpha", 1.0)?,
+            beta: cx.float_or("beta", 1.0)?,
+            trans_a: cx.int_or("transA", 0)? != 0,
+            trans_b: cx.int_or("transB", 0)? != 0,
+        })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 3)?;
+        let (a, b) = (operand(inputs, 0)?, operand(inputs, 1)?);
+        numeric(a, "the first input")?;
+        same_dtype(a, b)?;
+        let (&[a0, a1], &[b0, b1]) = (a.shape, b.shape) else {
+            return Err(refuse(format!("takes matrices, not shapes {:?} and {:?}", a.shape, b.shape)));
+        };
+        let (m, k) = if self.trans_a { (a1, a0) } else { (a0, a1) };
+        let (l, n) = if self.trans_b { (b1, b0) } else { (b0, b1) };
+        if k != l {
+            return Err(refuse(format!("sums {k} columns against {l} rows")));
+        }
+        if let Some(c) = optional(inputs, 2) {
+            same_dtype(a, c)?;
+            if c.shape.len() > 2 || broadcast::shape(c.shape, &[m, n])? != [m, n] {
+                return Err(refuse(format!("a third input of shape {:?} does not broadcast to {m} x {n}", c.shape)));
+            }
+        }
+        result(a.dtype, vec![m, n])
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         Err(super::unwritten("eval"))
+    }
+
+    fn macs(&self, inputs: &[Option<Operand<'_>>], outputs: &[ValueType]) -> u64 {
+        let (Some(Some(a)), Some(y)) = (inputs.first(), outputs.first()) else { return 0 };
+        let k = a.shape.get(usize::from(!self.trans_a)).copied().unwrap_or(0);
+        super::check::product(y.shape.iter().chain([&k]))
     }
 }

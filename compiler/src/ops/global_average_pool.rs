@@ -1,8 +1,9 @@
 //! GlobalAveragePool: Mean over all spatial axes.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, float, operand, refuse, result};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Mean over all spatial axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,11 +14,19 @@ impl Operator for GlobalAveragePool {
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+        Ok(GlobalAveragePool)
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 1)?;
+        let x = operand(inputs, 0)?;
+        float(x, "the input")?;
+        if x.shape.len() < 3 || x.shape[2..].contains(&0) {
+            return Err(refuse(format!("has an input of shape {:?} without spatial elements", x.shape)));
+        }
+        let mut shape = x.shape.to_vec();
+        shape[2..].fill(1);
+        result(x.dtype, shape)
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -1,8 +1,8 @@
 //! HardSigmoid: max(0, min(1, alpha * x + beta)).
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::{Operand, Operator, ParseCx, ValueType, unary};
 
 /// max(0, min(1, alpha * x + beta)).
 #[derive(Debug, Clone, PartialEq)]
@@ -15,15 +15,21 @@ impl Operator for HardSigmoid {
     const NAME: &'static str = "HardSigmoid";
     const OPERANDS: usize = 1;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        Ok(HardSigmoid { alpha: cx.float_or("alpha", 0.2)?, beta: cx.float_or("beta", 0.5)? })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        unary::infer(inputs)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        unary::eval(self, inputs)
+    }
+}
+
+impl unary::Unary for HardSigmoid {
+    fn scalar(&self, x: f32) -> f32 {
+        (self.alpha * x + self.beta).clamp(0.0, 1.0)
     }
 }

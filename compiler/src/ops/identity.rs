@@ -1,8 +1,9 @@
 //! Identity: The operand itself.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, operand, result};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// The operand itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,14 +14,16 @@ impl Operator for Identity {
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+        Ok(Identity)
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 1)?;
+        let x = operand(inputs, 0)?;
+        result(x.dtype, x.shape.to_vec())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        super::check::relabel(self, inputs)
     }
 }

@@ -1,8 +1,8 @@
 //! LeakyRelu: x if x >= 0 else alpha * x.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::{Operand, Operator, ParseCx, ValueType, unary};
 
 /// x if x >= 0 else alpha * x.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,15 +14,21 @@ impl Operator for LeakyRelu {
     const NAME: &'static str = "LeakyRelu";
     const OPERANDS: usize = 1;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        Ok(LeakyRelu { alpha: cx.float_or("alpha", 0.01)? })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        unary::infer(inputs)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        unary::eval(self, inputs)
+    }
+}
+
+impl unary::Unary for LeakyRelu {
+    fn scalar(&self, x: f32) -> f32 {
+        if x >= 0.0 { x } else { self.alpha * x }
     }
 }

@@ -1,8 +1,9 @@
 //! LogSoftmax: log(Softmax(x)).
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, axis, float, operand, refuse, result};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// log(Softmax(x)).
 #[derive(Debug, Clone, PartialEq)]
@@ -15,12 +16,22 @@ impl Operator for LogSoftmax {
     const NAME: &'static str = "LogSoftmax";
     const OPERANDS: usize = 1;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        let rank = cx.operand(0)?.shape.len();
+        let default = if cx.opset < 13 { 1 } else { -1 };
+        let axis = axis(cx.int_or("axis", default)?, rank)?;
+        // Over the last axis, both meanings are the same.
+        Ok(LogSoftmax { axis, flatten: cx.opset < 13 && axis + 1 < rank })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 1)?;
+        let x = operand(inputs, 0)?;
+        float(x, "the input")?;
+        if self.axis >= x.shape.len() {
+            return Err(refuse(format!("axis {} does not exist in shape {:?}", self.axis, x.shape)));
+        }
+        result(x.dtype, x.shape.to_vec())
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -10,6 +10,13 @@ use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+mod broadcast;
+mod check;
+mod unary;
+mod window;
+
+pub use unary::Unary;
+
 /// An operand as an operator sees it: type, shape, and the data if it is constant.
 #[derive(Debug, Clone, Copy)]
 pub struct Operand<'a> {

@@ -1,8 +1,9 @@
 //! QuantizeLinear: Real to integer: saturate(round_half_even(x / scale) + zero_point). Operands x, scale, optional zero point.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::{DType, Tensor};
+use super::check::{at_most, dtype, float, operand, optional, refuse, result};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Real to integer: saturate(round_half_even(x / scale) + zero_point). Operands x, scale, optional zero point.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,15 +18,65 @@ impl Operator for QuantizeLinear {
     const NAME: &'static str = "QuantizeLinear";
     const OPERANDS: usize = 3;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        let x = cx.operand(0)?;
+        if cx.int_or("block_size", 0)? != 0 {
+            return Err(refuse("quantizes in blocks (`block_size`), which is not supported")
+                .help("supported are one scale per tensor or per channel"));
+        }
+        let axis = quant_axis(cx, x.shape, cx.operand(1)?.shape)?;
+        let zero = cx.inputs.get(2).copied().flatten();
+        let dtype = match (zero, cx.int_or("output_dtype", 0)?) {
+            (Some(zero), _) => zero.dtype,
+            (None, 0) => DType::U8,
+            (None, code) => dtype(code)?,
+        };
+        Ok(QuantizeLinear { axis, dtype })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 3)?;
+        let (x, scale) = (operand(inputs, 0)?, operand(inputs, 1)?);
+        if !matches!(x.dtype, DType::F32 | DType::I32) {
+            return Err(refuse(format!("the input has type {}, floats and i32 are defined", x.dtype)));
+        }
+        if !matches!(self.dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16) {
+            return Err(refuse(format!("quantizes to {}, supported are i8, u8, i16 and u16", self.dtype)));
+        }
+        float(scale, "the scale")?;
+        parameter(x.shape, scale, self.axis, "the scale")?;
+        if let Some(zero) = optional(inputs, 2) {
+            parameter(x.shape, zero, self.axis, "the zero point")?;
+            if zero.dtype != self.dtype {
+                return Err(refuse(format!("the zero point has type {}, the result {}", zero.dtype, self.dtype)));
+            }
+        }
+        result(self.dtype, x.shape.to_vec())
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         Err(super::unwritten("eval"))
     }
+}
+
+/// The axis along which scale and zero point change; `None` for one of each.
+pub(crate) fn quant_axis(cx: &ParseCx<'_>, x: &[usize], scale: &[usize]) -> Result<Option<usize>> {
+    match scale {
+        [] | [1] => Ok(None),
+        [_] => Ok(Some(super::check::axis(cx.int_or("axis", 1)?, x.len())?)),
+        _ => Err(refuse(format!("has scales of shape {scale:?}"))
+            .help("supported are one scale per tensor or per channel")),
+    }
+}
+
+/// Checks that scale or zero point has one element, or one per index of `axis`.
+pub(crate) fn parameter(x: &[usize], p: Operand<'_>, axis: Option<usize>, what: &str) -> Result<()> {
+    let fits = match axis {
+        None => matches!(p.shape, [] | [1]),
+        Some(axis) => x.get(axis).is_some_and(|&n| p.shape == [n]),
+    };
+    if !fits {
+        return Err(refuse(format!("{what} of shape {:?} does not fit the input of shape {x:?}", p.shape)));
+    }
+    Ok(())
 }

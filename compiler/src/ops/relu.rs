@@ -1,8 +1,9 @@
 //! Relu: max(x, 0).
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, numeric, operand, result};
+use super::{Operand, Operator, ParseCx, ValueType, clip, unary};
 
 /// max(x, 0).
 #[derive(Debug, Clone, PartialEq)]
@@ -13,14 +14,23 @@ impl Operator for Relu {
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+        Ok(Relu)
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 1)?;
+        let x = operand(inputs, 0)?;
+        numeric(x, "the input")?;
+        result(x.dtype, x.shape.to_vec())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        clip::limit(inputs, Some(0.0), None)
+    }
+}
+
+impl unary::Unary for Relu {
+    fn scalar(&self, x: f32) -> f32 {
+        if x < 0.0 { 0.0 } else { x }
     }
 }

@@ -1,8 +1,9 @@
 //! Requantize: Ours: the same real value stored with another `Quant`; identity in float.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, float, operand, refuse, result};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Ours: the same real value stored with another `Quant`; identity in float.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,14 +14,17 @@ impl Operator for Requantize {
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+        Err(refuse("is not an operator of ONNX"))
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 1)?;
+        let x = operand(inputs, 0)?;
+        float(x, "the input")?;
+        result(x.dtype, x.shape.to_vec())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        super::check::relabel(self, inputs)
     }
 }

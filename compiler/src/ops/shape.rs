@@ -1,8 +1,9 @@
 //! Shape: The shape as i64; folded on import.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
+use super::check::{at_most, operand, result};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// The shape as i64; folded on import.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,15 +16,29 @@ impl Operator for Shape {
     const NAME: &'static str = "Shape";
     const OPERANDS: usize = 1;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        Ok(Shape { start: cx.int_or("start", 0)?, end: cx.int("end")? })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 1)?;
+        let x = operand(inputs, 0)?;
+        result(DType::I64, vec![self.range(x.shape.len()).len()])
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let shape = super::check::tensor(inputs, 0)?.shape();
+        let sizes: Vec<i64> = shape[self.range(shape.len())].iter().map(|&d| d as i64).collect();
+        Ok(vec![Tensor::i64(&[sizes.len()], sizes)])
+    }
+}
+
+impl Shape {
+    /// The axes that are told; as Python slices, out of range is clamped.
+    fn range(&self, rank: usize) -> std::ops::Range<usize> {
+        let r = rank as i64;
+        let clamp = |v: i64| (if v < 0 { v.saturating_add(r) } else { v }).clamp(0, r) as usize;
+        let (start, end) = (clamp(self.start), self.end.map_or(rank, clamp));
+        start..end.max(start)
     }
 }

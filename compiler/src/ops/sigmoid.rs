@@ -1,8 +1,8 @@
 //! Sigmoid: 1 / (1 + exp(-x)).
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::{Operand, Operator, ParseCx, ValueType, unary};
 
 /// 1 / (1 + exp(-x)).
 #[derive(Debug, Clone, PartialEq)]
@@ -13,14 +13,20 @@ impl Operator for Sigmoid {
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+        Ok(Sigmoid)
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        unary::infer(inputs)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        unary::eval(self, inputs)
+    }
+}
+
+impl unary::Unary for Sigmoid {
+    fn scalar(&self, x: f32) -> f32 {
+        1.0 / (1.0 + libm::expf(-x))
     }
 }

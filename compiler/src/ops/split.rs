@@ -1,8 +1,9 @@
 //! Split: Cuts along an axis.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::check::{at_most, axis, operand, refuse, size, sizes, value_type};
+use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Cuts along an axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,12 +16,48 @@ impl Operator for Split {
     const NAME: &'static str = "Split";
     const OPERANDS: usize = 1;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+    fn parse(cx: &ParseCx<'_>) -> Result<Self> {
+        let shape = cx.operand(0)?.shape;
+        let axis = axis(cx.int_or("axis", 0)?, shape.len())?;
+        let given = match cx.opset {
+            ..13 => cx.ints("split")?.map(<[i64]>::to_vec),
+            _ => cx.const_ints(1, "sizes")?,
+        };
+        if let Some(list) = given {
+            return Ok(Split { axis, sizes: sizes(&list, "a size")? });
+        }
+        let parts = match cx.int("num_outputs")? {
+            Some(n) if cx.opset >= 18 => size(n, "num_outputs")?,
+            _ => cx.outputs,
+        };
+        let whole = shape[axis];
+        // Up to opset 17 the parts are equal; later the last one may be smaller.
+        if parts == 0 || parts > whole.max(1) || (cx.opset < 18 && whole % parts != 0) {
+            return Err(refuse(format!("{whole} elements cannot be cut into {parts} parts")));
+        }
+        let part = whole.div_ceil(parts);
+        let sizes = (0..parts).map(|i| part.min(whole.saturating_sub(i * part))).collect();
+        Ok(Split { axis, sizes })
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        at_most(inputs, 1)?;
+        let x = operand(inputs, 0)?;
+        let whole = *x.shape.get(self.axis).ok_or_else(|| {
+            refuse(format!("axis {} does not exist in shape {:?}", self.axis, x.shape))
+        })?;
+        let sum = self.sizes.iter().try_fold(0usize, |n, &s| n.checked_add(s));
+        if sum != Some(whole) {
+            return Err(refuse(format!("sizes {:?} do not add up to {whole}", self.sizes)));
+        }
+        self.sizes
+            .iter()
+            .map(|&s| {
+                let mut shape = x.shape.to_vec();
+                shape[self.axis] = s;
+                value_type(x.dtype, shape)
+            })
+            .collect()
     }
 
     fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -1,8 +1,8 @@
 //! Sub: Elementwise difference with NumPy broadcasting.
 
-use super::{Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
 use crate::tensor::Tensor;
+use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 
 /// Elementwise difference with NumPy broadcasting.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,14 +13,14 @@ impl Operator for Sub {
     const OPERANDS: usize = 2;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(super::unwritten("parse"))
+        Ok(Sub)
     }
 
-    fn infer(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        Err(super::unwritten("infer"))
+    fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
+        broadcast::infer(inputs)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        broadcast::eval(inputs, |x, y| x - y, |x, y| Some(x - y))
     }
 }

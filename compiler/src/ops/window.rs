@@ -1,0 +1,129 @@
+//! Geometry of sliding windows, shared by Conv, AveragePool and MaxPool.
+//!
+//! In: attributes and the input's spatial sizes. Out: strides, pads and dilations with `auto_pad`
+//! resolved, and the sizes of the result. Source: ONNX, operators Conv and MaxPool.
+
+use super::check::{refuse, sizes};
+use super::{ParseCx, check};
+use crate::error::Result;
+
+/// A window over `kernel.len()` spatial axes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window<'a> {
+    pub kernel: &'a [usize],
+    pub strides: &'a [usize],
+    /// Begins, then ends.
+    pub pads: &'a [usize],
+    pub dilations: &'a [usize],
+    pub ceil_mode: bool,
+}
+
+/// Strides, pads and dilations of a node.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub strides: Vec<usize>,
+    pub pads: Vec<usize>,
+    pub dilations: Vec<usize>,
+}
+
+/// The spatial sizes of an NCHW / NCW shape; refuses other ranks.
+pub(crate) fn spatial(shape: &[usize]) -> Result<&[usize]> {
+    match shape.len() {
+        3 | 4 => Ok(&shape[2..]),
+        n => Err(refuse(format!("has an input of {n} axes {shape:?}"))
+            .help("supported are [N, C, W] and [N, C, H, W]: one or two spatial axes")),
+    }
+}
+
+/// Reads `strides`, `pads`, `dilations` and `auto_pad`.
+pub(crate) fn parse(cx: &ParseCx<'_>, input: &[usize], kernel: &[usize]) -> Result<Parsed> {
+    let n = input.len();
+    let list = |name: &str, default: usize, len: usize, least: usize| -> Result<Vec<usize>> {
+        let v = match cx.ints(name)? {
+            None | Some([]) => vec![default; len],
+            Some(v) => sizes(v, name)?,
+        };
+        if v.len() != len || v.iter().any(|&x| x < least) {
+            return Err(refuse(format!("`{name}` is {v:?}: {len} numbers of at least {least} are needed")));
+        }
+        Ok(v)
+    };
+    if kernel.len() != n {
+        return Err(refuse(format!("the window {kernel:?} does not fit {n} spatial axes")));
+    }
+    let strides = list("strides", 1, n, 1)?;
+    let dilations = list("dilations", 1, n, 1)?;
+    let mut pads = vec![0; 2 * n];
+    match cx.str_or("auto_pad", "NOTSET")? {
+        "NOTSET" | "" => pads = list("pads", 0, 2 * n, 0)?,
+        "VALID" => {}
+        mode @ ("SAME_UPPER" | "SAME_LOWER") => {
+            for i in 0..n {
+                let extent = extent(kernel[i], dilations[i])?;
+                let out = input[i].div_ceil(strides[i]);
+                let covered = out
+                    .saturating_sub(1)
+                    .checked_mul(strides[i])
+                    .and_then(|v| v.checked_add(extent))
+                    .ok_or_else(|| refuse("the window is too large"))?;
+                let total = covered.saturating_sub(input[i]);
+                let (less, more) = (total / 2, total - total / 2);
+                let upper = mode == "SAME_UPPER";
+                pads[i] = if upper { less } else { more };
+                pads[n + i] = if upper { more } else { less };
+            }
+        }
+        other => {
+            return Err(refuse(format!("`auto_pad` is `{other}`"))
+                .help("defined are NOTSET, VALID, SAME_UPPER and SAME_LOWER"));
+        }
+    }
+    Ok(Parsed { strides, pads, dilations })
+}
+
+/// Reads `kernel_shape`.
+pub(crate) fn kernel_shape(cx: &ParseCx<'_>) -> Result<Vec<usize>> {
+    let kernel = cx.ints("kernel_shape")?.ok_or_else(|| refuse("`kernel_shape` is missing"))?;
+    sizes(kernel, "kernel_shape")
+}
+
+/// Input elements that a window of `kernel` taps spans.
+fn extent(kernel: usize, dilation: usize) -> Result<usize> {
+    kernel
+        .checked_sub(1)
+        .and_then(|k| k.checked_mul(dilation))
+        .and_then(|e| e.checked_add(1))
+        .filter(|&e| e <= check::MAX_ELEMENTS)
+        .ok_or_else(|| refuse(format!("a window of {kernel} taps, {dilation} apart, is empty or too large")))
+}
+
+impl Window<'_> {
+    /// Spatial sizes of the result for an input of spatial sizes `input`.
+    pub(crate) fn out(&self, input: &[usize]) -> Result<Vec<usize>> {
+        let n = input.len();
+        let lists = [self.kernel.len(), self.strides.len(), self.dilations.len(), self.pads.len() / 2];
+        if lists.iter().any(|&l| l != n) || self.strides.contains(&0) {
+            return Err(refuse(format!("the window does not fit {n} spatial axes")));
+        }
+        (0..n)
+            .map(|i| {
+                let extent = extent(self.kernel[i], self.dilations[i])?;
+                let (begin, end) = (self.pads[i], self.pads[n + i]);
+                let padded = input[i]
+                    .checked_add(begin)
+                    .and_then(|v| v.checked_add(end))
+                    .ok_or_else(|| refuse("the padded input is too large"))?;
+                let room = padded.checked_sub(extent).filter(|_| input[i] > 0).ok_or_else(|| {
+                    refuse(format!("a window of {extent} does not fit into {padded} padded elements"))
+                })?;
+                let stride = self.strides[i];
+                let mut out = if self.ceil_mode { room.div_ceil(stride) } else { room / stride } + 1;
+                // A window that would begin in the end padding is dropped.
+                if self.ceil_mode && (out - 1) * stride >= input[i] + begin {
+                    out -= 1;
+                }
+                Ok(out)
+            })
+            .collect()
+    }
+}
