@@ -3,6 +3,8 @@
 //! Two ways in: absorption of QDQ nodes (a pass, `qdq`), and post-training quantization from
 //! calibration samples (`quantize`).
 
+pub mod requant;
+
 use crate::artifact::Observer;
 use crate::error::Result;
 use crate::graph::Graph;
