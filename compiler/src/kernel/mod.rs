@@ -9,7 +9,22 @@
 //! the divisor is never zero. Comparisons and logic give `I32` 0 or 1; `And`, `Or`, `Xor` are
 //! bitwise.
 //!
+//! The amount of a shift is `I32` whatever is shifted. `Min` is `a < b ? a : b`, `Max` is
+//! `a > b ? a : b`, on floats too. Casts to a narrower integer must fit, casts of integers to
+//! F32 round to nearest even, casts of F32 to integers truncate, saturate, and take NaN to 0.
+//!
 //! Law: every index interval is proven from the loop bounds (`prove`), the evaluator asserts it.
+
+mod build;
+pub mod scalar;
+mod simplify;
+mod verify;
+mod walk;
+
+pub use build::{Buf, KernelBuilder, Val, float, instr, int, long};
+pub use simplify::simplify;
+pub use verify::verify;
+pub use walk::visit;
 
 use crate::tensor::DType;
 use std::sync::Arc;
@@ -34,11 +49,11 @@ impl Ty {
 }
 
 /// A parameter of a kernel, by position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(pub u32);
 
 /// A scalar of a kernel: loop variable, `let` or mutable; index into [`Kernel::vars`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VarId(pub u32);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +107,17 @@ pub enum BinOp {
     Ge,
     Eq,
     Ne,
+}
+
+impl BinOp {
+    /// Gives 0 or 1.
+    pub fn compares(self) -> bool {
+        matches!(self, BinOp::Lt | BinOp::Le | BinOp::Gt | BinOp::Ge | BinOp::Eq | BinOp::Ne)
+    }
+    /// The right side is an amount of bits.
+    pub fn shifts(self) -> bool {
+        matches!(self, BinOp::Shl | BinOp::Shr)
+    }
 }
 
 /// Functions of one float, all from `secateur_runtime::math` and its C twin (bit-identical).
@@ -228,4 +254,22 @@ pub struct Kernel {
     pub body: Vec<Stmt>,
     /// Implementations for cores that have the feature; the first that fits is taken.
     pub native: Vec<Native>,
+}
+
+impl Kernel {
+    /// Element type, length and access of a buffer parameter.
+    pub fn buffer(&self, id: ParamId) -> Option<(DType, usize, Access)> {
+        match self.params.get(id.0 as usize)?.kind {
+            ParamKind::Buffer { elem, len, access } => Some((elem, len, access)),
+            ParamKind::Scalar { .. } => None,
+        }
+    }
+    /// Name of a parameter; `?` if it does not exist.
+    pub fn param_name(&self, id: ParamId) -> &str {
+        self.params.get(id.0 as usize).map_or("?", |p| &p.name)
+    }
+    /// Type of an expression of this kernel, or why it has none.
+    pub fn type_of(&self, e: &Expr) -> Result<Ty, String> {
+        verify::type_of(e, &self.params, &self.vars)
+    }
 }
