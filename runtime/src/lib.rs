@@ -1,2 +1,19 @@
-//! What emitted code needs at run time: views over memory, fixed point, float functions.
+//! What code emitted by Secateur needs at run time: views over memory, aligned constants,
+//! float functions.
+//!
+//! In: addresses and lengths that the compiler has proven. Out: element access without checks
+//! in release builds, with checks in debug builds.
+//! Law: `no_std`, no allocation, no dependency, and no panic path in release builds.
 #![no_std]
+
+mod aligned;
+pub mod math;
+#[cfg(feature = "sources")]
+pub mod sources;
+mod view;
+
+pub use aligned::Aligned;
+pub use view::{Element, View, ViewMut};
+
+/// Number of the contract between emitted code and this crate; emitted code asserts it.
+pub const ABI: u32 = 1;

@@ -1,0 +1,64 @@
+/* Secateur: integer helpers of generated C.
+ *
+ * In: integers. Out: what the loop language says of its operators, without undefined behaviour:
+ * sums and products wrap, shifts to the right keep the sign, nothing traps.
+ * Law: the twin of what emitted Rust does with `wrapping_*`; no float, no library.
+ */
+#ifndef SECATEUR_H
+#define SECATEUR_H
+
+#include <stdint.h>
+
+#if (-1 >> 1) != -1
+#error "secateur needs a compiler that shifts negative numbers arithmetically"
+#endif
+
+/* The arena is one array of bytes that kernels read and write as other types; these types say
+ * so to compilers that would otherwise assume that such accesses never meet. */
+#if defined(__GNUC__) || defined(__clang__)
+#define SECATEUR_ALIAS __attribute__((__may_alias__))
+#define SECATEUR_ALIGN(n) __attribute__((__aligned__(n)))
+#else
+#define SECATEUR_ALIAS
+#define SECATEUR_ALIGN(n)
+#endif
+
+typedef int16_t SECATEUR_ALIAS secateur_i16;
+typedef uint16_t SECATEUR_ALIAS secateur_u16;
+typedef int32_t SECATEUR_ALIAS secateur_i32;
+typedef uint32_t SECATEUR_ALIAS secateur_u32;
+typedef int64_t SECATEUR_ALIAS secateur_i64;
+typedef uint64_t SECATEUR_ALIAS secateur_u64;
+
+static inline int32_t secateur_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+static inline int32_t secateur_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
+static inline int32_t secateur_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
+static inline int32_t secateur_neg(int32_t a) { return (int32_t)(0u - (uint32_t)a); }
+static inline int32_t secateur_abs(int32_t a) { return a < 0 ? secateur_neg(a) : a; }
+static inline int32_t secateur_shl(int32_t a, int32_t n) { return (int32_t)((uint32_t)a << (n & 31)); }
+static inline int32_t secateur_shr(int32_t a, int32_t n) { return a >> (n & 31); }
+static inline int32_t secateur_min(int32_t a, int32_t b) { return b < a ? b : a; }
+static inline int32_t secateur_max(int32_t a, int32_t b) { return a < b ? b : a; }
+/* The compiler excludes a divisor of zero; the answer 0 keeps the processor from trapping. */
+static inline int32_t secateur_div(int32_t a, int32_t b)
+{
+    return b == 0 ? 0 : b == -1 ? secateur_neg(a) : a / b;
+}
+static inline int32_t secateur_rem(int32_t a, int32_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+
+static inline int64_t secateur_add64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
+static inline int64_t secateur_sub64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a - (uint64_t)b); }
+static inline int64_t secateur_mul64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
+static inline int64_t secateur_neg64(int64_t a) { return (int64_t)(0u - (uint64_t)a); }
+static inline int64_t secateur_abs64(int64_t a) { return a < 0 ? secateur_neg64(a) : a; }
+static inline int64_t secateur_shl64(int64_t a, int64_t n) { return (int64_t)((uint64_t)a << (n & 63)); }
+static inline int64_t secateur_shr64(int64_t a, int64_t n) { return a >> (n & 63); }
+static inline int64_t secateur_min64(int64_t a, int64_t b) { return b < a ? b : a; }
+static inline int64_t secateur_max64(int64_t a, int64_t b) { return a < b ? b : a; }
+static inline int64_t secateur_div64(int64_t a, int64_t b)
+{
+    return b == 0 ? 0 : b == -1 ? secateur_neg64(a) : a / b;
+}
+static inline int64_t secateur_rem64(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+
+#endif
