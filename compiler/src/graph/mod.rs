@@ -51,6 +51,16 @@ impl Quant {
     pub fn per_tensor(dtype: DType, scale: f32, zero_point: i32) -> Self {
         Quant { dtype, scale: vec![scale], zero_point: vec![zero_point], axis: None }
     }
+    /// The real values of stored integers: `scale * (stored - zero_point)`, as f32.
+    pub fn dequantize(&self, stored: &Tensor) -> Tensor {
+        let strides = crate::tensor::row_major_strides(stored.shape());
+        let channels = self.scale.len().max(1);
+        let real = stored.to_i64_vec().into_iter().enumerate().map(|(i, q)| {
+            let c = self.axis.map_or(0, |axis| (i / strides[axis]) % stored.shape()[axis]) % channels;
+            (q - i64::from(self.zero_point[c])) as f32 * self.scale[c]
+        });
+        Tensor::f32(stored.shape(), real.collect())
+    }
 }
 
 /// The interval that an activation function fused into its producer clamps to, in real units.
@@ -101,6 +111,15 @@ pub struct Value {
 impl Value {
     pub fn constant(&self) -> Option<&Arc<Tensor>> {
         if let ValueKind::Constant(t) = &self.kind { Some(t) } else { None }
+    }
+    /// What a constant means: its elements, dequantized if it is stored as integers.
+    pub fn real_constant(&self) -> Option<std::borrow::Cow<'_, Tensor>> {
+        use std::borrow::Cow;
+        let stored = self.constant()?;
+        Some(match &self.quant {
+            None => Cow::Borrowed(stored.as_ref()),
+            Some(quant) => Cow::Owned(quant.dequantize(stored)),
+        })
     }
     pub fn len(&self) -> usize {
         self.shape.iter().product()
@@ -206,7 +225,8 @@ impl Node {
 }
 
 impl Graph {
-    /// The operands of a node as its operator sees them.
+    /// The operands of a node as its operator sees them. A constant that is stored as
+    /// integers shows no data: its elements are not the numbers that the operator means.
     pub fn operands(&self, id: NodeId) -> Vec<Option<crate::ops::Operand<'_>>> {
         self[id]
             .inputs
@@ -217,7 +237,7 @@ impl Graph {
                     crate::ops::Operand {
                         dtype: value.dtype,
                         shape: &value.shape,
-                        data: value.constant().map(|t| t.as_ref()),
+                        data: value.constant().filter(|_| value.quant.is_none()).map(|t| t.as_ref()),
                     }
                 })
             })

@@ -18,6 +18,10 @@ impl<'g> Patch<'g> {
     pub fn graph(&self) -> &Graph {
         self.graph
     }
+    /// For a pass made of several steps that each patch on their own.
+    pub(crate) fn graph_mut(&mut self) -> &mut Graph {
+        self.graph
+    }
     fn fresh_value_name(&self, wish: &str) -> String {
         let taken = |name: &str| self.graph.values.iter().any(|v| v.name == name);
         unique(wish, taken)

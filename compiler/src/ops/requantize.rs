@@ -6,6 +6,10 @@ use super::check::{at_most, float, operand, refuse, result};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Ours: the same real value stored with another `Quant`; identity in float.
+///
+/// Integer to integer changes the scale (and applies `Node::clamp`: a Relu between two
+/// scales is one). Where one side has no `Quant` it is the border between integers and floats:
+/// saturate(round_half_even(x / scale) + zero_point) one way, (q - zero_point) * scale the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Requantize;
 

@@ -1,4 +1,9 @@
 //! Graph passes: an ordered, named list. One pass, one file, one line in [`PASSES`].
+//!
+//! A model that brought its own quantization has been absorbed before (`quantize::absorb`), so
+//! values may carry a `quant`. Law: a pass that puts a value in another's place hands its
+//! `quant` on; a constant with a `quant` holds integers, so no pass computes with its elements
+//! (moving them is fine: a transposed weight moves `quant.axis` along).
 
 use crate::error::Result;
 use crate::graph::{Graph, Patch};
@@ -8,10 +13,18 @@ pub type Pass = fn(&mut Patch<'_>) -> Result<usize>;
 
 /// Passes over the float (or just imported QDQ) graph, in the order in which they run; the list
 /// reads aloud.
-pub const PASSES: &[(&str, Pass)] = &[];
+pub const PASSES: &[(&str, Pass)] = &[("absorb-qdq", absorb_qdq)];
 
 /// Passes over the graph once its values are quantized (or stay float).
-pub const QUANTIZED_PASSES: &[(&str, Pass)] = &[];
+pub const QUANTIZED_PASSES: &[(&str, Pass)] = &[("settle-quantization", settle_quantization)];
+
+fn absorb_qdq(patch: &mut Patch<'_>) -> Result<usize> {
+    crate::quantize::absorb(patch.graph_mut()).map(usize::from)
+}
+
+fn settle_quantization(patch: &mut Patch<'_>) -> Result<usize> {
+    crate::quantize::settle(patch.graph_mut()).map(|()| 0)
+}
 
 /// Runs [`PASSES`], verifying the graph after each; `after(name, graph)` sees each result.
 pub fn run(graph: &mut Graph, after: &mut dyn FnMut(&str, &Graph)) -> Result<()> {

@@ -1,27 +1,25 @@
 //! Calibration, schemes, rounding: graph -> graph with `Quant` on every integer value.
 //!
-//! Two ways in: absorption of QDQ nodes (a pass, `qdq`), and post-training quantization from
-//! calibration samples (`quantize`).
+//! Two ways in: absorption of QDQ nodes ([`absorb`], the first pass), and post-training
+//! quantization from calibration samples ([`quantize`]). Both end in [`settle`].
+//! Law: after [`settle`], a node computes either on integers throughout or on floats
+//! throughout. A change of scale that an operator cannot make itself is a `Requantize` node, and
+//! so is the step between integers and floats (one side of it then has no `Quant`).
 
+mod calibrate;
+mod ptq;
+mod qdq;
 pub mod requant;
+mod settle;
+mod weights;
 
-use crate::artifact::Observer;
-use crate::error::Result;
+pub use ptq::quantize;
+pub use qdq::absorb;
+pub use settle::settle;
+
 use crate::graph::Graph;
-use crate::options::Options;
-use crate::tensor::Samples;
 
 /// Whether the model brought its own quantization: some activation carries a `Quant`.
 pub fn is_quantized(graph: &Graph) -> bool {
     graph.values().any(|(_, v)| v.quant.is_some() && v.constant().is_none())
-}
-
-/// Post-training quantization to int8: every activation and weight gets its `Quant`.
-pub fn quantize(
-    _graph: &mut Graph,
-    _samples: &Samples,
-    _options: &Options,
-    _observer: &mut dyn Observer,
-) -> Result<()> {
-    Err(crate::ops::unwritten("quantize"))
 }

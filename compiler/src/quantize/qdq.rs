@@ -1,0 +1,530 @@
+//! Absorption of models that bring their own quantization: QuantizeLinear / DequantizeLinear
+//! nodes in, a graph whose values carry [`Quant`] out.
+//!
+//! The value between a Q and its DQs keeps the ONNX name of the integer tensor. Unsigned 8-bit
+//! tensors are shifted by 128 and become `I8`; this changes no real value. Fully connected
+//! layers become `Dense` here, and biases and activations that stand before a Q are fused,
+//! because only the fused form has an integer meaning.
+//! Law: no real value changes, except where the model quantizes one float tensor twice.
+
+use crate::error::{Error, Result, Site};
+use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
+use crate::ops::{Dense, Op, PadMode, Requantize};
+use crate::tensor::{DType, Data, Tensor};
+use std::collections::BTreeSet;
+
+/// Replaces the Q/DQ nodes of a freshly imported graph by `Quant`s. False: there were none.
+/// Refuses scales that are not positive finite constants, zero points outside their type,
+/// types beyond 8-bit activations, and one integer tensor read with two meanings.
+pub fn absorb(graph: &mut Graph) -> Result<bool> {
+    let mut errors = Vec::new();
+    let mut found = false;
+    for (id, node) in graph.nodes() {
+        if matches!(node.op, Op::QuantizeLinear(_) | Op::DequantizeLinear(_)) {
+            found = true;
+            if let Err(error) = params(graph, id) {
+                errors.push(error);
+            }
+        }
+    }
+    if let Some(error) = Error::join(errors) {
+        return Err(error);
+    }
+    if !found {
+        return Ok(false);
+    }
+    let moving = moving_integers(graph);
+    for id in graph.topological() {
+        match graph[id].op {
+            Op::QuantizeLinear(_) => absorb_quantize(graph, id)?,
+            Op::DequantizeLinear(_) => absorb_dequantize(graph, id, &moving)?,
+            _ if moving.contains(&id) => carry_forward(graph, id)?,
+            _ => {}
+        }
+    }
+    for id in graph.topological() {
+        if moving.contains(&id) {
+            carry_forward(graph, id)?;
+            stored_to_real(graph, id);
+        }
+    }
+    shift_unsigned(graph);
+    fuse(graph);
+    Ok(true)
+}
+
+/// The nodes that move 8-bit integers about, between a Q and a DQ, before anything is absorbed.
+fn moving_integers(graph: &Graph) -> BTreeSet<NodeId> {
+    graph
+        .nodes()
+        .filter(|(_, n)| carries(&n.op) && matches!(graph[n.outputs[0]].dtype, DType::I8 | DType::U8))
+        .map(|(id, _)| id)
+        .collect()
+}
+
+/// Scale, zero point and type of a Q or DQ node.
+fn params(graph: &Graph, id: NodeId) -> Result<Quant> {
+    let node = &graph[id];
+    let fail = |what: String| Err(Error::model(node.site(), what));
+    let value = |i: usize| node.inputs.get(i).copied().flatten().map(|v| &graph[v]);
+    let Some(x) = value(0) else { return fail("input 0 is missing".into()) };
+    let Some(scale_value) = value(1) else { return fail("the scale is missing".into()) };
+    let Some(scale) = scale_value.constant().map(|t| t.to_f32_vec()) else {
+        return fail(format!("the scale `{}` is not a constant", scale_value.name));
+    };
+    for &s in &scale {
+        if !(s.is_finite() && s >= f32::MIN_POSITIVE) {
+            return Err(Error::model(
+                Site::Value(scale_value.name.clone()),
+                format!("the scale of `{}` is {s}, not a positive normal number", node.name),
+            ));
+        }
+    }
+    let (dtype, axis) = match &node.op {
+        Op::QuantizeLinear(q) => (q.dtype, q.axis),
+        Op::DequantizeLinear(d) => (x.dtype, d.axis),
+        _ => return Err(Error::internal(node.site(), "is neither Q nor DQ")),
+    };
+    let constant = x.constant().is_some();
+    match dtype {
+        DType::I8 | DType::U8 => {}
+        DType::I32 if constant => {}
+        other => {
+            return Err(Error::model(
+                node.site(),
+                format!(
+                    "{other} tensors cannot be quantized here: activations are 8 bits wide, constants 8 or 32"
+                ),
+            ));
+        }
+    }
+    let (lo, hi) = dtype.range().unwrap_or((0, 0));
+    let zero_point = match value(2) {
+        None => vec![0; scale.len()],
+        Some(z) => match z.constant() {
+            None => return fail(format!("the zero point `{}` is not a constant", z.name)),
+            Some(t) => t.to_i64_vec(),
+        },
+    };
+    if zero_point.len() != scale.len() {
+        return fail(format!("{} scales, but {} zero points", scale.len(), zero_point.len()));
+    }
+    if let Some(z) = zero_point.iter().find(|&&z| i128::from(z) < lo || i128::from(z) > hi) {
+        return fail(format!("zero point {z} does not fit {dtype}"));
+    }
+    let zero_point: Vec<i32> = zero_point.iter().map(|&z| z as i32).collect();
+    if scale.len() == 1 {
+        return Ok(Quant { dtype, scale, zero_point, axis: None });
+    }
+    let Some(axis) = axis.filter(|&a| x.shape.get(a) == Some(&scale.len())) else {
+        return fail(format!("{} scales fit no axis of shape {:?}", scale.len(), x.shape));
+    };
+    if !constant {
+        return Err(Error::model(
+            node.site(),
+            "an activation is quantized per channel; only constants may be",
+        ));
+    }
+    Ok(Quant { dtype, scale, zero_point, axis: Some(axis) })
+}
+
+/// The real constant `t` stored with `quant`: ONNX QuantizeLinear.
+fn quantize_constant(t: &Tensor, quant: &Quant) -> Tensor {
+    let strides = crate::tensor::row_major_strides(t.shape());
+    let (lo, hi) = quant.dtype.range().unwrap_or((0, 0));
+    let stored: Vec<i64> = t
+        .to_f32_vec()
+        .iter()
+        .enumerate()
+        .map(|(i, &x)| {
+            let c = quant.axis.map_or(0, |a| (i / strides[a]) % t.shape()[a]);
+            let q = libm::rint(f64::from(x / quant.scale[c])) + f64::from(quant.zero_point[c]);
+            q.clamp(lo as f64, hi as f64) as i64
+        })
+        .collect();
+    Tensor::new(t.shape().to_vec(), Data::from_i64(quant.dtype, &stored)).unwrap_or_else(|_| t.clone())
+}
+
+/// Every reader of `old` reads `new`; a graph output keeps its name. False (and no change) when
+/// `old` is an output whose name cannot move, because `new` is an input or an output itself.
+fn alias(graph: &mut Graph, old: ValueId, new: ValueId) -> bool {
+    if graph.outputs().contains(&old) {
+        if graph.outputs().contains(&new) || matches!(graph[new].kind, ValueKind::Input) {
+            return false;
+        }
+        Patch::new(graph).swap_names(old, new);
+    }
+    Patch::new(graph).replace_uses(old, new);
+    true
+}
+
+fn absorb_quantize(graph: &mut Graph, id: NodeId) -> Result<()> {
+    let quant = params(graph, id)?;
+    let q = graph[id].outputs[0];
+    let Some(x) = graph[id].inputs[0] else { return Ok(()) };
+    if let Some(real) = graph[x].constant().cloned().filter(|_| graph[x].quant.is_none()) {
+        let stored = quantize_constant(&real, &quant);
+        let mut patch = Patch::new(graph);
+        patch.remove_node(id);
+        patch.set_constant(q, stored);
+        patch.set_quant(q, Some(quant));
+        return Ok(());
+    }
+    match (&graph[x].quant, &graph[x].kind) {
+        (Some(have), _) => {
+            if *have == quant && alias(graph, q, x) {
+                Patch::new(graph).remove_node(id);
+                return Ok(());
+            }
+            let mut patch = Patch::new(graph);
+            let node = patch.node_mut(id);
+            node.op = Requantize.into();
+            node.inputs = vec![Some(x)];
+            patch.set_quant(q, Some(quant));
+        }
+        (None, ValueKind::Activation) => {
+            let Some(producer) = graph.producer(x) else {
+                return Err(Error::internal(graph[id].site(), "reads a value that nothing computes"));
+            };
+            let output = graph.outputs().contains(&x);
+            let mut patch = Patch::new(graph);
+            for out in &mut patch.node_mut(producer).outputs {
+                if *out == x {
+                    *out = q;
+                }
+            }
+            patch.remove_node(id);
+            patch.replace_uses(x, q);
+            patch.set_quant(q, Some(quant));
+            if output {
+                patch.swap_names(x, q);
+            }
+        }
+        // A float input (or state): when only quantizers read it, it is a quantized port.
+        (None, _) => {
+            let only = graph.consumers(x).iter().all(|&c| matches!(graph[c].op, Op::QuantizeLinear(_)))
+                && !graph.outputs().contains(&x)
+                && !graph.outputs().contains(&q);
+            let mut patch = Patch::new(graph);
+            if only {
+                patch.remove_node(id);
+                patch.replace_uses(q, x);
+                patch.set_quant(x, Some(quant));
+            } else {
+                patch.set_quant(q, Some(quant));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn absorb_dequantize(graph: &mut Graph, id: NodeId, moving: &BTreeSet<NodeId>) -> Result<()> {
+    let quant = params(graph, id)?;
+    let y = graph[id].outputs[0];
+    let Some(q) = graph[id].inputs[0] else { return Ok(()) };
+    if let Some(stored) = graph[q].constant().cloned() {
+        let mut patch = Patch::new(graph);
+        patch.remove_node(id);
+        patch.set_constant(y, stored.as_ref().clone());
+        patch.set_quant(y, Some(quant));
+        return Ok(());
+    }
+    match &graph[q].quant {
+        None => set_backward(graph, q, &quant, moving)?,
+        Some(have) if *have == quant => {}
+        Some(_) => return Err(two_meanings(graph, q)),
+    }
+    if alias(graph, y, q) {
+        Patch::new(graph).remove_node(id);
+    } else {
+        // An input handed through to an output: copied as it is.
+        let mut patch = Patch::new(graph);
+        let node = patch.node_mut(id);
+        node.op = Requantize.into();
+        node.inputs = vec![Some(q)];
+        patch.set_quant(y, Some(quant));
+    }
+    Ok(())
+}
+
+fn two_meanings(graph: &Graph, value: ValueId) -> Error {
+    Error::model(
+        Site::Value(graph[value].name.clone()),
+        "is written with one scale and zero point and read with another",
+    )
+    .help("a DequantizeLinear must use the parameters of the QuantizeLinear before it")
+}
+
+/// Gives an integer value its meaning, and the integers that it was moved from.
+fn set_backward(graph: &mut Graph, value: ValueId, quant: &Quant, moving: &BTreeSet<NodeId>) -> Result<()> {
+    let mut next = vec![value];
+    while let Some(v) = next.pop() {
+        match &graph[v].quant {
+            Some(have) if have == quant => continue,
+            Some(_) => return Err(two_meanings(graph, v)),
+            None => {}
+        }
+        Patch::new(graph).set_quant(v, Some(quant.clone()));
+        if let Some(producer) = graph.producer(v)
+            && moving.contains(&producer)
+        {
+            let node = &graph[producer];
+            let moved = if matches!(node.op, Op::Concat(_)) { node.inputs.len() } else { 1 };
+            next.extend(node.inputs.iter().take(moved).flatten());
+        }
+    }
+    Ok(())
+}
+
+/// Operators whose results are elements of their first operand (of all operands for Concat):
+/// they move stored integers without knowing what they mean.
+pub(super) fn carries(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape(_)
+            | Op::Flatten(_)
+            | Op::Squeeze(_)
+            | Op::Unsqueeze(_)
+            | Op::Transpose(_)
+            | Op::Identity(_)
+            | Op::Dropout(_)
+            | Op::Slice(_)
+            | Op::Split(_)
+            | Op::Gather(_)
+            | Op::Expand(_)
+            | Op::Concat(_)
+            | Op::Pad(_)
+            | Op::MaxPool(_)
+            | Op::GlobalMaxPool(_)
+            | Op::Relu(_)
+            | Op::Clip(_)
+    )
+}
+
+/// Integers moved by a node mean what they meant before.
+fn carry_forward(graph: &mut Graph, id: NodeId) -> Result<()> {
+    let node = graph[id].clone();
+    let moved = if matches!(node.op, Op::Concat(_)) { node.inputs.len() } else { 1 };
+    let operands: Vec<ValueId> = node.inputs.iter().take(moved).flatten().copied().collect();
+    let Some(quant) = operands.iter().find_map(|&v| graph[v].quant.clone()) else { return Ok(()) };
+    for &v in operands.iter().chain(&node.outputs) {
+        match &graph[v].quant {
+            None => Patch::new(graph).set_quant(v, Some(quant.clone())),
+            Some(have) if *have == quant => {}
+            Some(_) => return Err(two_meanings(graph, v)),
+        }
+    }
+    Ok(())
+}
+
+/// Limits and fill values that a node on integers holds as stored numbers become real ones.
+fn stored_to_real(graph: &mut Graph, id: NodeId) {
+    let Some(x) = graph[id].inputs.first().copied().flatten() else { return };
+    let Some(quant) = &graph[x].quant else { return };
+    let (scale, zero) = (f64::from(quant.scale[0]), f64::from(quant.zero_point[0]));
+    let real = |stored: f64| (stored - zero) * scale;
+    match &mut Patch::new(graph).node_mut(id).op {
+        Op::Pad(pad) if pad.mode == PadMode::Constant => pad.value = real(pad.value),
+        Op::Clip(clip) => {
+            clip.min = clip.min.map(real);
+            clip.max = clip.max.map(real);
+        }
+        _ => {}
+    }
+}
+
+/// From here on the `dtype` of a quantized value is that of its real value, and what was U8 is
+/// I8, 128 lower.
+fn shift_unsigned(graph: &mut Graph) {
+    let ids: Vec<ValueId> = graph.values().filter(|(_, v)| v.quant.is_some()).map(|(id, _)| id).collect();
+    for id in ids {
+        let Some(mut quant) = graph[id].quant.clone() else { continue };
+        let stored = graph[id].constant().cloned();
+        let mut patch = Patch::new(graph);
+        patch.set_dtype(id, DType::F32);
+        if quant.dtype != DType::U8 {
+            continue;
+        }
+        if let Some(t) = stored {
+            let shifted: Vec<i64> = t.to_i64_vec().iter().map(|q| q - 128).collect();
+            if let Ok(t) = Tensor::new(t.shape().to_vec(), Data::from_i64(DType::I8, &shifted)) {
+                patch.set_constant(id, t);
+            }
+        }
+        quant.dtype = DType::I8;
+        quant.zero_point.iter_mut().for_each(|z| *z -= 128);
+        patch.set_quant(id, Some(quant));
+    }
+}
+
+/// Brings what stands before a quantizer into the form that has an integer meaning:
+/// Gemm and MatMul with constant weights to `Dense`, an added constant to its bias, Relu and
+/// Clip to its clamp. Only values without a `Quant` of their own disappear.
+fn fuse(graph: &mut Graph) {
+    for id in graph.topological() {
+        match graph[id].op {
+            Op::Gemm(_) => gemm_to_dense(graph, id),
+            Op::MatMul(_) => matmul_to_dense(graph, id),
+            Op::Add(_) => add_to_bias(graph, id),
+            Op::Relu(_) | Op::Clip(_) => activation_to_clamp(graph, id),
+            _ => {}
+        }
+    }
+}
+
+/// The constant with its two axes exchanged, `Quant` included.
+fn transposed(t: &Tensor, quant: Option<Quant>) -> (Tensor, Option<Quant>) {
+    (t.transposed(&[1, 0]), quant.map(|q| Quant { axis: q.axis.map(|a| 1 - a), ..q }))
+}
+
+fn add_constant(graph: &mut Graph, like: ValueId, tensor: Tensor, quant: Option<Quant>) -> ValueId {
+    let name = graph[like].name.clone();
+    let mut patch = Patch::new(graph);
+    let id = patch.add_constant(&name, tensor);
+    patch.set_dtype(id, DType::F32);
+    patch.set_quant(id, quant);
+    id
+}
+
+/// A bias as `[n]`: from any shape whose only axis longer than one is the channel axis, or
+/// from a single element.
+fn bias_vector(t: &Tensor, quant: &Option<Quant>, n: usize) -> Option<(Tensor, Option<Quant>)> {
+    let axis = (t.len() == n).then_some(0);
+    let quant = match quant {
+        None => None,
+        Some(q) if q.axis.is_none() => Some(q.clone()),
+        Some(q) => Some(Quant { axis: Some(axis?), ..q.clone() }),
+    };
+    if t.len() == n {
+        return Some((t.reshaped(&[n]).ok()?, quant));
+    }
+    if t.len() != 1 || quant.as_ref().is_some_and(|q| q.axis.is_some()) {
+        return None;
+    }
+    let data = match t.data() {
+        Data::F32(v) => Data::F32(vec![v[0]; n]),
+        other => Data::from_i64(other.dtype(), &vec![t.to_i64_vec()[0]; n]),
+    };
+    Some((Tensor::new(vec![n], data).ok()?, quant))
+}
+
+fn gemm_to_dense(graph: &mut Graph, id: NodeId) {
+    let Op::Gemm(gemm) = graph[id].op.clone() else { return };
+    let inputs = graph[id].inputs.clone();
+    let (Some(a), Some(b), c) =
+        (inputs[0], inputs.get(1).copied().flatten(), inputs.get(2).copied().flatten())
+    else {
+        return;
+    };
+    let Some(w) = graph[b].constant().cloned() else { return };
+    if gemm.trans_a || graph[a].constant().is_some() || !(gemm.alpha > 0.0 && gemm.beta > 0.0) {
+        return;
+    }
+    let scaled =
+        |q: Option<Quant>, by: f32| q.map(|q| Quant { scale: q.scale.iter().map(|s| s * by).collect(), ..q });
+    let wq = scaled(graph[b].quant.clone(), gemm.alpha);
+    if (wq.is_none() && gemm.alpha != 1.0) || w.shape().len() != 2 {
+        return;
+    }
+    let (w, wq) = if gemm.trans_b { (w.as_ref().clone(), wq) } else { transposed(&w, wq) };
+    let mut operands = vec![Some(a), None];
+    if let Some(c) = c {
+        let Some(t) = graph[c].constant().cloned() else { return };
+        let cq = scaled(graph[c].quant.clone(), gemm.beta);
+        if cq.is_none() && gemm.beta != 1.0 {
+            return;
+        }
+        let Some((t, cq)) = bias_vector(&t, &cq, w.shape()[0]) else { return };
+        operands.push(Some(add_constant(graph, c, t, cq)));
+    }
+    operands[1] = Some(add_constant(graph, b, w, wq));
+    let mut patch = Patch::new(graph);
+    let node = patch.node_mut(id);
+    node.op = Dense.into();
+    node.inputs = operands;
+}
+
+fn matmul_to_dense(graph: &mut Graph, id: NodeId) {
+    let (Some(a), Some(b)) = (graph[id].inputs[0], graph[id].inputs[1]) else { return };
+    let Some(w) = graph[b].constant().cloned() else { return };
+    if graph[a].constant().is_some() || w.shape().len() != 2 || graph[a].shape.len() < 2 {
+        return;
+    }
+    let (w, wq) = transposed(&w, graph[b].quant.clone());
+    let w = add_constant(graph, b, w, wq);
+    let mut patch = Patch::new(graph);
+    let node = patch.node_mut(id);
+    node.op = Dense.into();
+    node.inputs = vec![Some(a), Some(w)];
+}
+
+/// The node that computes `value`, if nothing else reads the value and it has no `Quant`.
+fn private_producer(graph: &Graph, value: ValueId) -> Option<NodeId> {
+    let private = graph[value].quant.is_none()
+        && !graph.outputs().contains(&value)
+        && graph.consumers(value).len() == 1
+        && graph.nodes().map(|(_, n)| n.inputs.iter().filter(|v| **v == Some(value)).count()).sum::<usize>()
+            == 1;
+    graph.producer(value).filter(|_| private)
+}
+
+fn add_to_bias(graph: &mut Graph, id: NodeId) {
+    let (Some(l), Some(r)) = (graph[id].inputs[0], graph[id].inputs[1]) else { return };
+    let (x, c) = if graph[r].constant().is_some() { (l, r) } else { (r, l) };
+    let Some(t) = graph[c].constant().cloned() else { return };
+    let Some(producer) = private_producer(graph, x) else { return };
+    let node = &graph[producer];
+    if !node.clamp.is_none() || node.inputs.get(2).copied().flatten().is_some() {
+        return;
+    }
+    let rank = graph[x].shape.len();
+    let channel = match node.op {
+        Op::Dense(_) => rank - 1,
+        Op::Conv(_) => 1,
+        _ => return,
+    };
+    // The constant may be longer than one along the channel axis only (aligned at the end).
+    let offset = rank.checked_sub(t.shape().len());
+    let fits = offset.is_some_and(|o| t.shape().iter().enumerate().all(|(i, &d)| d == 1 || i + o == channel));
+    if !fits || graph[graph[id].outputs[0]].shape != graph[x].shape {
+        return;
+    }
+    let Some((t, q)) = bias_vector(&t, &graph[c].quant, graph[x].shape[channel]) else { return };
+    let bias = add_constant(graph, c, t, q);
+    let output = graph[id].outputs[0];
+    let clamp = graph[id].clamp;
+    let mut patch = Patch::new(graph);
+    patch.remove_node(id);
+    let node = patch.node_mut(producer);
+    node.inputs.truncate(2);
+    node.inputs.push(Some(bias));
+    node.outputs[0] = output;
+    node.clamp = clamp;
+}
+
+fn activation_to_clamp(graph: &mut Graph, id: NodeId) {
+    let Some(x) = graph[id].inputs[0] else { return };
+    let clamp = match &graph[id].op {
+        Op::Relu(_) => Clamp { lo: 0.0, hi: f32::INFINITY },
+        Op::Clip(c) => Clamp {
+            lo: c.min.map_or(f32::NEG_INFINITY, |v| v as f32),
+            hi: c.max.map_or(f32::INFINITY, |v| v as f32),
+        },
+        _ => return,
+    };
+    let Some(producer) = private_producer(graph, x) else { return };
+    let fusable = matches!(
+        graph[producer].op,
+        Op::Conv(_) | Op::Dense(_) | Op::Gemm(_) | Op::MatMul(_) | Op::Add(_) | Op::Sub(_) | Op::Mul(_)
+    );
+    if !fusable || clamp.lo > clamp.hi {
+        return;
+    }
+    let output = graph[id].outputs[0];
+    let then = graph[producer].clamp.then(clamp).then(graph[id].clamp);
+    let mut patch = Patch::new(graph);
+    patch.remove_node(id);
+    let node = patch.node_mut(producer);
+    node.outputs[0] = output;
+    node.clamp = then;
+}

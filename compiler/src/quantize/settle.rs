@@ -1,0 +1,366 @@
+//! The last word on who computes on integers: values that only lack a `Quant` get the natural
+//! one, constants and biases take the scale that integer arithmetic needs, `Requantize` nodes
+//! stand where an operator cannot change the scale itself and where integers meet floats.
+//!
+//! In: a graph some of whose values carry a `Quant`. Out: one in which every node has either
+//! all or none of its float values quantized.
+//! Law: a value that has a `Quant` keeps it.
+
+use super::calibrate::{affine, range};
+use super::qdq::carries;
+use super::weights;
+use crate::error::{Error, Result};
+use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
+use crate::ops::{Op, Requantize};
+use crate::tensor::{DType, Data, Tensor};
+
+/// Completes a quantized graph; a graph without any `Quant` stays as it is.
+pub fn settle(graph: &mut Graph) -> Result<()> {
+    if !graph.values().any(|(_, v)| v.quant.is_some() && v.constant().is_none()) {
+        return Ok(());
+    }
+    spread(graph);
+    activations_to_requantize(graph);
+    for id in graph.topological() {
+        if computes_on_integers(graph, id) {
+            constants(graph, id)?;
+            bias(graph, id)?;
+        } else {
+            border(graph, id);
+        }
+    }
+    for id in graph.topological() {
+        requantize_moved(graph, id);
+    }
+    Ok(())
+}
+
+fn is_real(graph: &Graph, v: ValueId) -> bool {
+    graph[v].dtype == DType::F32
+}
+
+fn is_constant(graph: &Graph, v: ValueId) -> bool {
+    graph[v].constant().is_some()
+}
+
+/// Operands that a node computes with at run time, real ones only.
+fn activations(graph: &Graph, id: NodeId) -> Vec<ValueId> {
+    let live = |v: &ValueId| is_real(graph, *v) && !is_constant(graph, *v);
+    graph[id].inputs.iter().flatten().copied().filter(live).collect()
+}
+
+/// Gives values without a `Quant` the one that follows from their neighbours.
+fn spread(graph: &mut Graph) {
+    loop {
+        let mut changed = false;
+        for id in graph.topological().into_iter().rev() {
+            changed |= spread_backward(graph, id);
+        }
+        if changed {
+            continue;
+        }
+        for id in graph.topological() {
+            changed |= spread_forward(graph, id);
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// What is only moved into a quantized value can be quantized before it is moved: the same
+/// integers result. That holds for clamping and maxima too, because rounding is monotone.
+fn spread_backward(graph: &mut Graph, id: NodeId) -> bool {
+    if !carries(&graph[id].op) {
+        return false;
+    }
+    let Some(quant) = graph[graph[id].outputs[0]].quant.clone() else { return false };
+    let mut changed = false;
+    for v in activations(graph, id) {
+        let agrees = |c: NodeId| {
+            carries(&graph[c].op) && graph[c].outputs.iter().all(|&o| graph[o].quant.as_ref() == Some(&quant))
+        };
+        if graph[v].quant.is_none()
+            && !graph.outputs().contains(&v)
+            && graph.consumers(v).into_iter().all(agrees)
+        {
+            Patch::new(graph).set_quant(v, Some(quant.clone()));
+            changed = true;
+        }
+    }
+    changed
+}
+
+fn spread_forward(graph: &mut Graph, id: NodeId) -> bool {
+    let node = &graph[id];
+    let missing: Vec<ValueId> =
+        node.outputs.iter().copied().filter(|&v| is_real(graph, v) && graph[v].quant.is_none()).collect();
+    let operands = activations(graph, id);
+    if missing.is_empty() || operands.is_empty() || operands.iter().any(|&v| graph[v].quant.is_none()) {
+        return false;
+    }
+    let quants: Vec<&Quant> = operands.iter().filter_map(|&v| graph[v].quant.as_ref()).collect();
+    let Some(quant) = natural(&node.op, &quants, &graph[operands[0]].shape) else { return false };
+    for v in missing {
+        Patch::new(graph).set_quant(v, Some(quant.clone()));
+    }
+    true
+}
+
+/// The quantization that a result has by its operator and its operands' alone; `None` when
+/// only data could tell.
+pub(super) fn natural(op: &Op, operands: &[&Quant], shape: &[usize]) -> Option<Quant> {
+    if let Some(fixed) = fixed(op) {
+        return Some(fixed);
+    }
+    let (lo, hi) = operands
+        .iter()
+        .map(|q| range(q))
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let first = operands[0];
+    match op {
+        Op::Concat(_) if operands.iter().any(|q| *q != first) => Some(affine(lo, hi)),
+        op if carries(op) => Some(first.clone()),
+        Op::AveragePool(_) | Op::GlobalAveragePool(_) | Op::ReduceMean(_) => Some(first.clone()),
+        Op::LeakyRelu(l) => {
+            let ends = [lo * l.alpha.min(1.0), lo.max(0.0), hi];
+            Some(affine(ends.iter().copied().fold(0.0, f32::min), ends.iter().copied().fold(0.0, f32::max)))
+        }
+        Op::HardSwish(_) => Some(affine(if lo < 0.0 { -0.375 } else { 0.0 }, hi)),
+        Op::LogSoftmax(_) => {
+            let n: usize = shape.iter().product();
+            Some(affine(-((hi - lo) + libm::logf(n.max(1) as f32)), 0.0))
+        }
+        _ => None,
+    }
+}
+
+/// Results whose interval is known beforehand.
+pub(super) fn fixed(op: &Op) -> Option<Quant> {
+    match op {
+        Op::Softmax(_) | Op::Sigmoid(_) | Op::HardSigmoid(_) => {
+            Some(Quant::per_tensor(DType::I8, 1.0 / 256.0, -128))
+        }
+        Op::Tanh(_) => Some(Quant::per_tensor(DType::I8, 1.0 / 128.0, 0)),
+        _ => None,
+    }
+}
+
+/// A Relu or Clip that stayed a node of its own is a `Requantize` with a clamp.
+fn activations_to_requantize(graph: &mut Graph) {
+    for id in graph.topological() {
+        let clamp = match &graph[id].op {
+            Op::Relu(_) => Clamp { lo: 0.0, hi: f32::INFINITY },
+            Op::Clip(c) => Clamp {
+                lo: c.min.map_or(f32::NEG_INFINITY, |v| v as f32),
+                hi: c.max.map_or(f32::INFINITY, |v| v as f32),
+            },
+            _ => continue,
+        };
+        if !computes_on_integers(graph, id) {
+            continue;
+        }
+        let mut patch = Patch::new(graph);
+        let node = patch.node_mut(id);
+        node.op = Requantize.into();
+        node.clamp = clamp.then(node.clamp);
+    }
+}
+
+/// Whether all real values of a node, constants aside, are quantized (and there is one).
+pub(super) fn computes_on_integers(graph: &Graph, id: NodeId) -> bool {
+    let mut values = activations(graph, id);
+    values.extend(graph[id].outputs.iter().copied().filter(|&v| is_real(graph, v)));
+    !values.is_empty() && values.iter().all(|&v| graph[v].quant.is_some())
+}
+
+/// Real constants of an integer node become integers.
+fn constants(graph: &mut Graph, id: NodeId) -> Result<()> {
+    let node = graph[id].clone();
+    let output = node.outputs[0];
+    for (i, v) in node.inputs.iter().enumerate() {
+        let Some(v) = *v else { continue };
+        if !is_real(graph, v) || graph[v].quant.is_some() {
+            continue;
+        }
+        let Some(real) = graph[v].constant().cloned() else { continue };
+        let quant = match (&node.op, i) {
+            (Op::Conv(_) | Op::Dense(_), 1) => weights::per_channel(&real),
+            (Op::Conv(_) | Op::Dense(_), _) => continue,
+            (Op::Concat(_), _) => graph[output].quant.clone().ok_or_else(|| {
+                Error::internal(node.site(), "computes on integers without a scale for its result")
+            })?,
+            _ => {
+                let data = real.to_f32_vec();
+                let lo = data.iter().copied().fold(0.0, f32::min);
+                let hi = data.iter().copied().fold(0.0, f32::max);
+                affine(lo, hi)
+            }
+        };
+        let stored = weights::quantize(&real, &quant);
+        replace_operand(graph, id, i, stored, Some(quant));
+    }
+    Ok(())
+}
+
+fn replace_operand(graph: &mut Graph, id: NodeId, index: usize, tensor: Tensor, quant: Option<Quant>) {
+    let name = graph[id].inputs[index].map_or(String::new(), |v| graph[v].name.clone());
+    let mut patch = Patch::new(graph);
+    let constant = patch.add_constant(&name, tensor);
+    patch.set_dtype(constant, DType::F32);
+    patch.set_quant(constant, quant);
+    patch.node_mut(id).inputs[index] = Some(constant);
+}
+
+/// Biases stand in units of input scale times weight scale, zero point 0, 32 bits. A channel
+/// whose weights are so small that its bias would not fit takes a coarser weight scale.
+fn bias(graph: &mut Graph, id: NodeId) -> Result<()> {
+    let node = &graph[id];
+    if !matches!(node.op, Op::Conv(_) | Op::Dense(_)) {
+        return Ok(());
+    }
+    let (Some(x), Some(w), Some(b)) =
+        (node.inputs[0], node.inputs.get(1).copied().flatten(), node.inputs.get(2).copied().flatten())
+    else {
+        return Ok(());
+    };
+    let (Some(xq), Some(mut wq)) = (graph[x].quant.clone(), graph[w].quant.clone()) else { return Ok(()) };
+    let (Some(wt), Some(bt)) = (graph[w].constant().cloned(), graph[b].constant().cloned()) else {
+        return Err(Error::model(node.site(), "weights and bias must be constants"));
+    };
+    if wq.axis.is_some_and(|a| a != 0) {
+        return Err(Error::model(node.site(), "weights must be quantized along the output channels"));
+    }
+    let n = graph[b].len();
+    let want = |wq: &Quant| -> Vec<f32> {
+        (0..n).map(|c| xq.scale[0] * wq.scale[if wq.axis.is_some() { c } else { 0 }]).collect()
+    };
+    let have = graph[b].quant.clone();
+    if let Some(q) = &have
+        && q.zero_point.iter().all(|&z| z == 0)
+        && q.dtype == DType::I32
+        && (0..n).all(|c| {
+            let (a, b) = (q.scale[if q.axis.is_some() { c } else { 0 }], want(&wq)[c]);
+            (a - b).abs() <= 2e-6 * b
+        })
+    {
+        // The same up to the rounding of a product of two floats: the integers are exact.
+        return Ok(());
+    }
+    let stored = bt.to_f64_vec();
+    let real: Vec<f64> = (0..n)
+        .map(|c| match &have {
+            None => stored[c],
+            Some(q) => {
+                let i = if q.axis.is_some() { c } else { 0 };
+                (stored[c] - f64::from(q.zero_point[i])) * f64::from(q.scale[i])
+            }
+        })
+        .collect();
+    let limit = f64::from(1 << 30);
+    let mut rescaled = None;
+    for c in 0..n {
+        let scale = f64::from(want(&wq)[c]);
+        if (real[c] / scale).abs() > limit {
+            if wq.axis.is_none() {
+                wq = Quant {
+                    scale: vec![wq.scale[0]; n],
+                    zero_point: vec![wq.zero_point[0]; n],
+                    axis: Some(0),
+                    dtype: wq.dtype,
+                };
+            }
+            wq.scale[c] = ((real[c].abs() / limit) / f64::from(xq.scale[0]) * 1.001) as f32;
+            rescaled = Some(());
+        }
+    }
+    if rescaled.is_some() {
+        let real_weights = graph[w].quant.as_ref().map(|q| q.dequantize(&wt));
+        if let Some(real_weights) = real_weights {
+            let stored = weights::quantize(&real_weights, &wq);
+            replace_operand(graph, id, 1, stored, Some(wq.clone()));
+        }
+    }
+    let scales = want(&wq);
+    let ints: Vec<i64> = (0..n)
+        .map(|c| libm::rint(real[c] / f64::from(scales[c])).clamp(-2147483648.0, 2147483647.0) as i64)
+        .collect();
+    let tensor = Tensor::new(vec![n], Data::from_i64(DType::I32, &ints))?;
+    let quant = Quant { dtype: DType::I32, zero_point: vec![0; n], scale: scales, axis: Some(0) };
+    replace_operand(graph, id, 2, tensor, Some(quant));
+    Ok(())
+}
+
+/// A node that computes on floats reads and writes floats: `Requantize` nodes stand between it
+/// and integer values, and its integer constants become real ones.
+fn border(graph: &mut Graph, id: NodeId) {
+    if matches!(graph[id].op, Op::Requantize(_) | Op::QuantizeLinear(_) | Op::DequantizeLinear(_)) {
+        return;
+    }
+    let node = graph[id].clone();
+    for (i, v) in node.inputs.iter().enumerate() {
+        let Some(v) = *v else { continue };
+        if graph[v].quant.is_none() || !is_real(graph, v) {
+            continue;
+        }
+        if let Some(real) = graph[v].real_constant().map(std::borrow::Cow::into_owned) {
+            replace_operand(graph, id, i, real, None);
+            continue;
+        }
+        let (name, shape) = (format!("{}.real", graph[v].name), graph[v].shape.clone());
+        let mut patch = Patch::new(graph);
+        let real = patch.add_value(&name, DType::F32, &shape);
+        patch.add_node(&name, Requantize.into(), vec![Some(v)], vec![real]);
+        patch.node_mut(id).inputs[i] = Some(real);
+    }
+    for (i, &v) in node.outputs.iter().enumerate() {
+        if graph[v].quant.is_none() || !is_real(graph, v) {
+            continue;
+        }
+        let (name, shape) = (format!("{}.real", graph[v].name), graph[v].shape.clone());
+        let mut patch = Patch::new(graph);
+        let real = patch.add_value(&name, DType::F32, &shape);
+        patch.add_node(&name, Requantize.into(), vec![Some(real)], vec![v]);
+        patch.node_mut(id).outputs[i] = real;
+    }
+}
+
+/// An operator that only moves integers gives back the scale that it got; where the result has
+/// another, a `Requantize` follows (for Concat: precedes).
+fn requantize_moved(graph: &mut Graph, id: NodeId) {
+    let node = graph[id].clone();
+    if !carries(&node.op) || !computes_on_integers(graph, id) {
+        return;
+    }
+    if let Op::Concat(_) = node.op {
+        let want = graph[node.outputs[0]].quant.clone();
+        for (i, v) in node.inputs.iter().enumerate() {
+            let Some(v) = *v else { continue };
+            if graph[v].quant == want || matches!(graph[v].kind, ValueKind::Constant(_)) {
+                continue;
+            }
+            let (name, shape) = (format!("{}.rescaled", graph[v].name), graph[v].shape.clone());
+            let mut patch = Patch::new(graph);
+            let moved = patch.add_value(&name, DType::F32, &shape);
+            patch.set_quant(moved, want.clone());
+            patch.add_node(&name, Requantize.into(), vec![Some(v)], vec![moved]);
+            patch.node_mut(id).inputs[i] = Some(moved);
+        }
+        return;
+    }
+    let Some(x) = node.inputs[0] else { return };
+    let have = graph[x].quant.clone();
+    for (i, &v) in node.outputs.iter().enumerate() {
+        if graph[v].quant == have {
+            continue;
+        }
+        let (name, shape) = (format!("{}.unscaled", graph[v].name), graph[v].shape.clone());
+        let mut patch = Patch::new(graph);
+        let moved = patch.add_value(&name, DType::F32, &shape);
+        patch.set_quant(moved, have.clone());
+        let clamp = std::mem::replace(&mut patch.node_mut(id).clamp, Clamp::NONE);
+        let next = patch.add_node(&name, Requantize.into(), vec![Some(moved)], vec![v]);
+        patch.node_mut(next).clamp = clamp;
+        patch.node_mut(id).outputs[i] = moved;
+    }
+}
