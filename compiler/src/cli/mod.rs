@@ -6,3 +6,7 @@ use std::process::ExitCode;
 pub fn main() -> ExitCode {
     ExitCode::FAILURE
 }
+
+// The subcommands stand beside this file and are wired in once the rooms below them are there:
+// args, compare, compile, data, demo, engine (who computes; calls `toolchain`), eval, inspect,
+// metric, output, progress, run, table, targets.

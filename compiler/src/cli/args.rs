@@ -1,0 +1,151 @@
+//! Flags that several subcommands share, and how they become the entry's arguments.
+
+use super::{data, output};
+use crate::error::{Error, Fault, Result, Site};
+use crate::options::{Language, Options, Quantize};
+use crate::tensor::Samples;
+use clap::ValueEnum;
+use secateur_targets::Target;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QuantizeArg {
+    Int8,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum EmitArg {
+    C,
+    Rust,
+}
+
+/// The flags of `compile` that every command with a model takes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ModelArgs {
+    /// The trained model.
+    pub(crate) model: PathBuf,
+    /// Chip to compile for: a name from `secateur targets`, or a TOML file.
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    pub(crate) target: Option<String>,
+    /// Core of a chip that has no file; give `--flash` and `--ram` with it.
+    #[arg(long, conflicts_with = "target", requires = "flash", requires = "ram")]
+    pub(crate) core: Option<String>,
+    /// Flash of that chip, as 256K, 1M or bytes.
+    #[arg(long, requires = "core", value_parser = parse_size)]
+    pub(crate) flash: Option<u64>,
+    /// RAM of that chip.
+    #[arg(long, requires = "core", value_parser = parse_size)]
+    pub(crate) ram: Option<u64>,
+    /// Name of the emitted module and C prefix; the file's name by default.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Arithmetic of the emitted code.
+    #[arg(long, value_enum, default_value = "int8")]
+    pub(crate) quantize: QuantizeArg,
+    /// Unlabelled samples to calibrate a float model with (.npy, or .npz with one key an input).
+    #[arg(long, value_name = "X.npy|X.npz")]
+    pub(crate) calibrate: Option<PathBuf>,
+    /// Size of a symbolic dimension; repeat for more.
+    #[arg(long, value_name = "NAME=N", value_parser = parse_dim)]
+    pub(crate) dim: Vec<(String, usize)>,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    secateur_targets::parse_size(text).map_err(|e| e.to_string())
+}
+
+pub(crate) fn parse_dim(text: &str) -> Result<(String, usize), String> {
+    let (name, size) = text.rsplit_once('=').ok_or("give NAME=N")?;
+    match size.parse() {
+        Ok(n) if n > 0 => Ok((name.to_string(), n)),
+        _ => Err("the size must be a positive integer".into()),
+    }
+}
+
+/// A model with everything that `compile` needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) model: Vec<u8>,
+    pub(crate) target: Target,
+    pub(crate) calibration: Option<Samples>,
+    pub(crate) options: Options,
+}
+
+impl ModelArgs {
+    /// Reads the files and resolves the target.
+    pub(crate) fn job(&self) -> Result<Job> {
+        let model = output::read(&self.model)?;
+        let calibration = self.calibrate.as_deref().map(data::read_samples).transpose()?;
+        let options = Options {
+            name: self.name.clone().unwrap_or_else(|| name_of(&self.model)),
+            quantize: match self.quantize {
+                QuantizeArg::Int8 => Quantize::Int8,
+                QuantizeArg::None => Quantize::None,
+            },
+            emit: Vec::new(),
+            dims: self.dim.iter().cloned().collect(),
+            ..Options::default()
+        };
+        Ok(Job { model, target: self.target()?, calibration, options })
+    }
+
+    fn target(&self) -> Result<Target> {
+        let refused = |e: secateur_targets::TargetError, option: &str| {
+            Error::new(Fault::Target, Site::Option(option.into()), e.to_string())
+        };
+        if let (Some(core), Some(flash), Some(ram)) = (&self.core, self.flash, self.ram) {
+            return secateur_targets::core_only(core, flash, ram).map_err(|e| refused(e, "core"));
+        }
+        match self.target.as_deref() {
+            None => secateur_targets::find("host").map_err(|e| refused(e, "target")),
+            Some(file) if file.ends_with(".toml") => {
+                let path = Path::new(file);
+                let text = String::from_utf8(output::read(path)?).map_err(|_| {
+                    Error::new(Fault::Target, Site::File(file.into()), "is not UTF-8 text")
+                })?;
+                secateur_targets::parse(&text)
+                    .map_err(|e| Error::new(Fault::Target, Site::File(file.into()), e.to_string()))
+            }
+            Some(name) => secateur_targets::find(name).map_err(|e| refused(e, "target")),
+        }
+    }
+}
+
+impl Job {
+    /// The same job, emitting the given languages.
+    pub(crate) fn emitting(mut self, mut languages: Vec<Language>) -> Self {
+        languages.sort_unstable();
+        languages.dedup();
+        self.options.emit = languages;
+        self
+    }
+}
+
+/// An identifier from a file name: letters, digits and `_`, not starting with a digit.
+pub(crate) fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut name: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name.insert_str(0, "model_");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_parse() {
+        assert_eq!(parse_dim("unk=1=3"), Ok(("unk=1".into(), 3)));
+        assert!(parse_dim("n").is_err() && parse_dim("n=0").is_err());
+    }
+
+    #[test]
+    fn names_are_identifiers() {
+        assert_eq!(name_of(Path::new("a/KWS v1.2.onnx")), "kws_v1_2");
+        assert_eq!(name_of(Path::new("1d.onnx")), "model_1d");
+    }
+}

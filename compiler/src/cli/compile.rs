@@ -1,0 +1,102 @@
+//! `secateur compile`: writes the model's C or Rust and says what it needs.
+
+use super::args::{EmitArg, Job, ModelArgs};
+use super::progress::Terminal;
+use super::{data, engine, output, print_json, table};
+use crate::artifact::{Artifact, File, compile};
+use crate::error::{Error, Fault, Result, Site};
+use crate::options::Language;
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Folder to write to; made if it does not exist.
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Languages to emit.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "c")]
+    emit: Vec<EmitArg>,
+    /// Emit Rust as a small crate.
+    #[arg(long = "crate")]
+    as_crate: bool,
+    /// Write the text form after a pass or stage (`NAME.PASS.txt`); repeat for more.
+    #[arg(long, value_name = "PASS")]
+    dump_after: Vec<String>,
+    /// Build the output and compare it with the evaluator on the calibration samples first.
+    #[arg(long)]
+    check: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many calibration samples `--check` runs.
+const CHECKED: usize = 20;
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let languages = args.emit.iter().map(|e| match e {
+        EmitArg::C => Language::C,
+        EmitArg::Rust => Language::Rust,
+    });
+    let mut job = args.model.job()?.emitting(languages.collect());
+    job.options.as_crate = args.as_crate;
+    job.options.dump_after.clone_from(&args.dump_after);
+    let folder = args.output.clone().ok_or_else(|| {
+        Error::option("output", "is missing").help("name the folder to write to: `-o DIR`")
+    })?;
+    let mut observer = Terminal::new();
+    let mut artifact =
+        compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
+    engine::measure(&mut artifact, &job.target);
+    if args.check {
+        check(&artifact, &job, &mut observer)?;
+    }
+    drop(observer);
+    let dumps = artifact.dumps.iter().map(|(stage, text)| File {
+        path: format!("{}.{stage}.txt", job.options.name),
+        text: text.clone(),
+    });
+    let files: Vec<File> = artifact.files.iter().cloned().chain(dumps).collect();
+    output::write_all(&folder, &files)?;
+    if args.json {
+        let mut value = json!(artifact.report);
+        value["digest"] = json!(artifact.digest);
+        value["files"] = files.iter().map(|f| json!(f.path)).collect();
+        return print_json(&value);
+    }
+    let mut text = table::report(&artifact.report);
+    for file in &files {
+        text += &format!("wrote {}\n", folder.join(&file.path).display());
+    }
+    output::print(&text)
+}
+
+/// Builds the output for the host and compares it, bit for bit, with the evaluator.
+fn check(artifact: &Artifact, job: &Job, observer: &mut Terminal) -> Result<()> {
+    let samples = match &job.calibration {
+        Some(samples) => data::split(samples, &artifact.imported, Some(CHECKED))?,
+        None => {
+            return Err(Error::option("check", "needs samples to compare on")
+                .help("give some with `--calibrate X.npy`"));
+        }
+    };
+    let want = engine::run(engine::Engine::Eval, artifact, &job.target, &samples, observer)?;
+    for language in &job.options.emit {
+        let engine = match language {
+            Language::C => engine::Engine::C,
+            Language::Rust => engine::Engine::Rust,
+        };
+        let got = engine::run(engine, artifact, &job.target, &samples, observer)?;
+        if let Some(sample) = (0..samples.len()).find(|&i| got.stored[i] != want.stored[i]) {
+            return Err(Error::new(
+                Fault::Internal,
+                Site::Whole,
+                format!("the emitted {language:?} differs from the evaluator on calibration sample {sample}"),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Engines: who computes a model's outputs. All but `Float` run the lowered program and are
+//! bit-identical to each other.
+
+use super::args::Job;
+use super::data;
+use crate::artifact::{Artifact, Observer, compile};
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::kernel::eval::Machine;
+use crate::options::Language;
+use crate::tensor::Tensor;
+use clap::ValueEnum;
+use secateur_targets::Target;
+
+/// Who computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The float meaning of the ONNX graph.
+    Float,
+    /// The evaluator of the lowered program.
+    Eval,
+    /// The emitted C, built with the host's compiler.
+    C,
+    /// The emitted Rust, built for the host.
+    Rust,
+    /// The emitted C on the target's emulated core.
+    Emulator,
+    /// The emitted Rust on the target's emulated core.
+    EmulatorRust,
+}
+
+impl Engine {
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Float => "float",
+            Engine::Eval => "eval",
+            Engine::C => "c",
+            Engine::Rust => "rust",
+            Engine::Emulator => "emulator",
+            Engine::EmulatorRust => "emulator-rust",
+        }
+    }
+    /// The languages that the engine needs emitted.
+    pub fn languages(self) -> Vec<Language> {
+        match self {
+            Engine::Float | Engine::Eval => Vec::new(),
+            Engine::C | Engine::Emulator => vec![Language::C],
+            Engine::Rust | Engine::EmulatorRust => vec![Language::Rust],
+        }
+    }
+}
+
+/// Outputs of many samples: `[sample][output]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outputs {
+    /// Names of the model's outputs.
+    pub names: Vec<String>,
+    /// As real values.
+    pub real: Vec<Vec<Tensor>>,
+    /// As the program's ports hold them; the same as `real` for the float engine.
+    pub stored: Vec<Vec<Tensor>>,
+}
+
+/// Runs samples (one list of real-valued inputs each, as `data::split` gives them).
+pub fn run(
+    engine: Engine,
+    artifact: &Artifact,
+    target: &Target,
+    samples: &[Vec<Tensor>],
+    observer: &mut dyn Observer,
+) -> Result<Outputs> {
+    if engine == Engine::Float {
+        return float(&artifact.imported, samples, observer);
+    }
+    let program = &artifact.program;
+    let stored_inputs: Vec<Vec<Tensor>> = samples
+        .iter()
+        .map(|s| s.iter().zip(&program.inputs).map(|(t, p)| data::to_port(t, p)).collect())
+        .collect();
+    let stored = match engine {
+        Engine::Float => Vec::new(),
+        Engine::Eval => {
+            let mut machine = Machine::new(program)?;
+            let mut outputs = Vec::with_capacity(samples.len());
+            for (i, inputs) in stored_inputs.iter().enumerate() {
+                observer.progress("evaluate", i, samples.len());
+                outputs.push(machine.run(inputs)?);
+            }
+            outputs
+        }
+        // Each takes all samples in one process or one boot: (artifact, target, inputs) -> outputs.
+        Engine::C => super::toolchain::run_c(artifact, &stored_inputs, observer)?,
+        Engine::Rust => super::toolchain::run_rust(artifact, &stored_inputs, observer)?,
+        Engine::Emulator => super::toolchain::emulate_c(artifact, target, &stored_inputs, observer)?,
+        Engine::EmulatorRust => super::toolchain::emulate_rust(artifact, target, &stored_inputs, observer)?,
+    };
+    let real = stored
+        .iter()
+        .map(|s| s.iter().zip(&program.outputs).map(|(t, p)| data::from_port(t, p)).collect())
+        .collect();
+    Ok(Outputs { names: program.outputs.iter().map(|p| p.name.clone()).collect(), real, stored })
+}
+
+fn float(graph: &Graph, samples: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<Outputs> {
+    let mut real = Vec::with_capacity(samples.len());
+    for (i, inputs) in samples.iter().enumerate() {
+        observer.progress("float", i, samples.len());
+        real.push(crate::ops::run(graph, inputs)?);
+    }
+    let names = graph.outputs().iter().map(|&o| graph[o].name.clone()).collect();
+    Ok(Outputs { names, stored: real.clone(), real })
+}
+
+/// A model made ready for an engine: compiled, or only imported for the float engine.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    Imported(Graph),
+    Compiled(Box<Artifact>),
+}
+
+/// Compiles what the engine needs: the float engine needs no calibration and no lowering.
+pub(crate) fn prepare(job: &Job, engine: Engine, observer: &mut dyn Observer) -> Result<Prepared> {
+    if engine == Engine::Float {
+        return Ok(Prepared::Imported(crate::onnx::import(&job.model, &job.options.dims)?));
+    }
+    let artifact = compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, observer)?;
+    Ok(Prepared::Compiled(Box::new(artifact)))
+}
+
+impl Prepared {
+    /// The imported model: its float meaning, its inputs.
+    pub(crate) fn graph(&self) -> &Graph {
+        match self {
+            Prepared::Imported(graph) => graph,
+            Prepared::Compiled(artifact) => &artifact.imported,
+        }
+    }
+    pub(crate) fn run(
+        &self,
+        engine: Engine,
+        target: &Target,
+        samples: &[Vec<Tensor>],
+        observer: &mut dyn Observer,
+    ) -> Result<Outputs> {
+        match self {
+            Prepared::Compiled(artifact) => run(engine, artifact, target, samples, observer),
+            // Only the float engine is prepared this way.
+            Prepared::Imported(graph) => float(graph, samples, observer),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `secateur inspect`: what a model is made of, and what of it is not supported.
+
+use super::args;
+use super::{output, print_json, table};
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::ops::ValueType;
+use crate::{onnx, report};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The trained model.
+    model: PathBuf,
+    /// Size of a symbolic dimension; repeat for more.
+    #[arg(long, value_name = "NAME=N", value_parser = args::parse_dim)]
+    dim: Vec<(String, usize)>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+struct Layer {
+    name: String,
+    op: &'static str,
+    output: Vec<usize>,
+    params: usize,
+    macs: u64,
+}
+
+fn layers(graph: &Graph) -> Vec<Layer> {
+    graph
+        .topological()
+        .into_iter()
+        .map(|id| {
+            let node = &graph[id];
+            let outputs: Vec<ValueType> = node
+                .outputs
+                .iter()
+                .map(|&v| ValueType { dtype: graph[v].dtype, shape: graph[v].shape.clone() })
+                .collect();
+            let params = node.inputs.iter().flatten().filter(|v| graph[**v].constant().is_some());
+            Layer {
+                name: node.name.clone(),
+                op: node.op.name(),
+                output: outputs.first().map(|t| t.shape.clone()).unwrap_or_default(),
+                params: params.map(|v| graph[*v].len()).sum(),
+                macs: node.op.macs(&graph.operands(id), &outputs),
+            }
+        })
+        .collect()
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let bytes = output::read(&args.model)?;
+    let dims = args.dim.iter().cloned().collect();
+    let graph = onnx::import(&bytes, &dims)?;
+    let layers = layers(&graph);
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    layers.iter().for_each(|l| *counts.entry(l.op).or_default() += 1);
+    let params: usize = layers.iter().map(|l| l.params).sum();
+    let macs: u64 = layers.iter().map(|l| l.macs).sum();
+    let port = |id: crate::graph::ValueId| {
+        let v = &graph[id];
+        json!({ "name": v.name, "type": v.dtype.name(), "shape": v.shape })
+    };
+    if args.json {
+        return print_json(&json!({
+            "schema": report::SCHEMA,
+            "name": graph.name,
+            "inputs": graph.inputs().iter().map(|&i| port(i)).collect::<Vec<_>>(),
+            "outputs": graph.outputs().iter().map(|&i| port(i)).collect::<Vec<_>>(),
+            "operators": counts,
+            "total": { "params": params, "macs": macs },
+            "layers": layers.iter().map(|l| json!({
+                "name": l.name, "op": l.op, "output_shape": l.output, "params": l.params, "macs": l.macs,
+            })).collect::<Vec<_>>(),
+        }));
+    }
+    let mut text = format!("model {}\n", graph.name);
+    for (word, ids) in [("input ", graph.inputs()), ("output", graph.outputs())] {
+        for &id in ids {
+            let v = &graph[id];
+            text += &format!("{word} {}: {} {}\n", v.name, v.dtype, table::shape(&v.shape));
+        }
+    }
+    let rows = layers
+        .iter()
+        .map(|l| {
+            vec![
+                l.name.clone(),
+                l.op.to_string(),
+                table::shape(&l.output),
+                table::count(l.params as u64),
+                table::count(l.macs),
+            ]
+        })
+        .collect();
+    text += &table::table(&["layer", "operator", "output", "parameters", "MACs"], rows, 3);
+    let counts: Vec<String> = counts.iter().map(|(op, n)| format!("{op} {n}")).collect();
+    text += &format!("operators   {}\n", counts.join(", "));
+    text += &format!("parameters  {}\n", table::count(params as u64));
+    text += &format!("MACs        {}\n", table::count(macs));
+    text += "every operator is supported\n";
+    output::print(&text)
+}

@@ -1,0 +1,73 @@
+//! `secateur run`: feeds samples to a model and writes its outputs.
+
+use super::args::ModelArgs;
+use super::engine::{self, Engine};
+use super::progress::Terminal;
+use super::{data, output, table};
+use crate::error::Result;
+use crate::tensor::{Data, Tensor};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Samples along the first axis (.npy, or .npz with one key an input).
+    #[arg(long, value_name = "X.npy|X.npz")]
+    input: PathBuf,
+    /// Where to write the outputs; without it, a summary is printed.
+    #[arg(long, value_name = "Y.npz")]
+    output: Option<PathBuf>,
+    /// Who computes.
+    #[arg(long, value_enum, default_value = "eval")]
+    engine: Engine,
+    /// Run the first N samples only.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let job = args.model.job()?.emitting(args.engine.languages());
+    let samples = data::read_samples(&args.input)?;
+    let mut observer = Terminal::new();
+    let prepared = engine::prepare(&job, args.engine, &mut observer)?;
+    let samples = data::split(&samples, prepared.graph(), args.limit)?;
+    let outputs = prepared.run(args.engine, &job.target, &samples, &mut observer)?;
+    drop(observer);
+
+    let mut arrays = BTreeMap::new();
+    for (index, name) in outputs.names.iter().enumerate() {
+        arrays.insert(name.clone(), stack(&outputs.real, index)?);
+        let integer = outputs.stored.iter().all(|o| !o[index].dtype().is_float());
+        if integer {
+            arrays.insert(format!("{name}.raw"), stack(&outputs.stored, index)?);
+        }
+    }
+    match &args.output {
+        Some(path) => data::write_npz(path, &arrays),
+        None => {
+            let mut text = String::new();
+            for (name, tensor) in &arrays {
+                let values = tensor.to_f64_vec();
+                let (lo, hi) =
+                    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+                text += &format!("{name}: {} {}, from {lo} to {hi}\n", tensor.dtype(), table::shape(tensor.shape()));
+            }
+            output::print(&text)
+        }
+    }
+}
+
+/// Output `index` of all samples as one array; the first axis counts samples. A batch axis of
+/// one is replaced by it, as in the data that users hand over.
+fn stack(outputs: &[Vec<Tensor>], index: usize) -> Result<Tensor> {
+    let first = &outputs[0][index];
+    let inner = match first.shape() {
+        [1, rest @ ..] => rest,
+        all => all,
+    };
+    let shape: Vec<usize> = std::iter::once(outputs.len()).chain(inner.iter().copied()).collect();
+    let bytes: Vec<u8> = outputs.iter().flat_map(|o| o[index].data().to_le_bytes()).collect();
+    Tensor::new(shape, Data::from_le_bytes(first.dtype(), &bytes))
+}

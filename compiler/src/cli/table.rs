@@ -1,0 +1,86 @@
+//! Tables for people.
+
+use crate::report::Report;
+use comfy_table::{CellAlignment, Table, presets};
+
+/// A borderless table with right-aligned columns from `numbers_from` on.
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, numbers_from: usize) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(header.iter().copied());
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(numbers_from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.lines().map(|l| l.trim_end().to_string() + "\n").collect()
+}
+
+/// `12,345`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Bytes, with KiB beside them from 1024 on.
+pub(crate) fn bytes(n: usize) -> String {
+    if n < 1024 { format!("{n} B") } else { format!("{} B ({:.1} KiB)", count(n as u64), n as f64 / 1024.0) }
+}
+
+pub(crate) fn shape(dims: &[usize]) -> String {
+    if dims.is_empty() {
+        return "scalar".into();
+    }
+    dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
+}
+
+/// The table of `compile`: layers, then totals.
+pub(crate) fn report(report: &Report) -> String {
+    let rows = report
+        .layers
+        .iter()
+        .map(|l| {
+            vec![
+                l.name.clone(),
+                l.op.clone(),
+                l.family.clone(),
+                shape(&l.output_shape),
+                count(l.macs),
+                count(l.weights as u64),
+                count(l.live as u64),
+            ]
+        })
+        .collect();
+    let mut out = table(&["layer", "operator", "kernel", "output", "MACs", "weights B", "live RAM B"], rows, 4);
+    let total = &report.total;
+    let unknown = || "unknown (no compiler for the target found)".to_string();
+    let mut line = |name: &str, value: String| out.push_str(&format!("{name:<22}{value}\n"));
+    let live = if total.live_macs == total.macs {
+        String::new()
+    } else {
+        format!(", {} with a non-zero weight", count(total.live_macs))
+    };
+    line("MACs", format!("{}{live}", count(total.macs)));
+    line("weights", bytes(total.weights));
+    line("code", total.code.map_or_else(unknown, bytes));
+    line("arena", format!("{}, proven lower bound {} B", bytes(total.arena), count(total.arena_lower_bound as u64)));
+    line("arena with in/outputs", bytes(total.arena_with_io));
+    line("stack, at most", total.stack.map_or_else(unknown, bytes));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn counts_group_by_thousands() {
+        assert_eq!(super::count(0), "0");
+        assert_eq!(super::count(999), "999");
+        assert_eq!(super::count(1_234_567), "1,234,567");
+    }
+}
