@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 mod broadcast;
-mod check;
+pub(crate) mod check;
 mod unary;
 mod window;
 

@@ -1,0 +1,407 @@
+//! Protobuf -> plain records of a model. The only file that names `onnx_protobuf`.
+//!
+//! In: the bytes of a file. Out: a [`Model`] of owned records, tensors decoded.
+//! Law: every width of integer and float is read from `raw_data` and from the typed fields;
+//! what is not supported (external data, sub-byte types, strings, sparse) is an error that
+//! names the tensor. The conversions that come with the crate (`as_value`) panic and misread
+//! memory, so none of them is used.
+
+use super::scan;
+use crate::error::{Error, Result, Site};
+use crate::ops::Attr;
+use crate::ops::check::len;
+use crate::tensor::{DType, Data, Tensor};
+use onnx_protobuf::attribute_proto::AttributeType;
+use onnx_protobuf::tensor_proto::DataLocation;
+use onnx_protobuf::tensor_shape_proto::dimension::Value as DimValue;
+use onnx_protobuf::type_proto::Value as TypeValue;
+use onnx_protobuf::{AttributeProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use std::collections::BTreeMap;
+
+/// A decoded model; what could not be read is an error in its own place, so that the importer
+/// can report all of them, and unsupported operators first.
+pub(super) struct Model {
+    pub(super) ir_version: i64,
+    /// Domain and version.
+    pub(super) opsets: Vec<(String, i64)>,
+    /// Domain and name of the model's own functions.
+    pub(super) functions: Vec<(String, String)>,
+    pub(super) name: String,
+    pub(super) initializers: Vec<(String, Result<Tensor>)>,
+    pub(super) inputs: Vec<Port>,
+    pub(super) outputs: Vec<Port>,
+    pub(super) nodes: Vec<RawNode>,
+}
+
+/// A declared graph input or output.
+pub(super) struct Port {
+    pub(super) name: String,
+    /// `Ok(None)` where the model says nothing.
+    pub(super) ty: Result<Option<PortType>>,
+}
+
+pub(super) struct PortType {
+    pub(super) dtype: DType,
+    /// `None`: not even the rank is known.
+    pub(super) shape: Option<Vec<Dim>>,
+}
+
+pub(super) enum Dim {
+    Known(i64),
+    Named(String),
+    Unknown,
+}
+
+pub(super) struct RawNode {
+    pub(super) name: String,
+    pub(super) domain: String,
+    pub(super) op_type: String,
+    pub(super) inputs: Vec<String>,
+    pub(super) outputs: Vec<String>,
+    pub(super) attrs: Result<BTreeMap<String, Attr>>,
+}
+
+/// Scans, then decodes.
+pub(super) fn decode(bytes: &[u8]) -> Result<Model> {
+    if bytes.is_empty() {
+        return Err(Error::model(Site::Whole, "the file is empty"));
+    }
+    scan::scan(bytes)?;
+    let proto = ModelProto::parse_from_bytes(bytes)
+        .map_err(|e| Error::model(Site::Whole, format!("not a readable ONNX file: {e}")))?;
+    let Some(graph) = proto.graph.into_option() else {
+        return Err(Error::model(Site::Whole, "not an ONNX model: it holds no graph"));
+    };
+    let mut initializers: Vec<(String, Result<Tensor>)> = Vec::with_capacity(graph.initializer.len());
+    for t in &graph.initializer {
+        initializers.push((t.name.clone(), tensor(t).map_err(|e| e.at(Site::Value(t.name.clone())))));
+    }
+    for t in &graph.sparse_initializer {
+        let name = t.values.as_ref().map_or("", |v| &v.name).to_string();
+        let error = Error::model(Site::Value(name.clone()), "sparse initializers are not supported");
+        initializers.push((name, Err(error.help("store the tensor dense"))));
+    }
+    Ok(Model {
+        ir_version: proto.ir_version,
+        opsets: proto.opset_import.into_iter().map(|o| (o.domain, o.version)).collect(),
+        functions: proto.functions.into_iter().map(|f| (f.domain, f.name)).collect(),
+        name: graph.name.clone(),
+        initializers,
+        inputs: graph.input.iter().map(port).collect(),
+        outputs: graph.output.iter().map(port).collect(),
+        nodes: graph.node.into_iter().map(node).collect(),
+    })
+}
+
+fn node(n: NodeProto) -> RawNode {
+    let mut attrs = Ok(BTreeMap::new());
+    for a in &n.attribute {
+        match (attr(a), &mut attrs) {
+            (Ok(value), Ok(map)) => {
+                if map.insert(a.name.clone(), value).is_some() {
+                    attrs = Err(Error::model(Site::Whole, format!("attribute `{}` is given twice", a.name)));
+                }
+            }
+            (Err(e), Ok(_)) => {
+                attrs = Err(Error { message: format!("attribute `{}`: {}", a.name, e.message), ..e });
+            }
+            (_, Err(_)) => {}
+        }
+    }
+    RawNode { name: n.name, domain: n.domain, op_type: n.op_type, inputs: n.input, outputs: n.output, attrs }
+}
+
+fn attr(a: &AttributeProto) -> Result<Attr> {
+    if !a.ref_attr_name.is_empty() {
+        return Err(Error::model(Site::Whole, "refers to an attribute of a function"));
+    }
+    let utf8 = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec()).map_err(|_| Error::model(Site::Whole, "is not UTF-8"))
+    };
+    Ok(match a.type_.enum_value() {
+        Ok(AttributeType::FLOAT) => Attr::Float(a.f),
+        Ok(AttributeType::INT) => Attr::Int(a.i),
+        Ok(AttributeType::STRING) => Attr::Str(utf8(&a.s)?),
+        Ok(AttributeType::FLOATS) => Attr::Floats(a.floats.clone()),
+        Ok(AttributeType::INTS) => Attr::Ints(a.ints.clone()),
+        Ok(AttributeType::STRINGS) => Attr::Strs(a.strings.iter().map(|s| utf8(s)).collect::<Result<_>>()?),
+        Ok(AttributeType::TENSOR) => match a.t.as_ref() {
+            Some(t) => Attr::Tensor(tensor(t)?),
+            None => return Err(Error::model(Site::Whole, "is said to be a tensor but holds none")),
+        },
+        Ok(AttributeType::TENSORS) => Attr::Other("a list of tensors"),
+        Ok(AttributeType::GRAPH) => Attr::Other("a graph"),
+        Ok(AttributeType::GRAPHS) => Attr::Other("a list of graphs"),
+        Ok(AttributeType::SPARSE_TENSOR) => Attr::Other("a sparse tensor"),
+        Ok(AttributeType::SPARSE_TENSORS) => Attr::Other("a list of sparse tensors"),
+        Ok(AttributeType::TYPE_PROTO) => Attr::Other("a type"),
+        Ok(AttributeType::TYPE_PROTOS) => Attr::Other("a list of types"),
+        Ok(AttributeType::UNDEFINED) => return Err(Error::model(Site::Whole, "has no type")),
+        Err(number) => {
+            return Err(Error::model(Site::Whole, format!("has the unknown attribute type {number}")));
+        }
+    })
+}
+
+fn port(v: &ValueInfoProto) -> Port {
+    let ty = match v.type_.as_ref().and_then(|t| t.value.as_ref()) {
+        None => Ok(None),
+        // Element type 0 with no shape is how "unknown" is spelled for outputs.
+        Some(TypeValue::TensorType(t)) if t.elem_type == 0 => Ok(None),
+        Some(TypeValue::TensorType(t)) => element(t.elem_type).map(|(dtype, _)| {
+            let shape = t.shape.as_ref().map(|s| {
+                s.dim
+                    .iter()
+                    .map(|d| match &d.value {
+                        Some(DimValue::DimValue(n)) => Dim::Known(*n),
+                        Some(DimValue::DimParam(name)) if !name.is_empty() => Dim::Named(name.clone()),
+                        _ => Dim::Unknown,
+                    })
+                    .collect()
+            });
+            Some(PortType { dtype, shape })
+        }),
+        Some(_) => Err(Error::model(Site::Whole, "is not a dense tensor, the only type supported")),
+    };
+    let ty = ty.map_err(|e| e.at(Site::Value(v.name.clone())));
+    Port { name: v.name.clone(), ty }
+}
+
+/// How elements lie in `raw_data`.
+#[derive(Clone, Copy)]
+enum Raw {
+    Same,
+    F16,
+    Bf16,
+    F64,
+}
+
+/// Our type for an ONNX element type.
+fn element(data_type: i32) -> Result<(DType, Raw)> {
+    let name = match data_type {
+        1 => return Ok((DType::F32, Raw::Same)),
+        2 => return Ok((DType::U8, Raw::Same)),
+        3 => return Ok((DType::I8, Raw::Same)),
+        4 => return Ok((DType::U16, Raw::Same)),
+        5 => return Ok((DType::I16, Raw::Same)),
+        6 => return Ok((DType::I32, Raw::Same)),
+        7 => return Ok((DType::I64, Raw::Same)),
+        9 => return Ok((DType::Bool, Raw::Same)),
+        10 => return Ok((DType::F32, Raw::F16)),
+        11 => return Ok((DType::F32, Raw::F64)),
+        12 => return Ok((DType::U32, Raw::Same)),
+        13 => return Ok((DType::U64, Raw::Same)),
+        16 => return Ok((DType::F32, Raw::Bf16)),
+        0 => "undefined",
+        8 => "string",
+        14 => "complex64",
+        15 => "complex128",
+        17..=20 | 24 => "float8",
+        21 => "uint4",
+        22 => "int4",
+        23 => "float4",
+        25 => "uint2",
+        26 => "int2",
+        n => return Err(Error::model(Site::Whole, format!("has the unknown element type {n}"))),
+    };
+    Err(Error::model(Site::Whole, format!("element type {name} is not supported")))
+}
+
+/// A shape from signed dims: refuses negative and huge ones before anything is allocated.
+pub(super) fn shape(dims: &[i64]) -> Result<Vec<usize>> {
+    let shape: Vec<usize> = dims
+        .iter()
+        .map(|&d| usize::try_from(d).map_err(|_| Error::model(Site::Whole, format!("has the dimension {d}"))))
+        .collect::<Result<_>>()?;
+    len(&shape)?;
+    Ok(shape)
+}
+
+fn tensor(t: &TensorProto) -> Result<Tensor> {
+    let fail = |why: String| Err(Error::model(Site::Whole, why));
+    let external = t.data_location.enum_value() != Ok(DataLocation::DEFAULT);
+    if external || !t.external_data.is_empty() {
+        let file = t.external_data.iter().find(|e| e.key == "location").map_or("", |e| &e.value);
+        return Err(Error::model(Site::Whole, format!("its data lie in another file (`{file}`)"))
+            .help("save the model as one file: onnx.save(onnx.load(path), path_of_one_file)"));
+    }
+    if t.segment.is_some() {
+        return fail("is stored in segments, which is not supported".into());
+    }
+    let (dtype, raw) = element(t.data_type)?;
+    let shape = shape(&t.dims)?;
+    let len = shape.iter().product();
+    let data = if t.raw_data.is_empty() { typed(t, dtype, raw)? } else { from_raw(t, dtype, raw, len)? };
+    if data.len() != len {
+        return fail(format!("shape {shape:?} needs {len} elements, the file holds {}", data.len()));
+    }
+    Tensor::new(shape, data)
+}
+
+fn from_raw(t: &TensorProto, dtype: DType, raw: Raw, len: usize) -> Result<Data> {
+    let width = match raw {
+        Raw::Same => dtype.size(),
+        Raw::F16 | Raw::Bf16 => 2,
+        Raw::F64 => 8,
+    };
+    let bytes = &t.raw_data;
+    if bytes.len() != len * width {
+        return Err(Error::model(
+            Site::Whole,
+            format!("shape {:?} needs {} bytes, the file holds {}", t.dims, len * width, bytes.len()),
+        ));
+    }
+    Ok(match raw {
+        Raw::Same => Data::from_le_bytes(dtype, bytes),
+        Raw::F16 => Data::F32(halves(bytes).map(f16_to_f32).collect()),
+        Raw::Bf16 => Data::F32(halves(bytes).map(bf16_to_f32).collect()),
+        Raw::F64 => {
+            let (chunks, _) = bytes.as_chunks::<8>();
+            Data::F32(chunks.iter().map(|c| f64::from_le_bytes(*c) as f32).collect())
+        }
+    })
+}
+
+fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytes.as_chunks::<2>().0.iter().map(|c| u16::from_le_bytes(*c))
+}
+
+/// Elements from the typed fields; narrow types share `int32_data`, u32 shares `uint64_data`.
+fn typed(t: &TensorProto, dtype: DType, raw: Raw) -> Result<Data> {
+    fn narrow<T: TryFrom<i32>>(values: &[i32]) -> Result<Vec<T>> {
+        let unfit = |v| Error::model(Site::Whole, format!("element {v} does not fit its type"));
+        values.iter().map(|&v| T::try_from(v).map_err(|_| unfit(v))).collect()
+    }
+    Ok(match (dtype, raw) {
+        (_, Raw::F16) => Data::F32(narrow(&t.int32_data)?.into_iter().map(f16_to_f32).collect()),
+        (_, Raw::Bf16) => Data::F32(narrow(&t.int32_data)?.into_iter().map(bf16_to_f32).collect()),
+        (_, Raw::F64) => Data::F32(t.double_data.iter().map(|&v| v as f32).collect()),
+        (DType::F32, Raw::Same) => Data::F32(t.float_data.clone()),
+        (DType::I8, Raw::Same) => Data::I8(narrow(&t.int32_data)?),
+        (DType::U8, Raw::Same) => Data::U8(narrow(&t.int32_data)?),
+        (DType::I16, Raw::Same) => Data::I16(narrow(&t.int32_data)?),
+        (DType::U16, Raw::Same) => Data::U16(narrow(&t.int32_data)?),
+        (DType::I32, Raw::Same) => Data::I32(t.int32_data.clone()),
+        (DType::I64, Raw::Same) => Data::I64(t.int64_data.clone()),
+        (DType::U32, Raw::Same) => {
+            let unfit = |v| Error::model(Site::Whole, format!("element {v} does not fit its type"));
+            Data::U32(
+                t.uint64_data
+                    .iter()
+                    .map(|&v| u32::try_from(v).map_err(|_| unfit(v)))
+                    .collect::<Result<_>>()?,
+            )
+        }
+        (DType::U64, Raw::Same) => Data::U64(t.uint64_data.clone()),
+        (DType::Bool, Raw::Same) => Data::Bool(t.int32_data.iter().map(|&v| v != 0).collect()),
+    })
+}
+
+/// IEEE 754 binary16 to binary32, exact.
+fn f16_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits >> 15) << 31;
+    let exponent = u32::from(bits >> 10) & 31;
+    let fraction = u32::from(bits) & 0x3ff;
+    match exponent {
+        // A subnormal is its fraction times 2^-24; the product is exact.
+        0 => {
+            let magnitude = fraction as f32 * (1.0 / 16_777_216.0);
+            f32::from_bits(magnitude.to_bits() | sign)
+        }
+        31 => f32::from_bits(sign | 0x7f80_0000 | (fraction << 13)),
+        _ => f32::from_bits(sign | ((exponent + 112) << 23) | (fraction << 13)),
+    }
+}
+
+/// bfloat16 is the upper half of binary32.
+fn bf16_to_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proto(data_type: i32, dims: &[i64]) -> TensorProto {
+        TensorProto { data_type, dims: dims.to_vec(), ..Default::default() }
+    }
+
+    #[test]
+    fn half_precision_follows_ieee_754() {
+        let cases: [(u16, f32); 9] = [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0400, 6.103_515_6e-5),
+            (0x03ff, 6.097_555e-5),
+            (0x0001, 5.960_464_5e-8),
+            (0x8001, -5.960_464_5e-8),
+            (0x7c00, f32::INFINITY),
+            (0x3555, 0.333_251_95),
+        ];
+        for (bits, value) in cases {
+            assert_eq!(f16_to_f32(bits), value, "{bits:#x}");
+        }
+        assert!(f16_to_f32(0x8000).is_sign_negative());
+        assert!(f16_to_f32(0x7e00).is_nan());
+        assert_eq!(bf16_to_f32(0x3f80), 1.0);
+        assert_eq!(bf16_to_f32(0xc2f7), -123.5);
+    }
+
+    #[test]
+    fn every_width_reads_alike_from_raw_and_typed_fields() {
+        // Type number, little-endian bytes of [1, 2], how the typed field holds them.
+        let cases: &[(i32, Vec<u8>, DType)] = &[
+            (2, vec![1, 2], DType::U8),
+            (3, vec![1, 2], DType::I8),
+            (4, vec![1, 0, 2, 0], DType::U16),
+            (5, vec![1, 0, 2, 0], DType::I16),
+            (6, vec![1, 0, 0, 0, 2, 0, 0, 0], DType::I32),
+            (7, [1i64.to_le_bytes(), 2i64.to_le_bytes()].concat(), DType::I64),
+            (12, vec![1, 0, 0, 0, 2, 0, 0, 0], DType::U32),
+            (13, [1u64.to_le_bytes(), 2u64.to_le_bytes()].concat(), DType::U64),
+            (1, [1f32.to_le_bytes(), 2f32.to_le_bytes()].concat(), DType::F32),
+            (11, [1f64.to_le_bytes(), 2f64.to_le_bytes()].concat(), DType::F32),
+            (10, vec![0x00, 0x3c, 0x00, 0x40], DType::F32),
+            (16, vec![0x80, 0x3f, 0x00, 0x40], DType::F32),
+        ];
+        for (data_type, bytes, dtype) in cases {
+            let mut raw = proto(*data_type, &[2]);
+            raw.raw_data = bytes.clone();
+            let mut fields = proto(*data_type, &[2]);
+            match data_type {
+                1 => fields.float_data = vec![1.0, 2.0],
+                11 => fields.double_data = vec![1.0, 2.0],
+                7 => fields.int64_data = vec![1, 2],
+                12 | 13 => fields.uint64_data = vec![1, 2],
+                10 => fields.int32_data = vec![0x3c00, 0x4000],
+                16 => fields.int32_data = vec![0x3f80, 0x4000],
+                _ => fields.int32_data = vec![1, 2],
+            }
+            for t in [raw, fields] {
+                let t = tensor(&t).unwrap();
+                assert_eq!((t.dtype(), t.to_f64_vec()), (*dtype, vec![1.0, 2.0]), "type {data_type}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_hold() {
+        let refused = |t: TensorProto, why: &str| {
+            let error = tensor(&t).expect_err("this tensor is not supported").to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        refused(proto(8, &[1]), "string");
+        refused(proto(22, &[1]), "int4");
+        refused(proto(99, &[1]), "unknown element type 99");
+        refused(proto(1, &[-1]), "dimension -1");
+        refused(proto(1, &[1 << 40, 1 << 40]), "too large");
+        refused(proto(1, &[0, 1 << 40]), "too large");
+        refused(proto(1, &[3]), "needs 3 elements, the file holds 0");
+        refused(TensorProto { raw_data: vec![0; 5], ..proto(1, &[1]) }, "needs 4 bytes");
+        refused(TensorProto { int32_data: vec![300], ..proto(2, &[1]) }, "300 does not fit");
+        let mut external = proto(1, &[1]);
+        external.data_location = DataLocation::EXTERNAL.into();
+        refused(external, "another file");
+    }
+}
