@@ -29,6 +29,7 @@ pub mod passes;
 pub mod program;
 pub mod quantize;
 pub mod report;
+pub mod samples;
 pub mod schedule;
 pub mod tensor;
 

@@ -2,7 +2,6 @@
 
 use super::output;
 use crate::error::{Error, Fault, Result, Site};
-use crate::graph::{Graph, ValueId};
 use crate::npy;
 use crate::program::Port;
 use crate::tensor::{DType, Data, Samples, Tensor};
@@ -53,100 +52,7 @@ pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<()> {
     output::write(path, &bytes)
 }
 
-/// Cuts samples into one list of input tensors each, in the types and shapes of the model.
-///
-/// The first axis of every array counts samples; the rest must have as many elements as the
-/// input. At most `limit` samples are taken.
-pub fn split(samples: &Samples, graph: &Graph, limit: Option<usize>) -> Result<Vec<Vec<Tensor>>> {
-    let inputs = graph.inputs();
-    let mut columns = Vec::new();
-    for &input in inputs {
-        let array = find(samples, graph, input)?;
-        columns.push(cut(array, graph, input, limit)?);
-    }
-    if let Some(extra) =
-        samples.arrays.keys().find(|k| !k.is_empty() && !inputs.iter().any(|&i| graph[i].name == **k))
-    {
-        return Err(Error::data(Site::Value(extra.clone()), "the data have an array that is no input of the model")
-            .help(format!("the inputs are: {}", input_names(graph))));
-    }
-    let count = columns.iter().map(Vec::len).min().unwrap_or(0);
-    if columns.iter().any(|c| c.len() != count) {
-        return Err(Error::data(Site::Whole, "the arrays have different numbers of samples"));
-    }
-    if count == 0 {
-        return Err(Error::data(Site::Whole, "the data hold no sample"));
-    }
-    let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
-    Ok((0..count).map(|_| columns.iter_mut().filter_map(Iterator::next).collect()).collect())
-}
-
-fn input_names(graph: &Graph) -> String {
-    graph.inputs().iter().map(|&i| format!("`{}`", graph[i].name)).collect::<Vec<_>>().join(", ")
-}
-
-fn find<'a>(samples: &'a Samples, graph: &Graph, input: ValueId) -> Result<&'a Tensor> {
-    let name = &graph[input].name;
-    let single = graph.inputs().len() == 1 && samples.arrays.len() == 1;
-    samples
-        .arrays
-        .get(name)
-        .or_else(|| samples.arrays.get("").filter(|_| single))
-        .ok_or_else(|| {
-            let have: Vec<_> = samples.arrays.keys().map(|k| format!("`{k}`")).collect();
-            Error::data(Site::Value(name.clone()), "the data have no array for this input")
-                .help(format!("the model's inputs are {}; the file holds {}", input_names(graph), have.join(", ")))
-        })
-}
-
-fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> Result<Vec<Tensor>> {
-    let value = &graph[input];
-    let wrong = || {
-        Error::data(
-            Site::Value(value.name.clone()),
-            format!("an array of shape {:?} does not hold samples of shape {:?}", array.shape(), value.shape),
-        )
-        .help("the first axis counts samples; the rest is one sample")
-    };
-    let (&count, rest) = array.shape().split_first().ok_or_else(wrong)?;
-    let ours: Vec<usize> = value.shape.iter().copied().filter(|&d| d != 1).collect();
-    let theirs: Vec<usize> = rest.iter().copied().filter(|&d| d != 1).collect();
-    if ours != theirs {
-        return Err(wrong());
-    }
-    let len = value.len();
-    let cast = cast(array, value.dtype).ok_or_else(|| {
-        Error::data(
-            Site::Value(value.name.clone()),
-            format!("data of type {} do not fit an input of type {}", array.dtype(), value.dtype),
-        )
-    })?;
-    let bytes = cast.to_le_bytes();
-    let size = len * value.dtype.size();
-    let count = limit.map_or(count, |l| count.min(l));
-    (0..count)
-        .map(|i| {
-            let part = &bytes[i * size..(i + 1) * size];
-            Tensor::new(value.shape.clone(), Data::from_le_bytes(value.dtype, part))
-        })
-        .collect()
-}
-
-/// Data in another type, if that loses nothing (floats never become integers).
-fn cast(array: &Tensor, to: DType) -> Option<Data> {
-    if array.dtype() == to {
-        return Some(array.data().clone());
-    }
-    if to.is_float() {
-        return Some(Data::F32(array.to_f32_vec()));
-    }
-    if array.dtype().is_float() {
-        return None;
-    }
-    let values = array.to_i64_vec();
-    let (lo, hi) = to.range()?;
-    values.iter().all(|&v| (lo..=hi).contains(&i128::from(v))).then(|| Data::from_i64(to, &values))
-}
+pub use crate::samples::split;
 
 /// A real input as the port wants it: quantized (round half to even, saturated) if it has a scale.
 pub fn to_port(real: &Tensor, port: &Port) -> Tensor {
