@@ -1,11 +1,27 @@
 //! Graph + Schedule -> Program: spells what the schedule chose; makes no choice of its own.
+//!
+//! In: a scheduled graph. Out: kernels, packed constants, placed buffers, and the steps of
+//! `run` in order. Operators spell themselves in their `lower`, which works on a [`Cx`]; the
+//! loops of a family of operators stand in one file here.
 
-use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Quant};
-use crate::program::{Arg, Program};
-use crate::schedule::Schedule;
-use crate::tensor::DType;
+mod copy;
+mod elementwise;
+pub(crate) mod nest;
+
+pub(crate) use copy::{copy, relayout};
+pub(crate) use elementwise::{binary, unary};
+
+use crate::error::{Error, Result, Site};
+use crate::graph::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId, ValueKind};
+use crate::kernel::{Access, Buf, Kernel, KernelBuilder, ParamKind};
+use crate::program::{
+    Arg, Buffer, BufferId, Constant, ConstantId, Entry, Held, Layer, Place, Port, Program, State, Step,
+};
+use crate::schedule::{Family, Region, Schedule};
+use crate::tensor::{DType, Data, row_major_strides};
 use secateur_targets::Target;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// An operand or result as a kernel sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +35,53 @@ pub struct Loc {
     pub quant: Option<Quant>,
 }
 
+impl Loc {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Elements from the first to the last, both included: what a kernel's buffer must hold.
+    pub fn span(&self) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        1 + self.shape.iter().zip(&self.strides).map(|(&n, &s)| (n - 1) * s).sum::<usize>()
+    }
+    /// Declares the buffer parameter that this is passed for.
+    pub fn param(&self, k: &mut KernelBuilder, name: &str, access: Access) -> Buf {
+        k.buffer(name, self.elem, self.span(), access)
+    }
+    /// Scale and zero point of a value quantized per tensor.
+    pub fn affine(&self) -> Option<(f32, i32)> {
+        match &self.quant {
+            Some(q) if q.axis.is_none() => Some((*q.scale.first()?, *q.zero_point.first()?)),
+            _ => None,
+        }
+    }
+    /// The integers between which a quantized result lies under a fused activation.
+    /// Quantization is monotone, so clamping before it or after it is the same.
+    pub fn limits(&self, clamp: Clamp) -> (i32, i32) {
+        let (lo, hi) = self.elem.range().map_or((i32::MIN, i32::MAX), |(lo, hi)| {
+            (lo.max(i32::MIN.into()) as i32, hi.min(i32::MAX.into()) as i32)
+        });
+        let Some((scale, zero)) = self.affine() else { return (lo, hi) };
+        let stored = |real: f32| quantize(real, scale, zero, lo, hi);
+        (stored(clamp.lo), stored(clamp.hi))
+    }
+}
+
+/// `round_half_even(real / scale) + zero`, saturated: ONNX's QuantizeLinear in f32.
+pub(crate) fn quantize(real: f32, scale: f32, zero: i32, lo: i32, hi: i32) -> i32 {
+    let steps = libm::rintf(real / scale);
+    if steps.is_nan() {
+        return zero.clamp(lo, hi);
+    }
+    (f64::from(steps) + f64::from(zero)).clamp(lo.into(), hi.into()) as i32
+}
+
 /// What an operator's `lower` works with: one node, its operands' places, and the program
 /// under construction.
 #[derive(Debug)]
@@ -27,17 +90,363 @@ pub struct Cx<'a> {
     pub schedule: &'a Schedule,
     pub target: &'a Target,
     pub node: NodeId,
-    pub program: &'a mut Program,
+    state: &'a mut Building,
 }
 
-impl Cx<'_> {
+/// The program so far and what finds duplicates in it.
+#[derive(Debug, Default)]
+struct Building {
+    program: Program,
+    steps: Vec<Step>,
+    /// By value index.
+    buffers: Vec<Option<BufferId>>,
+    constants: BTreeMap<(DType, Vec<u8>), ConstantId>,
+    kernels: Vec<Arc<Kernel>>,
+    layer: usize,
+}
+
+impl<'a> Cx<'a> {
     /// An error that names this node.
     pub fn unsupported(&self, why: &str) -> Error {
-        Error::model(self.graph[self.node].site(), why)
+        Error::model(self.node().site(), why)
+    }
+    /// The node being lowered.
+    pub fn node(&self) -> &'a Node {
+        &self.graph[self.node]
+    }
+    /// The activation fused into the node.
+    pub fn clamp(&self) -> Clamp {
+        self.node().clamp
+    }
+    /// The family that the schedule chose.
+    pub fn family(&self) -> Family {
+        self.schedule.choices[self.node.index()].as_ref().map_or(Family::Portable, |c| c.family)
+    }
+    /// Operand `i` as a value; `None` when it is left out.
+    pub fn operand(&self, i: usize) -> Option<&'a Value> {
+        self.node().inputs.get(i).copied().flatten().map(|v| &self.graph[v])
+    }
+    /// Operand `i` as a value; refuses when it is left out.
+    pub fn need(&self, i: usize) -> Result<&'a Value> {
+        self.operand(i).ok_or_else(|| self.unsupported(&format!("operand {i} is missing")))
+    }
+    /// Where operand `i` lies. A constant becomes part of the program, stored as it is and
+    /// row-major: for packed weights take [`Cx::need`] and [`Cx::constant`].
+    pub fn input(&mut self, i: usize) -> Result<Loc> {
+        let id = self
+            .node()
+            .inputs
+            .get(i)
+            .copied()
+            .flatten()
+            .ok_or_else(|| self.unsupported(&format!("operand {i} is missing")))?;
+        self.loc(id)
+    }
+    /// Where result `i` lies.
+    pub fn output(&mut self, i: usize) -> Result<Loc> {
+        let id = *self.node().outputs.get(i).ok_or_else(|| self.unsupported("a result is missing"))?;
+        self.loc(id)
+    }
+    fn loc(&mut self, id: ValueId) -> Result<Loc> {
+        let graph = self.graph;
+        let value = &graph[id];
+        let (arg, strides) = match value.constant() {
+            Some(t) => (self.constant(&value.name, t.data().clone(), 1), row_major_strides(&value.shape)),
+            None => (
+                Arg::Buffer { buffer: self.state.buffer(graph, id)?, offset: 0 },
+                self.schedule.layouts[id.index()]
+                    .as_ref()
+                    .map_or_else(|| row_major_strides(&value.shape), |l| l.strides(&value.shape)),
+            ),
+        };
+        let elem = value.constant().map_or(value.stored(), |t| t.dtype());
+        Ok(Loc { arg, elem, shape: value.shape.clone(), strides, quant: value.quant.clone() })
+    }
+    /// Read-only data, aligned to `align` bytes and at least to its element. Equal data of one
+    /// type is kept once.
+    pub fn constant(&mut self, name: &str, data: Data, align: usize) -> Arg {
+        let align = align.max(data.dtype().size());
+        let (dtype, bytes) = (data.dtype(), data.to_le_bytes());
+        let program = &mut self.state.program;
+        let constant = match self.state.constants.get(&(dtype, bytes.clone())) {
+            Some(&id) => {
+                let known = &mut program.constants[id.0 as usize];
+                known.align = known.align.max(align);
+                id
+            }
+            None => {
+                let id = ConstantId(program.constants.len() as u32);
+                if let Some(layer) = program.layers.get_mut(self.state.layer) {
+                    layer.weight_bytes += bytes.len();
+                }
+                program.constants.push(Constant {
+                    name: name.to_string(),
+                    dtype,
+                    bytes: bytes.clone(),
+                    align,
+                });
+                self.state.constants.insert((dtype, bytes), id);
+                id
+            }
+        };
+        Arg::Constant { constant, offset: 0 }
+    }
+    /// Part of the workspace that the schedule gave the node: `len` elements from a byte
+    /// offset on.
+    pub fn workspace(&mut self, elem: DType, byte_offset: usize, len: usize) -> Result<Arg> {
+        let fits = self.schedule.workspace(self.node).filter(|p| byte_offset + len * elem.size() <= p.bytes);
+        let Some(home) = fits else {
+            return Err(Error::internal(self.node().site(), "needs more workspace than was scheduled"));
+        };
+        let buffer = Buffer {
+            name: format!("{} workspace", self.node().name),
+            elem,
+            len,
+            place: Place::Arena(home.offset + byte_offset),
+            holds: None,
+        };
+        self.state.program.buffers.push(buffer);
+        let id = BufferId(self.state.program.buffers.len() as u32 - 1);
+        Ok(Arg::Buffer { buffer: id, offset: 0 })
+    }
+    /// Appends a call. Checks that arguments fit the kernel's parameters.
+    pub fn step(&mut self, kernel: Arc<Kernel>, args: Vec<Arg>) -> Result<()> {
+        let wrong = |why: String| Err(Error::internal(Site::Kernel(kernel.name.clone()), why));
+        if kernel.params.len() != args.len() {
+            return wrong(format!("takes {} arguments, got {}", kernel.params.len(), args.len()));
+        }
+        for (param, arg) in kernel.params.iter().zip(&args) {
+            let program = &self.state.program;
+            let (name, held) = match *arg {
+                Arg::Buffer { buffer, offset } => {
+                    let b = &program.buffers[buffer.0 as usize];
+                    (&param.name, Some((b.elem, b.len, offset)))
+                }
+                Arg::Constant { constant, offset } => {
+                    let c = &program.constants[constant.0 as usize];
+                    (&param.name, Some((c.dtype, c.bytes.len() / c.dtype.size(), offset)))
+                }
+                Arg::Scalar(_) => (&param.name, None),
+            };
+            match (&param.kind, held, arg) {
+                (ParamKind::Buffer { elem, len, .. }, Some((have, total, offset)), _) => {
+                    if *elem != have || offset + len > total {
+                        return wrong(format!(
+                            "`{name}` wants {len} of {elem}, got {total} of {have} from {offset} on"
+                        ));
+                    }
+                }
+                (ParamKind::Scalar { lo, hi }, None, Arg::Scalar(v)) => {
+                    if v < lo || v > hi {
+                        return wrong(format!("`{name}` is {v}, outside of {lo}..={hi}"));
+                    }
+                }
+                _ => return wrong(format!("`{name}` is of another kind than its argument")),
+            }
+        }
+        let kernel = match self.state.kernels.iter().find(|k| **k == kernel) {
+            Some(known) => known.clone(),
+            None => {
+                self.state.kernels.push(kernel.clone());
+                kernel
+            }
+        };
+        self.state.steps.push(Step { layer: self.state.layer, kernel, args });
+        Ok(())
+    }
+}
+
+impl Building {
+    fn buffer(&self, graph: &Graph, id: ValueId) -> Result<BufferId> {
+        self.buffers.get(id.index()).copied().flatten().ok_or_else(|| {
+            Error::internal(Site::Value(graph[id].name.clone()), "has no place in the schedule")
+        })
     }
 }
 
 /// Lowers a scheduled graph.
-pub fn lower(_graph: &Graph, _schedule: &Schedule, _target: &Target) -> Result<Program> {
-    Err(crate::ops::unwritten("lower"))
+pub fn lower(graph: &Graph, schedule: &Schedule, target: &Target) -> Result<Program> {
+    let mut state = Building { buffers: vec![None; graph.values.len()], ..Building::default() };
+    state.program.name = graph.name.clone();
+    state.program.inputs = graph.inputs().iter().map(|&v| port(&graph[v])).collect();
+    state.program.outputs = graph.outputs().iter().map(|&v| port(&graph[v])).collect();
+    state.program.arena = schedule.arena;
+    state.program.arena_lower_bound = schedule.arena_lower_bound;
+    for (id, value) in graph.values() {
+        if let Some(home) = schedule.home(id) {
+            let layout = schedule.layouts[id.index()].as_ref();
+            let strides = layout
+                .map_or_else(|| row_major_strides(&value.shape), |layout| layout.strides(&value.shape));
+            let holds = Held {
+                value: value.name.clone(),
+                shape: value.shape.clone(),
+                strides,
+                affine: affine(value),
+            };
+            let buffer = Buffer {
+                name: value.name.clone(),
+                elem: value.stored(),
+                len: value.len(),
+                place: place(home.region, home.offset),
+                holds: Some(holds),
+            };
+            state.buffers[id.index()] = Some(BufferId(state.program.buffers.len() as u32));
+            state.program.buffers.push(buffer);
+        }
+    }
+    let mut refused = Vec::new();
+    for (group, node) in
+        schedule.groups.iter().enumerate().flat_map(|(g, group)| group.nodes.iter().map(move |&n| (g, n)))
+    {
+        state.layer = state.program.layers.len();
+        let mut layer = layer(graph, schedule, node);
+        layer.live_bytes = schedule.live_bytes(group);
+        state.program.layers.push(layer);
+        let mut cx = Cx { graph, schedule, target, node, state: &mut state };
+        if cx.family() != Family::Alias
+            && let Err(e) = graph[node].op.lower(&mut cx)
+        {
+            refused.push(e.at(graph[node].site()));
+        }
+    }
+    if let Some(e) = Error::join(refused) {
+        return Err(e);
+    }
+    outputs(graph, schedule, target, &mut state)?;
+    for (id, value) in graph.values() {
+        if let ValueKind::State(init) = &value.kind
+            && schedule.home(id).is_some()
+        {
+            let buffer = state.buffer(graph, id)?;
+            let init = state.initial(&value.name, init.data());
+            state.program.states.push(State { buffer, init });
+        }
+    }
+    state.program.entries.push(Entry { name: "run".into(), steps: state.steps });
+    Ok(state.program)
+}
+
+impl Building {
+    fn initial(&mut self, name: &str, data: &Data) -> ConstantId {
+        let id = ConstantId(self.program.constants.len() as u32);
+        let (dtype, bytes) = (data.dtype(), data.to_le_bytes());
+        self.program.constants.push(Constant { name: name.into(), dtype, bytes, align: dtype.size() });
+        id
+    }
+}
+
+/// Copies what does not stand in its output port already: an input or a constant that is an
+/// output, or a value that is an output twice.
+fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Building) -> Result<()> {
+    for (i, &v) in graph.outputs().iter().enumerate() {
+        if schedule.home(v).is_some_and(|home| home.region == Region::Output(i)) {
+            continue;
+        }
+        let value = &graph[v];
+        // The copy belongs to no node; any node's context serves to spell it.
+        let node = NodeId(0);
+        state.layer = state.program.layers.len();
+        state.program.layers.push(Layer {
+            name: value.name.clone(),
+            op: "Copy".into(),
+            family: "portable".into(),
+            output: value.name.clone(),
+            output_shape: value.shape.clone(),
+            macs: 0,
+            live_macs: 0,
+            weight_bytes: 0,
+            live_bytes: schedule.live_bytes(schedule.groups.len()),
+        });
+        let mut cx = Cx { graph, schedule, target, node, state };
+        let from = cx.loc(v)?;
+        let buffer = BufferId(cx.state.program.buffers.len() as u32);
+        cx.state.program.buffers.push(Buffer {
+            name: value.name.clone(),
+            elem: from.elem,
+            len: value.len(),
+            place: Place::Output(i),
+            holds: None,
+        });
+        let to = Loc {
+            arg: Arg::Buffer { buffer, offset: 0 },
+            strides: row_major_strides(&value.shape),
+            ..from.clone()
+        };
+        relayout(&mut cx, &from, &to)?;
+    }
+    Ok(())
+}
+
+fn place(region: Region, offset: usize) -> Place {
+    match region {
+        Region::Input(i) => Place::Input(i),
+        Region::Output(i) => Place::Output(i),
+        Region::Arena => Place::Arena(offset),
+        Region::State => Place::State(offset),
+    }
+}
+
+fn affine(value: &Value) -> Option<(f32, i32)> {
+    let q = value.quant.as_ref().filter(|q| q.axis.is_none())?;
+    Some((*q.scale.first()?, *q.zero_point.first()?))
+}
+
+fn port(value: &Value) -> Port {
+    Port {
+        name: value.name.clone(),
+        shape: value.shape.clone(),
+        elem: value.stored(),
+        real: value.dtype,
+        affine: affine(value),
+    }
+}
+
+/// What the report says of a node, but for its live bytes.
+fn layer(graph: &Graph, schedule: &Schedule, id: NodeId) -> Layer {
+    let node = &graph[id];
+    let operands = graph.operands(id);
+    let types: Vec<crate::ops::ValueType> = node
+        .outputs
+        .iter()
+        .map(|v| crate::ops::ValueType { dtype: graph[*v].dtype, shape: graph[*v].shape.clone() })
+        .collect();
+    let macs = node.op.macs(&operands, &types);
+    // Each weight of a convolution or product is used equally often, padded taps included.
+    let weights = node.inputs.get(1).copied().flatten().map(|w| &graph[w]);
+    let live_macs = match weights.and_then(|w| Some((w, w.constant()?))) {
+        Some((w, t)) if macs > 0 && !t.is_empty() => {
+            let zero = |i: usize| -> i64 {
+                w.quant.as_ref().map_or(0, |q| {
+                    let axis = q.axis.map_or(0, |a| {
+                        let inner: usize = w.shape[a + 1..].iter().product();
+                        i / inner % w.shape[a]
+                    });
+                    q.zero_point.get(axis).copied().unwrap_or(0).into()
+                })
+            };
+            let live = match t.data() {
+                Data::F32(v) => v.iter().filter(|x| **x != 0.0).count(),
+                _ => t.to_i64_vec().iter().enumerate().filter(|(i, x)| **x != zero(*i)).count(),
+            };
+            (u128::from(macs) * live as u128 / t.len() as u128) as u64
+        }
+        _ => macs,
+    };
+    let family = match schedule.choices[id.index()].as_ref().map(|c| c.family) {
+        Some(Family::Alias) => "alias",
+        Some(Family::GemmBlock) => "gemm-block",
+        _ => "portable",
+    };
+    let output = node.outputs.first().map(|v| &graph[*v]);
+    Layer {
+        name: node.name.clone(),
+        op: node.op.name().to_string(),
+        family: family.to_string(),
+        output: output.map_or(String::new(), |v| v.name.clone()),
+        output_shape: output.map_or(Vec::new(), |v| v.shape.clone()),
+        macs,
+        live_macs,
+        weight_bytes: 0,
+        live_bytes: 0,
+    }
 }

@@ -1,42 +1,23 @@
 //! Graph + Target -> Schedule: every choice is made here and none later.
 //!
-//! Layouts, kernel families, workspaces, order of nodes, and the placement of buffers.
+//! In: a graph after passes and quantization. Out: memory layouts, kernel families,
+//! workspaces, the order of nodes, and the placement of every buffer with a proven bound.
+//! Law: two buffers whose lifetimes meet never share a byte, except where an elementwise node
+//! writes over an operand that nobody reads again, or a result is its operand seen differently.
 
-use crate::error::Result;
+mod family;
+mod layout;
+mod order;
+mod place;
+mod storage;
+mod text;
+
+pub use layout::Layout;
+pub use text::print;
+
+use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, ValueId};
 use secateur_targets::Target;
-
-/// How a value lies in memory: `order[i]` is the logical axis that is i-th in memory, slowest
-/// first. Row-major is the identity; channels-last of NCHW is `[0, 2, 3, 1]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    pub order: Vec<usize>,
-}
-
-impl Layout {
-    pub fn row_major(rank: usize) -> Self {
-        Layout { order: (0..rank).collect() }
-    }
-    /// Batch, then spatial axes, then channels.
-    pub fn channels_last(rank: usize) -> Self {
-        let mut order: Vec<usize> = (0..rank).collect();
-        if rank > 2 {
-            order.remove(1);
-            order.push(1);
-        }
-        Layout { order }
-    }
-    /// Stride of each logical axis, in elements.
-    pub fn strides(&self, shape: &[usize]) -> Vec<usize> {
-        let mut strides = vec![0; shape.len()];
-        let mut step = 1;
-        for &axis in self.order.iter().rev() {
-            strides[axis] = step;
-            step *= shape[axis];
-        }
-        strides
-    }
-}
 
 /// Which loop nest spells a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,15 +50,30 @@ pub enum Mode {
     Whole,
 }
 
-/// Where something stands in the arena and when.
+/// Whose memory a placement is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// The caller's input, by port: read only.
+    Input(usize),
+    /// The caller's output, by port: written and read while `run` lasts.
+    Output(usize),
+    /// The arena, behind the states.
+    Arena,
+    /// The first bytes of the arena, which survive between runs.
+    State,
+}
+
+/// Where something stands and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     /// What it is: a storage class of values (aliases share one), or a node's workspace.
     pub what: Placed,
-    /// Byte offset; meaningless for inputs and outputs of the caller.
+    pub region: Region,
+    /// Byte offset from the start of the arena; 0 for inputs and outputs of the caller.
     pub offset: usize,
     pub bytes: usize,
-    /// First and last group (inclusive) during which it is live.
+    /// First and last group (inclusive) during which it is live. The copies to output ports
+    /// that end a run count as one more group.
     pub live: (usize, usize),
 }
 
@@ -90,19 +86,62 @@ pub enum Placed {
 /// All choices for a graph on a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// By value index; `None` for constants.
+    /// By value index; `None` for constants and for values that nothing computes.
     pub layouts: Vec<Option<Layout>>,
     /// By node index; `None` for removed nodes.
     pub choices: Vec<Option<Choice>>,
     /// In execution order.
     pub groups: Vec<Group>,
     pub placements: Vec<Placement>,
-    /// Bytes.
+    /// By value index: its entry of `placements`; `None` for constants.
+    pub homes: Vec<Option<usize>>,
+    /// Bytes, states included.
     pub arena: usize,
+    /// The greatest sum of bytes live in one group: no placement of this order needs less.
     pub arena_lower_bound: usize,
 }
 
+impl Schedule {
+    /// Where a value lives; `None` for constants.
+    pub fn home(&self, value: ValueId) -> Option<&Placement> {
+        self.homes.get(value.index()).copied().flatten().map(|i| &self.placements[i])
+    }
+    /// The workspace of a node, if it has one.
+    pub fn workspace(&self, node: NodeId) -> Option<&Placement> {
+        self.placements.iter().find(|p| p.what == Placed::Workspace(node))
+    }
+    /// Bytes of arena that are live in a group.
+    pub fn live_bytes(&self, group: usize) -> usize {
+        let live = |p: &&Placement| {
+            p.region == Region::State
+                || (p.region == Region::Arena && p.live.0 <= group && group <= p.live.1)
+        };
+        self.placements.iter().filter(live).map(|p| p.bytes).sum()
+    }
+}
+
 /// Chooses for every node and value.
-pub fn schedule(_graph: &Graph, _target: &Target) -> Result<Schedule> {
-    Err(crate::ops::unwritten("schedule"))
+pub fn schedule(graph: &Graph, target: &Target) -> Result<Schedule> {
+    if graph.topological().len() != graph.nodes().count() {
+        return Err(Error::internal(Site::Whole, "the graph has a cycle"));
+    }
+    let uses = layout::Uses::of(graph);
+    let (layouts, aliases) = layout::choose(graph, &uses);
+    let mut choices = vec![None; graph.nodes.len()];
+    for (id, _) in graph.nodes() {
+        choices[id.index()] = Some(if aliases[id.index()] {
+            Choice { family: Family::Alias, workspace: 0 }
+        } else {
+            family::choose(graph, id, &layouts, target)
+        });
+    }
+    let mut best: Option<storage::Storage> = None;
+    for order in order::candidates(graph, &uses) {
+        let found = storage::plan(graph, &uses, &layouts, &choices, order);
+        if best.as_ref().is_none_or(|b| found.lower_bound < b.lower_bound) {
+            best = Some(found);
+        }
+    }
+    let storage = best.ok_or_else(|| Error::internal(Site::Whole, "no order of the nodes was tried"))?;
+    Ok(storage.placed(layouts, choices))
 }

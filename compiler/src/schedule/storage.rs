@@ -1,0 +1,225 @@
+//! Storage classes: which values share memory, how long each lives, and where it stands.
+//!
+//! In: layouts, families and an order of nodes. Out: placements. Values of a class are views
+//! of each other, or the results of elementwise nodes that overwrite their operand.
+
+use super::layout::Uses;
+use super::place::{self, Item};
+use super::{Choice, Family, Group, Layout, Mode, Placed, Placement, Region, Schedule};
+use crate::graph::{Graph, NodeId, ValueId, ValueKind};
+use crate::ops::Op;
+
+/// One order of the nodes with everything but the offsets.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    order: Vec<NodeId>,
+    placements: Vec<Placement>,
+    aligns: Vec<usize>,
+    homes: Vec<Option<usize>>,
+    states: usize,
+    pub lower_bound: usize,
+}
+
+/// Union-find over values; the smallest index is the representative.
+struct Classes(Vec<usize>);
+
+impl Classes {
+    fn find(&self, mut v: usize) -> usize {
+        while self.0[v] != v {
+            v = self.0[v];
+        }
+        v
+    }
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.find(a), self.find(b));
+        self.0[a.max(b)] = a.min(b);
+    }
+    fn members(&self, of: usize) -> Vec<usize> {
+        (0..self.0.len()).filter(|&v| self.find(v) == of).collect()
+    }
+}
+
+pub(crate) fn plan(
+    graph: &Graph,
+    uses: &Uses,
+    layouts: &[Option<Layout>],
+    choices: &[Option<Choice>],
+    order: Vec<NodeId>,
+) -> Storage {
+    let n = graph.values.len();
+    let end = order.len();
+    let mut first = vec![usize::MAX; n];
+    let mut last = vec![0; n];
+    for (step, &id) in order.iter().enumerate() {
+        for v in &graph[id].outputs {
+            first[v.index()] = step;
+            last[v.index()] = step;
+        }
+        for v in graph[id].inputs.iter().flatten() {
+            last[v.index()] = step;
+        }
+    }
+    for (id, value) in graph.values() {
+        let v = id.index();
+        if matches!(value.kind, ValueKind::Input | ValueKind::State(_)) {
+            first[v] = 0;
+        }
+        if matches!(value.kind, ValueKind::State(_)) || uses.is_output[v] {
+            last[v] = end;
+        }
+    }
+    let mut classes = Classes((0..n).collect());
+    for (id, node) in graph.nodes() {
+        if is_alias(choices, id)
+            && let Some(x) = node.inputs[0]
+        {
+            classes.join(x.index(), node.outputs[0].index());
+        }
+    }
+    for (step, &id) in order.iter().enumerate() {
+        if is_alias(choices, id) || !overwrites(&graph[id].op) {
+            continue;
+        }
+        let node = &graph[id];
+        let y = node.outputs[0];
+        for x in node.inputs.iter().flatten() {
+            let (xv, yv) = (&graph[*x], &graph[y]);
+            let same = xv.shape == yv.shape
+                && xv.stored() == yv.stored()
+                && match (&layouts[x.index()], &layouts[y.index()]) {
+                    (Some(a), Some(b)) => a.same(b, &yv.shape),
+                    _ => false,
+                };
+            if !same {
+                continue;
+            }
+            let members = classes.members(classes.find(x.index()));
+            let dies = members.iter().all(|&m| {
+                matches!(graph.values[m].kind, ValueKind::Activation) && last[m] <= step
+            });
+            // Another operand may be a view of the same bytes in another order.
+            let others = node.inputs.iter().flatten().filter(|v| *v != x);
+            let clean = others.into_iter().all(|v| !members.contains(&v.index()));
+            if dies && clean {
+                classes.join(x.index(), y.index());
+                break;
+            }
+        }
+    }
+    place_classes(graph, choices, order, &classes, &first, &last)
+}
+
+fn is_alias(choices: &[Option<Choice>], id: NodeId) -> bool {
+    choices[id.index()].as_ref().is_some_and(|c| c.family == Family::Alias)
+}
+
+/// Operators whose kernels read each element before they write it, at the same place.
+fn overwrites(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Add(_)
+            | Op::Sub(_)
+            | Op::Mul(_)
+            | Op::Div(_)
+            | Op::Relu(_)
+            | Op::Clip(_)
+            | Op::LeakyRelu(_)
+            | Op::HardSigmoid(_)
+            | Op::HardSwish(_)
+            | Op::Sigmoid(_)
+            | Op::Tanh(_)
+            | Op::Sqrt(_)
+            | Op::BatchNormalization(_)
+            | Op::Requantize(_)
+            | Op::Softmax(_)
+            | Op::LogSoftmax(_)
+    )
+}
+
+fn place_classes(
+    graph: &Graph,
+    choices: &[Option<Choice>],
+    order: Vec<NodeId>,
+    classes: &Classes,
+    first: &[usize],
+    last: &[usize],
+) -> Storage {
+    let mut placements: Vec<Placement> = Vec::new();
+    let mut aligns = Vec::new();
+    let mut homes = vec![None; graph.values.len()];
+    let mut states = 0;
+    for class in 0..graph.values.len() {
+        if classes.find(class) != class {
+            continue;
+        }
+        let members: Vec<usize> =
+            classes.members(class).into_iter().filter(|&m| first[m] != usize::MAX).collect();
+        let Some(&head) = members.first() else { continue };
+        let port = |list: &[ValueId]| list.iter().position(|v| members.contains(&v.index()));
+        let align = graph.values[head].stored().size().max(4);
+        let bytes = (graph.values[head].len() * graph.values[head].stored().size()).next_multiple_of(align);
+        let state = members.iter().any(|&m| matches!(graph.values[m].kind, ValueKind::State(_)));
+        let mut offset = 0;
+        let region = if let Some(i) = port(graph.inputs()) {
+            Region::Input(i)
+        } else if state {
+            offset = states;
+            states += bytes.next_multiple_of(8);
+            Region::State
+        } else if let Some(i) = port(graph.outputs()) {
+            Region::Output(i)
+        } else {
+            Region::Arena
+        };
+        let live = (
+            members.iter().map(|&m| first[m]).min().unwrap_or(0),
+            members.iter().map(|&m| last[m]).max().unwrap_or(0),
+        );
+        members.iter().for_each(|&m| homes[m] = Some(placements.len()));
+        let what = Placed::Values(members.iter().map(|&m| ValueId(m as u32)).collect());
+        placements.push(Placement { what, region, offset, bytes, live });
+        aligns.push(align);
+    }
+    for (step, &id) in order.iter().enumerate() {
+        let bytes = choices[id.index()].as_ref().map_or(0, |c| c.workspace).next_multiple_of(8);
+        if bytes > 0 {
+            let what = Placed::Workspace(id);
+            placements.push(Placement { what, region: Region::Arena, offset: 0, bytes, live: (step, step) });
+            aligns.push(8);
+        }
+    }
+    let items = items(&placements, &aligns);
+    let lower_bound = states + place::lower_bound(&items.1);
+    Storage { order, placements, aligns, homes, states, lower_bound }
+}
+
+/// Placements of the arena as items, with their positions.
+fn items(placements: &[Placement], aligns: &[usize]) -> (Vec<usize>, Vec<Item>) {
+    placements
+        .iter()
+        .zip(aligns)
+        .enumerate()
+        .filter(|(_, (p, _))| p.region == Region::Arena)
+        .map(|(i, (p, &align))| (i, Item { bytes: p.bytes, align, live: p.live }))
+        .unzip()
+}
+
+impl Storage {
+    /// Chooses the offsets.
+    pub(crate) fn placed(mut self, layouts: Vec<Option<Layout>>, choices: Vec<Option<Choice>>) -> Schedule {
+        let (positions, items) = items(&self.placements, &self.aligns);
+        let (offsets, height) = place::pack(&items);
+        for (&position, offset) in positions.iter().zip(offsets) {
+            self.placements[position].offset = self.states + offset;
+        }
+        Schedule {
+            layouts,
+            choices,
+            groups: self.order.iter().map(|&id| Group { nodes: vec![id], mode: Mode::Whole }).collect(),
+            placements: self.placements,
+            homes: self.homes,
+            arena: self.states + height,
+            arena_lower_bound: self.lower_bound,
+        }
+    }
+}
