@@ -31,11 +31,12 @@ pub enum Place {
     Output(usize),
     /// Byte offset in the arena.
     Arena(usize),
-    /// Byte offset in the state part of the arena, which survives between runs.
+    /// Byte offset in the arena too (states stand first), in the part that survives between runs.
     State(usize),
 }
 
-/// A run-time tensor or workspace.
+/// A run-time tensor or workspace. Several buffers may stand at one place: views of each other,
+/// and elementwise results over their operand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Buffer {
     pub name: String,

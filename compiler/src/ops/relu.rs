@@ -27,6 +27,10 @@ impl Operator for Relu {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         clip::limit(inputs, Some(0.0), None)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::unary(cx, "relu", |_, x| x.max(0))
+    }
 }
 
 impl unary::Unary for Relu {

@@ -57,4 +57,8 @@ impl Operator for Reshape {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         Ok(vec![super::check::tensor(inputs, 0)?.reshaped(&self.shape)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::reshape(cx)
+    }
 }

@@ -39,4 +39,8 @@ impl Operator for Transpose {
         super::check::infer_tensors(self, inputs)?;
         Ok(vec![super::check::tensor(inputs, 0)?.transposed(&self.perm)])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::transpose(cx, &self.perm)
+    }
 }

@@ -39,4 +39,8 @@ impl Operator for Unsqueeze {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         super::check::relabel(self, inputs)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::reshape(cx)
+    }
 }
