@@ -60,11 +60,7 @@ pub(crate) fn map_table(
 }
 
 /// A function of one operand, float or integer, by `f` on the loaded element.
-pub(crate) fn unary(
-    cx: &mut Cx<'_>,
-    name: &str,
-    f: impl Fn(&mut KernelBuilder, Expr) -> Expr,
-) -> Result<()> {
+pub(crate) fn unary(cx: &mut Cx<'_>, name: &str, f: impl Fn(&mut KernelBuilder, Expr) -> Expr) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     if y.is_empty() {
         return Ok(());

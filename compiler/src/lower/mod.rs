@@ -275,8 +275,8 @@ pub fn lower(graph: &Graph, schedule: &Schedule, target: &Target) -> Result<Prog
     for (id, value) in graph.values() {
         if let Some(home) = schedule.home(id) {
             let layout = schedule.layouts[id.index()].as_ref();
-            let strides = layout
-                .map_or_else(|| row_major_strides(&value.shape), |layout| layout.strides(&value.shape));
+            let strides =
+                layout.map_or_else(|| row_major_strides(&value.shape), |layout| layout.strides(&value.shape));
             let holds = Held {
                 value: value.name.clone(),
                 shape: value.shape.clone(),
@@ -458,7 +458,7 @@ mod tests {
     use crate::ops;
 
     fn host() -> Target {
-        Target { name: "host".into(), ..Default::default() }
+        secateur_targets::find("host").unwrap()
     }
 
     #[test]

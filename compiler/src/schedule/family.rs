@@ -5,11 +5,6 @@ use crate::graph::{Graph, NodeId};
 use secateur_targets::Target;
 
 /// The choice for a node that is not a mere view. `layouts` is by value index and final.
-pub(crate) fn choose(
-    _graph: &Graph,
-    _node: NodeId,
-    _layouts: &[Option<Layout>],
-    _target: &Target,
-) -> Choice {
+pub(crate) fn choose(_graph: &Graph, _node: NodeId, _layouts: &[Option<Layout>], _target: &Target) -> Choice {
     Choice { family: Family::Portable, workspace: 0 }
 }

@@ -248,13 +248,7 @@ fn wish_for(graph: &Graph, uses: &Uses, layouts: &mut [Option<Layout>], v: Value
 
 /// Changes the layout of a value that is decided but read by one node only, and with it the
 /// operand of each view on the way up. Nothing changes unless all of them can.
-fn rewish(
-    graph: &Graph,
-    uses: &Uses,
-    layouts: &mut [Option<Layout>],
-    v: ValueId,
-    wish: &Layout,
-) -> bool {
+fn rewish(graph: &Graph, uses: &Uses, layouts: &mut [Option<Layout>], v: ValueId, wish: &Layout) -> bool {
     let free = matches!(graph[v].kind, ValueKind::Activation)
         && !uses.is_output[v.index()]
         && uses.consumers[v.index()].len() == 1;
@@ -296,12 +290,12 @@ fn preferred(graph: &Graph, id: NodeId, output: usize, layouts: &[Option<Layout>
         | Op::AveragePool(_)
         | Op::GlobalAveragePool(_)
         | Op::GlobalMaxPool(_) => Layout::channels_last(rank),
-        Op::ReduceMean(op) => first.and_then(of).map_or(Layout::row_major(rank), |l| {
-            if op.keepdims { l } else { without(&l, &op.axes) }
-        }),
-        Op::ArgMax(op) => first.and_then(of).map_or(Layout::row_major(rank), |l| {
-            if op.keepdims { l } else { without(&l, &[op.axis]) }
-        }),
+        Op::ReduceMean(op) => first
+            .and_then(of)
+            .map_or(Layout::row_major(rank), |l| if op.keepdims { l } else { without(&l, &op.axes) }),
+        Op::ArgMax(op) => first
+            .and_then(of)
+            .map_or(Layout::row_major(rank), |l| if op.keepdims { l } else { without(&l, &[op.axis]) }),
         Op::Add(_)
         | Op::Sub(_)
         | Op::Mul(_)

@@ -113,8 +113,7 @@ impl Schedule {
     /// Bytes of arena that are live in a group.
     pub fn live_bytes(&self, group: usize) -> usize {
         let live = |p: &&Placement| {
-            p.region == Region::State
-                || (p.region == Region::Arena && p.live.0 <= group && group <= p.live.1)
+            p.region == Region::State || (p.region == Region::Arena && p.live.0 <= group && group <= p.live.1)
         };
         self.placements.iter().filter(live).map(|p| p.bytes).sum()
     }

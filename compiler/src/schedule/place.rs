@@ -144,11 +144,8 @@ mod tests {
     #[test]
     fn a_chain_meets_the_bound() {
         let sizes = [8000usize, 8000, 16000, 4000, 12, 400];
-        let items: Vec<Item> = sizes
-            .iter()
-            .enumerate()
-            .map(|(i, &bytes)| Item { bytes, align: 4, live: (i, i + 1) })
-            .collect();
+        let items: Vec<Item> =
+            sizes.iter().enumerate().map(|(i, &bytes)| Item { bytes, align: 4, live: (i, i + 1) }).collect();
         assert_eq!(pack(&items).1, 24000);
     }
 }

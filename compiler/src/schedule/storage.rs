@@ -94,9 +94,9 @@ pub(crate) fn plan(
                 continue;
             }
             let members = classes.members(classes.find(x.index()));
-            let dies = members.iter().all(|&m| {
-                matches!(graph.values[m].kind, ValueKind::Activation) && last[m] <= step
-            });
+            let dies = members
+                .iter()
+                .all(|&m| matches!(graph.values[m].kind, ValueKind::Activation) && last[m] <= step);
             // Another operand may be a view of the same bytes in another order.
             let others = node.inputs.iter().flatten().filter(|v| *v != x);
             let clean = others.into_iter().all(|v| !members.contains(&v.index()));
