@@ -2,6 +2,10 @@
 //!
 //! Law: everything is placed and sized; nothing here mentions ONNX.
 
+mod text;
+
+pub use text::{kernels, print};
+
 use crate::kernel::Kernel;
 use crate::tensor::DType;
 use std::sync::Arc;

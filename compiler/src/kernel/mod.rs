@@ -18,11 +18,13 @@
 mod build;
 pub mod scalar;
 mod simplify;
+mod text;
 mod verify;
 mod walk;
 
 pub use build::{Buf, KernelBuilder, Val, float, instr, int, long};
 pub use simplify::simplify;
+pub use text::{expr as print_expr, head as print_stmt, print};
 pub use verify::verify;
 pub use walk::visit;
 
