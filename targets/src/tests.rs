@@ -1,3 +1,5 @@
+//! Every file parses, has sources, and says sane things.
+
 use crate::*;
 
 #[test]
