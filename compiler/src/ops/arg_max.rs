@@ -1,8 +1,8 @@
 //! ArgMax: Index of the largest element along an axis, as i64.
 
 use crate::error::Result;
-use crate::tensor::{DType, Tensor};
-use super::check::{at_most, axis, numeric, operand, refuse, result};
+use crate::tensor::{Data, DType, Tensor};
+use super::check::{at_most, axis, infer_tensors, numeric, operand, refuse, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Index of the largest element along an axis, as i64.
@@ -42,7 +42,28 @@ impl Operator for ArgMax {
         result(DType::I64, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let n = x.shape()[self.axis];
+        let inner: usize = x.shape()[self.axis + 1..].iter().product();
+        let out = crate::with_data!(x.data(), v => {
+            let mut out = Vec::with_capacity(v.len() / n);
+            for block in v.chunks((n * inner).max(1)) {
+                for i in 0..inner {
+                    let mut best = 0;
+                    for j in 1..n {
+                        let (new, old) = (block[j * inner + i], block[best * inner + i]);
+                        if new > old || (self.select_last_index && new == old) {
+                            best = j;
+                        }
+                    }
+                    out.push(best as i64);
+                }
+            }
+            out
+        });
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        Ok(vec![Tensor::new(shape, Data::I64(out))?])
     }
 }

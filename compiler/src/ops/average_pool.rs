@@ -1,8 +1,8 @@
 //! AveragePool: Mean over windows.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, float, operand, result};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, float, floats, infer_tensors, operand, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, window};
 
 /// Mean over windows.
@@ -41,8 +41,18 @@ impl Operator for AveragePool {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let plane = self.window().plane(&x.shape()[2..])?;
+        let out = plane.pool(floats(x)?, |taps, padded| {
+            let (sum, inside) = taps.fold((0.0, 0usize), |(s, n), v| (s + f64::from(v), n + 1));
+            let count = if self.count_include_pad { padded } else { inside };
+            // A window that lies in the padding alone has no mean; ONNX leaves it open.
+            if count == 0 { 0.0 } else { (sum / count as f64) as f32 }
+        });
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
 }
 

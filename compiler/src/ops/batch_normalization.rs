@@ -1,8 +1,8 @@
 //! BatchNormalization: Inference form; operands x, scale, bias, mean, variance.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, float, operand, refuse, result};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, float, floats, infer_tensors, operand, refuse, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Inference form; operands x, scale, bias, mean, variance.
@@ -45,7 +45,18 @@ impl Operator for BatchNormalization {
         result(x.dtype, x.shape.to_vec())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let parameter = |index| tensor(inputs, index).and_then(floats);
+        let (scale, bias, mean, variance) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
+        let inner: usize = x.shape().iter().skip(2).product();
+        let mut out = floats(x)?.to_vec();
+        for (i, run) in out.chunks_mut(inner.max(1)).enumerate() {
+            let c = i % scale.len();
+            let factor = scale[c] / (variance[c] + self.epsilon).sqrt();
+            run.iter_mut().for_each(|v| *v = (*v - mean[c]) * factor + bias[c]);
+        }
+        Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
 }

@@ -14,9 +14,11 @@ pub(crate) fn refuse(message: impl Into<String>) -> Error {
     Error::model(Site::Whole, message)
 }
 
-/// The operand at `index`; refuses when it is missing.
+/// The operand at `index`; refuses when it is missing, or so large that strides would overflow.
 pub(crate) fn operand<'a>(inputs: &[Option<Operand<'a>>], index: usize) -> Result<Operand<'a>> {
-    optional(inputs, index).ok_or_else(|| refuse(format!("input {index} is missing")))
+    let operand = optional(inputs, index).ok_or_else(|| refuse(format!("input {index} is missing")))?;
+    len(operand.shape)?;
+    Ok(operand)
 }
 
 /// The operand at `index`, `None` when left out.
@@ -27,6 +29,11 @@ pub(crate) fn optional<'a>(inputs: &[Option<Operand<'a>>], index: usize) -> Opti
 /// The tensor at `index`; refuses when it is missing.
 pub(crate) fn tensor<'a>(inputs: &[Option<&'a Tensor>], index: usize) -> Result<&'a Tensor> {
     inputs.get(index).copied().flatten().ok_or_else(|| refuse(format!("input {index} is missing")))
+}
+
+/// The elements of a float tensor.
+pub(crate) fn floats(tensor: &Tensor) -> Result<&[f32]> {
+    tensor.as_f32().ok_or_else(|| refuse(format!("an input has type {} instead of float", tensor.dtype())))
 }
 
 /// Refuses more operands than the operator takes.

@@ -1,8 +1,8 @@
 //! Concat: Joins operands along an axis.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{axis, operand, refuse, result, same_dtype};
+use crate::tensor::{DType, Data, Element, Tensor};
+use super::check::{axis, infer_tensors, operand, refuse, result, same_dtype, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Joins operands along an axis.
@@ -44,7 +44,30 @@ impl Operator for Concat {
         result(first.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        fn join<T: Element>(parts: &[&Tensor], outer: usize, axis: usize) -> Vec<T> {
+            let parts: Vec<(&[T], usize)> = parts
+                .iter()
+                .filter_map(|t| Some((T::of(t.data())?, t.shape()[axis..].iter().product())))
+                .collect();
+            (0..outer).flat_map(|i| parts.iter().flat_map(move |(v, run)| &v[i * run..(i + 1) * run])).copied().collect()
+        }
+        let types = infer_tensors(self, inputs)?;
+        let parts: Vec<&Tensor> = inputs.iter().flatten().copied().collect();
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        let outer = shape[..self.axis].iter().product();
+        let data = match tensor(inputs, 0)?.dtype() {
+            DType::F32 => Data::F32(join(&parts, outer, self.axis)),
+            DType::I8 => Data::I8(join(&parts, outer, self.axis)),
+            DType::U8 => Data::U8(join(&parts, outer, self.axis)),
+            DType::I16 => Data::I16(join(&parts, outer, self.axis)),
+            DType::U16 => Data::U16(join(&parts, outer, self.axis)),
+            DType::I32 => Data::I32(join(&parts, outer, self.axis)),
+            DType::U32 => Data::U32(join(&parts, outer, self.axis)),
+            DType::I64 => Data::I64(join(&parts, outer, self.axis)),
+            DType::U64 => Data::U64(join(&parts, outer, self.axis)),
+            DType::Bool => Data::Bool(join(&parts, outer, self.axis)),
+        };
+        Ok(vec![Tensor::new(shape, data)?])
     }
 }

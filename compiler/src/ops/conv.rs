@@ -1,8 +1,9 @@
 //! Conv: Convolution over one or two spatial axes, NCHW / NCW; weights [M, C/group, k...]. Operands: x, w, optional bias.
 
+use super::convolve::convolve;
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, float, operand, optional, refuse, result, size};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, float, floats, infer_tensors, operand, optional, refuse, result, size, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, window};
 
 /// Convolution over one or two spatial axes, NCHW / NCW; weights [M, C/group, k...]. Operands: x, w, optional bias.
@@ -65,8 +66,20 @@ impl Operator for Conv {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let (x, w) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        let plane = self.window(&w.shape()[2..]).plane(&x.shape()[2..])?;
+        let dims = (shape[0], x.shape()[1], shape[1], self.group);
+        let mut out = convolve(floats(x)?, floats(w)?, dims, &plane);
+        if let Some(bias) = inputs.get(2).copied().flatten() {
+            let places = plane.out[0] * plane.out[1];
+            for (channel, &b) in out.chunks_mut(places).zip(floats(bias)?.iter().cycle()) {
+                channel.iter_mut().for_each(|v| *v += b);
+            }
+        }
+        Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
 
     fn macs(&self, inputs: &[Option<Operand<'_>>], outputs: &[ValueType]) -> u64 {

@@ -1,8 +1,9 @@
 //! Dense: Ours: fully connected with constant weights. Operands: x [..., K], w [N, K], optional bias [N]; result [..., N].
 
+use super::product::{copy, product, transpose};
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, float, operand, optional, refuse, result};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, float, floats, infer_tensors, operand, optional, refuse, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Ours: fully connected with constant weights. Operands: x [..., K], w [N, K], optional bias [N]; result [..., N].
@@ -39,8 +40,23 @@ impl Operator for Dense {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let (x, w) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
+        let (n, k) = (w.shape()[0], w.shape()[1]);
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        let rows = x.len().checked_div(k).unwrap_or_else(|| shape[..shape.len() - 1].iter().product());
+        let mut out = vec![0.0; rows * n];
+        // One row is the common case: weights then stand on the left, where they need no copy.
+        if rows == 1 {
+            product((n, k, 1), floats(w)?, copy(floats(x)?, 1), &mut out);
+        } else {
+            product((rows, k, n), floats(x)?, transpose(floats(w)?, k), &mut out);
+        }
+        if let Some(bias) = inputs.get(2).copied().flatten() {
+            out.iter_mut().zip(floats(bias)?.iter().cycle()).for_each(|(v, &b)| *v += b);
+        }
+        Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
 
     fn macs(&self, inputs: &[Option<Operand<'_>>], outputs: &[ValueType]) -> u64 {

@@ -1,9 +1,9 @@
 //! DequantizeLinear: Integer to real: (x - zero_point) * scale. Operands x, scale, optional zero point.
 
 use crate::error::Result;
-use crate::tensor::{DType, Tensor};
-use super::check::{at_most, float, operand, optional, refuse, result, same_dtype};
-use super::quantize_linear::{parameter, quant_axis};
+use crate::tensor::{DType, Data, Tensor};
+use super::check::{at_most, float, floats, infer_tensors, operand, optional, refuse, result, same_dtype, tensor};
+use super::quantize_linear::{channels, parameter, quant_axis};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Integer to real: (x - zero_point) * scale. Operands x, scale, optional zero point.
@@ -42,7 +42,18 @@ impl Operator for DequantizeLinear {
         result(DType::F32, x.shape.to_vec())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        infer_tensors(self, inputs)?;
+        let (x, scale) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
+        let scale = floats(scale)?;
+        let zero = inputs.get(2).copied().flatten().map(Tensor::to_i64_vec);
+        let channel = channels(x.shape(), self.axis);
+        let out = (x.to_i64_vec().iter().enumerate())
+            .map(|(i, &v)| {
+                let c = channel(i);
+                (v - zero.as_ref().map_or(0, |z| z[c])) as f32 * scale[c]
+            })
+            .collect();
+        Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
 }

@@ -1,8 +1,8 @@
 //! Gather: Elements of `x` along an axis by index.
 
 use crate::error::Result;
-use crate::tensor::{DType, Tensor};
-use super::check::{at_most, axis, operand, refuse, result};
+use crate::tensor::{Data, DType, Tensor};
+use super::check::{at_most, axis, infer_tensors, operand, refuse, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Elements of `x` along an axis by index.
@@ -35,7 +35,24 @@ impl Operator for Gather {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let (x, index) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
+        let n = x.shape()[self.axis];
+        let rows = index.to_i64_vec().into_iter().map(|i| axis(i, n)).collect::<Result<Vec<usize>>>();
+        let rows = rows.map_err(|_| refuse(format!("an index lies outside of {n} elements")))?;
+        let outer: usize = x.shape()[..self.axis].iter().product();
+        let run: usize = x.shape()[self.axis + 1..].iter().product();
+        let data = crate::with_data!(x.data(), v => {
+            let mut out = Vec::with_capacity(outer * rows.len() * run);
+            for o in 0..outer {
+                for &row in &rows {
+                    out.extend_from_slice(&v[(o * n + row) * run..][..run]);
+                }
+            }
+            Data::from(out)
+        });
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        Ok(vec![Tensor::new(shape, data)?])
     }
 }

@@ -1,9 +1,9 @@
 //! Gemm: `alpha * A' B' + beta * C`; operands A, B, optional C.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, numeric, operand, optional, refuse, result, same_dtype};
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, floats, infer_tensors, numeric, operand, optional, refuse, result, same_dtype, tensor};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, mat_mul};
 
 /// `alpha * A' B' + beta * C`; operands A, B, optional C.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,8 +49,36 @@ impl Operator for Gemm {
         result(a.dtype, vec![m, n])
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let turn = |t: &Tensor, trans: bool| if trans { t.transposed(&[1, 0]) } else { t.clone() };
+        let a = turn(tensor(inputs, 0)?, self.trans_a);
+        let b = turn(tensor(inputs, 1)?, self.trans_b);
+        let mut y = mat_mul::multiply(&a, &b)?;
+        let c = inputs.get(2).copied().flatten();
+        if let Data::F32(v) = y.data() {
+            let mut v = v.clone();
+            let c = c.filter(|_| self.beta != 0.0).map(|c| Ok((broadcast::strides(c.shape(), y.shape()), floats(c)?)));
+            if self.alpha != 1.0 {
+                v.iter_mut().for_each(|v| *v *= self.alpha);
+            }
+            if let Some((strides, c)) = c.transpose()? {
+                for (v, at) in v.iter_mut().zip(broadcast::Walk::new(y.shape(), &strides, 0)) {
+                    *v += self.beta * c[at];
+                }
+            }
+            y = Tensor::new(y.shape().to_vec(), Data::F32(v))?;
+        } else {
+            // Integer matrices: the factors are floats, so only whole ones make sense.
+            if self.alpha != 1.0 || self.beta != 1.0 {
+                return Err(refuse("scales integers by `alpha` or `beta`, which is not supported"));
+            }
+            if let Some(c) = c {
+                y = broadcast::eval(&[Some(&y), Some(c)], |x, y| x + y, |x, y| Some(x + y))?.remove(0);
+            }
+        }
+        debug_assert_eq!(y.shape(), types[0].shape);
+        Ok(vec![y])
     }
 
     fn macs(&self, inputs: &[Option<Operand<'_>>], outputs: &[ValueType]) -> u64 {

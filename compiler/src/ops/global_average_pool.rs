@@ -1,8 +1,8 @@
 //! GlobalAveragePool: Mean over all spatial axes.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, float, operand, refuse, result};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, float, floats, infer_tensors, operand, refuse, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Mean over all spatial axes.
@@ -29,7 +29,13 @@ impl Operator for GlobalAveragePool {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let pixels: usize = x.shape()[2..].iter().product();
+        let mean = |c: &[f32]| (c.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels as f64) as f32;
+        let out = floats(x)?.chunks(pixels).map(mean).collect();
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
 }

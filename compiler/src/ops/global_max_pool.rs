@@ -1,8 +1,8 @@
 //! GlobalMaxPool: Maximum over all spatial axes.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, numeric, operand, refuse, result};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, infer_tensors, numeric, operand, refuse, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Maximum over all spatial axes.
@@ -29,7 +29,15 @@ impl Operator for GlobalMaxPool {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let pixels: usize = x.shape()[2..].iter().product();
+        let data = crate::with_data!(x.data(), v => {
+            let larger = |a, &b| if b > a { b } else { a };
+            Data::from(v.chunks(pixels).map(|c| c[1..].iter().fold(c[0], larger)).collect::<Vec<_>>())
+        });
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        Ok(vec![Tensor::new(shape, data)?])
     }
 }

@@ -1,9 +1,9 @@
 //! LogSoftmax: log(Softmax(x)).
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, axis, float, operand, refuse, result};
-use super::{Operand, Operator, ParseCx, ValueType};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, axis, float, floats, infer_tensors, operand, refuse, result, tensor};
+use super::{Operand, Operator, ParseCx, ValueType, lanes};
 
 /// log(Softmax(x)).
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,16 @@ impl Operator for LogSoftmax {
         result(x.dtype, x.shape.to_vec())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let mut out = floats(x)?.to_vec();
+        lanes::for_each(&mut out, x.shape(), self.axis, self.flatten, |lane| {
+            let max = lane.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
+            let sum: f32 = lane.iter().map(|&v| libm::expf(v - max)).sum();
+            let log = libm::logf(sum);
+            lane.iter_mut().for_each(|v| *v = *v - max - log);
+        });
+        Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
 }

@@ -1,8 +1,9 @@
 //! MatMul: Matrix product with NumPy broadcasting of the leading axes.
 
+use super::product::{copy, product};
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, numeric, operand, refuse, result, same_dtype};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, numeric, operand, refuse, result, same_dtype, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 
 /// Matrix product with NumPy broadcasting of the leading axes.
@@ -32,8 +33,9 @@ impl Operator for MatMul {
         result(a.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        super::check::infer_tensors(self, inputs)?;
+        Ok(vec![multiply(tensor(inputs, 0)?, tensor(inputs, 1)?)?])
     }
 
     fn macs(&self, inputs: &[Option<Operand<'_>>], outputs: &[ValueType]) -> u64 {
@@ -67,4 +69,51 @@ pub(crate) fn plan(a: &[usize], b: &[usize]) -> Result<Option<Plan>> {
         return Ok(None);
     }
     Ok(Some(Plan { batch: broadcast::shape(batch_a, batch_b)?, m, k, n }))
+}
+
+/// The product of two tensors of one type.
+pub(crate) fn multiply(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let apart = || refuse(format!("shapes {:?} and {:?} do not multiply", a.shape(), b.shape()));
+    let Plan { batch, m, k, n } = plan(a.shape(), b.shape())?.ok_or_else(apart)?;
+    // Matrices are the elements that the walk over the leading axes meets.
+    let matrices = |t: &Tensor, size: usize| -> Vec<usize> {
+        let lead = &t.shape()[..t.shape().len().saturating_sub(2)];
+        let strides = broadcast::strides(lead, &batch);
+        broadcast::Walk::new(&batch, &strides, 0).map(|i| i * size).collect()
+    };
+    let pairs: Vec<(usize, usize)> = matrices(a, m * k).into_iter().zip(matrices(b, k * n)).collect();
+    let mut shape = batch.clone();
+    shape.extend((a.shape().len() > 1).then_some(m));
+    shape.extend((b.shape().len() > 1).then_some(n));
+    macro_rules! ints {
+        ($a:expr, $b:expr, $ty:ty) => {{
+            let mut out: Vec<$ty> = Vec::with_capacity(pairs.len() * m * n);
+            for &(pa, pb) in &pairs {
+                for (r, c) in (0..m).flat_map(|r| (0..n).map(move |c| (r, c))) {
+                    let term = |i: usize| $a[pa + r * k + i].wrapping_mul($b[pb + i * n + c]);
+                    out.push((0..k).fold(0, |sum: $ty, i| sum.wrapping_add(term(i))));
+                }
+            }
+            Data::from(out)
+        }};
+    }
+    let data = match (a.data(), b.data()) {
+        (Data::F32(x), Data::F32(y)) => {
+            let mut out = vec![0.0; pairs.len() * m * n];
+            for (&(pa, pb), out) in pairs.iter().zip(out.chunks_mut((m * n).max(1))) {
+                product((m, k, n), &x[pa..pa + m * k], copy(&y[pb..pb + k * n], n), out);
+            }
+            Data::F32(out)
+        }
+        (Data::I8(x), Data::I8(y)) => ints!(x, y, i8),
+        (Data::U8(x), Data::U8(y)) => ints!(x, y, u8),
+        (Data::I16(x), Data::I16(y)) => ints!(x, y, i16),
+        (Data::U16(x), Data::U16(y)) => ints!(x, y, u16),
+        (Data::I32(x), Data::I32(y)) => ints!(x, y, i32),
+        (Data::U32(x), Data::U32(y)) => ints!(x, y, u32),
+        (Data::I64(x), Data::I64(y)) => ints!(x, y, i64),
+        (Data::U64(x), Data::U64(y)) => ints!(x, y, u64),
+        _ => return Err(apart()),
+    };
+    Tensor::new(shape, data)
 }

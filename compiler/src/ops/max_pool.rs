@@ -1,8 +1,8 @@
 //! MaxPool: Maximum over windows; the index output is not supported.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, numeric, operand, refuse, result};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, infer_tensors, numeric, operand, refuse, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, window};
 
 /// Maximum over windows; the index output is not supported.
@@ -45,8 +45,29 @@ impl Operator for MaxPool {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let plane = self.window().plane(&x.shape()[2..])?;
+        macro_rules! ints {
+            ($v:expr, $ty:ty) => {
+                Data::from(plane.pool($v, |taps, _| taps.max().unwrap_or(<$ty>::MIN)))
+            };
+        }
+        let data = match x.data() {
+            Data::F32(v) => Data::F32(plane.pool(v, |taps, _| taps.fold(f32::NEG_INFINITY, maximum))),
+            Data::I8(v) => ints!(v, i8),
+            Data::U8(v) => ints!(v, u8),
+            Data::I16(v) => ints!(v, i16),
+            Data::U16(v) => ints!(v, u16),
+            Data::I32(v) => ints!(v, i32),
+            Data::U32(v) => ints!(v, u32),
+            Data::I64(v) => ints!(v, i64),
+            Data::U64(v) => ints!(v, u64),
+            Data::Bool(_) => return Err(refuse("maxima are not defined for bool")),
+        };
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        Ok(vec![Tensor::new(shape, data)?])
     }
 }
 
@@ -60,4 +81,9 @@ impl MaxPool {
             ceil_mode: self.ceil_mode,
         }
     }
+}
+
+/// The larger of two floats, by one comparison: what the kernels do.
+pub(crate) fn maximum(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }

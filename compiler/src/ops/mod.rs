@@ -12,8 +12,14 @@ use std::fmt::Debug;
 
 mod broadcast;
 pub(crate) mod check;
+mod convolve;
+mod lanes;
+mod product;
+mod run;
 mod unary;
 mod window;
+
+pub use run::{dequantize, run, run_with};
 
 pub use unary::Unary;
 
@@ -100,13 +106,9 @@ impl<'a> ParseCx<'a> {
             Some(_) => Err(self.wrong(name, "a tensor")),
         }
     }
-    /// The operand at `index`; refuses when it is missing.
+    /// The operand at `index`; refuses when it is missing or too large.
     pub fn operand(&self, index: usize) -> Result<Operand<'a>> {
-        self.inputs
-            .get(index)
-            .copied()
-            .flatten()
-            .ok_or_else(|| Error::model(Site::Whole, format!("input {index} is missing")))
+        check::operand(self.inputs, index)
     }
     /// A constant input as integers; `None` when left out, an error when not constant.
     pub fn const_ints(&self, index: usize, what: &str) -> Result<Option<Vec<i64>>> {

@@ -1,9 +1,9 @@
 //! Pad: Pads with a constant, an edge, a reflection or a wrap.
 
-use super::check::{at_most, axis, operand, refuse, result, scalar};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::check::{at_most, axis, infer_tensors, operand, refuse, result, scalar, tensor};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{Data, Tensor, row_major_strides};
 
 /// What stands beyond the border.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,66 @@ impl Operator for Pad {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        // For every axis, which input position an output position reads; `None` for the constant.
+        let sources: Vec<Vec<Option<usize>>> = (0..shape.len())
+            .map(|a| (0..shape[a]).map(|o| self.source(o as i64 - self.pads[a], x.shape()[a] as i64)).collect())
+            .collect();
+        let own = row_major_strides(x.shape());
+        let still = vec![0; shape.len()];
+        let places = broadcast::Walk::new(&shape, &still, 0).count();
+        let mut index = vec![0usize; shape.len()];
+        let mut from = Vec::with_capacity(places);
+        for _ in 0..places {
+            let offset = (0..shape.len()).try_fold(0, |o, a| sources[a][index[a]].map(|i| o + i * own[a]));
+            from.push(offset);
+            for a in (0..shape.len()).rev() {
+                index[a] += 1;
+                if index[a] < shape[a] {
+                    break;
+                }
+                index[a] = 0;
+            }
+        }
+        macro_rules! fill {
+            ($v:expr, $value:expr) => {
+                Data::from(from.iter().map(|o| o.map_or($value, |o| $v[o])).collect::<Vec<_>>())
+            };
+        }
+        let data = match x.data() {
+            Data::F32(v) => fill!(v, self.value as f32),
+            Data::I8(v) => fill!(v, self.value as i8),
+            Data::U8(v) => fill!(v, self.value as u8),
+            Data::I16(v) => fill!(v, self.value as i16),
+            Data::U16(v) => fill!(v, self.value as u16),
+            Data::I32(v) => fill!(v, self.value as i32),
+            Data::U32(v) => fill!(v, self.value as u32),
+            Data::I64(v) => fill!(v, self.value as i64),
+            Data::U64(v) => fill!(v, self.value as u64),
+            Data::Bool(v) => fill!(v, self.value != 0.0),
+        };
+        Ok(vec![Tensor::new(shape, data)?])
+    }
+}
+
+impl Pad {
+    /// The position in an axis of `n` elements that stands at `i`, counted from its first element;
+    /// `None` for the constant. `n` is above 0 where `i` lies outside and the mode is another.
+    pub(crate) fn source(&self, i: i64, n: i64) -> Option<usize> {
+        let inside = match self.mode {
+            _ if (0..n).contains(&i) => i,
+            PadMode::Constant => return None,
+            PadMode::Edge => i.clamp(0, n - 1),
+            PadMode::Wrap => i.rem_euclid(n),
+            PadMode::Reflect => {
+                // To and fro: a period of 2 (n - 1), in which the ends occur once.
+                let at = i.rem_euclid((2 * (n - 1)).max(1));
+                if at < n { at } else { 2 * (n - 1) - at }
+            }
+        };
+        Some(inside as usize)
     }
 }

@@ -1,8 +1,8 @@
 //! QuantizeLinear: Real to integer: saturate(round_half_even(x / scale) + zero_point). Operands x, scale, optional zero point.
 
 use crate::error::Result;
-use crate::tensor::{DType, Tensor};
-use super::check::{at_most, dtype, float, operand, optional, refuse, result};
+use crate::tensor::{DType, Data, Tensor};
+use super::check::{at_most, dtype, float, floats, infer_tensors, operand, optional, refuse, result, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Real to integer: saturate(round_half_even(x / scale) + zero_point). Operands x, scale, optional zero point.
@@ -54,8 +54,24 @@ impl Operator for QuantizeLinear {
         result(self.dtype, x.shape.to_vec())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        infer_tensors(self, inputs)?;
+        let (x, scale) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
+        let scale = floats(scale)?;
+        let zero = inputs.get(2).copied().flatten().map(Tensor::to_i64_vec);
+        let (lo, hi) = self.dtype.range().ok_or_else(|| refuse("quantizes to floats"))?;
+        let (lo, hi) = (lo as i64, hi as i64);
+        let channel = channels(x.shape(), self.axis);
+        let out: Vec<i64> = (x.to_f32_vec().iter().enumerate())
+            .map(|(i, &v)| {
+                let c = channel(i);
+                let zero = zero.as_ref().map_or(0, |z| z[c]);
+                // `as` saturates; NaN becomes the zero point.
+                let stored = (v / scale[c]).round_ties_even() as i64;
+                stored.saturating_add(zero).clamp(lo, hi)
+            })
+            .collect();
+        Ok(vec![Tensor::new(x.shape().to_vec(), Data::from_i64(self.dtype, &out))?])
     }
 }
 
@@ -79,4 +95,10 @@ pub(crate) fn parameter(x: &[usize], p: Operand<'_>, axis: Option<usize>, what: 
         return Err(refuse(format!("{what} of shape {:?} does not fit the input of shape {x:?}", p.shape)));
     }
     Ok(())
+}
+
+/// The channel of an element by its row-major index: where scale and zero point stand.
+pub(crate) fn channels(shape: &[usize], axis: Option<usize>) -> impl Fn(usize) -> usize {
+    let (inner, n) = axis.map_or((1, 1), |a| (shape[a + 1..].iter().product::<usize>(), shape[a]));
+    move |i| i / inner % n
 }

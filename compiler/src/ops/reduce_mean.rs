@@ -1,9 +1,9 @@
 //! ReduceMean: Mean over axes.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, axes, numeric, operand, refuse, result, sorted_axes};
-use super::{Operand, Operator, ParseCx, ValueType};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, axes, infer_tensors, numeric, operand, refuse, result, sorted_axes, tensor};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 
 /// Mean over axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +48,39 @@ impl Operator for ReduceMean {
         result(x.dtype, shape)
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let kept: Vec<usize> =
+            (0..x.shape().len()).map(|a| if self.axes.contains(&a) { 1 } else { x.shape()[a] }).collect();
+        let count: usize = self.axes.iter().map(|&a| x.shape()[a]).product();
+        let strides = broadcast::strides(&kept, x.shape());
+        let targets = broadcast::Walk::new(x.shape(), &strides, 0);
+        let len = kept.iter().product();
+        macro_rules! ints {
+            ($v:expr, $ty:ty) => {{
+                let mut sums = vec![0i128; len];
+                targets.zip($v).for_each(|(at, &v)| sums[at] += i128::from(v));
+                Data::from(sums.iter().map(|&s| (s / count as i128) as $ty).collect::<Vec<$ty>>())
+            }};
+        }
+        let data = match x.data() {
+            Data::F32(v) => {
+                let mut sums = vec![0.0f64; len];
+                targets.zip(v).for_each(|(at, &v)| sums[at] += f64::from(v));
+                Data::F32(sums.iter().map(|&s| (s / count as f64) as f32).collect())
+            }
+            Data::I8(v) => ints!(v, i8),
+            Data::U8(v) => ints!(v, u8),
+            Data::I16(v) => ints!(v, i16),
+            Data::U16(v) => ints!(v, u16),
+            Data::I32(v) => ints!(v, i32),
+            Data::U32(v) => ints!(v, u32),
+            Data::I64(v) => ints!(v, i64),
+            Data::U64(v) => ints!(v, u64),
+            Data::Bool(_) => return Err(refuse("means are not defined for bool")),
+        };
+        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        Ok(vec![Tensor::new(shape, data)?])
     }
 }

@@ -1,9 +1,9 @@
 //! Slice: Strided cut; starts and steps as normalised per axis of the input.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, axis, operand, refuse, result};
-use super::{Operand, Operator, ParseCx, ValueType};
+use crate::tensor::{Tensor, row_major_strides};
+use super::check::{at_most, axis, infer_tensors, operand, refuse, result, tensor};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 
 /// Strided cut; starts and steps as normalised per axis of the input.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +80,17 @@ impl Operator for Slice {
         result(x.dtype, self.sizes.clone())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        if self.sizes.contains(&0) {
+            return Ok(vec![Tensor::zeros(x.dtype(), &self.sizes)]);
+        }
+        let own = row_major_strides(x.shape());
+        let start = own.iter().zip(&self.starts).map(|(stride, start)| stride * start).sum();
+        // A step that is taken at most once may be as wide as it likes.
+        let stride = |a: usize| if self.sizes[a] > 1 { own[a] as isize * self.steps[a] as isize } else { 0 };
+        let strides: Vec<isize> = (0..own.len()).map(stride).collect();
+        Ok(vec![broadcast::pick(x, &self.sizes, &strides, start)?])
     }
 }

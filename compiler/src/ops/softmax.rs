@@ -1,9 +1,9 @@
 //! Softmax: exp(x) / sum(exp(x)) over `axis`; opset < 13 flattens from `axis` on.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, axis, float, operand, refuse, result};
-use super::{Operand, Operator, ParseCx, ValueType};
+use crate::tensor::{Data, Tensor};
+use super::check::{at_most, axis, float, floats, infer_tensors, operand, refuse, result, tensor};
+use super::{Operand, Operator, ParseCx, ValueType, lanes};
 
 /// exp(x) / sum(exp(x)) over `axis`; opset < 13 flattens from `axis` on.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +36,16 @@ impl Operator for Softmax {
         result(x.dtype, x.shape.to_vec())
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let mut out = floats(x)?.to_vec();
+        lanes::for_each(&mut out, x.shape(), self.axis, self.flatten, |lane| {
+            let max = lane.iter().fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
+            lane.iter_mut().for_each(|v| *v = libm::expf(*v - max));
+            let sum: f32 = lane.iter().sum();
+            lane.iter_mut().for_each(|v| *v /= sum);
+        });
+        Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
 }

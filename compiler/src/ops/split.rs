@@ -1,9 +1,9 @@
 //! Split: Cuts along an axis.
 
 use crate::error::Result;
-use crate::tensor::Tensor;
-use super::check::{at_most, axis, operand, refuse, size, sizes, value_type};
-use super::{Operand, Operator, ParseCx, ValueType};
+use crate::tensor::{Tensor, row_major_strides};
+use super::check::{at_most, axis, infer_tensors, operand, refuse, size, sizes, tensor, value_type};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 
 /// Cuts along an axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +60,18 @@ impl Operator for Split {
             .collect()
     }
 
-    fn eval(&self, _inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        Err(super::unwritten("eval"))
+    fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
+        let types = infer_tensors(self, inputs)?;
+        let x = tensor(inputs, 0)?;
+        let strides: Vec<isize> = row_major_strides(x.shape()).iter().map(|&s| s as isize).collect();
+        let mut start = 0;
+        types
+            .iter()
+            .map(|ty| {
+                let part = broadcast::pick(x, &ty.shape, &strides, start * strides[self.axis] as usize);
+                start += ty.shape[self.axis];
+                part
+            })
+            .collect()
     }
 }

@@ -127,3 +127,74 @@ impl Window<'_> {
             .collect()
     }
 }
+
+/// A window over two spatial axes; one axis counts as height 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plane {
+    pub input: [usize; 2],
+    pub out: [usize; 2],
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+    pub dilations: [usize; 2],
+    pub begin: [usize; 2],
+    pub end: [usize; 2],
+}
+
+impl Window<'_> {
+    /// The window on an input of these spatial sizes.
+    pub(crate) fn plane(&self, input: &[usize]) -> Result<Plane> {
+        let two = |v: &[usize], one: usize| match *v {
+            [w] => Ok([one, w]),
+            [h, w] => Ok([h, w]),
+            _ => Err(refuse(format!("has {} spatial axes, supported are one and two", v.len()))),
+        };
+        let out = self.out(input)?;
+        let (begin, end) = self.pads.split_at(input.len());
+        Ok(Plane {
+            input: two(input, 1)?,
+            out: two(&out, 1)?,
+            kernel: two(self.kernel, 1)?,
+            strides: two(self.strides, 1)?,
+            dilations: two(self.dilations, 1)?,
+            begin: two(begin, 0)?,
+            end: two(end, 0)?,
+        })
+    }
+}
+
+impl Plane {
+    /// Input positions along `axis` that the window at output `o` covers, padding left out.
+    fn taps(&self, axis: usize, o: usize) -> impl Iterator<Item = usize> + Clone + use<> {
+        let (dilation, begin, input) = (self.dilations[axis], self.begin[axis], self.input[axis]);
+        let start = o * self.strides[axis];
+        (0..self.kernel[axis])
+            .filter_map(move |k| (start + k * dilation).checked_sub(begin).filter(|&i| i < input))
+    }
+    /// Taps of the window at output `o` that lie inside the padded input.
+    fn padded_taps(&self, axis: usize, o: usize) -> usize {
+        let start = o * self.strides[axis];
+        let end = self.begin[axis] + self.input[axis] + self.end[axis];
+        (0..self.kernel[axis]).filter(|k| start + k * self.dilations[axis] < end).count()
+    }
+    /// Calls `pool` for every window of every channel of `x`: with the elements inside, in rising
+    /// order, and the number of taps inside the padded input.
+    pub(crate) fn pool<T: Copy, U>(
+        &self,
+        x: &[T],
+        mut pool: impl FnMut(&mut dyn Iterator<Item = T>, usize) -> U,
+    ) -> Vec<U> {
+        let [ih, iw] = self.input;
+        let mut out = Vec::with_capacity(x.len() / (ih * iw).max(1) * self.out[0] * self.out[1]);
+        for channel in x.chunks((ih * iw).max(1)) {
+            for oy in 0..self.out[0] {
+                for ox in 0..self.out[1] {
+                    let columns = self.taps(1, ox);
+                    let mut inside = self.taps(0, oy).flat_map(|y| columns.clone().map(move |x| y * iw + x));
+                    let count = self.padded_taps(0, oy) * self.padded_taps(1, ox);
+                    out.push(pool(&mut inside.by_ref().map(|i| channel[i]), count));
+                }
+            }
+        }
+        out
+    }
+}
