@@ -4,12 +4,20 @@
 //! `run` in order. Operators spell themselves in their `lower`, which works on a [`Cx`]; the
 //! loops of a family of operators stand in one file here.
 
+mod conv;
 mod copy;
+mod dense;
 mod elementwise;
+mod finish;
+mod linear;
+mod matmul;
 pub(crate) mod nest;
+mod product;
+mod spelled;
 
 pub(crate) use copy::{relayout, reshape, transpose};
 pub(crate) use elementwise::{binary, unary};
+pub(crate) use linear::{lower_conv, lower_dense, lower_gemm, lower_matmul};
 
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId, ValueKind};

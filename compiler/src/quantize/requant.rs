@@ -210,9 +210,9 @@ fn wide(e: Expr) -> Expr {
 
 /// `requantize(acc, m, s, zp, lo, hi)`: the rule for any shift of 1..=[`MAX_SHIFT`].
 pub fn requantize_instr() -> Arc<Instr> {
-    let half = bin(BinOp::Shl, Expr::Int(1, Ty::I64), wide(bin(BinOp::Sub, arg(2), Expr::Int(1, Ty::I32))));
+    let half = bin(BinOp::Shl, Expr::Int(1, Ty::I64), bin(BinOp::Sub, arg(2), Expr::Int(1, Ty::I32)));
     let product = bin(BinOp::Mul, wide(arg(0)), wide(arg(1)));
-    let scaled = bin(BinOp::Shr, bin(BinOp::Add, product, half), wide(arg(2)));
+    let scaled = bin(BinOp::Shr, bin(BinOp::Add, product, half), arg(2));
     let moved = bin(BinOp::Add, scaled, wide(arg(3)));
     let clamped = bin(BinOp::Min, bin(BinOp::Max, moved, wide(arg(4))), wide(arg(5)));
     instr("requantize", &["acc", "m", "s", "zp", "lo", "hi"], Expr::Cast(Ty::I32, Box::new(clamped)))
@@ -222,7 +222,7 @@ pub fn requantize_instr() -> Arc<Instr> {
 /// for shifts of [`HIGH_SHIFT`] and more, by the high word of the product alone.
 pub fn requantize_high_instr() -> Arc<Instr> {
     let product = bin(BinOp::Mul, wide(arg(0)), wide(arg(1)));
-    let high = bin(BinOp::Shr, product, Expr::Int(32, Ty::I64));
+    let high = bin(BinOp::Shr, product, Expr::Int(32, Ty::I32));
     let high = Expr::Cast(Ty::I32, Box::new(high));
     let scaled = bin(BinOp::Shr, bin(BinOp::Add, high, arg(2)), arg(3));
     let clamped = bin(BinOp::Min, bin(BinOp::Max, scaled, arg(4)), arg(5));
