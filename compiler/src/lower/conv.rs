@@ -58,14 +58,29 @@ impl Geometry {
 /// Output channels computed side by side.
 const BLOCK: usize = 4;
 
+/// Where the coefficients come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// Known at compile time, packed in the order of reading.
+    Packed,
+    /// Operand 1 as the model has it, row-major, and operand 2 if there is a bias.
+    Operands { bias: bool },
+}
+
 /// Spells a convolution as one kernel call: operand 0 to result.
-pub(crate) fn conv(g: &Geometry, product: &Product) -> Result<Spelled> {
+pub(crate) fn conv(g: &Geometry, product: &Product, kernels: Kernels) -> Result<Spelled> {
     let padded = g.padded();
     let product = if padded { product.clone() } else { product.clone().folded() };
-    let order = if g.depthwise() { depthwise_order(g) } else { blocked_order(g) };
+    let packed = kernels == Kernels::Packed;
+    let depthwise = packed && g.depthwise();
+    let order = match kernels {
+        Kernels::Operands { .. } => (0..product.weights.len()).collect(),
+        Kernels::Packed if depthwise => depthwise_order(g),
+        Kernels::Packed => blocked_order(g),
+    };
     let weights = product.packed(&order);
 
-    let kind = if g.depthwise() { "depthwise" } else { "conv" };
+    let kind = if depthwise { "depthwise" } else { "conv" };
     let mut k = KernelBuilder::new(format!("{kind}_{}", product.finish.suffix()));
     let x = k.buffer("x", product.elem(), g.x_len(), Access::Read);
     let y = k.buffer("y", product.elem(), g.y_len(), Access::Write);
@@ -75,14 +90,14 @@ pub(crate) fn conv(g: &Geometry, product: &Product) -> Result<Spelled> {
     let tail = product.finish.declare(&mut k);
 
     let body = |k: &mut KernelBuilder, at: &Pixel, inside: bool| {
-        if g.depthwise() {
-            channels(g, k, at, inside, (x, w, bias, zero), &mut |k, index, acc, channel| {
-                tail.store(k, y, index, acc, channel);
-            });
+        let mut sink = |k: &mut KernelBuilder, index: Expr, acc: Val, channel: &Expr| {
+            tail.store(k, y, index, acc, channel);
+        };
+        let from = Sources { x, w, bias, zero, packed };
+        if depthwise {
+            channels(g, k, at, inside, from, &mut sink);
         } else {
-            blocks(g, k, at, inside, (x, w, bias, zero), &mut |k, index, acc, channel| {
-                tail.store(k, y, index, acc, channel);
-            });
+            blocks(g, k, at, inside, from, &mut sink);
         }
     };
     k.for_("n", 0, g.batch, |k, n| {
@@ -103,12 +118,13 @@ pub(crate) fn conv(g: &Geometry, product: &Product) -> Result<Spelled> {
         });
     });
     let kernel: Arc<Kernel> = k.finish()?;
-    let mut args = vec![
-        Role::Operand(0),
-        Role::Result,
-        Role::data("weights", weights),
-        Role::data("bias", product.bias.clone()),
-    ];
+    let bias = Role::data("bias", product.bias.clone());
+    let mut args = vec![Role::Operand(0), Role::Result];
+    args.extend(match kernels {
+        Kernels::Packed => [Role::data("weights", weights), bias],
+        Kernels::Operands { bias: false } => [Role::Operand(1), bias],
+        Kernels::Operands { bias: true } => [Role::Operand(1), Role::Operand(2)],
+    });
     args.extend(product.zero_role());
     args.extend(product.finish.roles());
     Ok(Spelled { kernel, args })
@@ -126,7 +142,17 @@ fn pixel(g: &Geometry, at: &Pixel) -> Expr {
     at.n * g.y[0] + at.oy * g.y[2] + at.ox * g.y[3]
 }
 
-type Sources = (Buf, Buf, Buf, Zero);
+/// What the loops read.
+#[derive(Clone, Copy)]
+struct Sources {
+    x: Buf,
+    w: Buf,
+    bias: Buf,
+    zero: Zero,
+    /// Weights in blocks; else as the model has them.
+    packed: bool,
+}
+
 type Sink<'a> = &'a mut dyn FnMut(&mut KernelBuilder, Expr, Val, &Expr);
 
 /// Runs `tap(k, row offset, kernel row)` for each row of the window that is inside.
@@ -179,7 +205,7 @@ fn blocked_order(g: &Geometry) -> Vec<usize> {
 /// Blocks of output channels that share each loaded input.
 fn blocks(g: &Geometry, k: &mut KernelBuilder, at: &Pixel, inside: bool, from: Sources, sink: Sink<'_>) {
     let taps = g.kernel[0] * g.kernel[1] * g.cin;
-    let whole = g.cout / BLOCK * BLOCK;
+    let whole = if from.packed { g.cout / BLOCK * BLOCK } else { 0 };
     k.for_("g", 0, g.groups, |k, group| {
         k.for_step("m", 0, whole, BLOCK as i32, |k, m| {
             block(g, k, at, inside, from, (group, m, BLOCK), group * (g.cout * taps) + m * taps, sink);
@@ -195,7 +221,7 @@ fn block(
     k: &mut KernelBuilder,
     at: &Pixel,
     inside: bool,
-    (x, w, bias, zero): Sources,
+    Sources { x, w, bias, zero, packed }: Sources,
     (group, m, size): (Val, Val, usize),
     weights: Expr,
     sink: Sink<'_>,
@@ -206,12 +232,16 @@ fn block(
     let base = at.n * g.x[0] + group * (g.cin * g.x[1]);
     window(g, 0, k, at.oy, inside, &mut |k, row, ky| {
         window(g, 1, k, at.ox, inside, &mut |k, column, kx| {
-            let tap = (ky * g.kernel[1] + kx) * (g.cin * size);
+            // Packed weights have the input channels of a tap side by side.
+            let (tap, step) = match packed {
+                true => ((ky * g.kernel[1] + kx) * (g.cin * size), size),
+                false => (ky * g.kernel[1] + kx, g.kernel[0] * g.kernel[1]),
+            };
             k.for_("ic", 0, g.cin, |k, ic| {
                 let index = base.clone() + row.clone() + column + ic * g.x[1];
                 let v = k.let_("v", zero.load(x, index));
                 for (j, &acc) in acc.iter().enumerate() {
-                    k.add_to(acc, v * w.at(first + tap.clone() + ic * size + j));
+                    k.add_to(acc, v * w.at(first + tap.clone() + ic * step + j));
                 }
             });
         });
@@ -238,7 +268,7 @@ fn depthwise_order(g: &Geometry) -> Vec<usize> {
 
 /// One output channel after the other, each from its own input channel.
 fn channels(g: &Geometry, k: &mut KernelBuilder, at: &Pixel, inside: bool, from: Sources, sink: Sink<'_>) {
-    let (x, w, bias, zero) = from;
+    let Sources { x, w, bias, zero, .. } = from;
     let all = g.groups * g.cout;
     k.for_("g", 0, g.groups, |k, group| {
         k.for_("m", 0, g.cout, |k, m| {

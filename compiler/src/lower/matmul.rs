@@ -55,7 +55,7 @@ pub(crate) fn matmul(p: &Pair) -> Result<Spelled> {
     let elem = p.finish.elem();
     if let Finish::Int(_) = p.finish {
         let most = match &p.add {
-            Addend::Constant(c, _) => c.to_i64_vec().iter().map(|v| v.abs()).max().unwrap_or(0),
+            Addend::Constant(Data::I32(c), _) => c.iter().map(|&v| i64::from(v).abs()).max().unwrap_or(0),
             _ => 0,
         };
         if p.k as i64 * (255 * 255) + most > i64::from(i32::MAX) {

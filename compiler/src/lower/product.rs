@@ -112,12 +112,12 @@ impl Product {
     pub(crate) fn packed(&self, order: &[usize]) -> Data {
         match &self.weights {
             Data::F32(w) => Data::F32(order.iter().map(|&i| w[i]).collect()),
-            other => {
-                let w = other.to_i64_vec();
-                let w: Vec<i64> = order.iter().map(|&i| w[i]).collect();
+            Data::I32(w) => {
+                let w: Vec<i64> = order.iter().map(|&i| i64::from(w[i])).collect();
                 let narrow = w.iter().all(|w| (-128..=127).contains(w));
                 Data::from_i64(if narrow { DType::I8 } else { DType::I16 }, &w)
             }
+            other => other.clone(),
         }
     }
     /// Declares the scalar `zx` where the input has a zero point left to subtract.

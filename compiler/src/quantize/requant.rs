@@ -74,7 +74,7 @@ impl Output {
             if real.is_infinite() {
                 return if real < 0.0 { -128 } else { 127 };
             }
-            let q = libm::rint(f64::from(real) / f64::from(*scale)) + f64::from(*zp);
+            let q = f64::from(libm::rintf(real / scale)) + f64::from(*zp);
             q.clamp(-128.0, 127.0) as i32
         };
         Ok(Output { zp: *zp, lo: limit(clamp.lo), hi: limit(clamp.hi) })
