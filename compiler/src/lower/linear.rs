@@ -48,12 +48,10 @@ fn codes<'a>(cx: &Cx<'_>, values: &[&'a Value]) -> Result<Option<Vec<&'a Quant>>
     let whole = values.len() == quants.len();
     let activations = values.iter().filter(|v| v.constant().is_none());
     if !whole || activations.clone().any(|v| v.stored() != DType::I8) {
-        let states: Vec<String> =
-            values.iter().map(|v| format!("`{}` is {}", v.name, v.stored())).collect();
-        return Err(cx.unsupported(&format!(
-            "works on int8 or on float throughout, but {}",
-            states.join(", ")
-        )));
+        let states: Vec<String> = values.iter().map(|v| format!("`{}` is {}", v.name, v.stored())).collect();
+        return Err(
+            cx.unsupported(&format!("works on int8 or on float throughout, but {}", states.join(", ")))
+        );
     }
     Ok(Some(quants))
 }
@@ -83,9 +81,7 @@ fn product(cx: &Cx<'_>, weights: &Tensor, rows: usize) -> Result<Product> {
             rows,
             cx.clamp(),
         )),
-        Some(q) => {
-            Product::int((weights, q[1]), bias, q[0], q[2], cx.clamp()).map_err(|e| e.at(site()))
-        }
+        Some(q) => Product::int((weights, q[1]), bias, q[0], q[2], cx.clamp()).map_err(|e| e.at(site())),
     }
 }
 
@@ -194,9 +190,8 @@ pub(crate) fn lower_dense(cx: &mut Cx<'_>) -> Result<()> {
 /// The rows of a dense layer: all axes but the last.
 pub(crate) fn rows(x: &Loc, y: &Loc) -> Rows {
     let last = x.shape.len() - 1;
-    let axes: Vec<Axis> = (0..last)
-        .map(|i| Axis { len: x.shape[i], x: x.strides[i], y: y.strides[i] })
-        .collect();
+    let axes: Vec<Axis> =
+        (0..last).map(|i| Axis { len: x.shape[i], x: x.strides[i], y: y.strides[i] }).collect();
     Rows {
         rows: merge(&axes),
         inputs: Axis { len: x.shape[last], x: x.strides[last], y: 0 },
@@ -219,8 +214,7 @@ fn pair_finish(cx: &Cx<'_>, k: usize, n: usize, alpha: f32) -> Result<([i32; 2],
     if b.stored() != DType::I8 {
         return Err(cx.unsupported("its second factor is not int8"));
     }
-    let real: Vec<f64> =
-        q[1].scale.iter().map(|&sb| sa * f64::from(sb) * f64::from(alpha) / sy).collect();
+    let real: Vec<f64> = q[1].scale.iter().map(|&sb| sa * f64::from(sb) * f64::from(alpha) / sy).collect();
     let most = (k as i64 * 255 * 255 + 1).min(i64::from(i32::MAX)) as i32;
     let out = Output::new(q[2], cx.clamp()).map_err(|e| e.at(site()))?;
     let r = requant(&real, &vec![(-most, most); real.len()], out).map_err(|e| e.at(site()))?;
@@ -234,8 +228,7 @@ pub(crate) fn lower_matmul(cx: &mut Cx<'_>) -> Result<()> {
         return Ok(());
     }
     let axes = |loc: &Loc, row: bool| -> (Vec<(usize, usize)>, [(usize, usize); 2]) {
-        let all: Vec<(usize, usize)> =
-            loc.shape.iter().copied().zip(loc.strides.iter().copied()).collect();
+        let all: Vec<(usize, usize)> = loc.shape.iter().copied().zip(loc.strides.iter().copied()).collect();
         match all.split_last_chunk::<2>() {
             Some((outer, last)) => (outer.to_vec(), *last),
             None if row => (Vec::new(), [(1, 0), all[0]]),

@@ -22,7 +22,11 @@ pub(crate) enum Role {
     /// The node's workspace in the arena, from a byte offset on.
     Workspace(usize),
     /// Read-only data made at compile time; `align` in bytes.
-    Data { name: &'static str, data: Data, align: usize },
+    Data {
+        name: &'static str,
+        data: Data,
+        align: usize,
+    },
     Scalar(i32),
 }
 

@@ -86,6 +86,10 @@ impl Operator for Conv {
         let (Some(Some(w)), Some(y)) = (inputs.get(1), outputs.first()) else { return 0 };
         super::check::product(y.shape.iter().chain(w.shape.get(1..).unwrap_or(&[])))
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::lower_conv(cx, self)
+    }
 }
 
 impl Conv {

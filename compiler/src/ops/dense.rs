@@ -63,4 +63,8 @@ impl Operator for Dense {
         let (Some(Some(x)), Some(y)) = (inputs.first(), outputs.first()) else { return 0 };
         super::check::product(y.shape.iter().chain(x.shape.last()))
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::lower_dense(cx)
+    }
 }

@@ -86,4 +86,8 @@ impl Operator for Gemm {
         let k = a.shape.get(usize::from(!self.trans_a)).copied().unwrap_or(0);
         super::check::product(y.shape.iter().chain([&k]))
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::lower_gemm(cx, self)
+    }
 }

@@ -42,6 +42,10 @@ impl Operator for MatMul {
         let (Some(Some(a)), Some(y)) = (inputs.first(), outputs.first()) else { return 0 };
         super::check::product(y.shape.iter().chain(a.shape.last()))
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::lower_matmul(cx)
+    }
 }
 
 /// A product of matrices: `batch` of `m x k` by `k x n`.
