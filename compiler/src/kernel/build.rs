@@ -149,9 +149,9 @@ macro_rules! scalar_methods {
     ($($type:ty),*) => { $(
         impl $type {
             methods!(
-                /// `if a < b { a } else { b }`.
+                /// `if b < a { b } else { a }`.
                 min Min,
-                /// `if a > b { a } else { b }`.
+                /// `if a < b { b } else { a }`.
                 max Max,
                 /// 1 where less, else 0.
                 lt Lt,

@@ -9,13 +9,14 @@
 //! the divisor is never zero. Comparisons and logic give `I32` 0 or 1; `And`, `Or`, `Xor` are
 //! bitwise.
 //!
-//! The amount of a shift is `I32` whatever is shifted. `Min` is `a < b ? a : b`, `Max` is
-//! `a > b ? a : b`, on floats too. Casts to a narrower integer must fit, casts of integers to
+//! The amount of a shift is `I32` whatever is shifted. `Min` is `b < a ? b : a`, `Max` is
+//! `a < b ? b : a`, on floats too. Casts to a narrower integer must fit, casts of integers to
 //! F32 round to nearest even, casts of F32 to integers truncate, saturate, and take NaN to 0.
 //!
 //! Law: every index interval is proven from the loop bounds (`prove`), the evaluator asserts it.
 
 mod build;
+pub mod eval;
 pub mod scalar;
 mod simplify;
 mod text;
@@ -175,7 +176,8 @@ pub enum Expr {
     Binary(BinOp, Box<Expr>, Box<Expr>),
     /// Between scalar types. F32 to integer truncates towards zero and saturates.
     Cast(Ty, Box<Expr>),
-    /// `if c != 0 { a } else { b }`; both sides are evaluated or not, they have no effects.
+    /// `if c != 0 { a } else { b }`; both sides may be evaluated, so both must be valid (the
+    /// prover and the evaluator take no guard from the condition).
     Select(Box<Expr>, Box<Expr>, Box<Expr>),
     Call(Arc<Instr>, Vec<Expr>),
 }

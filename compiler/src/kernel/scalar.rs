@@ -5,6 +5,7 @@
 //! floats are single f32 operations.
 
 use super::{BinOp, Ty, UnOp};
+use secateur_runtime::math;
 
 /// A value of a scalar type.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,14 +19,14 @@ pub enum Scalar {
 pub fn unary(op: UnOp, x: f32) -> f32 {
     match op {
         UnOp::Neg => -x,
-        UnOp::Abs => x.abs(),
-        UnOp::Sqrt => libm::sqrtf(x),
-        UnOp::Exp => libm::expf(x),
-        UnOp::Log => libm::logf(x),
-        UnOp::Tanh => libm::tanhf(x),
-        UnOp::Sigmoid => 1.0 / (1.0 + libm::expf(-x)),
-        UnOp::Floor => libm::floorf(x),
-        UnOp::Round => libm::rintf(x),
+        UnOp::Abs => math::abs(x),
+        UnOp::Sqrt => math::sqrt(x),
+        UnOp::Exp => math::exp(x),
+        UnOp::Log => math::log(x),
+        UnOp::Tanh => math::tanh(x),
+        UnOp::Sigmoid => math::sigmoid(x),
+        UnOp::Floor => math::floor(x),
+        UnOp::Round => math::round_half_even(x),
     }
 }
 
@@ -91,20 +92,8 @@ fn float(op: BinOp, a: f32, b: f32) -> Result<Scalar, &'static str> {
         BinOp::Sub => a - b,
         BinOp::Mul => a * b,
         BinOp::Div => a / b,
-        BinOp::Min => {
-            if a < b {
-                a
-            } else {
-                b
-            }
-        }
-        BinOp::Max => {
-            if a > b {
-                a
-            } else {
-                b
-            }
-        }
+        BinOp::Min => math::min(a, b),
+        BinOp::Max => math::max(a, b),
         BinOp::Lt => return truth(a < b),
         BinOp::Le => return truth(a <= b),
         BinOp::Gt => return truth(a > b),

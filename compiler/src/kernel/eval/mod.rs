@@ -1,0 +1,213 @@
+//! The evaluator: runs a program on this machine, exactly as the emitted code would.
+//!
+//! In: a [`Program`] and input tensors of the ports' element types. Out: output tensors, and
+//! any buffer between two steps. Memory is laid out as the program placed it, so a wrong
+//! placement shows. Everything is checked: indices, integer overflow, store ranges, divisors.
+//! Law: floats are single f32 operations in program order; no result depends on this machine.
+
+mod interpret;
+mod memory;
+
+use self::interpret::Bound;
+use self::memory::{Memory, Slice};
+use crate::error::{Error, Result, Site};
+use crate::kernel::Kernel;
+use crate::program::{Arg, Buffer, BufferId, Place, Port, Program};
+use crate::tensor::{DType, Data, Tensor};
+use std::sync::Arc;
+
+const ARENA: usize = 0;
+
+/// A program made ready to run, with its memory.
+#[derive(Debug)]
+pub struct Machine {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    buffers: Vec<Buffer>,
+    /// State buffer and its initial bytes.
+    states: Vec<(BufferId, Vec<u8>)>,
+    steps: Vec<Step>,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+struct Step {
+    kernel: Arc<Kernel>,
+    args: Vec<Bound>,
+}
+
+impl Machine {
+    /// Checks that every buffer and argument lies where the program says there is room, and
+    /// initialises the states. Refusals are defects of the lowering: `Fault::Internal`.
+    pub fn new(program: &Program) -> Result<Machine> {
+        let mut regions = vec![vec![0; program.arena]];
+        for port in program.inputs.iter().chain(&program.outputs) {
+            regions.push(vec![0; port.shape.iter().product::<usize>() * port.elem.size()]);
+        }
+        regions.extend(program.constants.iter().map(|c| c.bytes.clone()));
+        let memory = Memory { regions };
+        let first_output = 1 + program.inputs.len();
+        let first_constant = first_output + program.outputs.len();
+        for b in &program.buffers {
+            let slice = place(b, program.inputs.len());
+            if !fits(&memory, slice) {
+                let why = format!("buffer `{}` lies outside of its memory: {slice:?}", b.name);
+                return Err(Error::internal(Site::Whole, why));
+            }
+        }
+        let mut steps = Vec::new();
+        for (i, step) in program.entries.iter().filter(|e| e.name == "run").flat_map(|e| &e.steps).enumerate()
+        {
+            let site = || Site::Kernel(step.kernel.name.clone());
+            if step.args.len() != step.kernel.params.len() {
+                return Err(Error::internal(site(), format!("step {i} has {} arguments", step.args.len())));
+            }
+            let args = step
+                .args
+                .iter()
+                .map(|arg| match *arg {
+                    Arg::Scalar(v) => Some(Bound::Scalar(v)),
+                    Arg::Buffer { buffer, offset } => {
+                        let b = program.buffers.get(buffer.0 as usize)?;
+                        skip(place(b, program.inputs.len()), offset)
+                    }
+                    Arg::Constant { constant, offset } => {
+                        let c = program.constants.get(constant.0 as usize)?;
+                        let region = first_constant + constant.0 as usize;
+                        let len = c.bytes.len() / c.dtype.size();
+                        skip(Slice { region, start: 0, len, elem: c.dtype }, offset)
+                    }
+                })
+                .collect::<Option<Vec<Bound>>>()
+                .ok_or_else(|| Error::internal(site(), format!("step {i} refers to what does not exist")))?;
+            steps.push(Step { kernel: step.kernel.clone(), args });
+        }
+        let states = program
+            .states
+            .iter()
+            .map(|s| {
+                let init = program.constants.get(s.init.0 as usize)?;
+                let buffer = program.buffers.get(s.buffer.0 as usize)?;
+                (init.bytes.len() == buffer.len * buffer.elem.size()).then(|| (s.buffer, init.bytes.clone()))
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| Error::internal(Site::Whole, "a state and its initial value disagree"))?;
+        let mut machine = Machine {
+            inputs: program.inputs.clone(),
+            outputs: program.outputs.clone(),
+            buffers: program.buffers.clone(),
+            states,
+            steps,
+            memory,
+        };
+        machine.init();
+        Ok(machine)
+    }
+
+    /// Gives every state its initial value.
+    pub fn init(&mut self) {
+        for (id, bytes) in &self.states {
+            let slice = place(&self.buffers[id.0 as usize], self.inputs.len());
+            self.memory.regions[slice.region][slice.start..slice.start + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    /// Runs the model once: one tensor per input port, in order, of the port's element type
+    /// and count (row-major in the port's shape); gives one tensor per output port.
+    pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.run_tapped(inputs, &mut |_, _| Ok(()))
+    }
+
+    /// As [`Machine::run`], and calls `tap` with the number of each step after it ran.
+    pub fn run_tapped(
+        &mut self,
+        inputs: &[Tensor],
+        tap: &mut dyn FnMut(&Machine, usize) -> Result<()>,
+    ) -> Result<Vec<Tensor>> {
+        if inputs.len() != self.inputs.len() {
+            let why = format!("the model has {} inputs, got {}", self.inputs.len(), inputs.len());
+            return Err(Error::data(Site::Whole, why));
+        }
+        for (i, (tensor, port)) in inputs.iter().zip(&self.inputs).enumerate() {
+            let bytes = tensor.data().to_le_bytes();
+            if tensor.dtype() != port.elem || bytes.len() != self.memory.regions[1 + i].len() {
+                let why = format!(
+                    "takes {} of shape {:?}, got {} of shape {:?}",
+                    port.elem,
+                    port.shape,
+                    tensor.dtype(),
+                    tensor.shape()
+                );
+                return Err(Error::data(Site::Value(port.name.clone()), why));
+            }
+            self.memory.regions[1 + i] = bytes;
+        }
+        for i in 0..self.steps.len() {
+            let step = &self.steps[i];
+            interpret::run(&step.kernel, &step.args, &mut self.memory)?;
+            tap(self, i)?;
+        }
+        let first = 1 + self.inputs.len();
+        self.outputs
+            .iter()
+            .zip(&self.memory.regions[first..])
+            .map(|(port, bytes)| Tensor::new(port.shape.clone(), Data::from_le_bytes(port.elem, bytes)))
+            .collect()
+    }
+
+    /// The stored elements of a buffer as they lie in memory now.
+    pub fn buffer(&self, id: BufferId) -> Option<Data> {
+        self.memory.read(place(self.buffers.get(id.0 as usize)?, self.inputs.len()))
+    }
+
+    /// The tensor that a buffer holds, in its logical shape, as stored (integers stay
+    /// integers); `None` for a workspace.
+    pub fn held(&self, id: BufferId) -> Option<Tensor> {
+        let held = self.buffers.get(id.0 as usize)?.holds.as_ref()?;
+        let data = self.buffer(id)?;
+        let mut order: Vec<usize> = vec![0];
+        for (&n, &stride) in held.shape.iter().zip(&held.strides) {
+            order = order.iter().flat_map(|&at| (0..n).map(move |i| at + i * stride)).collect();
+        }
+        if order.iter().any(|&at| at >= data.len()) {
+            return None;
+        }
+        let data =
+            crate::with_data!(data, v => Data::from(order.iter().map(|&at| v[at]).collect::<Vec<_>>()));
+        Tensor::new(held.shape.clone(), data).ok()
+    }
+
+    /// As [`Machine::held`], in real values: `scale * (stored - zero_point)` where the buffer
+    /// is quantized.
+    pub fn real(&self, id: BufferId) -> Option<Tensor> {
+        let stored = self.held(id)?;
+        let affine = self.buffers.get(id.0 as usize)?.holds.as_ref()?.affine;
+        if stored.dtype() == DType::F32 {
+            return Some(stored);
+        }
+        let (scale, zero) = affine.unwrap_or((1.0, 0));
+        let real = stored.to_i64_vec().iter().map(|&v| scale * (v - i64::from(zero)) as f32).collect();
+        Some(Tensor::f32(stored.shape(), real))
+    }
+}
+
+/// Where a buffer lies.
+fn place(b: &Buffer, inputs: usize) -> Slice {
+    let (region, start) = match b.place {
+        Place::Arena(at) | Place::State(at) => (ARENA, at),
+        Place::Input(i) => (1 + i, 0),
+        Place::Output(i) => (1 + inputs + i, 0),
+    };
+    Slice { region, start, len: b.len, elem: b.elem }
+}
+
+fn fits(memory: &Memory, s: Slice) -> bool {
+    let end = s.len.checked_mul(s.elem.size()).and_then(|n| n.checked_add(s.start));
+    memory.regions.get(s.region).is_some_and(|r| end.is_some_and(|end| end <= r.len()))
+}
+
+/// The slice without its first elements.
+fn skip(s: Slice, offset: usize) -> Option<Bound> {
+    let len = s.len.checked_sub(offset)?;
+    Some(Bound::Slice(Slice { start: s.start + offset * s.elem.size(), len, ..s }))
+}
