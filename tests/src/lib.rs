@@ -2,7 +2,10 @@
 
 pub mod onnx;
 
-use std::path::PathBuf;
+use secateur_compiler::graph::Graph;
+use secateur_compiler::tensor::Tensor;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The folder of models and data that the suites measure with: `SECATEUR_ZOO`, else
 /// `../shared/zoo` beside the repository. `None` where neither is there; a suite then says that
@@ -43,3 +46,39 @@ pub fn zoo_models() -> Vec<(String, PathBuf)> {
     found.sort();
     found
 }
+
+/// Whether the long form of the tests is asked for: `SECATEUR_FULL=1`.
+pub fn full() -> bool {
+    std::env::var_os("SECATEUR_FULL").is_some_and(|v| v == "1")
+}
+
+/// Reads a `.npy` array; a broken zoo fails the test.
+pub fn npy(path: &Path) -> Tensor {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    secateur_compiler::npy::read(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Imports a model with no dimension named.
+pub fn import(path: &Path) -> Graph {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    secateur_compiler::onnx::import(&bytes, &BTreeMap::new())
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Cuts an array of samples into the inputs of a model with one input.
+pub fn samples(array: Tensor, graph: &Graph, limit: Option<usize>) -> Vec<Vec<Tensor>> {
+    let mut samples = secateur_compiler::tensor::Samples::default();
+    samples.arrays.insert(String::new(), array);
+    secateur_compiler::samples::split(&samples, graph, limit).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The largest difference of two rows over the largest magnitude of the second: how far float
+/// results are from their reference.
+pub fn relative_error(a: &[f32], reference: &[f32]) -> f32 {
+    assert_eq!(a.len(), reference.len());
+    let scale = reference.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let error = a.iter().zip(reference).fold(0.0f32, |m, (a, b)| {
+        // `max` would lose a NaN, and with it the failure.
+        if (a - b).is_nan() { f32::INFINITY } else { m.max((a - b).abs()) }
+    });
+    if error == 0.0 { 0.0 } else { error / scale }

@@ -1,12 +1,15 @@
 //! The blocked float product that calibration and the float meaning run on.
 //!
 //! In: a row-major left operand and a function that fills blocks of the right one (im2col, or a
-//! copy). Out: the row-major product. Law: every element is one sum over `k` in rising order,
-//! starting at zero, whatever the blocking, so the result is the same on every machine.
+//! copy). Out: the row-major product. Law: every element is the sum, in rising order, of sums of
+//! [`RUN`] terms in rising order, whatever the blocking, so the result is the same on every machine.
 
 /// Columns that one tile holds in registers, and rows.
 const COLUMNS: usize = 8;
 const ROWS: usize = 4;
+/// Terms that are summed before they join the total: one long sum in single precision would lose
+/// about as many bits as a reference that sums otherwise, and their difference twice that.
+const RUN: usize = 64;
 /// Elements of a block of the right operand: it should stay in the second-level cache.
 const BLOCK: usize = 1 << 15;
 
@@ -54,18 +57,27 @@ pub(crate) fn product(
 
 /// `R` rows by [`COLUMNS`] columns of the product.
 fn tile<const R: usize>(a: &[f32], k: usize, b: &[f32], width: usize) -> [[f32; COLUMNS]; R] {
-    let mut acc = [[0.0f32; COLUMNS]; R];
+    let mut sum = [[0.0f32; COLUMNS]; R];
     let rows: [&[f32]; R] = std::array::from_fn(|r| &a[r * k..(r + 1) * k]);
-    for (i, line) in b.chunks(width).take(k).enumerate() {
-        let (b, _) = line.split_first_chunk::<COLUMNS>().expect("a block is a multiple of a tile wide");
+    for start in (0..k).step_by(RUN) {
+        let mut acc = [[0.0f32; COLUMNS]; R];
+        for i in start..k.min(start + RUN) {
+            let (b, _) =
+                b[i * width..].split_first_chunk::<COLUMNS>().expect("a block is a multiple of a tile wide");
+            for r in 0..R {
+                let x = rows[r][i];
+                for c in 0..COLUMNS {
+                    acc[r][c] += x * b[c];
+                }
+            }
+        }
         for r in 0..R {
-            let x = rows[r][i];
             for c in 0..COLUMNS {
-                acc[r][c] += x * b[c];
+                sum[r][c] += acc[r][c];
             }
         }
     }
-    acc
+    sum
 }
 
 /// A `fill` that copies from a row-major matrix of `n` columns.
