@@ -82,3 +82,4 @@ pub fn relative_error(a: &[f32], reference: &[f32]) -> f32 {
         if (a - b).is_nan() { f32::INFINITY } else { m.max((a - b).abs()) }
     });
     if error == 0.0 { 0.0 } else { error / scale }
+}
