@@ -1,4 +1,7 @@
 //! Activation ranges: from intervals and from calibration data to scale and zero point.
+//!
+//! In: what a value was seen to hold, as a histogram. Out: a [`Quant`]. Law: histograms grow by
+//! doubling their bin width, so they do not depend on the order of the samples.
 
 use crate::graph::Quant;
 use crate::tensor::DType;
@@ -12,7 +15,7 @@ pub(super) fn affine(lo: f32, hi: f32) -> Quant {
     if !(scale.is_finite() && scale >= 1e-30) {
         return Quant::per_tensor(DType::I8, 1.0 / 256.0, -128);
     }
-    let zero = libm::rint(-128.0 - f64::from(lo) / f64::from(scale)).clamp(-128.0, 127.0);
+    let zero = (-128.0 - f64::from(lo) / f64::from(scale)).round_ties_even().clamp(-128.0, 127.0);
     Quant::per_tensor(DType::I8, scale, zero as i32)
 }
 
@@ -20,4 +23,178 @@ pub(super) fn affine(lo: f32, hi: f32) -> Quant {
 pub(super) fn range(quant: &Quant) -> (f32, f32) {
     let real = |stored: i32| (stored - quant.zero_point[0]) as f32 * quant.scale[0];
     (real(-128), real(127))
+}
+
+/// Bins on each side of zero.
+const HALF: usize = 4096;
+
+/// How often a value fell where: bins of equal, power-of-two width around zero, and the exact
+/// ends.
+#[derive(Debug, Clone)]
+pub(super) struct Histogram {
+    /// Bin `i` holds `width * (i - HALF) ..  width * (i - HALF + 1)`.
+    counts: Vec<u64>,
+    width: f64,
+    pub lo: f32,
+    pub hi: f32,
+}
+
+impl Histogram {
+    pub(super) fn new() -> Self {
+        Histogram { counts: vec![0; 2 * HALF], width: libm::ldexp(1.0, -60), lo: f32::MAX, hi: f32::MIN }
+    }
+
+    fn reaches(&self, x: f32) -> bool {
+        f64::from(x.abs()) < self.width * HALF as f64
+    }
+
+    /// Doubles the bin width: two neighbours become one.
+    fn widen(&mut self) {
+        let old = std::mem::replace(&mut self.counts, vec![0; 2 * HALF]);
+        for (i, n) in old.into_iter().enumerate() {
+            self.counts[HALF / 2 + i / 2] += n;
+        }
+        self.width *= 2.0;
+    }
+
+    /// Counts finite numbers.
+    pub(super) fn add(&mut self, values: &[f32]) {
+        for &x in values {
+            self.lo = self.lo.min(x);
+            self.hi = self.hi.max(x);
+        }
+        let far = self.lo.abs().max(self.hi.abs());
+        while !self.reaches(far) && !values.is_empty() {
+            self.widen();
+        }
+        let inverse = 1.0 / self.width;
+        for &x in values {
+            let bin = (f64::from(x) * inverse).floor() as i64 + HALF as i64;
+            self.counts[bin.clamp(0, 2 * HALF as i64 - 1) as usize] += 1;
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Histogram) {
+        let mut other = other.clone();
+        while other.width < self.width {
+            other.widen();
+        }
+        while self.width < other.width {
+            self.widen();
+        }
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.lo = self.lo.min(other.lo);
+        self.hi = self.hi.max(other.hi);
+    }
+
+    /// Mean and count of every occupied bin.
+    fn occupied(&self) -> Vec<(f64, f64)> {
+        let middle = |i: usize| (i as f64 - HALF as f64 + 0.5) * self.width;
+        let bins = self.counts.iter().enumerate().filter(|(_, n)| **n > 0);
+        // Zero is common (Relu) and exact: its bin counts as zero when it is an end of the range.
+        bins.map(|(i, &n)| {
+            let x = if i == HALF && self.lo == 0.0 { 0.0 } else { middle(i) };
+            (x.clamp(f64::from(self.lo), f64::from(self.hi)), n as f64)
+        })
+        .collect()
+    }
+
+    /// The quantization of least square error: both ends are drawn in, one after the other,
+    /// from the full range (Banner et al., 2019, do the same for one symmetric end).
+    pub(super) fn quant(&self) -> Quant {
+        let (lo, hi) = (self.lo.min(0.0), self.hi.max(0.0));
+        let full = affine(lo, hi);
+        if self.lo > self.hi || hi - lo < 1e-30 {
+            return full;
+        }
+        let bins = self.occupied();
+        let mut best = (error(&bins, &full, f64::INFINITY), full, 1.0f32, 1.0f32);
+        for _ in 0..2 {
+            for end in 0..2 {
+                if (end == 0 && lo == 0.0) || (end == 1 && hi == 0.0) {
+                    continue;
+                }
+                for step in 1..=40u8 {
+                    let keep = 1.0 - 0.02 * f32::from(step);
+                    let (l, h) = if end == 0 { (keep, best.3) } else { (best.2, keep) };
+                    let candidate = affine(lo * l, hi * h);
+                    let e = error(&bins, &candidate, best.0);
+                    if e < best.0 {
+                        best = (e, candidate, l, h);
+                    }
+                }
+            }
+        }
+        best.1
+    }
+}
+
+/// Sum of squared errors that a quantization makes; stops early beyond `limit`.
+fn error(bins: &[(f64, f64)], quant: &Quant, limit: f64) -> f64 {
+    let (scale, zero) = (f64::from(quant.scale[0]), f64::from(quant.zero_point[0]));
+    let inverse = 1.0 / scale;
+    let mut sum = 0.0;
+    for chunk in bins.chunks(256) {
+        for &(x, n) in chunk {
+            let q = (x * inverse).round_ties_even().clamp(-128.0 - zero, 127.0 - zero);
+            let e = q * scale - x;
+            sum += n * e * e;
+        }
+        if sum > limit {
+            return sum;
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_samples_does_not_matter() {
+        let (a, b) = ([0.1f32, -3.0, 2.0, 1e-7], [100.0f32, 0.0, -0.5]);
+        let (mut one, mut two) = (Histogram::new(), Histogram::new());
+        one.add(&a);
+        one.add(&b);
+        two.add(&b);
+        two.add(&a);
+        assert_eq!(one.counts, two.counts);
+        assert_eq!(one.width, two.width);
+        let (mut left, mut right) = (Histogram::new(), Histogram::new());
+        left.add(&a);
+        right.add(&b);
+        left.merge(&right);
+        assert_eq!(left.counts, one.counts);
+    }
+
+    #[test]
+    fn a_lone_outlier_is_clipped_and_a_flat_range_is_not() {
+        let flat: Vec<f32> = (0..=1000).map(|i| i as f32 / 1000.0).collect();
+        let mut h = Histogram::new();
+        h.add(&flat);
+        let (lo, hi) = range(&h.quant());
+        assert!(lo == 0.0 && (0.98..=1.02).contains(&hi), "{lo} {hi}");
+        for _ in 0..1000 {
+            h.add(&flat);
+        }
+        h.add(&[3.0]);
+        let (_, hi) = range(&h.quant());
+        assert!((0.98..=1.3).contains(&hi), "{hi}");
+    }
+
+    #[test]
+    fn degenerate_ranges_have_a_scale() {
+        for values in [&[][..], &[0.0, 0.0], &[1e-38], &[-1e-40, 0.0]] {
+            let mut h = Histogram::new();
+            h.add(values);
+            let q = h.quant();
+            assert!(q.scale[0] > 0.0 && q.scale[0].is_finite(), "{values:?} {q:?}");
+        }
+        let mut h = Histogram::new();
+        h.add(&[-5.0, -4.0]);
+        assert_eq!(h.quant().zero_point[0], 127);
+    }
 }

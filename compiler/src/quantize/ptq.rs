@@ -1,17 +1,389 @@
 //! Post-training int8: a float graph and calibration samples in, a graph with `Quant`s out.
+//!
+//! Two walks over the nodes, all samples at each: the float one fills a histogram per value,
+//! the second computes with the quantized values and weights so far and corrects every bias by
+//! the mean error of its channel. Only values that some node still reads are kept.
+//! Law: the samples' order and the machine change nothing; every sum has a fixed order.
 
+use super::calibrate::Histogram;
+use super::qdq::carries;
+use super::settle::{fixed, integer_form, settle};
+use super::weights;
 use crate::artifact::Observer;
-use crate::error::Result;
-use crate::graph::Graph;
+use crate::error::{Error, Fault, Result, Site};
+use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
+use crate::ops::Op;
 use crate::options::Options;
-use crate::tensor::Samples;
+use crate::tensor::{DType, Data, Samples, Tensor};
+use std::collections::BTreeMap;
 
 /// Post-training quantization to int8: every activation and weight gets its `Quant`.
+///
+/// The samples must fit the graph's inputs ([`crate::samples::split`]). Errors: samples that do
+/// not fit, a value that is not finite on them.
 pub fn quantize(
-    _graph: &mut Graph,
-    _samples: &Samples,
+    graph: &mut Graph,
+    samples: &Samples,
     _options: &Options,
-    _observer: &mut dyn Observer,
+    observer: &mut dyn Observer,
 ) -> Result<()> {
-    Err(crate::ops::unwritten("quantize"))
+    let inputs = crate::samples::split(samples, graph, None)?;
+    let seen = observe(graph, &inputs, observer)?;
+    for (value, quant) in choose(graph, &seen) {
+        Patch::new(graph).set_quant(value, Some(quant));
+    }
+    correct(graph, &inputs, &seen, observer)?;
+    settle(graph)
+}
+
+/// What calibration saw of the float model.
+struct Seen {
+    /// By value index; `None` for what is not real or not computed.
+    histograms: Vec<Option<Histogram>>,
+    /// Mean of each output channel of Conv and Dense before the fused activation.
+    means: BTreeMap<NodeId, Vec<f64>>,
+}
+
+/// The tensors of all samples for every value that is still needed.
+struct Walk {
+    live: Vec<Option<Vec<Tensor>>>,
+    readers: Vec<usize>,
+}
+
+impl Walk {
+    fn new(graph: &Graph, inputs: &[Vec<Tensor>]) -> Walk {
+        let count = graph.values().count();
+        let mut walk = Walk { live: vec![None; count], readers: vec![0; count] };
+        for (_, node) in graph.nodes() {
+            node.inputs.iter().flatten().for_each(|v| walk.readers[v.index()] += 1);
+        }
+        for (i, &v) in graph.inputs().iter().enumerate() {
+            walk.live[v.index()] = Some(inputs.iter().map(|sample| sample[i].clone()).collect());
+        }
+        walk
+    }
+
+    /// The results of a node for every sample, before its clamp; by output, then sample.
+    /// `constants` replaces operands by position.
+    fn eval(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        samples: usize,
+        constants: &[(usize, Tensor)],
+    ) -> Result<Vec<Vec<Tensor>>> {
+        let node = &graph[id];
+        let fixed: Vec<Option<std::borrow::Cow<'_, Tensor>>> =
+            node.inputs.iter().map(|v| v.and_then(|v| graph[v].real_constant())).collect();
+        let mut results: Vec<Vec<Tensor>> = vec![Vec::with_capacity(samples); node.outputs.len()];
+        for sample in 0..samples {
+            let mut operands: Vec<Option<&Tensor>> = Vec::with_capacity(node.inputs.len());
+            for (v, constant) in node.inputs.iter().zip(&fixed) {
+                operands.push(match v {
+                    None => None,
+                    Some(v) => constant
+                        .as_deref()
+                        .or_else(|| self.live[v.index()].as_ref().and_then(|all| all.get(sample))),
+                });
+            }
+            for (position, tensor) in constants {
+                operands.resize(operands.len().max(position + 1), None);
+                operands[*position] = Some(tensor);
+            }
+            let computed = node.op.eval(&operands).map_err(|e| e.at(node.site()))?;
+            for (all, one) in results.iter_mut().zip(computed) {
+                all.push(one);
+            }
+        }
+        Ok(results)
+    }
+
+    /// Stores a node's results and drops operands that nothing reads any more.
+    fn advance(&mut self, graph: &Graph, id: NodeId, results: Vec<Vec<Tensor>>) {
+        for (v, tensors) in graph[id].outputs.iter().zip(results) {
+            if self.readers[v.index()] > 0 {
+                self.live[v.index()] = Some(tensors);
+            }
+        }
+        for v in graph[id].inputs.iter().flatten() {
+            let left = &mut self.readers[v.index()];
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.live[v.index()] = None;
+            }
+        }
+    }
+}
+
+fn stop(observer: &mut dyn Observer) -> Result<()> {
+    if observer.cancelled() {
+        return Err(Error::new(Fault::Cancelled, Site::Whole, "calibration was stopped"));
+    }
+    Ok(())
+}
+
+/// Applies `f` to every float of a tensor.
+fn map(tensor: Tensor, mut f: impl FnMut(f32) -> f32) -> Tensor {
+    let shape = tensor.shape().to_vec();
+    match tensor.into_data() {
+        Data::F32(mut v) => {
+            v.iter_mut().for_each(|x| *x = f(*x));
+            Tensor::f32(&shape, v)
+        }
+        other => Tensor::new(shape, other).unwrap_or_else(|_| Tensor::zeros(DType::F32, &[0])),
+    }
+}
+
+fn clamped(tensor: Tensor, clamp: Clamp) -> Tensor {
+    if clamp.is_none() { tensor } else { map(tensor, |x| x.max(clamp.lo).min(clamp.hi)) }
+}
+
+/// The real numbers that a quantized value can hold, nearest to the given ones.
+fn rounded(tensor: Tensor, quant: &Quant) -> Tensor {
+    let (scale, zero) = (quant.scale[0], quant.zero_point[0] as f32);
+    map(tensor, |x| ((x / scale).round_ties_even() + zero).clamp(-128.0, 127.0) * scale - zero * scale)
+}
+
+/// Axis of the output channels of a node with per-channel weights.
+fn channel_axis(graph: &Graph, id: NodeId) -> Option<usize> {
+    let shape = &graph[graph[id].outputs[0]].shape;
+    let weights = graph[id].inputs.get(1).copied().flatten()?;
+    graph[weights].constant()?;
+    match graph[id].op {
+        Op::Conv(_) => Some(1),
+        Op::Dense(_) => Some(shape.len() - 1),
+        _ => None,
+    }
+}
+
+/// Mean over samples and positions, by channel.
+fn channel_means(tensors: &[Tensor], axis: usize) -> Vec<f64> {
+    let Some(shape) = tensors.first().map(Tensor::shape) else { return Vec::new() };
+    let channels = shape[axis];
+    let inner: usize = shape[axis + 1..].iter().product();
+    let mut sums = vec![0f64; channels];
+    for v in tensors.iter().filter_map(Tensor::as_f32) {
+        for (i, run) in v.chunks(inner.max(1)).enumerate() {
+            sums[i % channels] += run.iter().map(|&x| f64::from(x)).sum::<f64>();
+        }
+    }
+    let count = (tensors.len() * shape.iter().product::<usize>() / channels.max(1)).max(1) as f64;
+    sums.into_iter().map(|s| s / count).collect()
+}
+
+/// The first walk: the float model.
+fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<Seen> {
+    let mut walk = Walk::new(graph, inputs);
+    let mut seen = Seen { histograms: vec![None; graph.values().count()], means: BTreeMap::new() };
+    for &v in graph.inputs() {
+        if let Some(tensors) = &walk.live[v.index()] {
+            seen.histograms[v.index()] = histogram(graph, v, tensors)?;
+        }
+    }
+    let order = graph.topological();
+    for (done, &id) in order.iter().enumerate() {
+        stop(observer)?;
+        observer.progress("calibrate", done, 2 * order.len());
+        let mut results = walk.eval(graph, id, inputs.len(), &[])?;
+        if let Some(axis) = channel_axis(graph, id) {
+            seen.means.insert(id, channel_means(&results[0], axis));
+        }
+        let clamp = graph[id].clamp;
+        for (&v, tensors) in graph[id].outputs.iter().zip(&mut results) {
+            *tensors = std::mem::take(tensors).into_iter().map(|t| clamped(t, clamp)).collect();
+            seen.histograms[v.index()] = histogram(graph, v, tensors)?;
+        }
+        walk.advance(graph, id, results);
+    }
+    Ok(seen)
+}
+
+fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<Histogram>> {
+    if graph[v].dtype != DType::F32 {
+        return Ok(None);
+    }
+    let mut histogram = Histogram::new();
+    for (i, values) in tensors.iter().filter_map(Tensor::as_f32).enumerate() {
+        if let Some(x) = values.iter().find(|x| !x.is_finite()) {
+            return Err(Error::data(
+                Site::Value(graph[v].name.clone()),
+                format!("is {x} on calibration sample {i}, so no range can be found"),
+            )
+            .help("the float model must stay finite on the calibration data; are they in the model's units?"));
+        }
+        histogram.add(values);
+    }
+    Ok(Some(histogram))
+}
+
+/// A quantization for every value that an integer node computes or reads.
+fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
+    let class = tie(graph);
+    let mut members: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
+    for (v, value) in graph.values() {
+        let touched = |id: NodeId| integer_form(&graph[id].op);
+        let wanted = value.dtype == DType::F32
+            && !matches!(value.kind, ValueKind::Constant(_))
+            && (graph.producer(v).is_some_and(touched) || graph.consumers(v).into_iter().any(touched));
+        if wanted {
+            members.entry(class[v.index()]).or_default().push(v);
+        }
+    }
+    let mut chosen = Vec::new();
+    for group in members.values() {
+        // What is only moved adds nothing to the range, except a padding.
+        let source = |v: &&ValueId| {
+            graph.producer(**v).is_none_or(|p| !carries(&graph[p].op) || !tied(&graph[p].op) || matches!(graph[p].op, Op::Pad(_)))
+        };
+        let sources: Vec<ValueId> = group.iter().filter(source).copied().collect();
+        let known: Vec<Option<Quant>> =
+            sources.iter().map(|&v| graph.producer(v).and_then(|p| fixed(&graph[p].op))).collect();
+        let quant = match known.first() {
+            Some(Some(first)) if known.iter().all(|k| k.as_ref() == Some(first)) => first.clone(),
+            _ => {
+                let mut all = Histogram::new();
+                for v in if sources.is_empty() { group } else { &sources } {
+                    if let Some(h) = &seen.histograms[v.index()] {
+                        all.merge(h);
+                    }
+                }
+                all.quant()
+            }
+        };
+        chosen.extend(group.iter().map(|&v| (v, quant.clone())));
+    }
+    chosen
+}
+
+/// Operators whose operands and results share one scale. A separate Relu or Clip does not: its
+/// result has the smaller range.
+fn tied(op: &Op) -> bool {
+    carries(op) && !matches!(op, Op::Relu(_) | Op::Clip(_))
+}
+
+/// Classes of values that share a scale, by value index: union-find over moving operators.
+fn tie(graph: &Graph) -> Vec<usize> {
+    fn root(class: &mut [usize], mut i: usize) -> usize {
+        while class[i] != i {
+            class[i] = class[class[i]];
+            i = class[i];
+        }
+        i
+    }
+    let mut class: Vec<usize> = (0..graph.values().count()).collect();
+    for (_, node) in graph.nodes() {
+        if !tied(&node.op) {
+            continue;
+        }
+        let Some(&first) = node.outputs.first() else { continue };
+        let concat = matches!(node.op, Op::Concat(_));
+        let operands = node.inputs.iter().take(if concat { node.inputs.len() } else { 1 }).flatten();
+        let joins = |v: &&ValueId| {
+            let real = graph[**v].dtype == DType::F32 && graph[**v].constant().is_none();
+            // A probability keeps its own scale and is rescaled before it is joined.
+            let own = concat && graph.producer(**v).is_some_and(|p| fixed(&graph[p].op).is_some());
+            real && !own
+        };
+        for v in operands.filter(joins).chain(&node.outputs) {
+            let (a, b) = (root(&mut class, first.index()), root(&mut class, v.index()));
+            class[a.max(b)] = a.min(b);
+        }
+    }
+    (0..class.len()).map(|i| root(&mut class, i)).collect()
+}
+
+/// The second walk: weights become integers, and biases take back the mean error that rounding
+/// of everything before them makes in each channel (Nagel et al., 2019, with data).
+fn correct(
+    graph: &mut Graph,
+    inputs: &[Vec<Tensor>],
+    seen: &Seen,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let mut walk = Walk::new(graph, inputs);
+    for &v in graph.inputs() {
+        if let (Some(quant), Some(tensors)) = (&graph[v].quant, &mut walk.live[v.index()]) {
+            *tensors = std::mem::take(tensors).into_iter().map(|t| rounded(t, quant)).collect();
+        }
+    }
+    let order = graph.topological();
+    for (done, &id) in order.iter().enumerate() {
+        stop(observer)?;
+        observer.progress("calibrate", order.len() + done, 2 * order.len());
+        let mut results = match (channel_axis(graph, id), seen.means.get(&id)) {
+            (Some(axis), Some(means)) if integer_form(&graph[id].op) => {
+                corrected(graph, &walk, id, inputs.len(), axis, means)?
+            }
+            _ => walk.eval(graph, id, inputs.len(), &[])?,
+        };
+        let clamp = graph[id].clamp;
+        for (&v, tensors) in graph[id].outputs.iter().zip(&mut results) {
+            let quant = graph[v].quant.clone();
+            *tensors = std::mem::take(tensors)
+                .into_iter()
+                .map(|t| {
+                    let t = clamped(t, clamp);
+                    quant.as_ref().map_or(t.clone(), |q| rounded(t, q))
+                })
+                .collect();
+        }
+        walk.advance(graph, id, results);
+    }
+    Ok(())
+}
+
+/// Quantizes the weights of a node, corrects its bias, and gives its results with both.
+fn corrected(
+    graph: &mut Graph,
+    walk: &Walk,
+    id: NodeId,
+    samples: usize,
+    axis: usize,
+    means: &[f64],
+) -> Result<Vec<Vec<Tensor>>> {
+    let node = graph[id].clone();
+    let operand = |i: usize| node.inputs.get(i).copied().flatten();
+    let (Some(x), Some(w)) = (operand(0), operand(1)) else { return walk.eval(graph, id, samples, &[]) };
+    let Some(real) = graph[w].constant().cloned() else { return walk.eval(graph, id, samples, &[]) };
+    let bias = match operand(2) {
+        None => vec![0.0; means.len()],
+        Some(b) => graph[b].constant().map(|t| t.to_f32_vec()).unwrap_or_else(|| vec![0.0; means.len()]),
+    };
+    let quant = match &graph[x].quant {
+        Some(input) => weights::within_accumulator(&real, weights::per_channel(&real), &bias, input),
+        None => weights::per_channel(&real),
+    };
+    let stored = weights::quantize(&real, &quant);
+    let (weight_name, name) = (graph[w].name.clone(), format!("{}.bias", node.name));
+    let rounded_weights = quant.dequantize(&stored);
+    let mut patch = Patch::new(graph);
+    let constant = patch.add_constant(&weight_name, stored);
+    patch.set_dtype(constant, DType::F32);
+    patch.set_quant(constant, Some(quant));
+    patch.node_mut(id).inputs[1] = Some(constant);
+
+    let mut results = walk.eval(graph, id, samples, &[(1, rounded_weights)])?;
+    let have = channel_means(&results[0], axis);
+    let shift: Vec<f32> = means.iter().zip(&have).map(|(want, have)| (want - have) as f32).collect();
+    if shift.iter().all(|s| *s == 0.0) {
+        return Ok(results);
+    }
+    let inner: usize = graph[node.outputs[0]].shape[axis + 1..].iter().product();
+    for tensor in &mut results[0] {
+        let taken = std::mem::replace(tensor, Tensor::zeros(DType::F32, &[0]));
+        let mut i = 0usize;
+        *tensor = map(taken, |v| {
+            let c = i / inner.max(1) % shift.len();
+            i += 1;
+            v + shift[c]
+        });
+    }
+    let bias: Vec<f32> = bias.iter().zip(&shift).map(|(b, s)| b + s).collect();
+    let name = operand(2).map_or(name, |b| graph[b].name.clone());
+    let mut patch = Patch::new(graph);
+    let constant = patch.add_constant(&name, Tensor::f32(&[bias.len()], bias));
+    let node = patch.node_mut(id);
+    node.inputs.resize(3, None);
+    node.inputs[2] = Some(constant);
+    Ok(results)
 }

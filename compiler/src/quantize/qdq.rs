@@ -138,7 +138,7 @@ fn quantize_constant(t: &Tensor, quant: &Quant) -> Tensor {
         .enumerate()
         .map(|(i, &x)| {
             let c = quant.axis.map_or(0, |a| (i / strides[a]) % t.shape()[a]);
-            let q = libm::rint(f64::from(x / quant.scale[c])) + f64::from(quant.zero_point[c]);
+            let q = f64::from((x / quant.scale[c]).round_ties_even()) + f64::from(quant.zero_point[c]);
             q.clamp(lo as f64, hi as f64) as i64
         })
         .collect();

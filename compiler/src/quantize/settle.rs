@@ -167,8 +167,41 @@ fn activations_to_requantize(graph: &mut Graph) {
     }
 }
 
-/// Whether all real values of a node, constants aside, are quantized (and there is one).
+/// Operators that have an integer form; the others compute on floats, between `Requantize`s.
+pub(super) fn integer_form(op: &Op) -> bool {
+    carries(op)
+        || matches!(
+            op,
+            Op::Conv(_)
+                | Op::Dense(_)
+                | Op::Gemm(_)
+                | Op::MatMul(_)
+                | Op::Add(_)
+                | Op::Sub(_)
+                | Op::Mul(_)
+                | Op::Div(_)
+                | Op::LeakyRelu(_)
+                | Op::HardSigmoid(_)
+                | Op::HardSwish(_)
+                | Op::Sigmoid(_)
+                | Op::Tanh(_)
+                | Op::Sqrt(_)
+                | Op::AveragePool(_)
+                | Op::GlobalAveragePool(_)
+                | Op::ReduceMean(_)
+                | Op::Softmax(_)
+                | Op::LogSoftmax(_)
+                | Op::Requantize(_)
+                | Op::ArgMax(_)
+        )
+}
+
+/// Whether a node has an integer form and all its real values, constants aside, are quantized
+/// (and there is one).
 pub(super) fn computes_on_integers(graph: &Graph, id: NodeId) -> bool {
+    if !integer_form(&graph[id].op) {
+        return false;
+    }
     let mut values = activations(graph, id);
     values.extend(graph[id].outputs.iter().copied().filter(|&v| is_real(graph, v)));
     !values.is_empty() && values.iter().all(|&v| graph[v].quant.is_some())
@@ -283,7 +316,7 @@ fn bias(graph: &mut Graph, id: NodeId) -> Result<()> {
     }
     let scales = want(&wq);
     let ints: Vec<i64> = (0..n)
-        .map(|c| libm::rint(real[c] / f64::from(scales[c])).clamp(-2147483648.0, 2147483647.0) as i64)
+        .map(|c| (real[c] / f64::from(scales[c])).round_ties_even().clamp(-2147483648.0, 2147483647.0) as i64)
         .collect();
     let tensor = Tensor::new(vec![n], Data::from_i64(DType::I32, &ints))?;
     let quant = Quant { dtype: DType::I32, zero_point: vec![0; n], scale: scales, axis: Some(0) };

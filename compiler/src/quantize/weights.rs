@@ -17,7 +17,7 @@ pub(super) fn quantize(real: &Tensor, quant: &Quant) -> Tensor {
         .enumerate()
         .map(|(i, &x)| {
             let c = quant.axis.map_or(0, |a| (i / strides[a]) % real.shape()[a]);
-            let q = libm::rint(f64::from(x) / f64::from(quant.scale[c])) + f64::from(quant.zero_point[c]);
+            let q = (f64::from(x) / f64::from(quant.scale[c])).round_ties_even() + f64::from(quant.zero_point[c]);
             q.clamp(lo as f64, hi as f64) as i64
         })
         .collect();
@@ -45,7 +45,7 @@ pub(super) fn per_channel(real: &Tensor) -> Quant {
                 let error: f64 = row
                     .iter()
                     .map(|&x| {
-                        let q = libm::rint(f64::from(x) / f64::from(scale)).clamp(-127.0, 127.0);
+                        let q = (f64::from(x) / f64::from(scale)).round_ties_even().clamp(-127.0, 127.0);
                         let e = q * f64::from(scale) - f64::from(x);
                         e * e
                     })
@@ -58,4 +58,25 @@ pub(super) fn per_channel(real: &Tensor) -> Quant {
         })
         .collect();
     Quant { dtype: DType::I8, zero_point: vec![0; channels], scale, axis: Some(0) }
+}
+
+/// Coarser scales for channels whose 32-bit sum could overflow: sum of |weights| times the
+/// widest input, plus the bias, stays below 2^31.
+pub(super) fn within_accumulator(real: &Tensor, mut quant: Quant, bias: &[f32], input: &Quant) -> Quant {
+    let zero = input.zero_point[0];
+    let widest = f64::from((-128 - zero).abs().max((127 - zero).abs()));
+    let data = real.to_f32_vec();
+    let row = data.len() / quant.scale.len().max(1);
+    for (c, scale) in quant.scale.iter_mut().enumerate() {
+        let sum: f64 = data[c * row..(c + 1) * row].iter().map(|x| f64::from(x.abs())).sum();
+        let offset = bias.get(c).map_or(0.0, |b| f64::from(b.abs())) / f64::from(input.scale[0]);
+        // Rounding adds at most half a step per weight.
+        while (sum / f64::from(*scale) + 0.5 * row as f64) * widest + offset / f64::from(*scale)
+            > 2_000_000_000.0
+            && *scale < 1e30
+        {
+            *scale *= 2.0;
+        }
+    }
+    quant
 }
