@@ -106,7 +106,8 @@ impl Walk {
             }
         }
         for v in graph[id].inputs.iter().flatten() {
-            let left = &mut self.readers[v.index()];
+            // Constants that the walk itself made have no place here.
+            let Some(left) = self.readers.get_mut(v.index()) else { continue };
             *left = left.saturating_sub(1);
             if *left == 0 {
                 self.live[v.index()] = None;
@@ -209,7 +210,9 @@ fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<His
                 Site::Value(graph[v].name.clone()),
                 format!("is {x} on calibration sample {i}, so no range can be found"),
             )
-            .help("the float model must stay finite on the calibration data; are they in the model's units?"));
+            .help(
+                "the float model must stay finite on the calibration data; are they in the model's units?",
+            ));
         }
         histogram.add(values);
     }
@@ -233,7 +236,9 @@ fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
     for group in members.values() {
         // What is only moved adds nothing to the range, except a padding.
         let source = |v: &&ValueId| {
-            graph.producer(**v).is_none_or(|p| !carries(&graph[p].op) || !tied(&graph[p].op) || matches!(graph[p].op, Op::Pad(_)))
+            graph.producer(**v).is_none_or(|p| {
+                !carries(&graph[p].op) || !tied(&graph[p].op) || matches!(graph[p].op, Op::Pad(_))
+            })
         };
         let sources: Vec<ValueId> = group.iter().filter(source).copied().collect();
         let known: Vec<Option<Quant>> =

@@ -17,7 +17,8 @@ pub(super) fn quantize(real: &Tensor, quant: &Quant) -> Tensor {
         .enumerate()
         .map(|(i, &x)| {
             let c = quant.axis.map_or(0, |a| (i / strides[a]) % real.shape()[a]);
-            let q = (f64::from(x) / f64::from(quant.scale[c])).round_ties_even() + f64::from(quant.zero_point[c]);
+            let q =
+                (f64::from(x) / f64::from(quant.scale[c])).round_ties_even() + f64::from(quant.zero_point[c]);
             q.clamp(lo as f64, hi as f64) as i64
         })
         .collect();
