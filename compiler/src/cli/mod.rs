@@ -1,5 +1,7 @@
 //! The command line: one subcommand, one file; toolchains and emulators.
 
+pub mod toolchain;
+
 use std::process::ExitCode;
 
 /// Entry of the `secateur` binary.

@@ -1,0 +1,79 @@
+/* The harness as firmware: files of the host, reached by semihosting, and the few functions
+ * that compilers call by themselves. */
+#include "serve.h"
+#include <stddef.h>
+
+uint32_t semihost(uint32_t operation, void *arguments);
+uint32_t firmware_main(void);
+
+enum { SYS_OPEN = 1, SYS_CLOSE = 2, SYS_WRITE = 5, SYS_READ = 6, READ_BINARY = 1, WRITE_BINARY = 5 };
+
+static uint32_t requests, replies;
+
+static uint32_t file_open(const char *name, uint32_t mode)
+{
+    uint32_t length = 0;
+    while (name[length]) {
+        length++;
+    }
+    uint32_t block[3] = {(uint32_t)(uintptr_t)name, mode, length};
+    return semihost(SYS_OPEN, block);
+}
+
+/* Both calls give the number of bytes that were not moved. */
+int port_read(void *to, uint32_t bytes)
+{
+    uint32_t block[3] = {requests, (uint32_t)(uintptr_t)to, bytes};
+    return bytes != 0 && semihost(SYS_READ, block) != 0;
+}
+
+int port_write(const void *from, uint32_t bytes)
+{
+    uint32_t block[3] = {replies, (uint32_t)(uintptr_t)from, bytes};
+    return bytes != 0 && semihost(SYS_WRITE, block) != 0;
+}
+
+uint32_t firmware_main(void)
+{
+    requests = file_open("requests", READ_BINARY);
+    replies = file_open("replies", WRITE_BINARY);
+    if (requests == UINT32_MAX || replies == UINT32_MAX) {
+        return 3;
+    }
+    const uint32_t result = (uint32_t)serve();
+    semihost(SYS_CLOSE, &replies);
+    return result;
+}
+
+/* Plain loops: the compiler is told not to turn them into calls of themselves. */
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
+{
+    char *t = to;
+    const char *f = from;
+    while (bytes--) {
+        *t++ = *f++;
+    }
+    return to;
+}
+
+void *memmove(void *to, const void *from, size_t bytes)
+{
+    char *t = to;
+    const char *f = from;
+    if ((uintptr_t)t <= (uintptr_t)f) {
+        return memcpy(to, from, bytes);
+    }
+    while (bytes--) {
+        t[bytes] = f[bytes];
+    }
+    return to;
+}
+
+void *memset(void *to, int value, size_t bytes)
+{
+    char *t = to;
+    while (bytes--) {
+        *t++ = (char)value;
+    }
+    return to;
+}

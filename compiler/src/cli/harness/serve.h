@@ -1,0 +1,37 @@
+/* What the harness, its port and the table of models say to each other. */
+#ifndef SERVE_H
+#define SERVE_H
+
+#include <stdint.h>
+
+/* An input or output array of a model. */
+typedef struct {
+    void *data;
+    uint32_t bytes;
+} serve_port;
+
+typedef struct {
+    void (*init)(void);
+    /* Gives the bytes of stack that the model touched. */
+    uint32_t (*run)(void);
+    const serve_port *inputs;
+    uint32_t input_count;
+    const serve_port *outputs;
+    uint32_t output_count;
+} serve_model;
+
+/* Generated beside this file. */
+extern const serve_model serve_models[];
+extern const uint32_t serve_model_count;
+
+/* Answers frames until told to stop. Result: 0, or 1 if the other side went away. */
+int serve(void);
+
+/* The port: 0 means done, anything else that the other side is gone. */
+int port_read(void *to, uint32_t bytes);
+int port_write(const void *from, uint32_t bytes);
+/* Stack painting, 0 where there is none. */
+uintptr_t paint_stack(void);
+uint32_t painted_stack(uintptr_t from);
+
+#endif

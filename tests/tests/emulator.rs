@@ -1,0 +1,153 @@
+//! Built models on the host and on emulated boards: the harness itself, on a model written by
+//! hand, so that a failure here is never the compiler's.
+
+use secateur_compiler::artifact::{File, Silent};
+use secateur_compiler::cli::toolchain::{Elf, Image, Model, Optimize, build, measure};
+use secateur_compiler::options::Language;
+use secateur_compiler::program::{Port, Program};
+use secateur_compiler::targets::{self, Target};
+use secateur_compiler::tensor::{DType, Data, Tensor};
+
+const CORES: [&str; 7] =
+    ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m33", "cortex-m7", "cortex-m55", "cortex-m85"];
+
+fn target(name: &str) -> Target {
+    targets::find(name).expect("a known target")
+}
+
+fn port(name: &str, shape: &[usize], elem: DType) -> Port {
+    Port { name: name.into(), shape: shape.to_vec(), elem, real: elem, affine: None }
+}
+
+/// Two inputs, two outputs, a state: `sum` adds all bytes seen so far, `half` halves floats.
+fn program() -> Program {
+    Program {
+        name: "hand_made".into(),
+        inputs: vec![port("a", &[1, 5], DType::I8), port("b", &[3], DType::F32)],
+        outputs: vec![port("sum", &[1], DType::I32), port("half", &[3], DType::F32)],
+        arena: 4,
+        ..Program::default()
+    }
+}
+
+const HEADER: &str = "\
+#ifndef HAND_MADE_H
+#define HAND_MADE_H
+#include <stdint.h>
+typedef struct { int32_t total; } hand_made_arena;
+void hand_made_init(hand_made_arena *arena);
+void hand_made_run(hand_made_arena *arena, const int8_t *a, const float *b, int32_t *sum, float *half);
+#endif
+";
+
+const SOURCE: &str = "\
+#include \"hand_made.h\"
+void hand_made_init(hand_made_arena *arena) { arena->total = 0; }
+__attribute__((noinline)) static int32_t add(const int8_t *a, int32_t to)
+{
+    volatile int8_t room[256];
+    for (int i = 0; i < 256; i++) room[i] = a[i % 5];
+    for (int i = 0; i < 5; i++) to += room[i];
+    return to;
+}
+void hand_made_run(hand_made_arena *arena, const int8_t *a, const float *b, int32_t *sum, float *half)
+{
+    arena->total = add(a, arena->total);
+    *sum = arena->total;
+    for (int i = 0; i < 3; i++) half[i] = b[i] * 0.5f;
+}
+";
+
+const MODULE: &str = "
+pub struct HandMade { total: i32 }
+impl HandMade {
+    pub const fn new() -> Self { HandMade { total: 0 } }
+    pub fn run(&mut self, a: &[i8; 5], b: &[f32; 3], sum: &mut [i32; 1], half: &mut [f32; 3]) {
+        let mut room = [0i8; 256];
+        let room: &mut [i8; 256] = core::hint::black_box(&mut room);
+        for (to, from) in room.iter_mut().zip(a.iter().cycle()) { *to = *from; }
+        for x in room.iter().take(5) { self.total = self.total.wrapping_add(i32::from(*x)); }
+        *sum = [self.total];
+        for (h, b) in half.iter_mut().zip(b) { *h = *b * 0.5; }
+    }
+}
+";
+
+fn files() -> Vec<File> {
+    let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+    vec![file("hand_made.h", HEADER), file("hand_made.c", SOURCE), file("hand_made.rs", MODULE)]
+}
+
+fn made(language: Language, target: &Target, optimize: Optimize) -> Image {
+    let (program, files) = (program(), files());
+    let model = Model { program: &program, files: &files };
+    build(language, &[model], target, optimize).unwrap_or_else(|e| panic!("{}: {e}", target.name))
+}
+
+/// Runs 40 samples and compares with what the program means.
+fn check(image: &Image) -> Option<usize> {
+    let inputs: Vec<Vec<Tensor>> = (0..40i64)
+        .map(|s| {
+            let a: Vec<i64> = (0..5).map(|i| (s * 37 + i * 91) % 256 - 128).collect();
+            let b = vec![s as f32, -1.5, f32::MIN_POSITIVE];
+            vec![Tensor::new(vec![1, 5], Data::from_i64(DType::I8, &a)).expect("fits"), Tensor::f32(&[3], b)]
+        })
+        .collect();
+    let replies = image.run(0, &inputs, &mut Silent).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(replies.outputs.len(), inputs.len());
+    let mut total = 0;
+    for (sample, outputs) in inputs.iter().zip(&replies.outputs) {
+        total += sample[0].to_i64_vec().iter().sum::<i64>();
+        let half: Vec<f32> = sample[1].to_f32_vec().iter().map(|x| x * 0.5).collect();
+        assert_eq!(outputs[0].to_i64_vec(), [total]);
+        assert_eq!(outputs[1].to_f32_vec(), half);
+    }
+    replies.stack
+}
+
+#[test]
+fn the_host_runs_c_and_rust() {
+    for language in [Language::C, Language::Rust] {
+        assert_eq!(check(&made(language, &target("host"), Optimize::Debug)), None, "{language:?}");
+    }
+}
+
+#[test]
+fn every_core_runs_c_on_its_emulator() {
+    for core in CORES {
+        let stack = check(&made(Language::C, &target(core), Optimize::Speed)).expect("painted");
+        assert!((256..600).contains(&stack), "{core}: {stack} bytes of stack");
+    }
+}
+
+#[test]
+fn the_cortex_m4_runs_rust_without_a_panic_path() {
+    for optimize in [Optimize::Speed, Optimize::Size] {
+        let image = made(Language::Rust, &target("cortex-m4"), optimize);
+        let stack = check(&image).expect("painted");
+        assert!((256..600).contains(&stack), "{stack} bytes of stack");
+        let elf = Elf::read(&std::fs::read(image.file()).expect("built")).expect("ELF");
+        let panics: Vec<_> = elf.symbols.iter().filter(|s| s.name.contains("panic")).collect();
+        assert!(panics.is_empty(), "{panics:?}");
+    }
+}
+
+#[test]
+fn code_and_stack_are_measured() {
+    let (program, files) = (program(), files());
+    let model = Model { program: &program, files: &files };
+    for core in ["cortex-m0plus", "cortex-m4"] {
+        let measured = measure(&model, &target(core)).expect("measured");
+        let painted = check(&made(Language::C, &target(core), Optimize::Speed)).expect("painted");
+        assert!((60..600).contains(&measured.code), "{measured:?}");
+        assert!((painted..painted + 200).contains(&measured.stack), "{painted} against {measured:?}");
+    }
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_refused() {
+    let image = made(Language::C, &target("host"), Optimize::Debug);
+    let wrong = vec![vec![Tensor::f32(&[5], vec![0.0; 5]), Tensor::f32(&[3], vec![0.0; 3])]];
+    let said = image.run(0, &wrong, &mut Silent).expect_err("refused").to_string();
+    assert!(said.contains("the model takes i8 [1, 5]"), "{said}");
+}
