@@ -1,1 +1,201 @@
-//! Instruction blocks: virtual registers, register assignment, scheduling, assembly text.
+//! Instruction blocks: inner loops as instructions over virtual registers, for cores where the
+//! order and the registers of a loop decide its speed.
+//!
+//! In: a [`Block`] written by a generator ([`gemm`], [`widen`]). Here registers are assigned
+//! ([`assign`]), cycles counted ([`cost`]) and the assembly text printed that C (a `.S` file)
+//! and Rust (naked functions) share. Out: a [`crate::kernel::Native`] beside a kernel whose
+//! body is the block's meaning.
+//!
+//! Law: a block computes exactly what the kernel's body computes, bit by bit, and touches no
+//! memory but its buffers and its own stack frame. It uses no floating-point register: the
+//! FPU may be absent or asleep.
+
+pub mod assign;
+pub mod cost;
+pub(crate) mod gemm;
+pub(crate) mod widen;
+mod text;
+
+#[cfg(test)]
+mod simulate;
+
+use crate::error::Result;
+use crate::kernel::Native;
+
+/// A virtual register: a 32-bit value that may be written more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reg(pub u32);
+
+/// A numeric label; may stand once in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label(pub u32);
+
+/// A word of the block's own stack frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(pub u32);
+
+/// Rotation of the second operand of `sxtb16` and `sxtab16`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ror {
+    R0,
+    R8,
+}
+
+/// Conditions of a branch, after a comparison of unsigned pointers or of equality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cond {
+    Ne,
+}
+
+/// One instruction of the Thumb-2 DSP subset. The first register is the result, if any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inst {
+    /// The position of a numeric label.
+    Label(Label),
+    /// Branches to an earlier label while the last comparison found unequal operands.
+    BranchBack(Cond, Label),
+    /// Word load and stores with a byte offset of 0..=4095.
+    Ldr(Reg, Reg, u32),
+    Str(Reg, Reg, u32),
+    /// Stores the low byte.
+    Strb(Reg, Reg, u32),
+    /// Loads and stores a word of the frame.
+    LdrSlot(Reg, Slot),
+    StrSlot(Reg, Slot),
+    /// Loads argument `n`, the fifth and later ones that the caller left on the stack.
+    LdrArg(Reg, u32),
+    Mov(Reg, Reg),
+    /// Any 32-bit constant.
+    MovImm(Reg, i32),
+    Add(Reg, Reg, Reg),
+    Sub(Reg, Reg, Reg),
+    /// Constant of -4095..=4095.
+    AddImm(Reg, Reg, i32),
+    Cmp(Reg, Reg),
+    /// `if r < c { r = c }` and `if r > c { r = c }`, c of -255..=255.
+    MaxImm(Reg, i32),
+    MinImm(Reg, i32),
+    /// `-a`.
+    Neg(Reg, Reg),
+    /// Low half of the first, low half of the second above it.
+    Pkhbt(Reg, Reg, Reg),
+    /// Bytes 0 and 2 (after rotation) of the operand, sign-extended into halves.
+    Sxtb16(Reg, Reg, Ror),
+    /// The same, added to the halves of the first operand.
+    Sxtab16(Reg, Reg, Reg, Ror),
+    /// `c + a.lo * b.lo + a.hi * b.hi`, wrapping.
+    Smlad(Reg, Reg, Reg, Reg),
+    /// High word of `a * b + (c << 32)`.
+    Smmla(Reg, Reg, Reg, Reg),
+    /// Arithmetic right shift by 1..=31, saturated to `bits`.
+    Ssat(Reg, u32, Reg, u32),
+}
+
+/// A function of up to four register arguments and more on the stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Block {
+    /// Registers that hold the first arguments at entry, in order.
+    pub args: Vec<Reg>,
+    pub insts: Vec<Inst>,
+    /// Words of the frame.
+    pub slots: u32,
+    regs: u32,
+    labels: u32,
+}
+
+impl Block {
+    /// A block with `args` register arguments (at most 4).
+    pub fn new(args: u32) -> Self {
+        let mut block = Block::default();
+        block.args = (0..args).map(|_| block.reg()).collect();
+        block
+    }
+    pub fn reg(&mut self) -> Reg {
+        self.regs += 1;
+        Reg(self.regs - 1)
+    }
+    pub fn regs_n<const N: usize>(&mut self) -> [Reg; N] {
+        [(); N].map(|()| self.reg())
+    }
+    pub fn slot(&mut self) -> Slot {
+        self.slots += 1;
+        Slot(self.slots - 1)
+    }
+    pub fn label(&mut self) -> Label {
+        self.labels += 1;
+        let label = Label(self.labels);
+        self.push(Inst::Label(label));
+        label
+    }
+    pub fn push(&mut self, inst: Inst) {
+        self.insts.push(inst);
+    }
+    /// Adds any constant to a register, in place.
+    pub fn advance(&mut self, reg: Reg, by: i32) {
+        if by == 0 {
+        } else if by.abs() <= 4095 {
+            self.push(Inst::AddImm(reg, reg, by));
+        } else {
+            let t = self.reg();
+            self.push(Inst::MovImm(t, by));
+            self.push(Inst::Add(reg, reg, t));
+        }
+    }
+    /// Assigns registers and prints the text for cores with `feature`.
+    pub fn native(&self, feature: &str) -> Result<Native> {
+        let assigned = assign::assign(self)?;
+        Ok(Native {
+            feature: feature.to_string(),
+            text: text::print(&assigned),
+            stack: assigned.stack(),
+        })
+    }
+}
+
+impl Inst {
+    /// Registers written and read, in the order of their text.
+    pub fn operands(&self) -> (Option<Reg>, Vec<Reg>) {
+        use Inst::*;
+        match *self {
+            Label(_) | BranchBack(..) => (None, vec![]),
+            Ldr(d, a, _) => (Some(d), vec![a]),
+            Str(s, a, _) | Strb(s, a, _) => (None, vec![s, a]),
+            LdrSlot(d, _) | LdrArg(d, _) | MovImm(d, _) => (Some(d), vec![]),
+            StrSlot(s, _) => (None, vec![s]),
+            Mov(d, a) | Neg(d, a) | AddImm(d, a, _) | Sxtb16(d, a, _) | Ssat(d, _, a, _) => (Some(d), vec![a]),
+            Add(d, a, b) | Sub(d, a, b) | Pkhbt(d, a, b) | Sxtab16(d, a, b, _) => (Some(d), vec![a, b]),
+            Cmp(a, b) => (None, vec![a, b]),
+            MaxImm(d, _) | MinImm(d, _) => (Some(d), vec![d]),
+            Smlad(d, a, b, c) | Smmla(d, a, b, c) => (Some(d), vec![a, b, c]),
+        }
+    }
+    /// The same instruction on other registers.
+    pub fn map(&self, mut f: impl FnMut(Reg) -> Reg) -> Inst {
+        use Inst::*;
+        match *self {
+            Label(l) => Label(l),
+            BranchBack(c, l) => BranchBack(c, l),
+            Ldr(d, a, o) => Ldr(f(d), f(a), o),
+            Str(s, a, o) => Str(f(s), f(a), o),
+            Strb(s, a, o) => Strb(f(s), f(a), o),
+            LdrSlot(d, s) => LdrSlot(f(d), s),
+            StrSlot(r, s) => StrSlot(f(r), s),
+            LdrArg(d, n) => LdrArg(f(d), n),
+            Mov(d, a) => Mov(f(d), f(a)),
+            MovImm(d, v) => MovImm(f(d), v),
+            Add(d, a, b) => Add(f(d), f(a), f(b)),
+            Sub(d, a, b) => Sub(f(d), f(a), f(b)),
+            AddImm(d, a, v) => AddImm(f(d), f(a), v),
+            Cmp(a, b) => Cmp(f(a), f(b)),
+            MaxImm(d, v) => MaxImm(f(d), v),
+            MinImm(d, v) => MinImm(f(d), v),
+            Neg(d, a) => Neg(f(d), f(a)),
+            Pkhbt(d, a, b) => Pkhbt(f(d), f(a), f(b)),
+            Sxtb16(d, a, r) => Sxtb16(f(d), f(a), r),
+            Sxtab16(d, a, b, r) => Sxtab16(f(d), f(a), f(b), r),
+            Smlad(d, a, b, c) => Smlad(f(d), f(a), f(b), f(c)),
+            Smmla(d, a, b, c) => Smmla(f(d), f(a), f(b), f(c)),
+            Ssat(d, n, a, s) => Ssat(f(d), n, f(a), s),
+        }
+    }
+}
