@@ -159,9 +159,8 @@ mod tests {
             assert_ne!(inst.operands().0, Some(kept), "{inst:?} overwrites a value that lives on");
         }
         // Three loaded values share one register: none outlives the next.
-        let loaded: BTreeSet<Reg> = (a.insts.iter())
-            .filter_map(|i| if let Inst::Ldr(d, ..) = i { Some(*d) } else { None })
-            .collect();
+        let loaded: BTreeSet<Reg> =
+            (a.insts.iter()).filter_map(|i| if let Inst::Ldr(d, ..) = i { Some(*d) } else { None }).collect();
         assert_eq!(loaded.len(), 1);
         assert_eq!(a.saved, [14]);
     }

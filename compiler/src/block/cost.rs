@@ -45,7 +45,8 @@ pub fn cycles(insts: &[Inst], trips: &dyn Fn(Label) -> u64) -> u64 {
         let mut from = 0;
         while i < insts.len() {
             if let Inst::Label(label) = insts[i] {
-                let end = (i..insts.len()).find(|&e| matches!(insts[e], Inst::BranchBack(_, l) if l == label));
+                let end =
+                    (i..insts.len()).find(|&e| matches!(insts[e], Inst::BranchBack(_, l) if l == label));
                 if let Some(end) = end {
                     total += straight(&insts[from..i]);
                     let n = trips(label);

@@ -13,8 +13,8 @@
 pub mod assign;
 pub mod cost;
 pub(crate) mod gemm;
-pub(crate) mod widen;
 mod text;
+pub(crate) mod widen;
 
 #[cfg(test)]
 mod simulate;
@@ -144,11 +144,7 @@ impl Block {
     /// Assigns registers and prints the text for cores with `feature`.
     pub fn native(&self, feature: &str) -> Result<Native> {
         let assigned = assign::assign(self)?;
-        Ok(Native {
-            feature: feature.to_string(),
-            text: text::print(&assigned),
-            stack: assigned.stack(),
-        })
+        Ok(Native { feature: feature.to_string(), text: text::print(&assigned), stack: assigned.stack() })
     }
 }
 
@@ -162,7 +158,9 @@ impl Inst {
             Str(s, a, _) | Strb(s, a, _) => (None, vec![s, a]),
             LdrSlot(d, _) | LdrArg(d, _) | MovImm(d, _) => (Some(d), vec![]),
             StrSlot(s, _) => (None, vec![s]),
-            Mov(d, a) | Neg(d, a) | AddImm(d, a, _) | Sxtb16(d, a, _) | Ssat(d, _, a, _) => (Some(d), vec![a]),
+            Mov(d, a) | Neg(d, a) | AddImm(d, a, _) | Sxtb16(d, a, _) | Ssat(d, _, a, _) => {
+                (Some(d), vec![a])
+            }
             Add(d, a, b) | Sub(d, a, b) | Pkhbt(d, a, b) | Sxtab16(d, a, b, _) => (Some(d), vec![a, b]),
             Cmp(a, b) => (None, vec![a, b]),
             MaxImm(d, _) | MinImm(d, _) => (Some(d), vec![d]),

@@ -21,7 +21,8 @@ fn ror(ror: Ror) -> &'static str {
 /// One instruction per line, entry and exit included.
 pub(super) fn print(block: &Assigned) -> String {
     let saved: Vec<String> = block.saved.iter().map(|&n| r(Reg(n))).collect();
-    let back: Vec<String> = block.saved.iter().map(|&n| if n == 14 { "pc".into() } else { r(Reg(n)) }).collect();
+    let back: Vec<String> =
+        block.saved.iter().map(|&n| if n == 14 { "pc".into() } else { r(Reg(n)) }).collect();
     let mut text = String::new();
     let _ = writeln!(text, "push {{{}}}", saved.join(", "));
     if block.slots > 0 {

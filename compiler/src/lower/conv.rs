@@ -301,3 +301,216 @@ fn channels(g: &Geometry, k: &mut KernelBuilder, at: &Pixel, inside: bool, from:
         });
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::{Random, run};
+    use super::*;
+    use crate::graph::{Clamp, Quant};
+    use crate::quantize::requant::{Multiplier, requantize};
+    use crate::tensor::{DType, Data, Tensor};
+
+    /// Shapes that differ in everything: kernel, stride, dilation, uneven padding, groups, odd
+    /// channels, single rows and columns, both memory orders.
+    pub(crate) fn shapes() -> Vec<Geometry> {
+        let mut shapes = Vec::new();
+        #[rustfmt::skip]
+        let table: [(usize, usize, usize, [usize; 2], [usize; 2], [usize; 2], [usize; 2], [usize; 4]); 14] = [
+            // groups, cin, cout, input, kernel, strides, dilations, pads (begin, end)
+            (1, 3, 5, [5, 4], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]),
+            (1, 1, 4, [9, 6], [4, 3], [2, 2], [1, 1], [1, 0, 2, 1]),
+            (1, 7, 9, [1, 11], [1, 5], [1, 3], [1, 1], [0, 4, 0, 0]),
+            (1, 4, 8, [6, 6], [1, 1], [2, 2], [1, 1], [0, 0, 0, 0]),
+            (1, 5, 3, [4, 7], [1, 1], [1, 1], [1, 1], [0, 0, 0, 0]),
+            (2, 3, 4, [5, 5], [3, 2], [1, 2], [2, 1], [2, 0, 2, 1]),
+            (3, 2, 1, [4, 4], [2, 2], [1, 1], [1, 1], [0, 0, 0, 0]),
+            (6, 1, 1, [5, 7], [3, 3], [1, 1], [1, 1], [1, 1, 1, 1]),
+            (5, 1, 2, [7, 5], [3, 3], [2, 2], [1, 1], [0, 0, 1, 1]),
+            (4, 1, 1, [1, 9], [1, 9], [1, 1], [1, 1], [0, 4, 0, 4]),
+            (3, 1, 3, [3, 3], [5, 5], [1, 1], [1, 1], [2, 2, 2, 2]),
+            (7, 1, 1, [8, 8], [6, 6], [1, 1], [1, 1], [0, 0, 0, 0]),
+            (1, 2, 2, [10, 1], [3, 1], [3, 1], [3, 1], [3, 0, 3, 0]),
+            (1, 2, 6, [4, 4], [4, 4], [1, 1], [1, 1], [0, 0, 0, 0]),
+        ];
+        for (i, &(groups, cin, cout, input, kernel, strides, dilations, pads)) in table.iter().enumerate() {
+            let out = |a: usize| {
+                (input[a] + pads[a] + pads[a + 2] - (kernel[a] - 1) * dilations[a] - 1) / strides[a] + 1
+            };
+            let (output, batch) = ([out(0), out(1)], 1 + i % 2);
+            // Channels last and, in every third case, channels first.
+            let lay = |c: usize, [h, w]: [usize; 2], first: bool| {
+                if first { [c * h * w, h * w, w, 1] } else { [c * h * w, 1, w * c, c] }
+            };
+            let g = Geometry {
+                batch,
+                groups,
+                cin,
+                cout,
+                input,
+                output,
+                kernel,
+                strides,
+                dilations,
+                pads: [pads[0], pads[1]],
+                x: lay(groups * cin, input, i % 3 == 2),
+                y: lay(groups * cout, output, i % 3 == 1),
+            };
+            shapes.push(g);
+        }
+        shapes
+    }
+
+    /// Visits every tap that lies inside: `(n, channel, oy, ox, input offset, model index)`.
+    fn taps(g: &Geometry, mut visit: impl FnMut(usize, usize, Option<(usize, usize)>)) {
+        for n in 0..g.batch {
+            for m in 0..g.groups * g.cout {
+                for oy in 0..g.output[0] {
+                    for ox in 0..g.output[1] {
+                        let at = n * g.y[0] + m * g.y[1] + oy * g.y[2] + ox * g.y[3];
+                        visit(at, m, None);
+                        for ic in 0..g.cin {
+                            for ky in 0..g.kernel[0] {
+                                for kx in 0..g.kernel[1] {
+                                    let iy =
+                                        (oy * g.strides[0] + ky * g.dilations[0]) as i64 - g.pads[0] as i64;
+                                    let ix =
+                                        (ox * g.strides[1] + kx * g.dilations[1]) as i64 - g.pads[1] as i64;
+                                    let inside = (0..g.input[0] as i64).contains(&iy)
+                                        && (0..g.input[1] as i64).contains(&ix);
+                                    if inside {
+                                        let c = m / g.cout * g.cin + ic;
+                                        let x = n * g.x[0]
+                                            + c * g.x[1]
+                                            + iy as usize * g.x[2]
+                                            + ix as usize * g.x[3];
+                                        visit(
+                                            at,
+                                            m,
+                                            Some((
+                                                x,
+                                                ((m * g.cin + ic) * g.kernel[0] + ky) * g.kernel[1] + kx,
+                                            )),
+                                        );
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn float_loops_agree_with_double_sums() {
+        let mut random = Random(3);
+        for (i, g) in shapes().iter().enumerate() {
+            let rows = g.groups * g.cout;
+            let w = random.floats(rows * g.cin * g.kernel[0] * g.kernel[1]);
+            let (b, x) = (random.floats(rows), random.floats(g.x_len()));
+            let clamp = if i % 2 == 0 { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
+            let mut want = vec![0f64; g.y_len()];
+            taps(g, |at, m, tap| match tap {
+                None => want[at] = f64::from(b[m]),
+                Some((xi, wi)) => want[at] += f64::from(x[xi]) * f64::from(w[wi]),
+            });
+            let product = Product::float(&w, Some(&b), rows, clamp);
+            let packed = conv(g, &product, Kernels::Packed).unwrap();
+            let Data::F32(got) = run(&packed, &[Data::F32(x.clone())], DType::F32, g.y_len()) else {
+                panic!()
+            };
+            let from_operands = conv(g, &product, Kernels::Operands { bias: true }).unwrap();
+            let operands = [Data::F32(x), Data::F32(w), Data::F32(b)];
+            let Data::F32(same) = run(&from_operands, &operands, DType::F32, g.y_len()) else { panic!() };
+            for ((got, same), want) in got.iter().zip(&same).zip(&want) {
+                let want = want.clamp(clamp.lo.into(), clamp.hi.into());
+                assert!((f64::from(*got) - want).abs() < 1e-4, "case {i}: {got} {want}");
+                assert!((f64::from(*same) - want).abs() < 1e-4, "case {i}: {same} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn integer_loops_are_exact() {
+        let mut random = Random(5);
+        for round in 0..3 {
+            for (i, g) in shapes().iter().enumerate() {
+                let rows = g.groups * g.cout;
+                let per_row = g.cin * g.kernel[0] * g.kernel[1];
+                let wide = round == 2 && i % 2 == 0;
+                // Imported weights: unsigned with a zero point, so up to nine bits wide.
+                let stored: Vec<u8> = (0..rows * per_row).map(|_| random.within(0, 255) as u8).collect();
+                let (weights, w_zp) = if wide {
+                    (Data::U8(stored), random.within(0, 255) as i32)
+                } else {
+                    (Data::I8(stored.iter().map(|&v| (v as i8).max(-127)).collect()), 0)
+                };
+                let weights = Tensor::new(vec![rows, per_row], weights).unwrap();
+                let per_channel = i % 2 == 1;
+                let n = if per_channel { rows } else { 1 };
+                let scales: Vec<f32> = (0..n).map(|_| random.within(1, 1000) as f32 / 1e5).collect();
+                let wq = Quant {
+                    dtype: weights.dtype(),
+                    scale: scales.clone(),
+                    zero_point: vec![w_zp; n],
+                    axis: per_channel.then_some(0),
+                };
+                let x_zp = [-128, 127, 0, 3][(i + round) % 4];
+                let y_zp = [127, -128, -7, 0][(i + 2 * round) % 4];
+                let (sx, sy) = (0.02f32, [0.05f32, 1.0, 0.001][round]);
+                let (xq, yq) =
+                    (Quant::per_tensor(DType::I8, sx, x_zp), Quant::per_tensor(DType::I8, sy, y_zp));
+                let bias: Vec<i32> = (0..rows).map(|_| random.within(-3000, 3000) as i32).collect();
+                let bt = Tensor::new(vec![rows], Data::I32(bias.clone())).unwrap();
+                let bq = Quant {
+                    dtype: DType::I32,
+                    scale: scales.iter().map(|s| s * sx).collect(),
+                    zero_point: vec![0; n],
+                    axis: per_channel.then_some(0),
+                };
+                let clamp = if i % 3 == 0 { Clamp { lo: 0.0, hi: 6.0 } } else { Clamp::NONE };
+                let product = Product::int((&weights, &wq), Some((&bt, Some(&bq))), &xq, &yq, clamp).unwrap();
+                let x = random.bytes(g.x_len());
+
+                let w = weights.to_i64_vec();
+                let mut acc = vec![0i64; g.y_len()];
+                let mut channel = vec![0usize; g.y_len()];
+                taps(g, |at, m, tap| match tap {
+                    None => (acc[at], channel[at]) = (i64::from(bias[m]), m),
+                    Some((xi, wi)) => {
+                        acc[at] += (i64::from(x[xi]) - i64::from(x_zp)) * (w[wi] - i64::from(w_zp));
+                    }
+                });
+                let limit = |v: f32| (v / sy).round_ties_even() as i64 + i64::from(y_zp);
+                let lo = if clamp.is_none() { -128 } else { limit(0.0).clamp(-128, 127) };
+                let hi = if clamp.is_none() { 127 } else { limit(6.0).clamp(-128, 127) };
+                let want: Vec<i8> = (acc.iter().zip(&channel))
+                    .map(|(&acc, &m)| {
+                        let scale = scales[if per_channel { m } else { 0 }];
+                        let real = f64::from(sx) * f64::from(scale) / f64::from(sy);
+                        let Multiplier { m, s } = crate::quantize::requant::multiplier(real).unwrap();
+                        let by = Multiplier { m, s };
+                        requantize(acc as i32, by, y_zp, lo as i32, hi as i32) as i8
+                    })
+                    .collect();
+                let call = conv(g, &product, Kernels::Packed).unwrap();
+                let got = run(&call, &[Data::I8(x)], DType::I8, g.y_len());
+                assert_eq!(got, Data::I8(want), "case {i} round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_layers_share_a_kernel() {
+        let g = &shapes()[0];
+        let mut random = Random(9);
+        let mut kernel = |zp: i32, scale: f32| {
+            let w =
+                Tensor::new(vec![5, 27], Data::I8(random.bytes(135).iter().map(|&v| v.max(-127)).collect()));
+            let q = |z| Quant::per_tensor(DType::I8, scale, z);
+            let p = Product::int((&w.unwrap(), &q(0)), None, &q(zp), &q(-zp), Clamp::NONE).unwrap();
+            conv(g, &p, Kernels::Packed).unwrap().kernel
+        };
+        assert_eq!(kernel(3, 0.01), kernel(-100, 0.02));
+    }
+}

@@ -145,3 +145,116 @@ fn nest(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trial::{Random, run};
+    use super::*;
+    use crate::graph::Clamp;
+    use crate::quantize::requant::{Output, multiplier, requant, requantize};
+    use crate::tensor::DType;
+
+    fn shapes() -> Vec<Pair> {
+        let plain = Pair {
+            batch: vec![],
+            m: 3,
+            k: 5,
+            n: 4,
+            a: [5, 1],
+            b: [4, 1],
+            y: [4, 1],
+            zero: [0, 0],
+            alpha: 1.0,
+            add: Addend::None,
+            finish: Finish::Float(Clamp::NONE),
+        };
+        // `b` is repeated over the first axis, `a` over the second.
+        let batch = vec![Outer { len: 2, a: 15, b: 0, y: 36 }, Outer { len: 3, a: 0, b: 20, y: 12 }];
+        vec![
+            Pair { batch, ..plain.clone() },
+            Pair { a: [1, 3], b: [1, 5], y: [1, 3], ..plain.clone() },
+            Pair { m: 1, n: 1, a: [0, 1], b: [1, 0], y: [0, 0], ..plain },
+        ]
+    }
+
+    /// Offsets in result, row, column, and in `a` and `b` along the sum.
+    fn each(p: &Pair, mut visit: impl FnMut(usize, usize, usize, Vec<(usize, usize)>)) {
+        let mut at = vec![(0, 0, 0)];
+        for o in &p.batch {
+            at = at
+                .iter()
+                .flat_map(|&(a, b, y)| (0..o.len).map(move |i| (a + i * o.a, b + i * o.b, y + i * o.y)))
+                .collect();
+        }
+        for (a, b, y) in at {
+            for i in 0..p.m {
+                for j in 0..p.n {
+                    let pairs = (0..p.k).map(|l| (a + i * p.a[0] + l * p.a[1], b + l * p.b[0] + j * p.b[1]));
+                    visit(y + i * p.y[0] + j * p.y[1], i, j, pairs.collect());
+                }
+            }
+        }
+    }
+
+    fn lens(p: &Pair) -> [usize; 3] {
+        let mut most = [0; 3];
+        each(p, |y, _, _, pairs| {
+            most[2] = most[2].max(y + 1);
+            for (a, b) in pairs {
+                most = [most[0].max(a + 1), most[1].max(b + 1), most[2]];
+            }
+        });
+        most
+    }
+
+    #[test]
+    fn float_products_agree_with_double_sums() {
+        let mut random = Random(11);
+        for (case, p) in shapes().into_iter().enumerate() {
+            let c = random.floats(p.n);
+            let p = Pair { alpha: 0.5, add: Addend::Operand([0, usize::from(p.n > 1)], 2.0), ..p };
+            let [al, bl, yl] = lens(&p);
+            let (a, b) = (random.floats(al), random.floats(bl));
+            let operands = [Data::F32(a.clone()), Data::F32(b.clone()), Data::F32(c.clone())];
+            let Data::F32(got) = run(&matmul(&p).unwrap(), &operands, DType::F32, yl) else { panic!() };
+            each(&p, |y, _, j, pairs| {
+                let sum: f64 = pairs.iter().map(|&(i, k)| f64::from(a[i]) * f64::from(b[k])).sum();
+                let want = 0.5 * sum + 2.0 * f64::from(c[j]);
+                assert!((f64::from(got[y]) - want).abs() < 1e-4, "case {case}: {} {want}", got[y]);
+            });
+        }
+    }
+
+    #[test]
+    fn integer_products_are_exact() {
+        let mut random = Random(12);
+        for (case, p) in shapes().into_iter().enumerate() {
+            for (za, zb, zy) in [(-128, 127, 0), (127, -128, -128), (0, 9, 127)] {
+                let out = Output { zp: zy, lo: -100, hi: 127 };
+                // One multiplier per column, the second far below the first.
+                let real: Vec<f64> = (0..p.n).map(|j| 0.003 / (1.0 + 3.0 * j as f64)).collect();
+                let most = p.k as i32 * 255 * 255;
+                let r = requant(&real, &vec![(-most, most); p.n], out).unwrap();
+                let c: Vec<i32> = (0..p.m).map(|_| random.within(-9999, 9999) as i32).collect();
+                let p = Pair {
+                    zero: [za, zb],
+                    add: Addend::Constant(Data::I32(c.clone()), [1, 0]),
+                    finish: Finish::Int(r),
+                    ..p.clone()
+                };
+                let [al, bl, yl] = lens(&p);
+                let (a, b) = (random.bytes(al), random.bytes(bl));
+                let operands = [Data::I8(a.clone()), Data::I8(b.clone())];
+                let Data::I8(got) = run(&matmul(&p).unwrap(), &operands, DType::I8, yl) else { panic!() };
+                each(&p, |y, i, j, pairs| {
+                    let sum: i64 = (pairs.iter())
+                        .map(|&(i, k)| (i64::from(a[i]) - i64::from(za)) * (i64::from(b[k]) - i64::from(zb)))
+                        .sum();
+                    let by = multiplier(real[j]).unwrap();
+                    let want = requantize((sum + i64::from(c[i])) as i32, by, zy, -100, 127);
+                    assert_eq!(i32::from(got[y]), want, "case {case}");
+                });
+            }
+        }
+    }
+}

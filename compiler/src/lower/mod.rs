@@ -14,6 +14,8 @@ mod matmul;
 pub(crate) mod nest;
 mod product;
 mod spelled;
+#[cfg(test)]
+mod trial;
 
 pub(crate) use copy::{relayout, reshape, transpose};
 pub(crate) use elementwise::{binary, unary};
