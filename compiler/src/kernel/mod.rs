@@ -15,15 +15,21 @@
 //!
 //! Law: every index interval is proven from the loop bounds (`prove`), the evaluator asserts it.
 
+mod affine;
 mod build;
 pub mod eval;
+pub mod interval;
+mod prove;
 pub mod scalar;
 mod simplify;
+#[cfg(test)]
+mod tests;
 mod text;
 mod verify;
 mod walk;
 
 pub use build::{Buf, KernelBuilder, Val, float, instr, int, long};
+pub use prove::{prove, prove_kernel};
 pub use simplify::simplify;
 pub use text::{expr as print_expr, head as print_stmt, print};
 pub use verify::verify;
