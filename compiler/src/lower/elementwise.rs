@@ -1,12 +1,18 @@
 //! Elementwise operators with NumPy broadcasting, in float, in integers, and quantized.
+//!
+//! In: operands and results as places. Out: one nest of loops per node. Any function of one
+//! quantized operand is a table of 256 bytes, made by the operator's own float meaning;
+//! quantized sums are integer with 20-bit multipliers, products go through the shared
+//! requantization.
 
 use super::nest::{Nest, broadcast, signed};
-use super::{Cx, Loc, quantize};
+use super::{Cx, Loc, quantize, requantized};
 use crate::error::Result;
 use crate::graph::Clamp;
 use crate::kernel::{Access, Expr, KernelBuilder, Ty, float, long};
 use crate::program::Arg;
-use crate::tensor::{DType, Data};
+use crate::quantize::requant::{Output, multiplier};
+use crate::tensor::{DType, Data, Tensor};
 
 /// `op_s8` and the like: the house's names of kernels.
 pub(crate) fn named(op: &str, elem: DType) -> String {
@@ -44,7 +50,7 @@ pub(crate) fn map_table(
     cx: &mut Cx<'_>,
     from: &Loc,
     to: &Loc,
-    f: impl FnOnce(&[f32]) -> Vec<f32>,
+    f: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
 ) -> Result<Arg> {
     let (Some((si, zi)), Some((so, zo))) = (from.affine(), to.affine()) else {
         return Err(cx.unsupported("is quantized per channel or on one side only"));
@@ -55,15 +61,33 @@ pub(crate) fn map_table(
     let clamp = cx.clamp();
     let reals: Vec<f32> = (-128..=127).map(|q| (q - zi) as f32 * si).collect();
     let stored = |y: f32| quantize(y.max(clamp.lo).min(clamp.hi), so, zo, -128, 127) as i8;
-    let table = f(&reals).into_iter().map(stored).collect();
+    let table = f(&reals)?.into_iter().map(stored).collect();
     Ok(cx.constant("table", Data::I8(table), 1))
 }
 
-/// A function of one operand, float or integer, by `f` on the loaded element.
+/// One byte for another, by table.
+fn mapped(cx: &mut Cx<'_>, x: &Loc, y: &Loc, table: Arg) -> Result<()> {
+    let nest = Nest::new(&y.shape, &[signed(&y.strides), broadcast(&x.shape, &x.strides, &y.shape)]);
+    let mut k = KernelBuilder::new("table_s8");
+    let from = x.param(&mut k, "x", Access::Read);
+    let map = k.buffer("table", DType::I8, 256, Access::Read);
+    let to = y.param(&mut k, "y", Access::Write);
+    nest.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+        k.store(to, &at[0], map.at(from.at(&at[1]) + 128));
+    });
+    cx.step(k.finish()?, vec![x.arg, table, y.arg])
+}
+
+/// A function of one operand: by `f` on the loaded element, or by table when quantized.
 pub(crate) fn unary(cx: &mut Cx<'_>, name: &str, f: impl Fn(&mut KernelBuilder, Expr) -> Expr) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     if y.is_empty() {
         return Ok(());
+    }
+    if y.quant.is_some() {
+        let op = &cx.node().op;
+        let table = map_table(cx, &x, &y, |reals| meaning(op, |_| Some(reals)))?;
+        return mapped(cx, &x, &y, table);
     }
     let clamp = cx.clamp();
     let nest = Nest::new(&y.shape, &[signed(&y.strides), signed(&x.strides)]);
@@ -71,23 +95,88 @@ pub(crate) fn unary(cx: &mut Cx<'_>, name: &str, f: impl Fn(&mut KernelBuilder, 
     let from = x.param(&mut k, "x", Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
     nest.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
-        let value = f(k, from.at(&at[1]));
+        let value = k.let_("v", from.at(&at[1]));
+        let value = f(k, value.into());
         k.store(to, &at[0], clamped(value, clamp, y.elem));
     });
     cx.step(k.finish()?, vec![x.arg, y.arg])
 }
 
-/// A function of two operands with broadcasting, float or integer.
-pub(crate) fn binary(
-    cx: &mut Cx<'_>,
-    name: &str,
-    f: impl Fn(&mut KernelBuilder, Expr, Expr) -> Expr,
-) -> Result<()> {
-    let (a, b, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
+/// Clip by limits in the type of the element; the lower one first, so that the upper one wins
+/// where they cross. Limits beyond the type limit nothing.
+pub(crate) fn clip(cx: &mut Cx<'_>, min: Option<f64>, max: Option<f64>) -> Result<()> {
+    let elem = cx.output(0)?.elem;
+    let lit = |v: f64| -> Expr {
+        match elem.range() {
+            None => float(v as f32),
+            // `as` saturates; what u64 loads as is signed.
+            Some((lo, hi)) => long((v as i128).clamp(lo, hi).min(i64::MAX.into()) as i64),
+        }
+    };
+    unary(cx, "clip", |_, x| {
+        let x = min.map_or(x.clone(), |lo| x.max(lit(lo)));
+        max.map_or(x.clone(), |hi| x.min(lit(hi)))
+    })
+}
+
+/// The operator's float meaning on vectors; `operand(i)` gives operand `i`.
+fn meaning<'r>(op: &crate::ops::Op, operand: impl Fn(usize) -> Option<&'r [f32]>) -> Result<Vec<f32>> {
+    let tensors: Vec<Tensor> = (0..)
+        .map_while(|i| operand(i).filter(|_| i < 2))
+        .map(|v| Tensor::f32(&[v.len()], v.to_vec()))
+        .collect();
+    // Operators of one operand refuse a second one.
+    let count = if op.unary().is_some() { 1 } else { tensors.len() };
+    let inputs: Vec<Option<&Tensor>> = tensors.iter().take(count).map(Some).collect();
+    Ok(op.eval(&inputs)?.first().map_or(Vec::new(), Tensor::to_f32_vec))
+}
+
+/// The arithmetic of Add, Sub, Mul and Div.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arith {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+impl Arith {
+    fn name(self) -> &'static str {
+        match self {
+            Arith::Add => "add",
+            Arith::Sub => "sub",
+            Arith::Mul => "mul",
+            Arith::Div => "div",
+        }
+    }
+    fn apply(self, a: Expr, b: Expr) -> Expr {
+        match self {
+            Arith::Add => a + b,
+            Arith::Sub => a - b,
+            Arith::Mul => a * b,
+            Arith::Div => a / b,
+        }
+    }
+}
+
+/// Two operands and a result with their walks melted into loops.
+struct Pair {
+    a: Loc,
+    b: Loc,
+    y: Loc,
+    nest: Nest,
+}
+
+/// Add, Sub, Mul or Div of two operands.
+pub(crate) fn binary(cx: &mut Cx<'_>, op: Arith) -> Result<()> {
+    let y = cx.output(0)?;
     if y.is_empty() {
         return Ok(());
     }
-    let clamp = cx.clamp();
+    if y.quant.is_some() && one_operand(cx, &y)? {
+        return Ok(());
+    }
+    let (a, b) = (cx.input(0)?, cx.input(1)?);
     let nest = Nest::new(
         &y.shape,
         &[
@@ -96,13 +185,315 @@ pub(crate) fn binary(
             broadcast(&b.shape, &b.strides, &y.shape),
         ],
     );
-    let mut k = KernelBuilder::new(named(name, y.elem));
-    let x0 = a.param(&mut k, "a", Access::Read);
-    let x1 = b.param(&mut k, "b", Access::Read);
-    let to = y.param(&mut k, "y", Access::Write);
-    nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
-        let value = f(k, x0.at(&at[1]), x1.at(&at[2]));
-        k.store(to, &at[0], clamped(value, clamp, y.elem));
+    let pair = Pair { a, b, y, nest };
+    if pair.y.quant.is_none() {
+        return plain(cx, op, &pair);
+    }
+    match op {
+        Arith::Add => sum(cx, &pair, 1.0),
+        Arith::Sub => sum(cx, &pair, -1.0),
+        Arith::Mul => product(cx, &pair),
+        Arith::Div => quotient(cx, &pair),
+    }
+}
+
+/// Floats as they are; integers wrap to the width of the result as in ONNX's references.
+fn plain(cx: &mut Cx<'_>, op: Arith, p: &Pair) -> Result<()> {
+    let clamp = cx.clamp();
+    let elem = p.y.elem;
+    let mut k = KernelBuilder::new(named(op.name(), elem));
+    let x0 = p.a.param(&mut k, "a", Access::Read);
+    let x1 = p.b.param(&mut k, "b", Access::Read);
+    let to = p.y.param(&mut k, "y", Access::Write);
+    p.nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
+        let (a, mut b) = (x0.at(&at[1]), x1.at(&at[2]));
+        if elem.is_float() {
+            k.store(to, &at[0], clamped(op.apply(a, b), clamp, elem));
+            return;
+        }
+        if op == Arith::Div {
+            // A zero divisor is the caller's mistake; any value may come out, but no trap.
+            let divisor = k.let_("d", b);
+            b = divisor.equals(0).select(1, divisor);
+        }
+        let wide = if Ty::of(elem) == Ty::I32 { op.apply(a.i64(), b.i64()) } else { op.apply(a, b) };
+        let value = clamped(wrapped(wide, elem), clamp, elem);
+        k.store(to, &at[0], value);
     });
-    cx.step(k.finish()?, vec![a.arg, b.arg, y.arg])
+    cx.step(k.finish()?, vec![p.a.arg, p.b.arg, p.y.arg])
+}
+
+/// An I64 expression reduced to what `elem` can hold, modulo its width, in the type that
+/// stores to it take.
+pub(crate) fn wrapped(value: Expr, elem: DType) -> Expr {
+    let signed = |value: Expr, bits: u32| {
+        let (mask, sign) = ((1i64 << bits) - 1, 1i64 << (bits - 1));
+        ((value & long(mask)) ^ long(sign)) - long(sign)
+    };
+    match elem {
+        DType::Bool => value.differs(long(0)),
+        DType::I8 => signed(value, 8).i32(),
+        DType::I16 => signed(value, 16).i32(),
+        DType::I32 => signed(value, 32).i32(),
+        DType::U8 => (value & long(0xff)).i32(),
+        DType::U16 => (value & long(0xffff)).i32(),
+        DType::U32 => value & long(0xffff_ffff),
+        DType::I64 | DType::U64 => value,
+        DType::F32 => value.f32(),
+    }
+}
+
+/// A quantized function of one operand only (the other is one constant, or both are the same
+/// value): a table. False when it is not one.
+fn one_operand(cx: &mut Cx<'_>, y: &Loc) -> Result<bool> {
+    let op = &cx.node().op;
+    let real = |cx: &Cx<'_>, i: usize| -> Result<Option<f32>> {
+        Ok(match cx.need(i)?.real_constant() {
+            Some(t) if t.len() == 1 => t.to_f32_vec().first().copied(),
+            _ => None,
+        })
+    };
+    let (first, second) = (real(cx, 0)?, real(cx, 1)?);
+    let same = cx.node().inputs[0] == cx.node().inputs[1];
+    let (index, constant) = match (first, second) {
+        (None, Some(c)) => (0, Some(vec![c; 256])),
+        (Some(c), None) => (1, Some(vec![c; 256])),
+        (None, None) if same => (0, None),
+        _ => return Ok(false),
+    };
+    if cx.need(index)?.constant().is_some() {
+        return Ok(false);
+    }
+    let x = cx.input(index)?;
+    let table = map_table(cx, &x, y, |reals| {
+        let other = constant.as_deref().unwrap_or(reals);
+        meaning(op, |i| match i {
+            i if i == index => Some(reals),
+            0 | 1 => Some(other),
+            _ => None,
+        })
+    })?;
+    mapped(cx, &x, y, table)?;
+    Ok(true)
+}
+
+/// Scale and zero point of a place, or a refusal.
+pub(crate) fn affine(cx: &Cx<'_>, loc: &Loc) -> Result<(f64, i32)> {
+    match loc.affine() {
+        Some((scale, zero)) if loc.elem == DType::I8 => Ok((f64::from(scale), zero)),
+        _ => Err(cx.unsupported("only values quantized to 8 bits per tensor are supported")),
+    }
+}
+
+/// Bits of a multiplier in the 32-bit sum: two products of 8 by 20 bits, their zero points,
+/// the result's zero point shifted by at most 22 and the rounding constant fit 31 bits.
+const SUM_BITS: i32 = 20;
+const SUM_SHIFT: i32 = 22;
+
+/// `(a * ma + b * mb + c) >> s`: zero points and rounding are in `c`.
+fn sum(cx: &mut Cx<'_>, p: &Pair, sign: f64) -> Result<()> {
+    let ((sa, za), (sb, zb), (so, zo)) = (affine(cx, &p.a)?, affine(cx, &p.b)?, affine(cx, &p.y)?);
+    let (lo, hi) = p.y.limits(cx.clamp());
+    let (ra, rb) = (sa / so, sign * sb / so);
+    let (_, exponent) = libm::frexp(ra.max(rb.abs()));
+    let s = (SUM_BITS - exponent).min(SUM_SHIFT);
+    // Below this shift the rounding of the multipliers could be seen in the result.
+    if s < 12 {
+        return wide_sum(cx, p, ra, rb);
+    }
+    let scaled = |r: f64| libm::rint(libm::ldexp(r, s)) as i32;
+    let (ma, mb) = (scaled(ra), scaled(rb));
+    let c = (zo << s) + (1 << (s - 1)) - za * ma - zb * mb;
+    let mut k = KernelBuilder::new("add_s8");
+    let x0 = p.a.param(&mut k, "a", Access::Read);
+    let x1 = p.b.param(&mut k, "b", Access::Read);
+    let to = p.y.param(&mut k, "y", Access::Write);
+    let most = 1 << SUM_BITS;
+    let wa = k.scalar("ma", 0, most);
+    let wb = k.scalar("mb", -most, most);
+    let offset = k.scalar("c", -(5 << 28), 5 << 28);
+    let shift = k.scalar("s", 12, SUM_SHIFT);
+    let low = k.scalar("lo", -128, 127);
+    let high = k.scalar("hi", -128, 127);
+    p.nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
+        let acc = x0.at(&at[1]) * wa + x1.at(&at[2]) * wb + offset;
+        k.store(to, &at[0], (acc >> shift).clamp(low, high));
+    });
+    let mut args = vec![p.a.arg, p.b.arg, p.y.arg];
+    args.extend([ma, mb, c, s, lo, hi].map(Arg::Scalar));
+    cx.step(k.finish()?, args)
+}
+
+/// The sum for scales more than 2^8 apart, in 64 bits.
+fn wide_sum(cx: &mut Cx<'_>, p: &Pair, ra: f64, rb: f64) -> Result<()> {
+    let ((_, za), (_, zb), (_, zo)) = (affine(cx, &p.a)?, affine(cx, &p.b)?, affine(cx, &p.y)?);
+    let (lo, hi) = p.y.limits(cx.clamp());
+    let (_, exponent) = libm::frexp(ra.max(rb.abs()));
+    let s = 46 - exponent;
+    if s < 1 {
+        return Err(cx.unsupported("the scales of operand and result are more than 2^45 apart"));
+    }
+    let scaled = |r: f64| libm::rint(libm::ldexp(r, s)) as i64;
+    let (ma, mb) = (scaled(ra), scaled(rb));
+    let c = (1i64 << (s - 1)) - i64::from(za) * ma - i64::from(zb) * mb;
+    let mut k = KernelBuilder::new("add_wide_s8");
+    let x0 = p.a.param(&mut k, "a", Access::Read);
+    let x1 = p.b.param(&mut k, "b", Access::Read);
+    let to = p.y.param(&mut k, "y", Access::Write);
+    p.nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
+        let acc = x0.at(&at[1]).i64() * long(ma) + x1.at(&at[2]).i64() * long(mb) + long(c);
+        let value = (acc >> s) + long(zo.into());
+        k.store(to, &at[0], value.clamp(long(lo.into()), long(hi.into())).i32());
+    });
+    cx.step(k.finish()?, vec![p.a.arg, p.b.arg, p.y.arg])
+}
+
+fn product(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
+    let ((sa, za), (sb, zb), (so, zo)) = (affine(cx, &p.a)?, affine(cx, &p.b)?, affine(cx, &p.y)?);
+    let (lo, hi) = p.y.limits(cx.clamp());
+    let by = multiplier(sa * sb / so).map_err(|e| e.at(cx.node().site()))?;
+    let mut k = KernelBuilder::new("mul_s8");
+    let x0 = p.a.param(&mut k, "a", Access::Read);
+    let x1 = p.b.param(&mut k, "b", Access::Read);
+    let to = p.y.param(&mut k, "y", Access::Write);
+    let zero_a = k.scalar("za", -128, 127);
+    let zero_b = k.scalar("zb", -128, 127);
+    let mut args = vec![p.a.arg, p.b.arg, p.y.arg, Arg::Scalar(za), Arg::Scalar(zb)];
+    let apply = requantized(&mut k, &mut args, by, Output { zp: zo, lo, hi });
+    p.nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
+        let acc = (x0.at(&at[1]) - zero_a) * (x1.at(&at[2]) - zero_b);
+        k.store(to, &at[0], apply(acc));
+    });
+    cx.step(k.finish()?, args)
+}
+
+/// Rounded integer division of `a` scaled to 20 bits by `b`; a zero divisor saturates by the
+/// sign of the dividend, as an infinite quotient does.
+fn quotient(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
+    let ((sa, za), (sb, zb), (so, zo)) = (affine(cx, &p.a)?, affine(cx, &p.b)?, affine(cx, &p.y)?);
+    let (lo, hi) = p.y.limits(cx.clamp());
+    let real = sa / sb / so;
+    let (_, exponent) = libm::frexp(real);
+    let s = (24 - exponent).min(40);
+    if s < 1 {
+        return Err(cx.unsupported("the scales of operands and result are more than 2^23 apart"));
+    }
+    let m = libm::rint(libm::ldexp(real, s)) as i64;
+    let mut k = KernelBuilder::new("div_s8");
+    let x0 = p.a.param(&mut k, "a", Access::Read);
+    let x1 = p.b.param(&mut k, "b", Access::Read);
+    let to = p.y.param(&mut k, "y", Access::Write);
+    p.nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
+        let n = k.let_("n", x0.at(&at[1]) - za);
+        let d = k.let_("d", x1.at(&at[2]) - zb);
+        k.if_else(
+            d.equals(0),
+            |k| k.store(to, &at[0], n.gt(0).select(hi, n.lt(0).select(lo, zo.clamp(lo, hi)))),
+            |k| {
+                // Both turned so that the divisor is positive; 512 steps keep the dividend so.
+                let den = k.let_("den", d.lt(0).select(-d, d).i64() << s);
+                let turned = k.let_("num", d.lt(0).select(-n, n).i64() * long(m));
+                let far = k.let_("far", den * long(512));
+                let kept = turned.clamp(-far, far);
+                let q = (kept + (den >> 1) + far) / den - long(512 - i64::from(zo));
+                k.store(to, &at[0], q.clamp(long(lo.into()), long(hi.into())).i32());
+            },
+        );
+    });
+    cx.step(k.finish()?, vec![p.a.arg, p.b.arg, p.y.arg])
+}
+
+/// BatchNormalization, per channel of axis 1: from constants one product and one sum, with
+/// parameters computed at run time as written in the specification.
+pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let channels = x.shape.get(1).copied().unwrap_or(1);
+    let clamp = cx.clamp();
+    let mut params: Vec<Vec<f32>> = Vec::new();
+    for i in 1..5 {
+        if let Some(t) = cx.need(i)?.real_constant() {
+            params.push(t.to_f32_vec());
+        }
+    }
+    let along = |rank: usize| -> Vec<isize> { (0..rank).map(|a| isize::from(a == 1)).collect() };
+    let walk = along(x.shape.len());
+    let nest = Nest::new(&y.shape, &[signed(&y.strides), signed(&x.strides), walk]);
+    let bases = [0.into(), 0.into(), 0.into()];
+    let folded: Option<(Vec<f64>, Vec<f64>)> = match params.as_slice() {
+        [scale, bias, mean, var] => Some(
+            (0..channels)
+                .map(|c| {
+                    let gain = f64::from(scale[c]) / libm::sqrt(f64::from(var[c]) + f64::from(epsilon));
+                    (gain, f64::from(bias[c]) - f64::from(mean[c]) * gain)
+                })
+                .unzip(),
+        ),
+        _ => None,
+    };
+    match (folded, y.quant.is_some()) {
+        (Some((gain, offset)), false) => {
+            let single = |v: &[f64]| Data::F32(v.iter().map(|&x| x as f32).collect());
+            let (g, o) = (cx.constant("gain", single(&gain), 4), cx.constant("offset", single(&offset), 4));
+            let mut k = KernelBuilder::new("batch_normalization_f32");
+            let from = x.param(&mut k, "x", Access::Read);
+            let gains = k.buffer("gain", DType::F32, channels, Access::Read);
+            let offsets = k.buffer("offset", DType::F32, channels, Access::Read);
+            let to = y.param(&mut k, "y", Access::Write);
+            nest.write(&mut k, &bases, &mut |k, at| {
+                let value = from.at(&at[1]) * gains.at(&at[2]) + offsets.at(&at[2]);
+                k.store(to, &at[0], clamped(value, clamp, DType::F32));
+            });
+            cx.step(k.finish()?, vec![x.arg, g, o, y.arg])
+        }
+        (Some((gain, offset)), true) => {
+            let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
+            let (lo, hi) = y.limits(clamp);
+            let far = |a: f64, v: &f64| a.max(v.abs());
+            let widest = gain.iter().fold(0.0, |a, g| far(a, g)) * si / so * 256.0
+                + offset.iter().fold(0.0, |a, o| far(a, o)) / so
+                + 256.0;
+            let (_, exponent) = libm::frexp(widest);
+            let s = (30 - exponent).min(24);
+            if s < 6 {
+                return Err(cx.unsupported("its gains are too large for its quantized result"));
+            }
+            let scaled = |r: f64| libm::rint(libm::ldexp(r, s));
+            let m: Vec<i32> = gain.iter().map(|g| scaled(g * si / so) as i32).collect();
+            let c: Vec<i32> = offset
+                .iter()
+                .zip(&m)
+                .map(|(o, &m)| (scaled(o / so) as i32) + (zo << s) + (1 << (s - 1)) - zi * m)
+                .collect();
+            let (m, c) = (cx.constant("gain", Data::I32(m), 4), cx.constant("offset", Data::I32(c), 4));
+            let mut k = KernelBuilder::new("batch_normalization_s8");
+            let from = x.param(&mut k, "x", Access::Read);
+            let gains = k.buffer("gain", DType::I32, channels, Access::Read);
+            let offsets = k.buffer("offset", DType::I32, channels, Access::Read);
+            let to = y.param(&mut k, "y", Access::Write);
+            nest.write(&mut k, &bases, &mut |k, at| {
+                let acc = from.at(&at[1]) * gains.at(&at[2]) + offsets.at(&at[2]);
+                k.store(to, &at[0], (acc >> s).clamp(lo, hi));
+            });
+            cx.step(k.finish()?, vec![x.arg, m, c, y.arg])
+        }
+        (None, true) => Err(cx.unsupported("its parameters are computed at run time")),
+        (None, false) => {
+            let p = [cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?];
+            let mut k = KernelBuilder::new("batch_normalization_f32");
+            let from = x.param(&mut k, "x", Access::Read);
+            let [scale, bias, mean, var] = [(0, "scale"), (1, "bias"), (2, "mean"), (3, "var")]
+                .map(|(i, n)| p[i].param(&mut k, n, Access::Read));
+            let to = y.param(&mut k, "y", Access::Write);
+            nest.write(&mut k, &bases, &mut |k, at| {
+                let c = &at[2];
+                let value =
+                    (from.at(&at[1]) - mean.at(c)) / (var.at(c) + epsilon).sqrt() * scale.at(c) + bias.at(c);
+                k.store(to, &at[0], clamped(value, clamp, DType::F32));
+            });
+            cx.step(k.finish()?, vec![x.arg, p[0].arg, p[1].arg, p[2].arg, p[3].arg, y.arg])
+        }
+    }
 }

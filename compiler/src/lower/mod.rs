@@ -12,14 +12,25 @@ mod finish;
 mod linear;
 mod matmul;
 pub(crate) mod nest;
+mod pool;
 mod product;
+mod quant;
+mod reduce;
+mod scale;
+mod softmax;
 mod spelled;
 #[cfg(test)]
 mod trial;
 
-pub(crate) use copy::{relayout, reshape, transpose};
-pub(crate) use elementwise::{binary, unary};
+use copy::relayout;
+pub(crate) use copy::{concat, expand, gather, pad, reshape, slice, split, transpose};
+pub(crate) use elementwise::{Arith, binary, clip, normalize, unary};
 pub(crate) use linear::{lower_conv, lower_dense, lower_gemm, lower_matmul};
+pub(crate) use pool::{average_pool, max_pool};
+pub(crate) use quant::{cast, dequantize_linear, quantize_linear, requantize};
+pub(crate) use reduce::{arg_max, maximum, mean};
+use scale::requantized;
+pub(crate) use softmax::softmax;
 
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId, ValueKind};

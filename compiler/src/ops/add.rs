@@ -25,6 +25,6 @@ impl Operator for Add {
     }
 
     fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::binary(cx, "add", |_, a, b| a + b)
+        crate::lower::binary(cx, crate::lower::Arith::Add)
     }
 }

@@ -66,4 +66,8 @@ impl Operator for ArgMax {
         let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, Data::I64(out))?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::arg_max(cx, self.axis, self.select_last_index)
+    }
 }

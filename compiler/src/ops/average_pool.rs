@@ -54,6 +54,10 @@ impl Operator for AveragePool {
         let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::average_pool(cx, &self.window(), self.count_include_pad)
+    }
 }
 
 impl AveragePool {

@@ -59,4 +59,8 @@ impl Operator for BatchNormalization {
         }
         Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::normalize(cx, self.epsilon)
+    }
 }

@@ -59,4 +59,8 @@ impl Operator for Cast {
         };
         Ok(vec![Tensor::new(x.shape().to_vec(), data)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::cast(cx)
+    }
 }

@@ -41,6 +41,10 @@ impl Operator for Clip {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         limit(inputs, self.min, self.max)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::clip(cx, self.min, self.max)
+    }
 }
 
 impl unary::Unary for Clip {

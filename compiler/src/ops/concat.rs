@@ -70,4 +70,8 @@ impl Operator for Concat {
         };
         Ok(vec![Tensor::new(shape, data)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::concat(cx, self.axis)
+    }
 }

@@ -56,4 +56,8 @@ impl Operator for DequantizeLinear {
             .collect();
         Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::dequantize_linear(cx, self.axis)
+    }
 }

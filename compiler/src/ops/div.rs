@@ -23,4 +23,8 @@ impl Operator for Div {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         broadcast::eval(inputs, |x, y| x / y, |x, y| x.checked_div(y))
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::binary(cx, crate::lower::Arith::Div)
+    }
 }

@@ -36,4 +36,8 @@ impl Operator for Expand {
         let strides = broadcast::strides(x.shape(), &self.shape);
         Ok(vec![broadcast::pick(x, &self.shape, &strides, 0)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::expand(cx)
+    }
 }

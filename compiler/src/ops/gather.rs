@@ -55,4 +55,8 @@ impl Operator for Gather {
         let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, data)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::gather(cx, self.axis)
+    }
 }

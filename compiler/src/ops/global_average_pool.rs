@@ -38,4 +38,9 @@ impl Operator for GlobalAveragePool {
         let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        let axes: Vec<usize> = (2..cx.need(0)?.shape.len()).collect();
+        crate::lower::mean(cx, &axes)
+    }
 }

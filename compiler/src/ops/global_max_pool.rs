@@ -40,4 +40,9 @@ impl Operator for GlobalMaxPool {
         let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, data)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        let axes: Vec<usize> = (2..cx.need(0)?.shape.len()).collect();
+        crate::lower::maximum(cx, &axes)
+    }
 }

@@ -26,6 +26,11 @@ impl Operator for HardSigmoid {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         unary::eval(self, inputs)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        let (alpha, beta) = (self.alpha, self.beta);
+        crate::lower::unary(cx, "hard_sigmoid", |_, x| (x * alpha + beta).clamp(0.0f32, 1.0f32))
+    }
 }
 
 impl unary::Unary for HardSigmoid {

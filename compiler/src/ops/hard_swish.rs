@@ -23,6 +23,13 @@ impl Operator for HardSwish {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         unary::eval(self, inputs)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::unary(cx, "hard_swish", |_, x| {
+            let gate = (x.clone() * (1.0f32 / 6.0) + 0.5f32).clamp(0.0f32, 1.0f32);
+            x * gate
+        })
+    }
 }
 
 impl unary::Unary for HardSwish {

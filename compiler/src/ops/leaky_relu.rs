@@ -25,6 +25,11 @@ impl Operator for LeakyRelu {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         unary::eval(self, inputs)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        let alpha = self.alpha;
+        crate::lower::unary(cx, "leaky_relu", |_, x| x.ge(0.0f32).select(&x, x.clone() * alpha))
+    }
 }
 
 impl unary::Unary for LeakyRelu {

@@ -46,4 +46,10 @@ impl Operator for LogSoftmax {
         });
         Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        let end = if self.flatten { cx.need(0)?.shape.len() } else { self.axis + 1 };
+        let axes: Vec<usize> = (self.axis..end).collect();
+        crate::lower::softmax(cx, &axes, true)
+    }
 }

@@ -69,6 +69,10 @@ impl Operator for MaxPool {
         let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, data)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::max_pool(cx, &self.window())
+    }
 }
 
 impl MaxPool {

@@ -18,6 +18,7 @@ mod product;
 mod run;
 mod unary;
 mod window;
+pub(crate) use window::Window;
 
 pub use run::{dequantize, run, run_with};
 

@@ -128,6 +128,10 @@ impl Operator for Pad {
         };
         Ok(vec![Tensor::new(shape, data)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::pad(cx, self.mode, &self.pads, self.value)
+    }
 }
 
 impl Pad {

@@ -73,6 +73,10 @@ impl Operator for QuantizeLinear {
             .collect();
         Ok(vec![Tensor::new(x.shape().to_vec(), Data::from_i64(self.dtype, &out))?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::quantize_linear(cx, self.axis)
+    }
 }
 
 /// The axis along which scale and zero point change; `None` for one of each.

@@ -83,4 +83,8 @@ impl Operator for ReduceMean {
         let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, data)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::mean(cx, &self.axes)
+    }
 }

@@ -31,4 +31,8 @@ impl Operator for Requantize {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         super::check::relabel(self, inputs)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::requantize(cx)
+    }
 }

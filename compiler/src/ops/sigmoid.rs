@@ -23,6 +23,10 @@ impl Operator for Sigmoid {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         unary::eval(self, inputs)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::unary(cx, "sigmoid", |_, x| x.sigmoid())
+    }
 }
 
 impl unary::Unary for Sigmoid {

@@ -93,4 +93,8 @@ impl Operator for Slice {
         let strides: Vec<isize> = (0..own.len()).map(stride).collect();
         Ok(vec![broadcast::pick(x, &self.sizes, &strides, start)?])
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::slice(cx, &self.starts, &self.steps)
+    }
 }

@@ -74,4 +74,8 @@ impl Operator for Split {
             })
             .collect()
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::split(cx, self.axis)
+    }
 }

@@ -23,6 +23,10 @@ impl Operator for Sqrt {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         unary::eval(self, inputs)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::unary(cx, "sqrt", |_, x| x.sqrt())
+    }
 }
 
 impl unary::Unary for Sqrt {

@@ -23,4 +23,8 @@ impl Operator for Sub {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         broadcast::eval(inputs, |x, y| x - y, |x, y| Some(x - y))
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::binary(cx, crate::lower::Arith::Sub)
+    }
 }

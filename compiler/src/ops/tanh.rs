@@ -23,6 +23,10 @@ impl Operator for Tanh {
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
         unary::eval(self, inputs)
     }
+
+    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+        crate::lower::unary(cx, "tanh", |_, x| x.tanh())
+    }
 }
 
 impl unary::Unary for Tanh {

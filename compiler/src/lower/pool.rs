@@ -1,0 +1,236 @@
+//! Windows of MaxPool and AveragePool over one or two spatial axes.
+//!
+//! In: a window, an operand and a result. Out: loops over the result, channels innermost,
+//! around loops over the taps. Windows that reach beyond the border are cut to it; averages
+//! count what the operator says they count, exactly, by a table of multipliers.
+
+use super::copy::requantizing;
+use super::elementwise::{affine, clamped, named};
+use super::reduce::lowest;
+use super::{Cx, Loc, requantized};
+use crate::error::Result;
+use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int};
+use crate::ops::Window;
+use crate::program::Arg;
+use crate::quantize::requant::{Multiplier, Output, multiplier, requantize_instr};
+use crate::tensor::{DType, Data};
+
+/// One spatial axis of a window walk.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    /// Input and output elements.
+    n: usize,
+    out: usize,
+    taps: usize,
+    stride: usize,
+    begin: usize,
+    end: usize,
+    dilation: usize,
+    x_stride: usize,
+    y_stride: usize,
+}
+
+/// What is known of a window along one axis, at one place of the result.
+#[derive(Debug, Clone)]
+enum Reach {
+    /// All taps are inside; the first one's element.
+    Whole(Expr),
+    /// Elements from `lo` up to `hi`, one apart.
+    Cut(Val, Val),
+    /// First element of dilated taps, possibly outside.
+    Sparse(Val),
+}
+
+impl Axis {
+    fn whole(&self) -> bool {
+        let last = (self.out - 1) * self.stride + (self.taps - 1) * self.dilation;
+        self.begin == 0 && last < self.n
+    }
+    /// Binds what the window at `o` reaches.
+    fn reach(&self, k: &mut KernelBuilder, o: Val) -> Reach {
+        if self.whole() {
+            return Reach::Whole(o * self.stride);
+        }
+        let first = k.let_("first", o * self.stride - self.begin);
+        if self.dilation > 1 {
+            return Reach::Sparse(first);
+        }
+        Reach::Cut(k.let_("lo", first.max(0)), k.let_("hi", (first + self.taps).min(self.n)))
+    }
+    /// Loops over the taps inside the border.
+    fn taps(
+        &self,
+        k: &mut KernelBuilder,
+        reach: &Reach,
+        base: Expr,
+        body: &mut dyn FnMut(&mut KernelBuilder, Expr),
+    ) {
+        match reach {
+            Reach::Whole(first) => k.for_("t", 0, self.taps, |k, t| {
+                body(k, base + (first.clone() + t * self.dilation) * self.x_stride);
+            }),
+            Reach::Cut(lo, hi) => {
+                k.for_("t", *lo, *hi, |k, t| body(k, base + t * self.x_stride));
+            }
+            Reach::Sparse(first) => k.for_("t", 0, self.taps, |k, t| {
+                let i = k.let_("at", *first + t * self.dilation);
+                k.if_(i.ge(0), |k| {
+                    k.if_(i.lt(self.n), |k| body(k, base + i * self.x_stride));
+                });
+            }),
+        }
+    }
+    /// How many taps of the window at `o` count, as an expression and its greatest value.
+    fn count(&self, o: Val, with_pad: bool) -> Expr {
+        let d = self.dilation;
+        let first = o * self.stride - self.begin;
+        let border = if with_pad { self.n + self.end } else { self.n };
+        // Taps before `border`, less those before the first element.
+        let until = ((int(border as i32) - first.clone() + (d - 1)) / d).min(self.taps);
+        let from = if with_pad { int(0) } else { ((int(d as i32 - 1) - first) / d).max(0) };
+        (until - from).clamp(1, self.taps)
+    }
+    /// Whether the count is the same everywhere.
+    fn steady(&self, with_pad: bool) -> bool {
+        let last = (self.out - 1) * self.stride + (self.taps - 1) * self.dilation;
+        self.whole() || (with_pad && last < self.begin + self.n + self.end)
+    }
+}
+
+/// The two spatial axes; a single one is the second of them.
+fn axes(x: &Loc, y: &Loc, w: &Window<'_>) -> [Axis; 2] {
+    let n = w.kernel.len();
+    let axis = |i: usize| Axis {
+        n: x.shape[2 + i],
+        out: y.shape[2 + i],
+        taps: w.kernel[i],
+        stride: w.strides[i],
+        begin: w.pads[i],
+        end: w.pads[n + i],
+        dilation: w.dilations[i],
+        x_stride: x.strides[2 + i],
+        y_stride: y.strides[2 + i],
+    };
+    let one =
+        Axis { n: 1, out: 1, taps: 1, stride: 1, begin: 0, end: 0, dilation: 1, x_stride: 0, y_stride: 0 };
+    if n == 1 { [one, axis(0)] } else { [axis(0), axis(1)] }
+}
+
+/// Loops over the result: `body(k, places, reaches, index of y, base index of x)`.
+fn windows(
+    k: &mut KernelBuilder,
+    x: &Loc,
+    y: &Loc,
+    axes: &[Axis; 2],
+    body: &mut dyn FnMut(&mut KernelBuilder, [Val; 2], &[Reach; 2], Expr, Expr),
+) {
+    k.for_("b", 0, y.shape[0], |k, b| {
+        k.for_("h", 0, axes[0].out, |k, h| {
+            let high = axes[0].reach(k, h);
+            k.for_("w", 0, axes[1].out, |k, w| {
+                let reaches = [high, axes[1].reach(k, w)];
+                let row = b * y.strides[0] + h * axes[0].y_stride + w * axes[1].y_stride;
+                k.for_("c", 0, y.shape[1], |k, c| {
+                    let from = b * x.strides[0] + c * x.strides[1];
+                    body(k, [h, w], &reaches, row + c * y.strides[1], from);
+                });
+            });
+        });
+    });
+}
+
+/// MaxPool.
+pub(crate) fn max_pool(cx: &mut Cx<'_>, window: &Window<'_>) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let clamp = cx.clamp();
+    let table = requantizing(cx, &x, &y)?;
+    let axes = axes(&x, &y, window);
+    let mut k = KernelBuilder::new(named("max_pool", y.elem));
+    let from = x.param(&mut k, "x", Access::Read);
+    let map = table.map(|_| k.buffer("table", y.elem, 256, Access::Read));
+    let to = y.param(&mut k, "y", Access::Write);
+    windows(&mut k, &x, &y, &axes, &mut |k, _, reach, at, base| {
+        let best = k.var("best", lowest(x.elem));
+        axes[0].taps(k, &reach[0], base, &mut |k, row| {
+            axes[1].taps(k, &reach[1], row, &mut |k, i| k.set(best, best.max(from.at(i))));
+        });
+        let value = match map {
+            Some(map) => map.at(best.clamp(-128, 127) + 128),
+            None if y.quant.is_some() => best.into(),
+            None => clamped(best.into(), clamp, y.elem),
+        };
+        k.store(to, at, value);
+    });
+    cx.step(k.finish()?, [Some(x.arg), table, Some(y.arg)].into_iter().flatten().collect())
+}
+
+/// AveragePool.
+pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let clamp = cx.clamp();
+    let axes = axes(&x, &y, window);
+    let most = axes[0].taps * axes[1].taps;
+    let steady = axes.iter().all(|a| a.steady(with_pad));
+    let count = |at: [Val; 2]| axes[0].count(at[0], with_pad) * axes[1].count(at[1], with_pad);
+    let mut k = KernelBuilder::new(named("average_pool", y.elem));
+    let from = x.param(&mut k, "x", Access::Read);
+    let to = y.param(&mut k, "y", Access::Write);
+    let mut args = vec![x.arg, y.arg];
+    if y.quant.is_none() {
+        if !y.elem.is_float() {
+            return Err(cx.unsupported("averages integers; cast them to float"));
+        }
+        windows(&mut k, &x, &y, &axes, &mut |k, place, reach, at, base| {
+            let sum = k.var("sum", float(0.0));
+            axes[0].taps(k, &reach[0], base, &mut |k, row| {
+                axes[1].taps(k, &reach[1], row, &mut |k, i| k.add_to(sum, from.at(i)));
+            });
+            let count = if steady { float(most as f32) } else { count(place).f32() };
+            k.store(to, at, clamped(sum / count, clamp, DType::F32));
+        });
+        return cx.step(k.finish()?, args);
+    }
+    let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
+    let (lo, hi) = y.limits(clamp);
+    if most > 1 << 22 {
+        return Err(cx.unsupported("sums more than 2^22 elements, beyond 32-bit accumulators"));
+    }
+    let site = cx.node().site();
+    let zero = k.scalar("zi", -128, 127);
+    args.push(Arg::Scalar(zi));
+    if steady {
+        // Padded taps count as real zeros: they add nothing to a sum of differences.
+        let by = multiplier(si / so / most as f64).map_err(|e| e.at(site))?;
+        let apply = requantized(&mut k, &mut args, by, Output { zp: zo, lo, hi });
+        windows(&mut k, &x, &y, &axes, &mut |k, _, reach, at, base| {
+            let sum = k.var("sum", int(0));
+            axes[0].taps(k, &reach[0], base, &mut |k, row| {
+                axes[1].taps(k, &reach[1], row, &mut |k, i| k.add_to(sum, from.at(i) - zero));
+            });
+            k.store(to, at, apply(sum.into()));
+        });
+        return cx.step(k.finish()?, args);
+    }
+    let Multiplier { m, s } = multiplier(si / so).map_err(|e| e.at(site))?;
+    let by_count = |n: usize| if n == 0 { m } else { libm::rint(f64::from(m) / n as f64) as i32 };
+    let table = cx.constant("by_count", Data::I32((0..=most).map(by_count).collect()), 4);
+    let multipliers = k.buffer("by_count", DType::I32, most + 1, Access::Read);
+    args.push(table);
+    windows(&mut k, &x, &y, &axes, &mut |k, place, reach, at, base| {
+        let sum = k.var("sum", int(0));
+        axes[0].taps(k, &reach[0], base, &mut |k, row| {
+            axes[1].taps(k, &reach[1], row, &mut |k, i| k.add_to(sum, from.at(i) - zero));
+        });
+        let n = k.let_("n", count(place).clamp(1, most));
+        let out = [multipliers.at(n), (s as i32).into(), zo.into(), lo.into(), hi.into()];
+        let all = std::iter::once(Expr::from(sum)).chain(out).collect();
+        k.store(to, at, instr(&requantize_instr(), all));
+    });
+    cx.step(k.finish()?, args)
+}

@@ -1,0 +1,139 @@
+//! Reductions over axes: means, maxima, ArgMax.
+//!
+//! In: an operand, a result, and the axes that disappear. Out: loops over the result around
+//! loops over the axes. Quantized means are sums requantized once, by 1 / count with the
+//! ratio of scales.
+
+use super::copy::requantizing;
+use super::elementwise::{affine, clamped, named};
+use super::nest::{Nest, signed};
+use super::{Cx, Loc, requantized};
+use crate::error::Result;
+use crate::kernel::{Access, Expr, KernelBuilder, Ty, float, int, long};
+use crate::program::Arg;
+use crate::quantize::requant::{Output, multiplier};
+use crate::tensor::DType;
+
+/// The two nests of a reduction: `outer` walks result and operand, `inner` the operand alone.
+pub(crate) struct Reduction {
+    pub outer: Nest,
+    pub inner: Nest,
+    /// Elements reduced to one.
+    pub count: usize,
+}
+
+/// Splits the axes of `x`. The result has the kept axes, reduced ones of size one or gone.
+pub(crate) fn split(x: &Loc, y: &Loc, axes: &[usize]) -> Reduction {
+    let kept: Vec<usize> = (0..x.shape.len()).filter(|a| !axes.contains(a)).collect();
+    let keepdims = y.shape.len() == x.shape.len();
+    let pick = |of: &[usize], axes: &[usize]| -> Vec<usize> { axes.iter().map(|&a| of[a]).collect() };
+    let y_strides = if keepdims { pick(&y.strides, &kept) } else { y.strides.clone() };
+    let outer = Nest::new(&pick(&x.shape, &kept), &[signed(&y_strides), signed(&pick(&x.strides, &kept))]);
+    let inner = Nest::new(&pick(&x.shape, axes), &[signed(&pick(&x.strides, axes))]);
+    Reduction { outer, inner, count: axes.iter().map(|&a| x.shape[a]).product() }
+}
+
+/// The mean over axes.
+pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let r = split(&x, &y, axes);
+    if r.count == 0 {
+        return Err(cx.unsupported("takes the mean of nothing"));
+    }
+    let clamp = cx.clamp();
+    let mut k = KernelBuilder::new(named("mean", y.elem));
+    let from = x.param(&mut k, "x", Access::Read);
+    let to = y.param(&mut k, "y", Access::Write);
+    let mut args = vec![x.arg, y.arg];
+    if y.quant.is_none() {
+        if !y.elem.is_float() {
+            return Err(cx.unsupported("takes the mean of integers; cast them to float"));
+        }
+        r.outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+            let sum = k.var("sum", float(0.0));
+            r.inner.write(k, &at[1..], &mut |k, at| k.add_to(sum, from.at(&at[0])));
+            k.store(to, &at[0], clamped(sum / r.count as f32, clamp, DType::F32));
+        });
+        return cx.step(k.finish()?, args);
+    }
+    let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
+    if r.count > 1 << 22 {
+        return Err(cx.unsupported("sums more than 2^22 elements, beyond 32-bit accumulators"));
+    }
+    let (lo, hi) = y.limits(clamp);
+    let by = multiplier(si / so / r.count as f64).map_err(|e| e.at(cx.node().site()))?;
+    let offset = k.scalar("offset", -(128 << 22), 128 << 22);
+    args.push(Arg::Scalar(-zi * r.count as i32));
+    let apply = requantized(&mut k, &mut args, by, Output { zp: zo, lo, hi });
+    r.outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+        let sum = k.var("sum", offset);
+        r.inner.write(k, &at[1..], &mut |k, at| k.add_to(sum, from.at(&at[0])));
+        k.store(to, &at[0], apply(sum.into()));
+    });
+    cx.step(k.finish()?, args)
+}
+
+/// What is below every element: where a maximum starts.
+pub(crate) fn lowest(elem: DType) -> Expr {
+    match (Ty::of(elem), elem.range()) {
+        (Ty::F32, _) | (_, None) => float(f32::MIN),
+        (Ty::I32, Some((lo, _))) => int(lo as i32),
+        (Ty::I64, Some((lo, _))) => long(lo as i64),
+    }
+}
+
+/// The maximum over axes.
+pub(crate) fn maximum(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let r = split(&x, &y, axes);
+    let clamp = cx.clamp();
+    let table = requantizing(cx, &x, &y)?;
+    let mut k = KernelBuilder::new(named("max", y.elem));
+    let from = x.param(&mut k, "x", Access::Read);
+    let map = table.map(|_| k.buffer("table", y.elem, 256, Access::Read));
+    let to = y.param(&mut k, "y", Access::Write);
+    r.outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+        let best = k.var("best", lowest(x.elem));
+        r.inner.write(k, &at[1..], &mut |k, at| k.set(best, best.max(from.at(&at[0]))));
+        let value = match map {
+            Some(map) => map.at(best.clamp(-128, 127) + 128),
+            None if y.quant.is_some() => best.into(),
+            None => clamped(best.into(), clamp, y.elem),
+        };
+        k.store(to, &at[0], value);
+    });
+    cx.step(k.finish()?, [Some(x.arg), table, Some(y.arg)].into_iter().flatten().collect())
+}
+
+/// The index of the greatest element along an axis; quantization keeps the order.
+pub(crate) fn arg_max(cx: &mut Cx<'_>, axis: usize, last: bool) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    let r = split(&x, &y, &[axis]);
+    let (n, stride) = (x.shape[axis], x.strides[axis]);
+    let mut k = KernelBuilder::new(named("arg_max", x.elem));
+    let from = x.param(&mut k, "x", Access::Read);
+    let to = y.param(&mut k, "y", Access::Write);
+    r.outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+        let best = k.var("best", from.at(&at[1]));
+        let index = k.var("index", int(0));
+        k.for_("i", 1, n, |k, i| {
+            let v = k.let_("v", from.at(at[1].clone() + i * stride));
+            let better = if last { v.ge(best) } else { v.gt(best) };
+            k.if_(better, |k| {
+                k.set(best, v);
+                k.set(index, i);
+            });
+        });
+        k.store(to, &at[0], index.i64());
+    });
+    cx.step(k.finish()?, vec![x.arg, y.arg])
+}
