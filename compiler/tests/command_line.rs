@@ -1,0 +1,159 @@
+//! The binary as a user meets it: exit codes, clear errors, nothing half written.
+//!
+//! It stands in this package and not in `tests/`, because only here does Cargo say where the
+//! binary is.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/model.onnx");
+const CALIBRATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/calib.npy");
+const TEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/test_x.npy");
+const LABELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/test_y.npy");
+
+fn secateur(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_secateur")).args(args).output().expect("the binary starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    // Errors are wrapped at the width of the terminal; words matter, line ends do not.
+    String::from_utf8_lossy(bytes).replace(['│', '╰', '─', '▶', '×'], " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Runs, expects a refusal with `code` whose text holds every one of `words`.
+fn refused(args: &[&str], code: i32, words: &[&str]) {
+    let out = secateur(args);
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{args:?}: no `{word}` in: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if let Ok(entries) = std::fs::read_dir(folder) {
+        for entry in entries.flatten() {
+            if entry.path().is_dir() {
+                found.extend(files(&entry.path()));
+            } else {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn wrong_usage_exits_with_two() {
+    refused(&["compile"], 2, &["MODEL"]);
+    refused(&["compile", MODEL, "--quantize", "int3", "-o", "x"], 2, &["int3"]);
+    refused(&["compile", MODEL, "--dim", "n", "-o", "x"], 2, &["NAME=N"]);
+    refused(&["compile", MODEL, "--calibrate", CALIBRATION, "--name", "1x", "-o", "x"], 2, &["name", "1x"]);
+    refused(&["compile", MODEL, "--calibrate", CALIBRATION, "--dump-after", "x", "-o", "x"], 2, &["dump-after", "import"]);
+    refused(&["eval", MODEL, "--data", TEST, "--metric", "top1"], 2, &["--labels"]);
+}
+
+#[test]
+fn refused_input_exits_with_one_and_names_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    let compile = |more: &[&str]| [&["compile", MODEL, "-o", out], more].concat();
+    refused(&["compile", "missing.onnx", "-o", out], 1, &["missing.onnx"]);
+    refused(&compile(&["--target", "nrf5284"]), 1, &["nrf5284", "nrf52840"]);
+    refused(&compile(&["--target", "missing.toml"]), 1, &["missing.toml"]);
+    refused(&compile(&[]), 2, &["calibrate"]);
+    refused(&compile(&["--calibrate", "missing.npy"]), 1, &["missing.npy"]);
+    refused(&compile(&["--calibrate", LABELS]), 1, &["imu", "[300]"]);
+    refused(&compile(&["--calibrate", MODEL]), 1, &["model.onnx", ".npy"]);
+    assert!(!Path::new(out).exists(), "a refused compilation made a folder");
+
+    let broken = folder.path().join("broken.onnx");
+    let bytes = std::fs::read(MODEL).unwrap();
+    std::fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
+    refused(&["inspect", broken.to_str().unwrap()], 1, &[]);
+    std::fs::write(&broken, b"").unwrap();
+    refused(&["inspect", broken.to_str().unwrap()], 1, &[]);
+}
+
+#[test]
+fn an_unwritable_folder_is_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "kept").unwrap();
+    let below = file.join("out");
+    let args = ["compile", MODEL, "--calibrate", CALIBRATION, "-o", below.to_str().unwrap()];
+    refused(&args, 1, &["out"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+}
+
+/// A limit on file sizes stands in for a full disk: writes fail half way through.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let run = |blocks: u32| {
+        Command::new("bash")
+            .arg("-c")
+            .arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_secateur"))
+            .args(["compile", MODEL, "--calibrate", CALIBRATION, "--emit", "c,rust", "-o"])
+            .arg(&out)
+            // What compilers write while the code size is measured must not be cut.
+            .env("SECATEUR_TOOLCHAIN", "none")
+            .output()
+            .expect("bash starts")
+    };
+    let failed = run(8);
+    assert_eq!(failed.status.code(), Some(1), "{}", text(&failed.stderr));
+    assert!(text(&failed.stderr).contains("cannot be written"), "{}", text(&failed.stderr));
+    assert_eq!(files(&out), Vec::<PathBuf>::new());
+    let done = run(1_000_000);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(!files(&out).is_empty());
+}
+
+#[test]
+fn json_has_the_promised_keys_and_a_pipe_is_quiet() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let done = secateur(&["compile", MODEL, "--calibrate", CALIBRATION, "-o", out.to_str().unwrap(), "--json"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!(text(&done.stderr), "", "progress in a pipe");
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(value["schema"], 1);
+    for key in ["weights", "code", "arena", "arena_with_io", "arena_lower_bound", "stack", "macs", "live_macs"] {
+        assert!(value["total"].get(key).is_some(), "no total.{key}");
+    }
+    assert_eq!(value["total"]["macs"], 840_128);
+    assert!(value["layers"].as_array().is_some_and(|l| l.len() >= 5));
+
+    let done = secateur(&[
+        "eval", MODEL, "--calibrate", CALIBRATION, "--data", TEST, "--labels", LABELS, "--engine", "eval",
+        "--limit", "20", "--json",
+    ]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(value["samples"], 20);
+    assert_eq!(value["metric"], "top1");
+    let number = |key: &str| value[key].as_f64().unwrap();
+    assert!((number("float") - number("engine") - number("drop")).abs() < 1e-12);
+}
+
+#[test]
+fn run_writes_outputs_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("y.npz");
+    let done = secateur(&[
+        "run", MODEL, "--calibrate", CALIBRATION, "--input", TEST, "--limit", "3", "--engine", "eval",
+        "--output", path.to_str().unwrap(),
+    ]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let arrays = secateur_compiler::cli::data::read_samples(&path).unwrap().arrays;
+    assert_eq!(arrays.keys().collect::<Vec<_>>(), ["logits", "logits.raw"]);
+    assert_eq!(arrays["logits"].shape(), [3, 7]);
+    assert_eq!(arrays["logits.raw"].dtype(), secateur_compiler::DType::I8);
+}
