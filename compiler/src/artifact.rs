@@ -1,9 +1,15 @@
 //! `compile`: the one entry that every front calls, and what it returns.
 
-use crate::graph::Graph;
+use crate::error::{Error, Fault, Result, Site};
+use crate::graph::{self, Graph};
+use crate::options::{Options, Quantize};
 use crate::program::Program;
 use crate::report::Report;
-use crate::schedule::Schedule;
+use crate::schedule::{self, Schedule};
+use crate::tensor::Samples;
+use crate::{lower, onnx, passes, quantize};
+use secateur_targets::Target;
+use sha2::{Digest, Sha256};
 
 /// Hears progress, and may stop the work between steps.
 pub trait Observer {
@@ -42,4 +48,118 @@ pub struct Artifact {
     pub report: Report,
     /// SHA-256 of model, options, target and calibration, as hexadecimal text.
     pub digest: String,
+}
+
+/// Names that `--dump-after` takes besides those of passes.
+pub const STAGES: &[&str] = &["import", "quantize", "schedule", "lower"];
+
+/// Compiles a model for a target.
+///
+/// `model` holds the bytes of an ONNX file, `calibration` unlabelled samples: needed to quantize
+/// a float model, not read otherwise.
+pub fn compile(
+    model: &[u8],
+    target: &Target,
+    calibration: Option<&Samples>,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Artifact> {
+    check(options)?;
+    let mut dumps = Vec::new();
+    let wanted = |stage: &str| options.dump_after.iter().any(|d| d == stage);
+    let step = |observer: &mut dyn Observer, name: &str| {
+        observer.progress(name, 0, 0);
+        if observer.cancelled() {
+            return Err(Error::new(Fault::Cancelled, Site::Whole, "stopped on request"));
+        }
+        Ok(())
+    };
+
+    step(observer, "import")?;
+    let imported = onnx::import(model, &options.dims)?;
+    graph::verify(&imported)?;
+    if wanted("import") {
+        dumps.push(("import".to_string(), graph::print(&imported)));
+    }
+
+    step(observer, "passes")?;
+    let mut graph = imported.clone();
+    passes::run(&mut graph, &mut |name, graph| {
+        if wanted(name) {
+            dumps.push((name.to_string(), graph::print(graph)));
+        }
+    })?;
+
+    if options.quantize == Quantize::Int8 && !quantize::is_quantized(&graph) {
+        step(observer, "calibrate")?;
+        let samples = calibration.ok_or_else(|| {
+            Error::option("calibrate", "a float model needs calibration samples to become int8")
+                .help("give samples with `--calibrate X.npy`, or keep floats with `--quantize none`")
+        })?;
+        quantize::quantize(&mut graph, samples, options, observer)?;
+        graph::verify(&graph)?;
+    }
+    passes::run_quantized(&mut graph, &mut |name, graph| {
+        if wanted(name) {
+            dumps.push((name.to_string(), graph::print(graph)));
+        }
+    })?;
+    if wanted("quantize") {
+        dumps.push(("quantize".to_string(), graph::print(&graph)));
+    }
+
+    step(observer, "schedule")?;
+    let schedule = schedule::schedule(&graph, target)?;
+    if wanted("schedule") {
+        dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
+    }
+    step(observer, "lower")?;
+    let mut program = lower::lower(&graph, &schedule, target)?;
+    program.name.clone_from(&options.name);
+    if wanted("lower") {
+        dumps.push(("lower".to_string(), crate::program::print(&program)));
+    }
+
+    step(observer, "emit")?;
+    let digest = digest(model, target, calibration, options);
+    let files = Vec::new();
+    let report = Report::new(&program, target);
+    Ok(Artifact { imported, graph, schedule, program, files, dumps, report, digest })
+}
+
+fn check(options: &Options) -> Result<()> {
+    let mut chars = options.name.chars();
+    let starts = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    if !starts || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(Error::option("name", format!("`{}` is not a C and Rust identifier", options.name))
+            .help("use letters, digits and `_`, starting with a letter"));
+    }
+    for stage in &options.dump_after {
+        let known = STAGES.iter().copied().chain(passes::names());
+        if !known.clone().any(|s| s == stage) {
+            let names: Vec<&str> = known.collect();
+            return Err(Error::option("dump-after", format!("no pass or stage is called `{stage}`"))
+                .help(format!("there are: {}", names.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+/// A digest of all that decides the output, for the banner: same digest, same output.
+fn digest(model: &[u8], target: &Target, calibration: Option<&Samples>, options: &Options) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(env!("CARGO_PKG_VERSION").as_bytes());
+    part(model);
+    part(format!("{target:?}").as_bytes());
+    part(format!("{options:?}").as_bytes());
+    for (name, tensor) in calibration.iter().flat_map(|s| &s.arrays) {
+        part(name.as_bytes());
+        part(format!("{:?}", tensor.shape()).as_bytes());
+        part(&tensor.data().to_le_bytes());
+    }
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -101,9 +101,8 @@ impl ModelArgs {
             None => secateur_targets::find("host").map_err(|e| refused(e, "target")),
             Some(file) if file.ends_with(".toml") => {
                 let path = Path::new(file);
-                let text = String::from_utf8(output::read(path)?).map_err(|_| {
-                    Error::new(Fault::Target, Site::File(file.into()), "is not UTF-8 text")
-                })?;
+                let text = String::from_utf8(output::read(path)?)
+                    .map_err(|_| Error::new(Fault::Target, Site::File(file.into()), "is not UTF-8 text"))?;
                 secateur_targets::parse(&text)
                     .map_err(|e| Error::new(Fault::Target, Site::File(file.into()), e.to_string()))
             }

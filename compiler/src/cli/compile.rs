@@ -44,9 +44,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut job = args.model.job()?.emitting(languages.collect());
     job.options.as_crate = args.as_crate;
     job.options.dump_after.clone_from(&args.dump_after);
-    let folder = args.output.clone().ok_or_else(|| {
-        Error::option("output", "is missing").help("name the folder to write to: `-o DIR`")
-    })?;
+    let folder = args
+        .output
+        .clone()
+        .ok_or_else(|| Error::option("output", "is missing").help("name the folder to write to: `-o DIR`"))?;
     let mut observer = Terminal::new();
     let mut artifact =
         compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
@@ -55,10 +56,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         check(&artifact, &job, &mut observer)?;
     }
     drop(observer);
-    let dumps = artifact.dumps.iter().map(|(stage, text)| File {
-        path: format!("{}.{stage}.txt", job.options.name),
-        text: text.clone(),
-    });
+    let dumps = artifact
+        .dumps
+        .iter()
+        .map(|(stage, text)| File { path: format!("{}.{stage}.txt", job.options.name), text: text.clone() });
     let files: Vec<File> = artifact.files.iter().cloned().chain(dumps).collect();
     output::write_all(&folder, &files)?;
     if args.json {

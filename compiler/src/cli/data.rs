@@ -26,11 +26,12 @@ pub fn read_samples(path: &Path) -> Result<Samples> {
         samples.arrays.insert(String::new(), npy::read(&bytes).map_err(at_file(path))?);
         return Ok(samples);
     }
-    let broken = |e: String| Error::data(Site::File(path.display().to_string()), format!("is not a valid .npz: {e}"));
+    let broken =
+        |e: String| Error::data(Site::File(path.display().to_string()), format!("is not a valid .npz: {e}"));
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken(e.to_string()))?;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|e| broken(e.to_string()))?;
-        let name = entry.name().trim_end_matches(".npy").to_string();
+        let name = entry.name().map_err(|e| broken(e.to_string()))?.trim_end_matches(".npy").to_string();
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(|e| broken(e.to_string()))?;
         samples.arrays.insert(name, npy::read(&bytes).map_err(at_file(path))?);
@@ -40,8 +41,13 @@ pub fn read_samples(path: &Path) -> Result<Samples> {
 
 /// Writes arrays as an `.npz`, whole or not at all.
 pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<()> {
-    let failed =
-        |e: String| Error::new(Fault::Environment, Site::File(path.display().to_string()), format!("cannot be written: {e}"));
+    let failed = |e: String| {
+        Error::new(
+            Fault::Environment,
+            Site::File(path.display().to_string()),
+            format!("cannot be written: {e}"),
+        )
+    };
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();
     for (name, tensor) in arrays {
@@ -60,14 +66,19 @@ pub fn to_port(real: &Tensor, port: &Port) -> Tensor {
         let (lo, hi) = port.elem.range().unwrap_or((0, 0));
         let stored: Vec<i64> = floats
             .iter()
-            .map(|&x| (f64::from((x / scale).round_ties_even()) + f64::from(zero)).clamp(lo as f64, hi as f64) as i64)
+            .map(|&x| {
+                (f64::from((x / scale).round_ties_even()) + f64::from(zero)).clamp(lo as f64, hi as f64)
+                    as i64
+            })
             .collect();
-        return Tensor::new(port.shape.clone(), Data::from_i64(port.elem, &stored)).unwrap_or_else(|_| real.clone());
+        return Tensor::new(port.shape.clone(), Data::from_i64(port.elem, &stored))
+            .unwrap_or_else(|_| real.clone());
     }
     if real.dtype() == DType::U8 && port.elem == DType::I8 {
         // Unsigned models are stored shifted by 128.
         let stored: Vec<i64> = real.to_i64_vec().iter().map(|v| v - 128).collect();
-        return Tensor::new(port.shape.clone(), Data::from_i64(DType::I8, &stored)).unwrap_or_else(|_| real.clone());
+        return Tensor::new(port.shape.clone(), Data::from_i64(DType::I8, &stored))
+            .unwrap_or_else(|_| real.clone());
     }
     real.clone()
 }

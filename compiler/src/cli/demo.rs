@@ -37,13 +37,9 @@ fn unnamed(bytes: &[u8]) -> Result<Samples> {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let target = secateur_targets::find("nrf52840")
         .map_err(|e| Error::new(Fault::Internal, Site::Whole, e.to_string()))?;
-    let options = Options {
-        name: "watch_cnn1d".into(),
-        emit: vec![Language::C, Language::Rust],
-        ..Options::default()
-    };
-    let job =
-        Job { model: MODEL.to_vec(), target, calibration: Some(unnamed(CALIBRATION)?), options };
+    let options =
+        Options { name: "watch_cnn1d".into(), emit: vec![Language::C, Language::Rust], ..Options::default() };
+    let job = Job { model: MODEL.to_vec(), target, calibration: Some(unnamed(CALIBRATION)?), options };
     output::print(
         "watch_cnn1d: which of seven exercises, from a watch's motion sensor\n\
          float ONNX -> int8 for nrf52840 (Cortex-M4F, 64 MHz)\n\n",
@@ -102,5 +98,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if differing.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Fault::Internal, Site::Whole, format!("engines differ from the evaluator: {}", differing.join(", "))))
+    Err(Error::new(
+        Fault::Internal,
+        Site::Whole,
+        format!("engines differ from the evaluator: {}", differing.join(", ")),
+    ))
 }

@@ -61,9 +61,8 @@ pub(crate) fn measure(
     metric: Metric,
     observer: &mut Terminal,
 ) -> Result<Outcome> {
-    let first = |outputs: &[Vec<Tensor>]| -> Vec<Vec<f64>> {
-        outputs.iter().map(|o| o[0].to_f64_vec()).collect()
-    };
+    let first =
+        |outputs: &[Vec<Tensor>]| -> Vec<Vec<f64>> { outputs.iter().map(|o| o[0].to_f64_vec()).collect() };
     let float = prepared.run(Engine::Float, target, samples, observer)?;
     let float = first(&float.real);
     let outputs = first(&prepared.run(engine, target, samples, observer)?.real);

@@ -90,7 +90,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         .iter()
         .map(|l| {
             vec![
-                l.name.clone(),
+                table::name(&l.name),
                 l.op.to_string(),
                 table::shape(&l.output),
                 table::count(l.params as u64),

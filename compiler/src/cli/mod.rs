@@ -1,14 +1,116 @@
 //! The command line: one subcommand, one file; toolchains and emulators.
+//!
+//! Law: exit code 0 on success, 1 on a refused input, 2 on wrong usage; results go to standard
+//! output, progress and errors to standard error.
 
+mod args;
+mod compile;
+pub mod data;
+mod demo;
+pub mod engine;
+mod eval;
+mod inspect;
+mod metric;
+mod output;
+mod progress;
+mod run;
+mod table;
+mod targets;
 pub mod toolchain;
 
+use crate::error::{Error, Fault, Result};
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+
+/// Compiles trained ONNX models into small, fast C and Rust for microcontrollers.
+#[derive(Debug, Parser)]
+#[command(name = "secateur", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compile a model and write its C or Rust.
+    Compile(compile::Args),
+    /// Run a model on samples and write its outputs.
+    Run(run::Args),
+    /// Measure a model on labelled data, beside its float meaning.
+    Eval(eval::Args),
+    /// Show layers, shapes, parameters, and what is not supported.
+    Inspect(inspect::Args),
+    /// List chips and cores, or show one.
+    Targets(targets::Args),
+    /// Compile, run and check a bundled wearable model.
+    Demo(demo::Args),
+}
 
 /// Entry of the `secateur` binary.
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Compile(args) => compile::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Eval(args) => eval::main(&args),
+        Command::Inspect(args) => inspect::main(&args),
+        Command::Targets(args) => targets::main(&args),
+        Command::Demo(args) => demo::main(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = if error.fault == Fault::Option { 2 } else { 1 };
+            eprintln!("{:?}", miette::Report::new(Diagnostic(error)));
+            ExitCode::from(code)
+        }
+    }
 }
 
-// The subcommands stand beside this file and are wired in once the rooms below them are there:
-// args, compare, compile, data, demo, engine (who computes; calls `toolchain`), eval, inspect,
-// metric, output, progress, run, table, targets.
+/// Our error as miette shows it.
+#[derive(Debug)]
+struct Diagnostic(Error);
+
+impl std::fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let error = &self.0;
+        if error.site != crate::error::Site::Whole {
+            write!(f, "{}: ", error.site)?;
+        }
+        f.write_str(&error.message)?;
+        // One line each: a model with forty unsupported nodes is one message, not forty.
+        for other in &error.others {
+            write!(f, "\n{}: {}", other.site, other.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+impl miette::Diagnostic for Diagnostic {
+    fn code<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        let fault = match self.0.fault {
+            Fault::Model => "model",
+            Fault::Option => "option",
+            Fault::Data => "data",
+            Fault::Target => "target",
+            Fault::Environment => "environment",
+            Fault::Internal => "internal",
+            Fault::Cancelled => "cancelled",
+        };
+        Some(Box::new(format!("secateur::{fault}")))
+    }
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        if self.0.fault == Fault::Internal {
+            return Some(Box::new("this is a defect of Secateur; please report it with the model"));
+        }
+        Some(Box::new(self.0.help.as_ref()?))
+    }
+}
+
+/// Prints a JSON value to standard output.
+fn print_json(value: &serde_json::Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).expect("a JSON value prints");
+    output::print(&format!("{text}\n"))
+}

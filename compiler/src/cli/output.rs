@@ -52,8 +52,7 @@ pub(crate) fn write_all(folder: &Path, files: &[File]) -> Result<()> {
 }
 
 fn stage_and_move(folder: &Path, files: &[File]) -> Result<()> {
-    let staging =
-        tempfile::tempdir_in(folder).map_err(|e| io_error(folder, "cannot be written to", &e))?;
+    let staging = tempfile::tempdir_in(folder).map_err(|e| io_error(folder, "cannot be written to", &e))?;
     for file in files {
         let path = staging.path().join(&file.path);
         let shown = folder.join(&file.path);

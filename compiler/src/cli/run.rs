@@ -52,7 +52,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
                 let values = tensor.to_f64_vec();
                 let (lo, hi) =
                     values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
-                text += &format!("{name}: {} {}, from {lo} to {hi}\n", tensor.dtype(), table::shape(tensor.shape()));
+                text += &format!(
+                    "{name}: {} {}, from {lo} to {hi}\n",
+                    tensor.dtype(),
+                    table::shape(tensor.shape())
+                );
             }
             output::print(&text)
         }

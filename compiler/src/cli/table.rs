@@ -1,12 +1,16 @@
 //! Tables for people.
 
 use crate::report::Report;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+
+const RULED: TableStyle = TableStyle::new()
+    .header_separator(LineStyle::none().fill('─').junction('─'))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
 
 /// A borderless table with right-aligned columns from `numbers_from` on.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, numbers_from: usize) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(RULED);
     table.set_header(header.iter().copied());
     table.add_rows(rows);
     for column in table.column_iter_mut().skip(numbers_from) {
@@ -33,6 +37,17 @@ pub(crate) fn bytes(n: usize) -> String {
     if n < 1024 { format!("{n} B") } else { format!("{} B ({:.1} KiB)", count(n as u64), n as f64 / 1024.0) }
 }
 
+/// A name of at most 40 characters: converters join whole paths into one.
+pub(crate) fn name(name: &str) -> String {
+    const SIDE: usize = 19;
+    let chars: Vec<char> = name.chars().collect();
+    if chars.len() <= 2 * SIDE + 2 {
+        return name.to_string();
+    }
+    let part = |c: &[char]| c.iter().collect::<String>();
+    format!("{}..{}", part(&chars[..SIDE]), part(&chars[chars.len() - SIDE..]))
+}
+
 pub(crate) fn shape(dims: &[usize]) -> String {
     if dims.is_empty() {
         return "scalar".into();
@@ -47,7 +62,7 @@ pub(crate) fn report(report: &Report) -> String {
         .iter()
         .map(|l| {
             vec![
-                l.name.clone(),
+                name(&l.name),
                 l.op.clone(),
                 l.family.clone(),
                 shape(&l.output_shape),
@@ -57,7 +72,8 @@ pub(crate) fn report(report: &Report) -> String {
             ]
         })
         .collect();
-    let mut out = table(&["layer", "operator", "kernel", "output", "MACs", "weights B", "live RAM B"], rows, 4);
+    let mut out =
+        table(&["layer", "operator", "kernel", "output", "MACs", "weights B", "live RAM B"], rows, 4);
     let total = &report.total;
     let unknown = || "unknown (no compiler for the target found)".to_string();
     let mut line = |name: &str, value: String| out.push_str(&format!("{name:<22}{value}\n"));
@@ -69,7 +85,10 @@ pub(crate) fn report(report: &Report) -> String {
     line("MACs", format!("{}{live}", count(total.macs)));
     line("weights", bytes(total.weights));
     line("code", total.code.map_or_else(unknown, bytes));
-    line("arena", format!("{}, proven lower bound {} B", bytes(total.arena), count(total.arena_lower_bound as u64)));
+    line(
+        "arena",
+        format!("{}, proven lower bound {} B", bytes(total.arena), count(total.arena_lower_bound as u64)),
+    );
     line("arena with in/outputs", bytes(total.arena_with_io));
     line("stack, at most", total.stack.map_or_else(unknown, bytes));
     out
