@@ -10,6 +10,8 @@ use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+#[cfg(test)]
+mod adversarial;
 mod broadcast;
 pub(crate) mod check;
 mod convolve;
