@@ -241,8 +241,3 @@ ops! {
 }
 
 pub use pad::PadMode;
-
-// Scaffolding while operators are written one by one; goes when the last one has its body.
-pub(crate) fn unwritten(what: &str) -> Error {
-    Error::internal(Site::Whole, format!("{what} is not written yet"))
-}
