@@ -181,8 +181,9 @@ mod tests {
             h.add(&flat);
         }
         h.add(&[3.0]);
+        // Rounding costs 1e6 * (hi / 255)^2 / 12, clipping (3 - hi)^2: least at 1.3.
         let (_, hi) = range(&h.quant());
-        assert!((0.98..=1.3).contains(&hi), "{hi}");
+        assert!((1.2..=1.42).contains(&hi), "{hi}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! the mean error of its channel. Only values that some node still reads are kept.
 //! Law: the samples' order and the machine change nothing; every sum has a fixed order.
 
-use super::calibrate::Histogram;
+use super::calibrate::{Histogram, affine};
 use super::qdq::carries;
 use super::settle::{fixed, integer_form, settle};
 use super::weights;
@@ -40,6 +40,8 @@ pub fn quantize(
 struct Seen {
     /// By value index; `None` for what is not real or not computed.
     histograms: Vec<Option<Histogram>>,
+    /// For what only Softmax reads: the quantization that changes its probabilities least.
+    logits: BTreeMap<ValueId, Quant>,
     /// Mean of each output channel of Conv and Dense before the fused activation.
     means: BTreeMap<NodeId, Vec<f64>>,
 }
@@ -175,7 +177,11 @@ fn channel_means(tensors: &[Tensor], axis: usize) -> Vec<f64> {
 /// The first walk: the float model.
 fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<Seen> {
     let mut walk = Walk::new(graph, inputs);
-    let mut seen = Seen { histograms: vec![None; graph.values().count()], means: BTreeMap::new() };
+    let mut seen = Seen {
+        histograms: vec![None; graph.values().count()],
+        logits: BTreeMap::new(),
+        means: BTreeMap::new(),
+    };
     for &v in graph.inputs() {
         if let Some(tensors) = &walk.live[v.index()] {
             seen.histograms[v.index()] = histogram(graph, v, tensors)?;
@@ -194,9 +200,52 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
             *tensors = std::mem::take(tensors).into_iter().map(|t| clamped(t, clamp)).collect();
             seen.histograms[v.index()] = histogram(graph, v, tensors)?;
         }
+        if let (Op::Softmax(_), Some(v)) = (&graph[id].op, graph[id].inputs[0])
+            && graph.consumers(v) == [id]
+            && let (Some(logits), Some(histogram)) = (&walk.live[v.index()], &seen.histograms[v.index()])
+        {
+            seen.logits.insert(v, logit_quant(graph, id, logits, &results[0], histogram)?);
+        }
         walk.advance(graph, id, results);
     }
     Ok(seen)
+}
+
+/// The range for the operand of a Softmax, by the square error of the probabilities: logits far
+/// below the greatest need no precision, which a histogram of logits cannot know.
+fn logit_quant(
+    graph: &Graph,
+    softmax: NodeId,
+    logits: &[Tensor],
+    probabilities: &[Tensor],
+    histogram: &Histogram,
+) -> Result<Quant> {
+    let error = |quant: &Quant| -> Result<f64> {
+        let mut sum = 0.0;
+        for (x, want) in logits.iter().zip(probabilities) {
+            let have = graph[softmax].op.eval(&[Some(&rounded(x.clone(), quant))])?;
+            let pairs = have.first().and_then(Tensor::as_f32).into_iter().flatten();
+            for (a, b) in pairs.zip(want.as_f32().into_iter().flatten()) {
+                sum += f64::from(a - b) * f64::from(a - b);
+            }
+        }
+        Ok(sum)
+    };
+    let start = histogram.quant();
+    let (lo, hi) = (histogram.lo.min(0.0), histogram.hi.max(0.0));
+    let mut best = (error(&start)?, start, 1.0f32, 1.0f32);
+    for end in [0, 1, 0] {
+        for step in 0..=24u8 {
+            let keep = 1.0 - 0.03 * f32::from(step);
+            let (l, h) = if end == 0 { (keep, best.3) } else { (best.2, keep) };
+            let candidate = affine(lo * l, hi * h);
+            let e = error(&candidate)?;
+            if e < best.0 {
+                best = (e, candidate, l, h);
+            }
+        }
+    }
+    Ok(best.1)
 }
 
 fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<Histogram>> {
@@ -245,6 +294,7 @@ fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
             sources.iter().map(|&v| graph.producer(v).and_then(|p| fixed(&graph[p].op))).collect();
         let quant = match known.first() {
             Some(Some(first)) if known.iter().all(|k| k.as_ref() == Some(first)) => first.clone(),
+            _ if group.len() == 1 && seen.logits.contains_key(&group[0]) => seen.logits[&group[0]].clone(),
             _ => {
                 let mut all = Histogram::new();
                 for v in if sources.is_empty() { group } else { &sources } {
