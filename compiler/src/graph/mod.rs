@@ -14,6 +14,8 @@ pub use verify::verify;
 
 use crate::ops::Op;
 use crate::tensor::{DType, Tensor};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// A node of the graph, valid until the node is removed.
@@ -192,28 +194,45 @@ impl Graph {
     pub fn consumers(&self, value: ValueId) -> Vec<NodeId> {
         self.nodes().filter(|(_, n)| n.inputs.contains(&Some(value))).map(|(id, _)| id).collect()
     }
+    /// The one place that reads a value: node and operand index. `None` when it is read more
+    /// than once, by nobody, or is a graph output.
+    pub fn sole_reader(&self, value: ValueId) -> Option<(NodeId, usize)> {
+        if self.outputs.contains(&value) {
+            return None;
+        }
+        let mut readers = self.nodes().flat_map(|(id, node)| {
+            node.inputs.iter().enumerate().filter(|(_, v)| **v == Some(value)).map(move |(i, _)| (id, i))
+        });
+        readers.next().filter(|_| readers.next().is_none())
+    }
     /// Nodes in an order in which every operand is computed before it is read; ties by id, so
     /// the order is stable. A cycle ends the list early: `verify` reports it.
     pub fn topological(&self) -> Vec<NodeId> {
-        let mut ready: Vec<bool> =
-            self.values.iter().map(|v| !matches!(v.kind, ValueKind::Activation)).collect();
-        let mut left: Vec<NodeId> = self.nodes().map(|(id, _)| id).collect();
-        let mut order = Vec::with_capacity(left.len());
-        loop {
-            let before = left.len();
-            left.retain(|&id| {
-                let node = &self[id];
-                let go = node.inputs.iter().flatten().all(|v| ready[v.index()]);
-                if go {
-                    order.push(id);
-                    node.outputs.iter().for_each(|v| ready[v.index()] = true);
+        let mut readers: Vec<Vec<NodeId>> = vec![Vec::new(); self.values.len()];
+        let mut waits = vec![0usize; self.nodes.len()];
+        for (id, node) in self.nodes() {
+            for v in node.inputs.iter().flatten() {
+                if matches!(self[*v].kind, ValueKind::Activation) {
+                    waits[id.index()] += 1;
+                    readers[v.index()].push(id);
                 }
-                !go
-            });
-            if left.is_empty() || left.len() == before {
-                return order;
             }
         }
+        let idle = self.nodes().filter(|(id, _)| waits[id.index()] == 0);
+        let mut ready: BinaryHeap<Reverse<NodeId>> = idle.map(|(id, _)| Reverse(id)).collect();
+        let mut order = Vec::with_capacity(self.nodes.len());
+        while let Some(Reverse(id)) = ready.pop() {
+            order.push(id);
+            for v in &self[id].outputs {
+                for reader in std::mem::take(&mut readers[v.index()]) {
+                    waits[reader.index()] -= 1;
+                    if waits[reader.index()] == 0 {
+                        ready.push(Reverse(reader));
+                    }
+                }
+            }
+        }
+        order
     }
 }
 

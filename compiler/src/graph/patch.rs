@@ -3,17 +3,26 @@
 use super::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId, ValueKind};
 use crate::ops::Op;
 use crate::tensor::{DType, Tensor};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A handle that edits a graph. It keeps names unique; `verify` checks the rest afterwards.
 #[derive(Debug)]
 pub struct Patch<'g> {
     graph: &'g mut Graph,
+    /// Names in use, of values and of nodes; gathered when the first new one is needed.
+    names: Option<Names>,
+}
+
+#[derive(Debug)]
+struct Names {
+    values: BTreeSet<String>,
+    nodes: BTreeSet<String>,
 }
 
 impl<'g> Patch<'g> {
     pub fn new(graph: &'g mut Graph) -> Self {
-        Patch { graph }
+        Patch { graph, names: None }
     }
     pub fn graph(&self) -> &Graph {
         self.graph
@@ -22,9 +31,15 @@ impl<'g> Patch<'g> {
     pub(crate) fn graph_mut(&mut self) -> &mut Graph {
         self.graph
     }
-    fn fresh_value_name(&self, wish: &str) -> String {
-        let taken = |name: &str| self.graph.values.iter().any(|v| v.name == name);
-        unique(wish, taken)
+    fn names(&mut self) -> &mut Names {
+        let graph = &*self.graph;
+        self.names.get_or_insert_with(|| Names {
+            values: graph.values.iter().map(|v| v.name.clone()).collect(),
+            nodes: graph.nodes().map(|(_, n)| n.name.clone()).collect(),
+        })
+    }
+    fn fresh_value_name(&mut self, wish: &str) -> String {
+        unique(wish, &mut self.names().values)
     }
     fn push_value(&mut self, value: Value) -> ValueId {
         self.graph.values.push(value);
@@ -77,7 +92,7 @@ impl<'g> Patch<'g> {
         inputs: Vec<Option<ValueId>>,
         outputs: Vec<ValueId>,
     ) -> NodeId {
-        let name = unique(name, |n| self.graph.nodes().any(|(_, node)| node.name == n));
+        let name = unique(name, &mut self.names().nodes);
         self.graph.nodes.push(Some(Node { name, op, inputs, outputs, clamp: Clamp::NONE }));
         NodeId(self.graph.nodes.len() as u32 - 1)
     }
@@ -105,7 +120,8 @@ impl<'g> Patch<'g> {
     }
     pub fn set_name(&mut self, value: ValueId, name: &str) {
         let name = self.fresh_value_name(name);
-        self.graph.values[value.index()].name = name;
+        let old = std::mem::replace(&mut self.graph.values[value.index()].name, name);
+        self.names().values.remove(&old);
     }
     /// Swaps the names of two values: a pass that replaces an output keeps the user's name.
     pub fn swap_names(&mut self, a: ValueId, b: ValueId) {
@@ -130,9 +146,13 @@ impl<'g> Patch<'g> {
     }
 }
 
-fn unique(wish: &str, taken: impl Fn(&str) -> bool) -> String {
-    if !taken(wish) {
-        return wish.to_string();
+/// `wish`, or with a number behind it when that is taken; taken from then on.
+fn unique(wish: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut name = wish.to_string();
+    let mut number = 0u64;
+    while !taken.insert(name.clone()) {
+        number += 1;
+        name = format!("{wish}.{number}");
     }
-    (1..).map(|i| format!("{wish}.{i}")).find(|n| !taken(n)).expect("an unbounded range has a free name")
+    name
 }

@@ -1,6 +1,7 @@
 //! The stable text form of a graph, for `--dump-after` and snapshot tests.
 
 use super::{Graph, Quant, ValueId, ValueKind};
+use crate::ops::Op;
 use std::fmt::Write;
 
 /// Prints a graph, one node a line, in topological order.
@@ -24,7 +25,7 @@ pub fn print(graph: &Graph) -> String {
                 Some(v) => format!("%{}", graph[*v].name),
             })
             .collect();
-        let _ = write!(out, "  {} = {:?}({})", outs.join(", "), node.op, ins.join(", "));
+        let _ = write!(out, "  {} = {}({})", outs.join(", "), op(&node.op), ins.join(", "));
         if !node.clamp.is_none() {
             let _ = write!(out, " clamp[{}, {}]", node.clamp.lo, node.clamp.hi);
         }
@@ -34,6 +35,15 @@ pub fn print(graph: &Graph) -> String {
         let _ = writeln!(out, "  out %{}", graph[id].name);
     }
     out
+}
+
+/// The operator and its parameters: the inner half of the enum's debug form `Conv(Conv { .. })`.
+fn op(op: &Op) -> String {
+    let text = format!("{op:?}");
+    match text.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')')) {
+        Some(inner) => inner.to_string(),
+        None => text,
+    }
 }
 
 fn typed(graph: &Graph, id: ValueId) -> String {

@@ -7,6 +7,7 @@ use crate::error::{Error, Result, Site};
 /// outputs disagree with its operator's own shape inference.
 pub fn verify(graph: &Graph) -> Result<()> {
     let mut produced = vec![0u32; graph.values.len()];
+    let mut read = vec![false; graph.values.len()];
     for (_, node) in graph.nodes() {
         for id in node.inputs.iter().flatten().chain(&node.outputs) {
             if id.index() >= graph.values.len() {
@@ -16,6 +17,12 @@ pub fn verify(graph: &Graph) -> Result<()> {
         for id in &node.outputs {
             produced[id.index()] += 1;
         }
+        for id in node.inputs.iter().flatten() {
+            read[id.index()] = true;
+        }
+    }
+    for id in graph.outputs() {
+        read[id.index()] = true;
     }
     for (id, value) in graph.values() {
         let n = produced[id.index()];
@@ -23,8 +30,7 @@ pub fn verify(graph: &Graph) -> Result<()> {
         if n > 1 || (n == 1 && !activation) {
             return Err(Error::internal(Site::Value(value.name.clone()), "has more than one origin"));
         }
-        let used = graph.outputs.contains(&id) || graph.nodes().any(|(_, m)| m.inputs.contains(&Some(id)));
-        if n == 0 && activation && used {
+        if n == 0 && activation && read[id.index()] {
             return Err(Error::internal(Site::Value(value.name.clone()), "is read but nothing computes it"));
         }
         if let Some(t) = value.constant()

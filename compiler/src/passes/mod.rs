@@ -5,6 +5,18 @@
 //! `quant` on; a constant with a `quant` holds integers, so no pass computes with its elements
 //! (moving them is fine: a transposed weight moves `quant.axis` along).
 
+mod affine;
+mod canonicalize;
+mod drop_dead;
+mod edit;
+mod fold_affine;
+mod fold_constants;
+mod fold_pad;
+mod fuse_activation;
+mod merge_common;
+mod order_flatten;
+mod sink_transpose;
+
 use crate::error::Result;
 use crate::graph::{Graph, Patch};
 

@@ -1,0 +1,272 @@
+//! Canonical forms: what moves nothing goes away, what only renames axes is a `Reshape`, a
+//! product with constant weights is a `Dense`, a pool over everything is a global pool.
+//!
+//! Later rooms then know one spelling of each.
+
+use super::edit::{bypass, operand, plain_f32};
+use crate::error::Result;
+use crate::graph::{Clamp, NodeId, Patch, ValueId};
+use crate::ops::{Add, Dense, GlobalAveragePool, GlobalMaxPool, Op, Reshape, Transpose};
+use crate::tensor::{DType, Data, Tensor};
+
+pub(super) fn canonicalize(patch: &mut Patch<'_>) -> Result<usize> {
+    let mut changed = 0;
+    loop {
+        let mut round = 0;
+        for id in patch.graph().topological() {
+            round += usize::from(rewrite(patch, id)?);
+        }
+        if round == 0 {
+            return Ok(changed);
+        }
+        changed += round;
+    }
+}
+
+/// Brings one node one step nearer to its canonical form.
+fn rewrite(patch: &mut Patch<'_>, id: NodeId) -> Result<bool> {
+    let graph = patch.graph();
+    let (Some(x), [y]) = (operand(graph, id, 0), graph[id].outputs.as_slice()) else {
+        return Ok(matches!(graph[id].op, Op::Dropout(_)) && drop_mask(patch, id));
+    };
+    let y = *y;
+    let same_shape = graph[x].shape == graph[y].shape;
+    match graph[id].op.clone() {
+        Op::Identity(_) | Op::Dropout(_) => Ok(bypass(patch, id, x) || reshape(patch, id)),
+        Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Flatten(_) => Ok(reshape(patch, id)),
+        Op::Cast(cast) if cast.to == graph[x].dtype => Ok(bypass(patch, id, x) || reshape(patch, id)),
+        Op::Expand(_) if same_shape => Ok(bypass(patch, id, x) || reshape(patch, id)),
+        Op::Pad(pad) if pad.pads.iter().all(|&p| p == 0) => Ok(bypass(patch, id, x) || reshape(patch, id)),
+        Op::Slice(slice) if same_shape && slice.steps.iter().all(|&s| s == 1) => {
+            Ok(bypass(patch, id, x) || reshape(patch, id))
+        }
+        Op::Concat(_) if graph[id].inputs.len() == 1 => Ok(bypass(patch, id, x) || reshape(patch, id)),
+        Op::Split(_) if same_shape => Ok(bypass(patch, id, x) || reshape(patch, id)),
+        Op::Clip(clip) if clip.min.is_none() && clip.max.is_none() => {
+            Ok(bypass(patch, id, x) || reshape(patch, id))
+        }
+        Op::Reshape(_) => Ok((same_shape && bypass(patch, id, x)) || reshape_of_reshape(patch, id, x)),
+        Op::Transpose(op) => Ok(transpose(patch, id, x, &op.perm)),
+        Op::Gemm(_) => gemm(patch, id, x, y),
+        Op::MatMul(_) => Ok(mat_mul(patch, id, x)),
+        Op::ReduceMean(op) => {
+            let rank = graph[x].shape.len();
+            let spatial = rank > 2 && op.axes.iter().copied().eq(2..rank);
+            Ok(spatial && global_pool(patch, id, GlobalAveragePool.into()))
+        }
+        Op::AveragePool(op) => {
+            let all = op.kernel == graph[x].shape[2..]
+                && op.pads.iter().all(|&p| p == 0)
+                && op.dilations.iter().all(|&d| d == 1)
+                && graph[y].shape[2..].iter().all(|&d| d == 1);
+            Ok(all && global_pool(patch, id, GlobalAveragePool.into()))
+        }
+        Op::MaxPool(op) => {
+            let all = op.kernel == graph[x].shape[2..]
+                && op.pads.iter().all(|&p| p == 0)
+                && op.dilations.iter().all(|&d| d == 1)
+                && graph[y].shape[2..].iter().all(|&d| d == 1);
+            Ok(all && global_pool(patch, id, GlobalMaxPool.into()))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// The mask of a Dropout at inference is all true.
+fn drop_mask(patch: &mut Patch<'_>, id: NodeId) -> bool {
+    let outputs = patch.graph()[id].outputs.clone();
+    let [_, mask] = outputs.as_slice() else { return false };
+    let shape = patch.graph()[*mask].shape.clone();
+    let len = shape.iter().product();
+    let Ok(ones) = Tensor::new(shape, Data::Bool(vec![true; len])) else { return false };
+    patch.set_constant(*mask, ones);
+    patch.node_mut(id).outputs.truncate(1);
+    true
+}
+
+/// Turns a node that keeps the order of its elements into a Reshape.
+fn reshape(patch: &mut Patch<'_>, id: NodeId) -> bool {
+    let graph = patch.graph();
+    let (Some(x), y) = (operand(graph, id, 0), graph[id].outputs[0]) else { return false };
+    if graph[x].quant != graph[y].quant || matches!(graph[id].op, Op::Reshape(_)) {
+        return false;
+    }
+    let shape = graph[y].shape.clone();
+    let node = patch.node_mut(id);
+    node.op = Reshape { shape }.into();
+    node.inputs.truncate(1);
+    true
+}
+
+/// A Reshape reads through the Reshape before it.
+fn reshape_of_reshape(patch: &mut Patch<'_>, id: NodeId, x: ValueId) -> bool {
+    let graph = patch.graph();
+    let Some(before) = graph.producer(x) else { return false };
+    let first = match &graph[before].op {
+        Op::Reshape(_) if graph[before].clamp.is_none() => operand(graph, before, 0),
+        _ => None,
+    };
+    match first {
+        Some(first) if graph[first].quant == graph[x].quant => {
+            patch.node_mut(id).inputs[0] = Some(first);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn transpose(patch: &mut Patch<'_>, id: NodeId, x: ValueId, perm: &[usize]) -> bool {
+    let graph = patch.graph();
+    if perm.iter().copied().eq(0..perm.len()) && bypass(patch, id, x) {
+        return true;
+    }
+    // Axes of one element have no place: moving them is a Reshape.
+    let graph = patch.graph();
+    let shape = &graph[x].shape;
+    let moving: Vec<usize> = perm.iter().copied().filter(|&p| shape[p] != 1).collect();
+    if moving.is_sorted() {
+        return reshape(patch, id);
+    }
+    // Two transpositions are one.
+    let Some(before) = graph.producer(x) else { return false };
+    let Op::Transpose(first) = &graph[before].op else { return false };
+    let Some(source) = operand(graph, before, 0).filter(|&s| graph[s].quant == graph[x].quant) else {
+        return false;
+    };
+    let perm = perm.iter().map(|&p| first.perm[p]).collect();
+    let node = patch.node_mut(id);
+    node.op = Transpose { perm }.into();
+    node.inputs = vec![Some(source)];
+    true
+}
+
+/// A pool over all spatial axes; a Reshape follows where the original drops them.
+fn global_pool(patch: &mut Patch<'_>, id: NodeId, op: Op) -> bool {
+    let graph = patch.graph();
+    let (Some(x), y) = (operand(graph, id, 0), graph[id].outputs[0]) else { return false };
+    let mut kept = graph[x].shape.clone();
+    kept[2..].fill(1);
+    if graph[y].shape == kept {
+        patch.node_mut(id).op = op;
+        return true;
+    }
+    let (name, dtype, shape) = (graph[y].name.clone(), graph[y].dtype, graph[y].shape.clone());
+    let quant = graph[y].quant.clone();
+    let between = patch.add_value(&format!("{name}:pooled"), dtype, &kept);
+    patch.set_quant(between, quant);
+    let node = patch.node_mut(id);
+    node.op = op;
+    node.outputs = vec![between];
+    patch.add_node(&format!("{name}:reshape"), Reshape { shape }.into(), vec![Some(between)], vec![y]);
+    true
+}
+
+/// `alpha A B + beta C` with constant B: Dense, scaled now; C becomes the bias where it is one
+/// number per column, else an Add behind.
+fn gemm(patch: &mut Patch<'_>, id: NodeId, a: ValueId, y: ValueId) -> Result<bool> {
+    let graph = patch.graph();
+    let Op::Gemm(op) = graph[id].op.clone() else { return Ok(false) };
+    let Some(b) = operand(graph, id, 1).and_then(|b| plain_f32(graph, b)) else { return Ok(false) };
+    let c = match operand(graph, id, 2) {
+        None => None,
+        Some(c) => match plain_f32(graph, c) {
+            Some(c) => Some(c),
+            None => return Ok(false),
+        },
+    };
+    if graph[a].constant().is_some() {
+        return Ok(false);
+    }
+    let w = if op.trans_b { b.as_ref().clone() } else { b.transposed(&[1, 0]) };
+    let n = w.shape()[0];
+    let w = scaled(&w, op.alpha)?;
+    let bias = match &c {
+        None => None,
+        Some(c) => match per_column(c, n) {
+            Some(t) => Some(scaled(&t, op.beta)?),
+            // A term that varies by row: Dense, then Add.
+            None => {
+                let between = split_off(patch, id, y);
+                let c = scaled(c, op.beta)?;
+                let name = patch.graph()[y].name.clone();
+                let c = patch.add_constant(&format!("{name}:c"), c);
+                let clamp = std::mem::replace(&mut patch.node_mut(id).clamp, Clamp::NONE);
+                let add =
+                    patch.add_node(&format!("{name}:add"), Add.into(), vec![Some(between), Some(c)], vec![y]);
+                patch.node_mut(add).clamp = clamp;
+                None
+            }
+        },
+    };
+    let name = patch.graph()[id].name.clone();
+    let a = if op.trans_a {
+        let (dtype, shape) = (patch.graph()[a].dtype, patch.graph()[a].shape.clone());
+        let quant = patch.graph()[a].quant.clone();
+        let turned = patch.add_value(&format!("{name}:a"), dtype, &[shape[1], shape[0]]);
+        patch.set_quant(turned, quant);
+        patch.add_node(
+            &format!("{name}:transpose"),
+            Transpose { perm: vec![1, 0] }.into(),
+            vec![Some(a)],
+            vec![turned],
+        );
+        turned
+    } else {
+        a
+    };
+    dense(patch, id, a, w, bias);
+    Ok(true)
+}
+
+/// A new value of the type of `y` that node `id` gives in its place.
+fn split_off(patch: &mut Patch<'_>, id: NodeId, y: ValueId) -> ValueId {
+    let v = &patch.graph()[y];
+    let (name, dtype, shape) = (format!("{}:product", v.name), v.dtype, v.shape.clone());
+    let between = patch.add_value(&name, dtype, &shape);
+    patch.node_mut(id).outputs = vec![between];
+    between
+}
+
+fn dense(patch: &mut Patch<'_>, id: NodeId, x: ValueId, w: Tensor, bias: Option<Tensor>) {
+    let graph = patch.graph();
+    let name_of = |index: usize| operand(graph, id, index).map(|v| graph[v].name.clone());
+    let names = (name_of(1).unwrap_or_default(), name_of(2).unwrap_or_default());
+    let w = patch.add_constant(&names.0, w);
+    let mut inputs = vec![Some(x), Some(w)];
+    if let Some(bias) = bias {
+        inputs.push(Some(patch.add_constant(&names.1, bias)));
+    }
+    let node = patch.node_mut(id);
+    node.op = Dense.into();
+    node.inputs = inputs;
+}
+
+/// MatMul with a constant matrix on the right.
+fn mat_mul(patch: &mut Patch<'_>, id: NodeId, x: ValueId) -> bool {
+    let graph = patch.graph();
+    let Some(w) = operand(graph, id, 1).and_then(|b| plain_f32(graph, b)) else { return false };
+    if w.shape().len() != 2 || graph[x].constant().is_some() || graph[x].dtype != DType::F32 {
+        return false;
+    }
+    dense(patch, id, x, w.transposed(&[1, 0]), None);
+    true
+}
+
+/// The constant as `[n]` if it has one number per column of an `[m, n]` result.
+fn per_column(c: &Tensor, n: usize) -> Option<Tensor> {
+    let v = c.as_f32()?;
+    let rows_alike = c.shape().iter().rev().skip(1).all(|&d| d == 1);
+    match v.len() {
+        1 => Some(Tensor::f32(&[n], vec![v[0]; n])),
+        len if len == n && rows_alike => Some(Tensor::f32(&[n], v.to_vec())),
+        _ => None,
+    }
+}
+
+fn scaled(t: &Tensor, by: f32) -> Result<Tensor> {
+    if by == 1.0 {
+        return Ok(t.clone());
+    }
+    let data = t.as_f32().unwrap_or(&[]).iter().map(|v| v * by).collect();
+    Tensor::new(t.shape().to_vec(), Data::F32(data))
+}

@@ -1,0 +1,76 @@
+//! What several passes do to a graph: forward a value past a node, merge a node into the one
+//! before it, read a plain constant.
+//!
+//! Law: a graph output keeps its name, and no value that carries a `Quant` is skipped unless
+//! the one that takes its place carries the same.
+
+use crate::graph::{Graph, NodeId, Patch, ValueId, ValueKind};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// The first operand of a node.
+pub(super) fn operand(graph: &Graph, id: NodeId, index: usize) -> Option<ValueId> {
+    graph[id].inputs.get(index).copied().flatten()
+}
+
+/// A constant of plain floats: no `Quant`, type f32.
+pub(super) fn plain_f32(graph: &Graph, value: ValueId) -> Option<Arc<Tensor>> {
+    let v = &graph[value];
+    let t = v.constant().filter(|t| v.quant.is_none() && t.as_f32().is_some())?;
+    Some(Arc::clone(t))
+}
+
+/// Whether the value is computed, by a node.
+pub(super) fn is_activation(graph: &Graph, value: ValueId) -> bool {
+    matches!(graph[value].kind, ValueKind::Activation)
+}
+
+/// The node that computes `value`, if one reader is all it has and its meaning may disappear
+/// into that of `result`: no rounding of its own stands between.
+pub(super) fn private_producer(graph: &Graph, value: ValueId, result: ValueId) -> Option<NodeId> {
+    let v = &graph[value];
+    if v.quant.is_some() && v.quant != graph[result].quant {
+        return None;
+    }
+    graph.sole_reader(value)?;
+    graph.producer(value).filter(|&id| graph[id].outputs.len() == 1)
+}
+
+/// Removes a node of one result whose result is its operand `x`; false when the graph's outputs
+/// forbid it, because `x` is a port of its own.
+pub(super) fn bypass(patch: &mut Patch<'_>, id: NodeId, x: ValueId) -> bool {
+    let graph = patch.graph();
+    let y = graph[id].outputs[0];
+    if graph[x].quant != graph[y].quant || graph[x].dtype != graph[y].dtype || !graph[id].clamp.is_none() {
+        return false;
+    }
+    if graph.outputs().contains(&y) {
+        if graph.outputs().contains(&x) || !is_activation(graph, x) {
+            return false;
+        }
+        patch.swap_names(x, y);
+    }
+    patch.remove_node(id);
+    patch.replace_uses(y, x);
+    true
+}
+
+/// `producer` computes the result of its only reader `id` instead, which goes away; the value
+/// between them disappears.
+pub(super) fn merge_into(patch: &mut Patch<'_>, producer: NodeId, id: NodeId) {
+    let y = patch.graph()[id].outputs[0];
+    patch.remove_node(id);
+    patch.node_mut(producer).outputs[0] = y;
+}
+
+/// Replaces a constant operand by a new one made from it.
+pub(super) fn replace_constant(patch: &mut Patch<'_>, id: NodeId, index: usize, tensor: Tensor) {
+    let name = operand(patch.graph(), id, index)
+        .map_or_else(|| format!("{}:{index}", patch.graph()[id].name), |v| patch.graph()[v].name.clone());
+    let value = patch.add_constant(&name, tensor);
+    let inputs = &mut patch.node_mut(id).inputs;
+    while inputs.len() <= index {
+        inputs.push(None);
+    }
+    inputs[index] = Some(value);
+}

@@ -1,0 +1,79 @@
+//! A Pad in front of a convolution or pool becomes the pads of that node, where its value is
+//! what the node itself takes beyond the border.
+
+use super::edit::operand;
+use crate::error::Result;
+use crate::graph::{Graph, NodeId, Patch, ValueId};
+use crate::ops::{Op, Pad, PadMode};
+
+pub(super) fn fold_pad(patch: &mut Patch<'_>) -> Result<usize> {
+    let mut changed = 0;
+    for id in patch.graph().topological() {
+        let graph = patch.graph();
+        let Op::Pad(pad) = &graph[id].op else { continue };
+        let (Some(x), y) = (operand(graph, id, 0), graph[id].outputs[0]) else { continue };
+        let Some((reader, 0)) = graph.sole_reader(y) else { continue };
+        if graph[x].quant != graph[y].quant || !graph[id].clamp.is_none() {
+            continue;
+        }
+        let Some(spatial) = spatial(pad) else { continue };
+        let Some(op) = padded(graph, reader, x, pad.value, &spatial) else { continue };
+        patch.remove_node(id);
+        let node = patch.node_mut(reader);
+        node.op = op;
+        node.inputs[0] = Some(x);
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+/// The pads of the spatial axes, begins then ends, when nothing else is padded or cut.
+fn spatial(pad: &Pad) -> Option<Vec<usize>> {
+    let rank = pad.pads.len() / 2;
+    if pad.mode != PadMode::Constant || rank < 3 {
+        return None;
+    }
+    let (begins, ends) = pad.pads.split_at(rank);
+    if begins[..2].iter().chain(&ends[..2]).any(|&p| p != 0) {
+        return None;
+    }
+    begins[2..].iter().chain(&ends[2..]).map(|&p| usize::try_from(p).ok()).collect()
+}
+
+/// The reader's operator with the pads taken over; `None` where that would change its meaning.
+fn padded(graph: &Graph, reader: NodeId, x: ValueId, value: f64, more: &[usize]) -> Option<Op> {
+    let add = |pads: &[usize]| pads.iter().zip(more).map(|(a, b)| a + b).collect::<Vec<usize>>();
+    match graph[reader].op.clone() {
+        // A Conv takes zero beyond its border.
+        Op::Conv(mut op) if value == 0.0 => {
+            op.pads = add(&op.pads);
+            Some(op.into())
+        }
+        // An average that counts its pads takes zeros; without own pads all of them are counted.
+        Op::AveragePool(mut op) if value == 0.0 && !op.ceil_mode => {
+            if !op.count_include_pad && op.pads.iter().any(|&p| p != 0) {
+                return None;
+            }
+            op.pads = add(&op.pads);
+            op.count_include_pad = true;
+            inside(&op.kernel, &op.dilations, &op.pads).then(|| op.into())
+        }
+        // A maximum ignores its pads: the same as a value that never wins, in windows that hold
+        // at least one element.
+        Op::MaxPool(mut op) if !op.ceil_mode => {
+            let least = graph.producer(x).map_or(f32::NEG_INFINITY, |p| graph[p].clamp.lo);
+            if value > f64::from(least) {
+                return None;
+            }
+            op.pads = add(&op.pads);
+            inside(&op.kernel, &op.dilations, &op.pads).then(|| op.into())
+        }
+        _ => None,
+    }
+}
+
+/// Whether every window still holds an element: no pad as long as the kernel.
+fn inside(kernel: &[usize], dilations: &[usize], pads: &[usize]) -> bool {
+    let n = kernel.len();
+    (0..n).all(|i| dilations[i] == 1 && pads[i] < kernel[i] && pads[n + i] < kernel[i])
+}
