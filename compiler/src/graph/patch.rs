@@ -29,6 +29,7 @@ impl<'g> Patch<'g> {
     }
     /// For a pass made of several steps that each patch on their own.
     pub(crate) fn graph_mut(&mut self) -> &mut Graph {
+        self.names = None;
         self.graph
     }
     fn names(&mut self) -> &mut Names {

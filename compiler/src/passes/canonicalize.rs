@@ -116,7 +116,6 @@ fn reshape_of_reshape(patch: &mut Patch<'_>, id: NodeId, x: ValueId) -> bool {
 }
 
 fn transpose(patch: &mut Patch<'_>, id: NodeId, x: ValueId, perm: &[usize]) -> bool {
-    let graph = patch.graph();
     if perm.iter().copied().eq(0..perm.len()) && bypass(patch, id, x) {
         return true;
     }

@@ -4,11 +4,16 @@
 use super::edit::operand;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
-use crate::ops::{Op, Pad, PadMode};
+use crate::ops::{Op, Pad, PadMode, Transpose};
 
 pub(super) fn fold_pad(patch: &mut Patch<'_>) -> Result<usize> {
     let mut changed = 0;
     for id in patch.graph().topological() {
+        let graph = patch.graph();
+        if !matches!(graph[id].op, Op::Pad(_)) {
+            continue;
+        }
+        while behind_transpose(patch, id) {}
         let graph = patch.graph();
         let Op::Pad(pad) = &graph[id].op else { continue };
         let (Some(x), y) = (operand(graph, id, 0), graph[id].outputs[0]) else { continue };
@@ -25,6 +30,35 @@ pub(super) fn fold_pad(patch: &mut Patch<'_>) -> Result<usize> {
         changed += 1;
     }
     Ok(changed)
+}
+
+/// Exchanges a Pad with the Transpose that alone reads it, which then stands before it.
+fn behind_transpose(patch: &mut Patch<'_>, id: NodeId) -> bool {
+    let graph = patch.graph();
+    let (Op::Pad(pad), Some(x), y) = (&graph[id].op, operand(graph, id, 0), graph[id].outputs[0]) else {
+        return false;
+    };
+    let Some((reader, 0)) = graph.sole_reader(y) else { return false };
+    let Op::Transpose(Transpose { perm }) = &graph[reader].op else { return false };
+    let z = graph[reader].outputs[0];
+    if graph[x].quant != graph[y].quant || graph[y].quant != graph[z].quant {
+        return false;
+    }
+    let (begins, ends) = pad.pads.split_at(perm.len());
+    let pads = perm.iter().map(|&p| begins[p]).chain(perm.iter().map(|&p| ends[p])).collect();
+    let moved = Pad { pads, ..pad.clone() };
+    let shape: Vec<usize> = perm.iter().map(|&p| graph[x].shape[p]).collect();
+    let (name, dtype, quant) = (graph[y].name.clone(), graph[x].dtype, graph[x].quant.clone());
+    let before = patch.add_value(&format!("{name}:unpadded"), dtype, &shape);
+    patch.set_quant(before, quant);
+    let transpose = patch.node_mut(reader);
+    transpose.inputs = vec![Some(x)];
+    transpose.outputs = vec![before];
+    let pad = patch.node_mut(id);
+    pad.op = moved.into();
+    pad.inputs = vec![Some(before)];
+    pad.outputs = vec![z];
+    true
 }
 
 /// The pads of the spatial axes, begins then ends, when nothing else is padded or cut.

@@ -25,7 +25,18 @@ pub type Pass = fn(&mut Patch<'_>) -> Result<usize>;
 
 /// Passes over the float (or just imported QDQ) graph, in the order in which they run; the list
 /// reads aloud.
-pub const PASSES: &[(&str, Pass)] = &[("absorb-qdq", absorb_qdq)];
+pub const PASSES: &[(&str, Pass)] = &[
+    ("absorb-qdq", absorb_qdq),
+    ("fold-constants", fold_constants::fold_constants),
+    ("canonicalize", canonicalize::canonicalize),
+    ("merge-common", merge_common::merge_common),
+    ("sink-transpose", sink_transpose::sink_transpose),
+    ("fold-affine", fold_affine::fold_affine),
+    ("fuse-activation", fuse_activation::fuse_activation),
+    ("fold-pad", fold_pad::fold_pad),
+    ("order-flatten", order_flatten::order_flatten),
+    ("drop-dead", drop_dead::drop_dead),
+];
 
 /// Passes over the graph once its values are quantized (or stay float).
 pub const QUANTIZED_PASSES: &[(&str, Pass)] = &[("settle-quantization", settle_quantization)];

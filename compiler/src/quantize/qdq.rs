@@ -82,7 +82,7 @@ fn params(graph: &Graph, id: NodeId) -> Result<Quant> {
     }
     let (dtype, axis) = match &node.op {
         Op::QuantizeLinear(q) => (q.dtype, q.axis),
-        Op::DequantizeLinear(d) => (x.dtype, d.axis),
+        Op::DequantizeLinear(d) => (x.stored(), d.axis),
         _ => return Err(Error::internal(node.site(), "is neither Q nor DQ")),
     };
     let constant = x.constant().is_some();
