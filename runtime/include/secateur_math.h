@@ -57,8 +57,8 @@ static inline int32_t secateur_clz(uint32_t x)
 }
 
 static inline float secateur_pow2(int32_t k) { return secateur_float((uint32_t)(k + 127) << 23); }
-static inline float secateur_maxf(float a, float b) { return a < b ? b : a; }
-static inline float secateur_minf(float a, float b) { return b < a ? b : a; }
+static inline float secateur_maxf(float a, float b) { return a > b ? a : b; }
+static inline float secateur_minf(float a, float b) { return a < b ? a : b; }
 static inline float secateur_absf(float x) { return secateur_float(secateur_bits(x) & 0x7fffffffu); }
 
 /* Float to integer as Rust's `as`: towards zero, saturating, NaN to zero. */
@@ -120,6 +120,13 @@ static inline float secateur_roundf(float x)
     below = 0x007fffffu >> exponent;
     odd = (bits >> (23 - exponent)) & 1u;
     return secateur_float((bits + ((below >> 1) + odd)) & ~below);
+}
+
+/* Real to stored integer at the border of a model: half to even, saturating. */
+static inline int32_t secateur_quantize(float x, float scale, int32_t zero_point, int32_t lo, int32_t hi)
+{
+    int64_t q = (int64_t)secateur_to_i32(secateur_roundf(x / scale)) + zero_point;
+    return q < lo ? lo : q > hi ? hi : (int32_t)q;
 }
 
 static inline float secateur_sqrtf(float x)

@@ -8,11 +8,13 @@
 
 mod aligned;
 pub mod math;
+mod number;
 #[cfg(feature = "sources")]
 pub mod sources;
 mod view;
 
 pub use aligned::Aligned;
+pub use number::{dequantize, div, div64, quantize, rem, rem64};
 pub use view::{Element, View, ViewMut};
 
 /// Number of the contract between emitted code and this crate; emitted code asserts it.

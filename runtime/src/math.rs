@@ -19,16 +19,16 @@ fn pow2(k: i32) -> f32 {
     f32::from_bits(((k + 127) << 23) as u32)
 }
 
-/// The larger of two; the first if they compare neither way (NaN, zeros of both signs).
+/// The larger of two; the second if they compare neither way (NaN, zeros of both signs).
 #[inline(always)]
 pub fn max(a: f32, b: f32) -> f32 {
-    if a < b { b } else { a }
+    if a > b { a } else { b }
 }
 
-/// The smaller of two; the first if they compare neither way (NaN, zeros of both signs).
+/// The smaller of two; the second if they compare neither way (NaN, zeros of both signs).
 #[inline(always)]
 pub fn min(a: f32, b: f32) -> f32 {
-    if b < a { b } else { a }
+    if a < b { a } else { b }
 }
 
 /// Magnitude: the sign bit cleared, also of NaN.

@@ -16,6 +16,7 @@ pub const RUST: &[Source] = &[
     ("lib.rs", include_str!("lib.rs")),
     ("aligned.rs", include_str!("aligned.rs")),
     ("math.rs", include_str!("math.rs")),
+    ("number.rs", include_str!("number.rs")),
     ("view.rs", include_str!("view.rs")),
     ("sources.rs", include_str!("sources.rs")),
 ];

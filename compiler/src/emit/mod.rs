@@ -1,4 +1,14 @@
 //! Program -> text: `c` and `rust`.
+//!
+//! In: a [`Program`], proven. Out: files. Law: a printer makes no choice that changes a result;
+//! the same program and options give the same text.
+
+pub mod c;
+mod c_data;
+mod module;
+pub mod names;
+mod range;
+pub mod rust;
 
 /// What the printers need to know besides the program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -9,4 +19,8 @@ pub struct EmitOptions {
     pub features: Vec<String>,
     /// Rust as a crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
     pub as_crate: bool,
+    /// Bytes of machine code, where a build of this program was measured.
+    pub code: Option<usize>,
+    /// Bytes of stack that `run` needs, where known.
+    pub stack: Option<usize>,
 }

@@ -15,7 +15,7 @@ pub enum Scalar {
     F32(f32),
 }
 
-/// One float function.
+/// One float function: the runtime's own, so that emitted code gives the same bits.
 pub fn unary(op: UnOp, x: f32) -> f32 {
     match op {
         UnOp::Neg => -x,

@@ -1,0 +1,238 @@
+//! What a program's text consists of, before a language is chosen: its kernels once each,
+//! callees first, with names; its instructions; its ports and constants with names.
+//!
+//! Law: structurally equal kernels are one item.
+
+use super::names::Namespace;
+use super::range::Ranges;
+use super::{EmitOptions, names};
+use crate::error::{Error, Result, Site};
+use crate::kernel::{Expr, Instr, Kernel, Native, Stmt, Ty, VarId, visit};
+use crate::program::{Arg, Entry, Place, Program, Step};
+use crate::tensor::DType;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A kernel to print.
+#[derive(Debug)]
+pub(super) struct Item<'a> {
+    pub(super) kernel: &'a Kernel,
+    pub(super) name: String,
+    pub(super) native: Option<&'a Native>,
+    pub(super) ranges: Ranges,
+    /// Identifiers of parameters and of variables.
+    pub(super) params: Vec<String>,
+    pub(super) vars: Vec<String>,
+    /// Variables that are read anywhere; the others are not printed.
+    pub(super) read: BTreeSet<VarId>,
+    pub(super) used_params: BTreeSet<usize>,
+    pub(super) mutable: BTreeSet<VarId>,
+}
+
+/// Everything to print, in order.
+#[derive(Debug)]
+pub(super) struct Module<'a> {
+    pub(super) program: &'a Program,
+    pub(super) items: Vec<Item<'a>>,
+    pub(super) instrs: Vec<(&'a Instr, String)>,
+    pub(super) inputs: Vec<String>,
+    pub(super) outputs: Vec<String>,
+    /// By constant; `None` where no step reads it.
+    pub(super) constants: Vec<Option<String>>,
+    pub(super) run: &'a Entry,
+    pub(super) uses_float: bool,
+}
+
+impl<'a> Module<'a> {
+    pub(super) fn new(program: &'a Program, options: &EmitOptions) -> Result<Module<'a>> {
+        let run = program
+            .entries
+            .iter()
+            .find(|e| e.name == "run")
+            .ok_or_else(|| Error::internal(Site::Whole, "the program has no entry `run`"))?;
+        let mut module = Module {
+            program,
+            items: Vec::new(),
+            instrs: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            constants: vec![None; program.constants.len()],
+            run,
+            uses_float: false,
+        };
+        // Names that every module has.
+        let mut functions = Namespace::default();
+        for fixed in ["run", "init", "arena"] {
+            functions.take(fixed);
+        }
+        // One name space: both become arguments of one function, and prefixes of macros.
+        let mut ports = Namespace::default();
+        for fixed in ["arena", "weights", "stack", "flash", "code", "no", "h"] {
+            ports.take(fixed);
+        }
+        module.inputs = program.inputs.iter().map(|p| ports.take(&p.name)).collect();
+        module.outputs = program.outputs.iter().map(|p| ports.take(&p.name)).collect();
+        for input in &module.inputs {
+            functions.take(&format!("quantize_{input}"));
+        }
+        for output in &module.outputs {
+            functions.take(&format!("dequantize_{output}"));
+        }
+        for step in &run.steps {
+            module.add(&step.kernel, options, &mut functions)?;
+        }
+        let read = run.steps.iter().flat_map(|s| &s.args).filter_map(|a| match a {
+            Arg::Constant { constant, .. } => Some(*constant),
+            _ => None,
+        });
+        let used: BTreeSet<_> = read.chain(program.states.iter().map(|s| s.init)).collect();
+        for id in used {
+            let constant = program
+                .constants
+                .get(id.0 as usize)
+                .ok_or_else(|| Error::internal(Site::Whole, "a step reads a constant that does not exist"))?;
+            module.constants[id.0 as usize] = Some(functions.take(&constant.name));
+        }
+        Ok(module)
+    }
+
+    /// Adds a kernel and, before it, all that it calls; its index.
+    fn add(&mut self, kernel: &'a Kernel, options: &EmitOptions, names: &mut Namespace) -> Result<usize> {
+        if let Some(i) = self.find(kernel) {
+            return Ok(i);
+        }
+        let mut failed = None;
+        visit(&kernel.body, &mut |s| {
+            if let Stmt::Call { kernel, .. } = s
+                && let Err(e) = self.add(kernel, options, names)
+            {
+                failed.get_or_insert(e);
+            }
+        });
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        let name = names.take(&kernel.name);
+        let mut locals = Namespace::default();
+        let params = kernel.params.iter().map(|p| locals.take(&p.name)).collect();
+        let vars = kernel.vars.iter().map(|v| locals.take(&v.name)).collect();
+        let mut item = Item {
+            kernel,
+            name,
+            native: kernel.native.iter().find(|n| options.features.contains(&n.feature)),
+            ranges: Ranges::of(kernel),
+            params,
+            vars,
+            read: BTreeSet::new(),
+            used_params: BTreeSet::new(),
+            mutable: BTreeSet::new(),
+        };
+        visit(&kernel.body, &mut |s| {
+            match s {
+                Stmt::Assign { var, .. } => drop(item.mutable.insert(*var)),
+                Stmt::Store { buffer, .. } => drop(item.used_params.insert(buffer.0 as usize)),
+                Stmt::Call { args, .. } => args.iter().for_each(|a| {
+                    if let crate::kernel::CallArg::Slice { buffer, .. } = a {
+                        item.used_params.insert(buffer.0 as usize);
+                    }
+                }),
+                _ => {}
+            }
+            s.exprs(&mut |e| {
+                e.visit(&mut |e| match e {
+                    Expr::Var(v) => drop(item.read.insert(*v)),
+                    Expr::Param(p) => drop(item.used_params.insert(p.0 as usize)),
+                    Expr::Load { buffer, .. } => drop(item.used_params.insert(buffer.0 as usize)),
+                    Expr::Call(instr, _) => self.add_instr(instr, names),
+                    _ => {}
+                });
+            });
+        });
+        self.uses_float |= kernel.vars.iter().any(|v| v.ty == Ty::F32)
+            || kernel.params.iter().enumerate().any(|(i, _)| item.ranges.elems[i] == Some(DType::F32));
+        visit(&kernel.body, &mut |s| {
+            s.exprs(&mut |e| {
+                e.visit(&mut |e| self.uses_float |= matches!(e, Expr::Float(_) | Expr::Cast(Ty::F32, _)));
+            });
+        });
+        self.items.push(item);
+        Ok(self.items.len() - 1)
+    }
+
+    fn add_instr(&mut self, instr: &'a Arc<Instr>, names: &mut Namespace) {
+        if self.instrs.iter().any(|(i, _)| *i == instr.as_ref()) {
+            return;
+        }
+        instr.body.visit(&mut |e| {
+            if let Expr::Call(inner, _) = e {
+                self.add_instr(inner, names);
+            }
+        });
+        self.uses_float |= instr.result == Ty::F32 || instr.params.iter().any(|p| p.ty == Ty::F32);
+        let name = names.take(&instr.name);
+        self.instrs.push((instr, name));
+    }
+
+    fn find(&self, kernel: &Kernel) -> Option<usize> {
+        self.items.iter().position(|i| std::ptr::eq(i.kernel, kernel) || i.kernel == kernel)
+    }
+    /// The item of a kernel that was added.
+    pub(super) fn item(&self, kernel: &Kernel) -> Result<&Item<'a>> {
+        self.find(kernel)
+            .map(|i| &self.items[i])
+            .ok_or_else(|| Error::internal(Site::Kernel(kernel.name.clone()), "a kernel was not collected"))
+    }
+    pub(super) fn instr(&self, instr: &Instr) -> &str {
+        self.instrs.iter().find(|(i, _)| *i == instr).map_or("?", |(_, name)| name)
+    }
+    /// Where a buffer stands and its element type.
+    pub(super) fn place(&self, step: &Step, buffer: crate::program::BufferId) -> Result<(Place, DType)> {
+        let site = || Site::Kernel(step.kernel.name.clone());
+        let b = self
+            .program
+            .buffers
+            .get(buffer.0 as usize)
+            .ok_or_else(|| Error::internal(site(), "a step names a buffer that does not exist"))?;
+        let fits = match b.place {
+            Place::Input(i) => i < self.inputs.len(),
+            Place::Output(i) => i < self.outputs.len(),
+            Place::Arena(at) | Place::State(at) => at + b.len * b.elem.size() <= self.program.arena,
+        };
+        if fits { Ok((b.place, b.elem)) } else { Err(Error::internal(site(), "a buffer is misplaced")) }
+    }
+    /// Bytes of the constants that are emitted.
+    pub(super) fn weight_bytes(&self) -> usize {
+        let used = self.constants.iter().zip(&self.program.constants).filter(|(name, _)| name.is_some());
+        used.map(|(_, c)| c.bytes.len()).sum()
+    }
+}
+
+/// The module's base name as an identifier.
+pub(super) fn base_name(program: &Program) -> String {
+    names::identifier(&program.name)
+}
+
+/// Comment lines for the head of every emitted file, without comment marks.
+pub(super) fn banner(program: &Program, options: &EmitOptions, what: &str) -> Vec<String> {
+    vec![
+        format!("{what} of the model `{}`, compiled by Secateur {}.", printable(&program.name), env!("CARGO_PKG_VERSION")),
+        format!("Digest of model and options: {}", if options.digest.is_empty() { "none" } else { &options.digest }),
+        "Do not edit: compile the model again. The generated code belongs to you.".to_string(),
+    ]
+}
+
+/// A name out of a model, safe inside a comment.
+pub(super) fn printable(name: &str) -> String {
+    let clean: String =
+        name.chars().map(|c| if c.is_control() || c == '\\' { '?' } else { c }).collect();
+    clean.replace("*/", "*?").replace("/*", "?*").replace("??", "? ?")
+}
+
+/// What to say before a step: the layer it belongs to, once per layer.
+pub(super) fn layer_comment(program: &Program, step: &Step, last: &mut Option<usize>) -> Option<String> {
+    if last.replace(step.layer) == Some(step.layer) {
+        return None;
+    }
+    let layer = program.layers.get(step.layer)?;
+    Some(format!("{} {} {:?}", printable(&layer.op), printable(&layer.name), layer.output_shape))
+}

@@ -1,0 +1,730 @@
+//! Program -> Rust: one module that depends on the crate `secateur` alone, or a small crate
+//! around it.
+//!
+//! Law: no allocation, no float where the program has none, and no panic path: integers wrap,
+//! indices are the ones proven on the program, division goes through the runtime. `unsafe` stands
+//! where views are made and where instruction blocks are called. The macro gives this same text.
+
+use super::EmitOptions;
+use super::module::{Item, Module, banner, base_name, layer_comment, printable};
+use super::names::type_name;
+use super::range::{Ranges, of_type};
+use crate::artifact::File;
+use crate::error::{Error, Result, Site};
+use crate::kernel::{Access, BinOp, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty, UnOp};
+use crate::program::{Arg, Place, Port, Program, Step};
+use crate::tensor::DType;
+use std::fmt::Write;
+
+/// Bools are bytes inside kernels: every bit pattern of a byte is a value.
+fn element(elem: DType) -> &'static str {
+    match elem {
+        DType::Bool => "u8",
+        other => other.name(),
+    }
+}
+
+fn scalar_type(ty: Ty) -> &'static str {
+    match ty {
+        Ty::I32 => "i32",
+        Ty::I64 => "i64",
+        Ty::F32 => "f32",
+    }
+}
+
+/// Prints a program as Rust.
+pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
+    let name = base_name(program);
+    let text = module_text(program, options)?;
+    if !options.as_crate {
+        return Ok(vec![File { path: format!("{name}.rs"), text }]);
+    }
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\nsecateur = \"{}\"\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let (head, body) = text.split_at(text.find("\n\n").map_or(0, |i| i + 1));
+    Ok(vec![
+        File { path: "Cargo.toml".to_string(), text: manifest },
+        File { path: "src/lib.rs".to_string(), text: format!("{head}#![no_std]\n{body}") },
+    ])
+}
+
+/// The module's text; also what the macro expands to.
+pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
+    let module = Module::new(program, options)?;
+    let cx = Cx { module: &module };
+    let mut o = String::new();
+    for line in banner(program, options, "Rust implementation") {
+        let _ = writeln!(o, "// {line}");
+    }
+    let _ = writeln!(
+        o,
+        "\nconst _: () = assert!(::secateur::ABI == {}, \"the crate `secateur` does not fit this generated code: compile the model again\");",
+        secateur_runtime::ABI
+    );
+    o.push_str("const _: () = assert!(cfg!(target_endian = \"little\"), \"the weights of this generated code are little-endian\");\n");
+    cx.interface(&mut o)?;
+    cx.weights(&mut o);
+    cx.kernels(&mut o)?;
+    Ok(o)
+}
+
+/// Shortest literal that reads back as the same float; bits where there is none.
+fn float_literal(x: f32) -> String {
+    if x.is_nan() {
+        return format!("f32::from_bits(0x{:08x})", x.to_bits());
+    }
+    if x.is_infinite() {
+        return if x > 0.0 { "f32::INFINITY".to_string() } else { "f32::NEG_INFINITY".to_string() };
+    }
+    let text = format!("{x:?}_f32");
+    if x.is_sign_negative() { format!("({text})") } else { text }
+}
+
+fn int_literal(v: i64, ty: Ty) -> String {
+    match (v, ty) {
+        (i64::MIN, _) => "i64::MIN".to_string(),
+        (v, Ty::I32) if v == i64::from(i32::MIN) => "i32::MIN".to_string(),
+        (v, ty) if v < 0 => format!("({v}_{})", scalar_type(ty)),
+        (v, ty) => format!("{v}_{}", scalar_type(ty)),
+    }
+}
+
+/// A byte string literal.
+fn byte_string(bytes: &[u8]) -> String {
+    let mut o = String::with_capacity(bytes.len() * 3 + 3);
+    o.push_str("b\"");
+    for &b in bytes {
+        match b {
+            0 => o.push_str("\\0"),
+            b'"' => o.push_str("\\\""),
+            b'\\' => o.push_str("\\\\"),
+            0x20..=0x7e => o.push(char::from(b)),
+            _ => {
+                let _ = write!(o, "\\x{b:02x}");
+            }
+        }
+    }
+    o.push('"');
+    o
+}
+
+struct Cx<'a> {
+    module: &'a Module<'a>,
+}
+
+struct Scope<'a> {
+    params: &'a [String],
+    vars: &'a [String],
+    ranges: &'a Ranges,
+}
+
+impl Cx<'_> {
+    fn interface(&self, o: &mut String) -> Result<()> {
+        let (module, program) = (self.module, self.module.program);
+        let ty = type_name(&program.name);
+        let _ = writeln!(
+            o,
+            "\n/// One instance of the model `{}`; instances are independent of each other.\n\
+             pub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\nimpl {ty} {{",
+            printable(&program.name)
+        );
+        let _ = writeln!(o, "    /// Bytes of working memory in each instance.\n    pub const ARENA_BYTES: usize = {};", program.arena);
+        let _ = writeln!(o, "    /// Bytes of constants in flash.\n    pub const WEIGHTS_BYTES: usize = {};", module.weight_bytes());
+        for (what, ports, names) in
+            [("input", &program.inputs, &module.inputs), ("output", &program.outputs, &module.outputs)]
+        {
+            for (port, ident) in ports.iter().zip(names) {
+                port_constants(o, what, port, &ident.to_ascii_uppercase());
+            }
+        }
+        self.constructor(o)?;
+        self.run(o)?;
+        for (port, ident) in program.inputs.iter().zip(&module.inputs) {
+            border_helper(o, port, ident, true);
+        }
+        for (port, ident) in program.outputs.iter().zip(&module.outputs) {
+            border_helper(o, port, ident, false);
+        }
+        o.push_str("}\n");
+        let _ = writeln!(
+            o,
+            "\nimpl Default for {ty} {{\n    fn default() -> Self {{\n        Self::new()\n    }}\n}}"
+        );
+        Ok(())
+    }
+
+    fn constructor(&self, o: &mut String) -> Result<()> {
+        let program = self.module.program;
+        o.push_str(
+            "\n    /// An instance ready to run; usable in a `static`.\n    pub const fn new() -> Self {\n        ",
+        );
+        if program.states.is_empty() {
+            o.push_str("Self { arena: ::secateur::Aligned::new([0; Self::ARENA_BYTES]) }\n    }\n");
+            return Ok(());
+        }
+        o.push_str("let mut model = Self { arena: ::secateur::Aligned::new([0; Self::ARENA_BYTES]) };\n        model.init();\n        model\n    }\n");
+        o.push_str("\n    /// Sets what is kept between runs to its initial value.\n    pub const fn init(&mut self) {\n        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
+        for state in &program.states {
+            let buffer = program.buffers.get(state.buffer.0 as usize);
+            let constant = program.constants.get(state.init.0 as usize);
+            let (Some(buffer), Some(constant)) = (buffer, constant) else {
+                return Err(Error::internal(Site::Whole, "a state names what does not exist"));
+            };
+            let (Place::State(at), bytes) = (buffer.place, buffer.len * buffer.elem.size()) else {
+                return Err(Error::internal(Site::Whole, "a state lies outside of the state memory"));
+            };
+            if bytes != constant.bytes.len() {
+                return Err(Error::internal(Site::Whole, "a state's initial value has another size"));
+            }
+            let _ = writeln!(
+                o,
+                "        // SAFETY: {bytes} bytes of a constant go to their own place in the arena.\n        \
+                 unsafe {{ weights::{}.as_ptr().cast::<u8>().copy_to_nonoverlapping(arena.add({at}), {bytes}) }};",
+                self.constant(state.init.0 as usize)
+            );
+        }
+        o.push_str("    }\n");
+        Ok(())
+    }
+
+    fn constant(&self, index: usize) -> String {
+        self.module.constants[index].as_deref().unwrap_or("?").to_ascii_uppercase()
+    }
+
+    fn run(&self, o: &mut String) -> Result<()> {
+        let (module, program) = (self.module, self.module.program);
+        let mut args = vec!["&mut self".to_string()];
+        for (port, ident) in program.inputs.iter().zip(&module.inputs) {
+            args.push(format!("{ident}: &[{}; {}]", port.elem.name(), len(port)));
+        }
+        for (port, ident) in program.outputs.iter().zip(&module.outputs) {
+            args.push(format!("{ident}: &mut [{}; {}]", port.elem.name(), len(port)));
+        }
+        let _ = writeln!(
+            o,
+            "\n    /// One inference. Arrays are row-major in the shapes above.\n    #[allow(clippy::too_many_arguments)] // one argument a port\n    pub fn run({}) {{",
+            args.join(", ")
+        );
+        let mut calls = String::new();
+        let mut used = std::collections::BTreeSet::new();
+        let mut last = None;
+        for step in &module.run.steps {
+            if let Some(layer) = layer_comment(program, step, &mut last) {
+                let _ = writeln!(calls, "        // {layer}");
+            }
+            let item = module.item(&step.kernel)?;
+            let args = self.step_args(step, &mut used)?;
+            let views = args.iter().any(|a| a.contains("::new("));
+            let call = format!("kernels::{}({})", item.name, args.join(", "));
+            if views {
+                let _ = writeln!(
+                    calls,
+                    "        // SAFETY: places, lengths and alignments are the schedule's; indices were proven.\n        unsafe {{ {call} }};"
+                );
+            } else {
+                let _ = writeln!(calls, "        {call};");
+            }
+        }
+        if used.contains("arena") {
+            o.push_str("        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
+        }
+        for (port, ident) in program.inputs.iter().zip(&module.inputs) {
+            if used.contains(ident) {
+                let _ = writeln!(o, "        let {ident} = {ident}.as_ptr(){};", cast(port.elem));
+            } else {
+                let _ = writeln!(o, "        let _ = {ident};");
+            }
+        }
+        for (port, ident) in program.outputs.iter().zip(&module.outputs) {
+            if used.contains(ident) {
+                let _ = writeln!(o, "        let {ident} = {ident}.as_mut_ptr(){};", cast(port.elem));
+            } else {
+                let _ = writeln!(o, "        let _ = {ident};");
+            }
+        }
+        o.push_str(&calls);
+        o.push_str("    }\n");
+        Ok(())
+    }
+
+    fn step_args(&self, step: &Step, used: &mut std::collections::BTreeSet<String>) -> Result<Vec<String>> {
+        let module = self.module;
+        let site = || Site::Kernel(step.kernel.name.clone());
+        if step.args.len() != step.kernel.params.len() {
+            return Err(Error::internal(site(), "a step has another number of arguments than its kernel"));
+        }
+        let mut out = Vec::with_capacity(step.args.len());
+        for (arg, param) in step.args.iter().zip(&step.kernel.params) {
+            out.push(match (arg, &param.kind) {
+                (Arg::Scalar(v), ParamKind::Scalar { .. }) => int_literal((*v).into(), Ty::I32),
+                (Arg::Buffer { buffer, offset }, ParamKind::Buffer { elem, len, access }) => {
+                    let (place, own) = module.place(step, *buffer)?;
+                    let view = if *access == Access::Read { "View" } else { "ViewMut" };
+                    let start = match place {
+                        Place::Arena(at) | Place::State(at) => {
+                            used.insert("arena".to_string());
+                            format!("arena.add({}).cast::<{}>()", at + offset * own.size(), element(*elem))
+                        }
+                        Place::Input(i) | Place::Output(i) => {
+                            let input = matches!(place, Place::Input(_));
+                            if input && *access != Access::Read {
+                                return Err(Error::internal(site(), "a step writes to an input of the model"));
+                            }
+                            let ident = if input { &module.inputs[i] } else { &module.outputs[i] };
+                            used.insert(ident.clone());
+                            let add = if *offset == 0 { String::new() } else { format!(".add({offset})") };
+                            let cast = if element(*elem) == element(own) {
+                                String::new()
+                            } else {
+                                format!(".cast::<{}>()", element(*elem))
+                            };
+                            format!("{ident}{add}{cast}")
+                        }
+                    };
+                    format!("::secateur::{view}::new({start}, {len})")
+                }
+                (Arg::Constant { constant, offset }, ParamKind::Buffer { elem, len, access: Access::Read }) => {
+                    let own = module.program.constants[constant.0 as usize].dtype;
+                    let add = if *offset == 0 { String::new() } else { format!(".add({})", offset * own.size()) };
+                    let ident = self.constant(constant.0 as usize);
+                    format!(
+                        "::secateur::View::new(weights::{ident}.as_ptr().cast::<u8>(){add}.cast::<{}>(), {len})",
+                        element(*elem)
+                    )
+                }
+                _ => return Err(Error::internal(site(), format!("the argument for `{}` is of the wrong kind", param.name))),
+            });
+        }
+        Ok(out)
+    }
+
+    fn weights(&self, o: &mut String) {
+        if self.module.constants.iter().all(Option::is_none) {
+            return;
+        }
+        o.push_str("\n/// Constants: little-endian bytes, aligned for their type.\nmod weights {\n    use ::secateur::Aligned;\n");
+        for (i, constant) in self.module.program.constants.iter().enumerate() {
+            if self.module.constants[i].is_none() {
+                continue;
+            }
+            let align = match constant.align.max(constant.dtype.size()) {
+                0 | 1 => "u8",
+                2 => "u16",
+                3 | 4 => "u32",
+                _ => "u64",
+            };
+            let _ = writeln!(
+                o,
+                "    /// {} numbers of type {}.\n    pub(super) static {}: Aligned<{align}, [u8; {}]> = Aligned::new(*{});",
+                constant.bytes.len() / constant.dtype.size().max(1),
+                constant.dtype.name(),
+                self.constant(i),
+                constant.bytes.len(),
+                byte_string(&constant.bytes)
+            );
+        }
+        o.push_str("}\n");
+    }
+
+    fn kernels(&self, o: &mut String) -> Result<()> {
+        if self.module.items.is_empty() {
+            return Ok(());
+        }
+        o.push_str(
+            "\n/// The loops of the model.\n// Generated expressions keep their parentheses, and arguments are what a kernel needs.\n\
+             #[allow(unused_parens, clippy::all)]\nmod kernels {\n",
+        );
+        let mut body = String::new();
+        for (instr, ident) in &self.module.instrs {
+            self.instr(&mut body, instr, ident)?;
+        }
+        for item in &self.module.items {
+            self.kernel(&mut body, item)?;
+        }
+        for import in ["View<", "ViewMut<", "math::"] {
+            // `ViewMut<` does not contain `View<`.
+            if body.contains(import) {
+                let _ = writeln!(o, "    use ::secateur::{};", import.trim_end_matches(['<', ':']));
+            }
+        }
+        o.push_str(&body);
+        o.push_str("}\n");
+        Ok(())
+    }
+
+    fn instr(&self, o: &mut String, instr: &Instr, ident: &str) -> Result<()> {
+        let ranges = Ranges {
+            params: Vec::new(),
+            vars: instr.params.iter().map(|p| of_type(p.ty)).collect(),
+            var_types: instr.params.iter().map(|p| p.ty).collect(),
+            elems: Vec::new(),
+        };
+        let mut names = super::names::Namespace::default();
+        let vars: Vec<String> = instr.params.iter().map(|p| names.take(&p.name)).collect();
+        let args: Vec<String> =
+            instr.params.iter().zip(&vars).map(|(p, v)| format!("{v}: {}", scalar_type(p.ty))).collect();
+        let _ = writeln!(
+            o,
+            "\n    #[inline(always)]\n    fn {ident}({}) -> {} {{\n        {}\n    }}",
+            args.join(", "),
+            scalar_type(instr.result),
+            self.expr(&instr.body, &Scope { params: &[], vars: &vars, ranges: &ranges })?
+        );
+        Ok(())
+    }
+
+    fn kernel(&self, o: &mut String, item: &Item<'_>) -> Result<()> {
+        let args: Vec<String> = item
+            .kernel
+            .params
+            .iter()
+            .zip(&item.params)
+            .map(|(p, ident)| match p.kind {
+                ParamKind::Scalar { .. } => format!("{ident}: i32"),
+                ParamKind::Buffer { elem, access: Access::Read, .. } => {
+                    format!("{ident}: View<'_, {}>", element(elem))
+                }
+                ParamKind::Buffer { elem, .. } => format!("{ident}: ViewMut<'_, {}>", element(elem)),
+            })
+            .collect();
+        let _ = writeln!(o, "\n    pub(super) fn {}({}) {{", item.name, args.join(", "));
+        let mut depth = 2;
+        if let Some(native) = item.native {
+            self.native_call(o, item);
+            o.push_str("        #[cfg(not(target_arch = \"arm\"))]\n        {\n");
+            depth = 3;
+            self.body(o, item, depth)?;
+            let _ = writeln!(o, "        }}\n    }}");
+            self.naked(o, item, native);
+            return Ok(());
+        }
+        self.body(o, item, depth)?;
+        o.push_str("    }\n");
+        Ok(())
+    }
+
+    fn body(&self, o: &mut String, item: &Item<'_>, depth: usize) -> Result<()> {
+        for (i, ident) in item.params.iter().enumerate() {
+            if !item.used_params.contains(&i) {
+                let _ = writeln!(o, "{}let _ = {ident};", "    ".repeat(depth));
+            }
+        }
+        let scope = Scope { params: &item.params, vars: &item.vars, ranges: &item.ranges };
+        item.kernel.body.iter().try_for_each(|s| self.stmt(o, s, item, &scope, depth))
+    }
+
+    fn native_call(&self, o: &mut String, item: &Item<'_>) {
+        let args: Vec<String> = item
+            .kernel
+            .params
+            .iter()
+            .zip(&item.params)
+            .map(|(p, ident)| match p.kind {
+                ParamKind::Scalar { .. } => ident.clone(),
+                ParamKind::Buffer { access: Access::Read, .. } => format!("{ident}.as_ptr()"),
+                ParamKind::Buffer { .. } => format!("{ident}.as_mut_ptr()"),
+            })
+            .collect();
+        let _ = writeln!(
+            o,
+            "        // SAFETY: the block touches what the loops below touch, and keeps the calling convention.\n        \
+             #[cfg(target_arch = \"arm\")]\n        unsafe {{\n            self::{}_block({})\n        }};",
+            item.name,
+            args.join(", ")
+        );
+    }
+
+    /// The instruction block as a naked function.
+    fn naked(&self, o: &mut String, item: &Item<'_>, native: &Native) {
+        let args: Vec<String> = item
+            .kernel
+            .params
+            .iter()
+            .zip(&item.params)
+            .map(|(p, ident)| match p.kind {
+                ParamKind::Scalar { .. } => format!("{ident}: i32"),
+                ParamKind::Buffer { elem, access: Access::Read, .. } => format!("{ident}: *const {}", element(elem)),
+                ParamKind::Buffer { elem, .. } => format!("{ident}: *mut {}", element(elem)),
+            })
+            .collect();
+        let _ = writeln!(
+            o,
+            "\n    /// Instruction block for cores with `{}`.\n    #[cfg(target_arch = \"arm\")]\n    #[unsafe(naked)]\n    \
+             unsafe extern \"C\" fn {}_block({}) {{\n        core::arch::naked_asm!(",
+            printable(&native.feature),
+            item.name,
+            args.join(", ")
+        );
+        for line in native.text.lines().filter(|l| !l.trim().is_empty()) {
+            // The text is a format string: braces of register lists are doubled.
+            let line = line.trim_end().replace('{', "{{").replace('}', "}}");
+            let _ = writeln!(o, "            {line:?},");
+        }
+        o.push_str("        )\n    }\n");
+    }
+
+    fn stmt(&self, o: &mut String, s: &Stmt, item: &Item<'_>, scope: &Scope<'_>, depth: usize) -> Result<()> {
+        let pad = "    ".repeat(depth);
+        let block = |o: &mut String, body: &[Stmt]| {
+            body.iter().try_for_each(|s| self.stmt(o, s, item, scope, depth + 1))
+        };
+        match s {
+            Stmt::For { var, lo, hi, step, body } => {
+                let v = &item.vars[var.0 as usize];
+                let lo = self.expr(lo, scope)?;
+                let mut changes = false;
+                hi.visit(&mut |e| {
+                    changes |= match e {
+                        Expr::Load { .. } => true,
+                        Expr::Var(v) => item.mutable.contains(v),
+                        _ => false,
+                    };
+                });
+                let mut hi = self.atom(hi, scope)?;
+                let _ = writeln!(o, "{pad}let mut {v} = {lo};");
+                if changes {
+                    let _ = writeln!(o, "{pad}let {v}_end = {hi};");
+                    hi = format!("{v}_end");
+                }
+                let _ = writeln!(o, "{pad}while {v} < {hi} {{");
+                block(o, body)?;
+                let _ = writeln!(o, "{pad}    {v} = {v}.wrapping_add({step});\n{pad}}}");
+            }
+            Stmt::Let { var, value } | Stmt::Var { var, value } => {
+                if !item.read.contains(var) {
+                    return Ok(());
+                }
+                let mutable = if item.mutable.contains(var) { "mut " } else { "" };
+                let ty = scalar_type(item.kernel.vars[var.0 as usize].ty);
+                let value = self.expr(value, scope)?;
+                let _ = writeln!(o, "{pad}let {mutable}{}: {ty} = {value};", item.vars[var.0 as usize]);
+            }
+            Stmt::Assign { var, value } => {
+                if item.read.contains(var) {
+                    let value = self.expr(value, scope)?;
+                    let _ = writeln!(o, "{pad}{} = {value};", item.vars[var.0 as usize]);
+                }
+            }
+            Stmt::Store { buffer, index, value } => {
+                let elem = item.ranges.elems[buffer.0 as usize].unwrap_or(DType::I32);
+                let value = match elem {
+                    DType::I32 | DType::I64 | DType::F32 => self.expr(value, scope)?,
+                    DType::Bool => format!("u8::from({} != 0)", self.atom(value, scope)?),
+                    _ => format!("{} as {}", self.atom(value, scope)?, element(elem)),
+                };
+                let index = self.expr(index, scope)?;
+                let _ = writeln!(o, "{pad}{}.set({index}, {value});", item.params[buffer.0 as usize]);
+            }
+            Stmt::If { cond, then, els } => {
+                let _ = writeln!(o, "{pad}if {} {{", self.condition(cond, scope)?);
+                block(o, then)?;
+                if !els.is_empty() {
+                    let _ = writeln!(o, "{pad}}} else {{");
+                    block(o, els)?;
+                }
+                let _ = writeln!(o, "{pad}}}");
+            }
+            Stmt::Call { kernel, args } => {
+                let callee = self.module.item(kernel)?;
+                let mut texts = Vec::with_capacity(args.len());
+                for (arg, param) in args.iter().zip(&callee.kernel.params) {
+                    texts.push(match (arg, &param.kind) {
+                        (CallArg::Scalar(e), _) => self.expr(e, scope)?,
+                        (CallArg::Slice { buffer, offset }, ParamKind::Buffer { len, access, .. }) => {
+                            let own = item.kernel.buffer(*buffer).map(|b| b.2);
+                            let read = if *access == Access::Read && own != Some(Access::Read) { ".read()" } else { "" };
+                            let ident = &item.params[buffer.0 as usize];
+                            format!("{ident}{read}.slice({}, {len})", self.expr(offset, scope)?)
+                        }
+                        _ => return Err(Error::internal(Site::Kernel(item.name.clone()), "a call passes a buffer for a scalar")),
+                    });
+                }
+                let _ = writeln!(o, "{pad}self::{}({});", callee.name, texts.join(", "));
+            }
+        }
+        Ok(())
+    }
+
+    fn condition(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
+        match e {
+            Expr::Binary(op, a, b) if op.compares() => {
+                let sign = match op {
+                    BinOp::Lt => "<",
+                    BinOp::Le => "<=",
+                    BinOp::Gt => ">",
+                    BinOp::Ge => ">=",
+                    BinOp::Eq => "==",
+                    _ => "!=",
+                };
+                Ok(format!("{} {sign} {}", self.atom(a, scope)?, self.atom(b, scope)?))
+            }
+            _ => Ok(format!("{} != 0", self.atom(e, scope)?)),
+        }
+    }
+
+    /// An expression that can stand before `.method()`, `as` and any operator.
+    fn atom(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
+        let text = self.expr(e, scope)?;
+        let wrap = match e {
+            Expr::Select(..) | Expr::Unary(UnOp::Neg, _) => true,
+            Expr::Cast(to, a) => *to != scope.ranges.ty(a) && !text.starts_with("i64::from("),
+            Expr::Binary(op, a, b) => infix(*op, a, b, scope).is_some(),
+            _ => false,
+        };
+        Ok(if wrap { format!("({text})") } else { text })
+    }
+
+    fn expr(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
+        let missing = || Error::internal(Site::Whole, "an expression cannot be printed as Rust");
+        Ok(match e {
+            Expr::Int(v, ty) => int_literal(*v, *ty),
+            Expr::Float(bits) => float_literal(bits.get()),
+            Expr::Var(v) => scope.vars.get(v.0 as usize).ok_or_else(missing)?.clone(),
+            Expr::Param(p) => scope.params.get(p.0 as usize).ok_or_else(missing)?.clone(),
+            Expr::Load { buffer, index } => {
+                let load = format!("{}.at({})", scope.params[buffer.0 as usize], self.expr(index, scope)?);
+                match scope.ranges.elems[buffer.0 as usize] {
+                    Some(DType::I32 | DType::I64 | DType::F32) => load,
+                    Some(DType::U32) => format!("i64::from({load})"),
+                    Some(DType::U64) => format!("{load}.cast_signed()"),
+                    _ => format!("i32::from({load})"),
+                }
+            }
+            Expr::Unary(op, a) => {
+                let f = match op {
+                    UnOp::Neg => return Ok(format!("-{}", self.atom(a, scope)?)),
+                    UnOp::Abs => "abs",
+                    UnOp::Sqrt => "sqrt",
+                    UnOp::Exp => "exp",
+                    UnOp::Log => "log",
+                    UnOp::Tanh => "tanh",
+                    UnOp::Sigmoid => "sigmoid",
+                    UnOp::Floor => "floor",
+                    UnOp::Round => "round_half_even",
+                };
+                format!("math::{f}({})", self.expr(a, scope)?)
+            }
+            Expr::Binary(op, ..) if op.compares() => format!("i32::from({})", self.condition(e, scope)?),
+            Expr::Binary(op, a, b) => {
+                if let Some(sign) = infix(*op, a, b, scope) {
+                    return Ok(format!("{} {sign} {}", self.atom(a, scope)?, self.atom(b, scope)?));
+                }
+                let ty = scope.ranges.ty(a);
+                let right = self.expr(b, scope)?;
+                let method = |name: &str| -> Result<String> { Ok(format!("{}.{name}({right})", self.atom(a, scope)?)) };
+                let function = |path: &str| -> Result<String> { Ok(format!("{path}({}, {right})", self.expr(a, scope)?)) };
+                let shift = |name: &str| -> Result<String> {
+                    Ok(format!("{}.{name}({} as u32)", self.atom(a, scope)?, self.atom(b, scope)?))
+                };
+                match op {
+                    BinOp::Min if ty == Ty::F32 => function("math::min")?,
+                    BinOp::Max if ty == Ty::F32 => function("math::max")?,
+                    BinOp::Add => method("wrapping_add")?,
+                    BinOp::Sub => method("wrapping_sub")?,
+                    BinOp::Mul => method("wrapping_mul")?,
+                    BinOp::Min => method("min")?,
+                    BinOp::Max => method("max")?,
+                    BinOp::Div if ty == Ty::I64 => function("::secateur::div64")?,
+                    BinOp::Rem if ty == Ty::I64 => function("::secateur::rem64")?,
+                    BinOp::Div => function("::secateur::div")?,
+                    BinOp::Rem => function("::secateur::rem")?,
+                    BinOp::Shr => shift("wrapping_shr")?,
+                    BinOp::Shl => shift("wrapping_shl")?,
+                    _ => return Err(missing()),
+                }
+            }
+            Expr::Cast(to, a) => {
+                let from = scope.ranges.ty(a);
+                match (from, *to) {
+                    (from, to) if from == to => self.atom(a, scope)?,
+                    (Ty::I32, Ty::I64) => format!("i64::from({})", self.expr(a, scope)?),
+                    (_, to) => format!("{} as {}", self.atom(a, scope)?, scalar_type(to)),
+                }
+            }
+            Expr::Select(c, a, b) => format!(
+                "if {} {{ {} }} else {{ {} }}",
+                self.condition(c, scope)?,
+                self.expr(a, scope)?,
+                self.expr(b, scope)?
+            ),
+            Expr::Call(instr, args) => {
+                let args: Result<Vec<String>> = args.iter().map(|a| self.expr(a, scope)).collect();
+                format!("self::{}({})", self.module.instr(instr), args?.join(", "))
+            }
+        })
+    }
+}
+
+/// The operator's sign, where it can be used as it stands: on floats, on bits, and for literal
+/// divisors and shifts, which neither panic nor overflow.
+fn infix(op: BinOp, a: &Expr, b: &Expr, scope: &Scope<'_>) -> Option<&'static str> {
+    let ty = scope.ranges.ty(a);
+    let b = if let Expr::Int(b, _) = b { Some(*b) } else { None };
+    let divisor = b.is_some_and(|b| b != 0 && b != -1);
+    let amount = b.is_some_and(|b| (0..if ty == Ty::I64 { 64 } else { 32 }).contains(&b));
+    match op {
+        BinOp::Add if ty == Ty::F32 => Some("+"),
+        BinOp::Sub if ty == Ty::F32 => Some("-"),
+        BinOp::Mul if ty == Ty::F32 => Some("*"),
+        BinOp::Div if ty == Ty::F32 || divisor => Some("/"),
+        BinOp::Rem if divisor => Some("%"),
+        BinOp::And => Some("&"),
+        BinOp::Or => Some("|"),
+        BinOp::Xor => Some("^"),
+        BinOp::Shl if amount => Some("<<"),
+        BinOp::Shr if amount => Some(">>"),
+        _ => None,
+    }
+}
+
+fn len(port: &Port) -> usize {
+    port.shape.iter().product()
+}
+
+fn cast(elem: DType) -> &'static str {
+    if elem == DType::Bool { ".cast::<u8>()" } else { "" }
+}
+
+fn port_constants(o: &mut String, what: &str, port: &Port, upper: &str) {
+    let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
+    let _ = writeln!(o, "\n    /// Elements of the {what} `{}`.", printable(&port.name));
+    let _ = writeln!(o, "    pub const {upper}_LEN: usize = {};", len(port));
+    let _ = writeln!(o, "    /// Its shape.\n    pub const {upper}_SHAPE: [usize; {}] = [{}];", dims.len(), dims.join(", "));
+    if let Some((scale, zero_point)) = port.affine {
+        let _ = writeln!(
+            o,
+            "    /// Its real values are `{upper}_SCALE * (stored - {upper}_ZERO_POINT)`.\n    \
+             pub const {upper}_SCALE: f32 = {};\n    /// See above.\n    pub const {upper}_ZERO_POINT: i32 = {zero_point};",
+            float_literal(scale).trim_matches(['(', ')'])
+        );
+    }
+}
+
+fn border_helper(o: &mut String, port: &Port, ident: &str, input: bool) {
+    let Some((lo, hi)) = port.elem.range() else { return };
+    if port.affine.is_none() {
+        return;
+    }
+    let (n, ty, upper) = (len(port), port.elem.name(), ident.to_ascii_uppercase());
+    let _ = if input {
+        writeln!(
+            o,
+            "\n    /// Real values to the stored integers of `{}`, half to even, saturating.\n    \
+             pub fn quantize_{ident}(real: &[f32; {n}], stored: &mut [{ty}; {n}]) {{\n        \
+             for (q, &x) in stored.iter_mut().zip(real) {{\n            \
+             *q = ::secateur::quantize(x, Self::{upper}_SCALE, Self::{upper}_ZERO_POINT, {lo}, {hi}) as {ty};\n        }}\n    }}",
+            printable(&port.name)
+        )
+    } else {
+        writeln!(
+            o,
+            "\n    /// Stored integers of `{}` to real values.\n    \
+             pub fn dequantize_{ident}(stored: &[{ty}; {n}], real: &mut [f32; {n}]) {{\n        \
+             for (x, &q) in real.iter_mut().zip(stored) {{\n            \
+             *x = ::secateur::dequantize(i32::from(q), Self::{upper}_SCALE, Self::{upper}_ZERO_POINT);\n        }}\n    }}",
+            printable(&port.name)
+        )
+    };
+}
