@@ -5,10 +5,10 @@
 //! no recursion, and no float where the program has none. Assembly stands beside the portable
 //! body, which other processors and compilers get.
 
+use super::EmitOptions;
 use super::c_data;
 use super::module::{Item, Module, banner, base_name, layer_comment, printable};
 use super::range::{fits, of_type};
-use super::EmitOptions;
 use crate::artifact::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, BinOp, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty, UnOp};
@@ -108,7 +108,8 @@ fn header(module: &Module<'_>, name: &str, options: &EmitOptions, border: bool) 
             let _ = writeln!(o, "#define {upper}_FLASH_BYTES {}", module.weight_bytes() + code);
         }
         None => {
-            let _ = writeln!(o, "/* {upper}_CODE_BYTES and {upper}_FLASH_BYTES: not measured for this text. */");
+            let _ =
+                writeln!(o, "/* {upper}_CODE_BYTES and {upper}_FLASH_BYTES: not measured for this text. */");
         }
     }
     match options.stack {
@@ -324,7 +325,8 @@ impl Cx<'_> {
         let head = format!("void {}_{}({})", self.name, item.name, self.parameters(item));
         o.push('\n');
         if let Some(native) = item.native {
-            let _ = writeln!(o, "#if {}\n{head}; /* in {}.S */\n#else", feature_test(&native.feature), self.name);
+            let _ =
+                writeln!(o, "#if {}\n{head}; /* in {}.S */\n#else", feature_test(&native.feature), self.name);
         }
         let _ = writeln!(o, "static {head}\n{{");
         for (i, ident) in item.params.iter().enumerate() {
@@ -513,9 +515,11 @@ impl Cx<'_> {
             Expr::Binary(op, a, b) => match self.plain(*op, a, b, scope) {
                 Some(sign) => {
                     // A chain of sums or products needs no parentheses on its left.
-                    let chain = matches!((op, a.as_ref()),
+                    let chain = matches!(
+                        (op, a.as_ref()),
                         (BinOp::Add | BinOp::Sub, Expr::Binary(BinOp::Add | BinOp::Sub | BinOp::Mul, ..))
-                        | (BinOp::Mul, Expr::Binary(BinOp::Mul, ..)));
+                            | (BinOp::Mul, Expr::Binary(BinOp::Mul, ..))
+                    );
                     let left = if chain { self.expr(a, scope)? } else { self.atom(a, scope)? };
                     let product = *op == BinOp::Add && matches!(b.as_ref(), Expr::Binary(BinOp::Mul, ..));
                     let right = if product { self.expr(b, scope)? } else { self.atom(b, scope)? };
@@ -641,7 +645,10 @@ impl Cx<'_> {
                         Place::Input(i) | Place::Output(i) => {
                             let input = matches!(place, Place::Input(_));
                             if input && *access != Access::Read {
-                                return Err(Error::internal(site(), "a step writes to an input of the model"));
+                                return Err(Error::internal(
+                                    site(),
+                                    "a step writes to an input of the model",
+                                ));
                             }
                             let ident = if input { &module.inputs[i] } else { &module.outputs[i] };
                             used.insert(ident.clone());
@@ -656,7 +663,10 @@ impl Cx<'_> {
                         }
                     }
                 }
-                (Arg::Constant { constant, offset }, ParamKind::Buffer { elem, access: Access::Read, .. }) => {
+                (
+                    Arg::Constant { constant, offset },
+                    ParamKind::Buffer { elem, access: Access::Read, .. },
+                ) => {
                     let ident = module.constants[constant.0 as usize].as_deref().unwrap_or("?");
                     let ident = format!("{}_{ident}", self.name);
                     let data = &module.program.constants[constant.0 as usize];
@@ -667,7 +677,12 @@ impl Cx<'_> {
                         format!("(const {} *)(const void *){start}", alias_type(*elem))
                     }
                 }
-                _ => return Err(Error::internal(site(), format!("the argument for `{}` is of the wrong kind", param.name))),
+                _ => {
+                    return Err(Error::internal(
+                        site(),
+                        format!("the argument for `{}` is of the wrong kind", param.name),
+                    ));
+                }
             });
         }
         Ok(out)
@@ -687,7 +702,11 @@ impl Cx<'_> {
                 feature_test(feature)
             );
             for line in text.lines() {
-                let _ = writeln!(o, "{}{line}", if line.starts_with(char::is_whitespace) || line.ends_with(':') { "" } else { "    " });
+                let _ = writeln!(
+                    o,
+                    "{}{line}",
+                    if line.starts_with(char::is_whitespace) || line.ends_with(':') { "" } else { "    " }
+                );
             }
             let _ = writeln!(o, "    .size {symbol}, . - {symbol}\n#endif");
         }

@@ -215,16 +215,22 @@ pub(super) fn base_name(program: &Program) -> String {
 /// Comment lines for the head of every emitted file, without comment marks.
 pub(super) fn banner(program: &Program, options: &EmitOptions, what: &str) -> Vec<String> {
     vec![
-        format!("{what} of the model `{}`, compiled by Secateur {}.", printable(&program.name), env!("CARGO_PKG_VERSION")),
-        format!("Digest of model and options: {}", if options.digest.is_empty() { "none" } else { &options.digest }),
+        format!(
+            "{what} of the model `{}`, compiled by Secateur {}.",
+            printable(&program.name),
+            env!("CARGO_PKG_VERSION")
+        ),
+        format!(
+            "Digest of model and options: {}",
+            if options.digest.is_empty() { "none" } else { &options.digest }
+        ),
         "Do not edit: compile the model again. The generated code belongs to you.".to_string(),
     ]
 }
 
 /// A name out of a model, safe inside a comment.
 pub(super) fn printable(name: &str) -> String {
-    let clean: String =
-        name.chars().map(|c| if c.is_control() || c == '\\' { '?' } else { c }).collect();
+    let clean: String = name.chars().map(|c| if c.is_control() || c == '\\' { '?' } else { c }).collect();
     clean.replace("*/", "*?").replace("/*", "?*").replace("??", "? ?")
 }
 

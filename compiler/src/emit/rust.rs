@@ -127,11 +127,19 @@ impl Cx<'_> {
         let _ = writeln!(
             o,
             "\n/// One instance of the model `{}`; instances are independent of each other.\n\
-             pub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\nimpl {ty} {{",
+             pub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\n// An interface: nobody uses all of it.\n#[allow(dead_code)]\nimpl {ty} {{",
             printable(&program.name)
         );
-        let _ = writeln!(o, "    /// Bytes of working memory in each instance.\n    pub const ARENA_BYTES: usize = {};", program.arena);
-        let _ = writeln!(o, "    /// Bytes of constants in flash.\n    pub const WEIGHTS_BYTES: usize = {};", module.weight_bytes());
+        let _ = writeln!(
+            o,
+            "    /// Bytes of working memory in each instance.\n    pub const ARENA_BYTES: usize = {};",
+            program.arena
+        );
+        let _ = writeln!(
+            o,
+            "    /// Bytes of constants in flash.\n    pub const WEIGHTS_BYTES: usize = {};",
+            module.weight_bytes()
+        );
         for (what, ports, names) in
             [("input", &program.inputs, &module.inputs), ("output", &program.outputs, &module.outputs)]
         {
@@ -217,18 +225,21 @@ impl Cx<'_> {
             let item = module.item(&step.kernel)?;
             let args = self.step_args(step, &mut used)?;
             let views = args.iter().any(|a| a.contains("::new("));
-            let call = format!("kernels::{}({})", item.name, args.join(", "));
-            if views {
-                let _ = writeln!(
+            let (head, args) = (format!("kernels::{}", item.name), args.join(",\n                "));
+            let _ = if views {
+                writeln!(
                     calls,
-                    "        // SAFETY: places, lengths and alignments are the schedule's; indices were proven.\n        unsafe {{ {call} }};"
-                );
+                    "        // SAFETY: places, lengths and alignments are the schedule's; indices were proven.\n        \
+                     unsafe {{\n            {head}(\n                {args},\n            )\n        }};"
+                )
             } else {
-                let _ = writeln!(calls, "        {call};");
-            }
+                writeln!(calls, "        {head}({args});")
+            };
         }
         if used.contains("arena") {
             o.push_str("        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
+        } else {
+            o.push_str("        let _ = &self.arena; // this model needs no memory of its own\n");
         }
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
             if used.contains(ident) {
@@ -258,7 +269,7 @@ impl Cx<'_> {
         let mut out = Vec::with_capacity(step.args.len());
         for (arg, param) in step.args.iter().zip(&step.kernel.params) {
             out.push(match (arg, &param.kind) {
-                (Arg::Scalar(v), ParamKind::Scalar { .. }) => int_literal((*v).into(), Ty::I32),
+                (Arg::Scalar(v), ParamKind::Scalar { .. }) => v.to_string(),
                 (Arg::Buffer { buffer, offset }, ParamKind::Buffer { elem, len, access }) => {
                     let (place, own) = module.place(step, *buffer)?;
                     let view = if *access == Access::Read { "View" } else { "ViewMut" };
@@ -445,7 +456,9 @@ impl Cx<'_> {
             .zip(&item.params)
             .map(|(p, ident)| match p.kind {
                 ParamKind::Scalar { .. } => format!("{ident}: i32"),
-                ParamKind::Buffer { elem, access: Access::Read, .. } => format!("{ident}: *const {}", element(elem)),
+                ParamKind::Buffer { elem, access: Access::Read, .. } => {
+                    format!("{ident}: *const {}", element(elem))
+                }
                 ParamKind::Buffer { elem, .. } => format!("{ident}: *mut {}", element(elem)),
             })
             .collect();
@@ -482,7 +495,7 @@ impl Cx<'_> {
                         _ => false,
                     };
                 });
-                let mut hi = self.atom(hi, scope)?;
+                let mut hi = if literal(hi) { self.typed(hi, scope)? } else { self.atom(hi, scope)? };
                 let _ = writeln!(o, "{pad}let mut {v} = {lo};");
                 if changes {
                     let _ = writeln!(o, "{pad}let {v}_end = {hi};");
@@ -514,7 +527,7 @@ impl Cx<'_> {
                     DType::Bool => format!("u8::from({} != 0)", self.atom(value, scope)?),
                     _ => format!("{} as {}", self.atom(value, scope)?, element(elem)),
                 };
-                let index = self.expr(index, scope)?;
+                let index = self.typed(index, scope)?;
                 let _ = writeln!(o, "{pad}{}.set({index}, {value});", item.params[buffer.0 as usize]);
             }
             Stmt::If { cond, then, els } => {
@@ -531,14 +544,23 @@ impl Cx<'_> {
                 let mut texts = Vec::with_capacity(args.len());
                 for (arg, param) in args.iter().zip(&callee.kernel.params) {
                     texts.push(match (arg, &param.kind) {
-                        (CallArg::Scalar(e), _) => self.expr(e, scope)?,
+                        (CallArg::Scalar(e), _) => self.typed(e, scope)?,
                         (CallArg::Slice { buffer, offset }, ParamKind::Buffer { len, access, .. }) => {
                             let own = item.kernel.buffer(*buffer).map(|b| b.2);
-                            let read = if *access == Access::Read && own != Some(Access::Read) { ".read()" } else { "" };
+                            let read = if *access == Access::Read && own != Some(Access::Read) {
+                                ".read()"
+                            } else {
+                                ""
+                            };
                             let ident = &item.params[buffer.0 as usize];
-                            format!("{ident}{read}.slice({}, {len})", self.expr(offset, scope)?)
+                            format!("{ident}{read}.slice({}, {len})", self.typed(offset, scope)?)
                         }
-                        _ => return Err(Error::internal(Site::Kernel(item.name.clone()), "a call passes a buffer for a scalar")),
+                        _ => {
+                            return Err(Error::internal(
+                                Site::Kernel(item.name.clone()),
+                                "a call passes a buffer for a scalar",
+                            ));
+                        }
                     });
                 }
                 let _ = writeln!(o, "{pad}self::{}({});", callee.name, texts.join(", "));
@@ -558,7 +580,8 @@ impl Cx<'_> {
                     BinOp::Eq => "==",
                     _ => "!=",
                 };
-                Ok(format!("{} {sign} {}", self.atom(a, scope)?, self.atom(b, scope)?))
+                let right = if literal(b) { self.typed(b, scope)? } else { self.atom(b, scope)? };
+                Ok(format!("{} {sign} {right}", self.atom(a, scope)?))
             }
             _ => Ok(format!("{} != 0", self.atom(e, scope)?)),
         }
@@ -576,6 +599,15 @@ impl Cx<'_> {
         Ok(if wrap { format!("({text})") } else { text })
     }
 
+    /// An expression where the type is known from the place: literals need no suffix.
+    fn typed(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
+        match e {
+            Expr::Int(v, _) if *v < 0 && *v > i32::MIN.into() => Ok(format!("({v})")),
+            Expr::Int(v, _) if *v >= 0 => Ok(v.to_string()),
+            _ => self.expr(e, scope),
+        }
+    }
+
     fn expr(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
         let missing = || Error::internal(Site::Whole, "an expression cannot be printed as Rust");
         Ok(match e {
@@ -584,7 +616,7 @@ impl Cx<'_> {
             Expr::Var(v) => scope.vars.get(v.0 as usize).ok_or_else(missing)?.clone(),
             Expr::Param(p) => scope.params.get(p.0 as usize).ok_or_else(missing)?.clone(),
             Expr::Load { buffer, index } => {
-                let load = format!("{}.at({})", scope.params[buffer.0 as usize], self.expr(index, scope)?);
+                let load = format!("{}.at({})", scope.params[buffer.0 as usize], self.typed(index, scope)?);
                 match scope.ranges.elems[buffer.0 as usize] {
                     Some(DType::I32 | DType::I64 | DType::F32) => load,
                     Some(DType::U32) => format!("i64::from({load})"),
@@ -609,12 +641,17 @@ impl Cx<'_> {
             Expr::Binary(op, ..) if op.compares() => format!("i32::from({})", self.condition(e, scope)?),
             Expr::Binary(op, a, b) => {
                 if let Some(sign) = infix(*op, a, b, scope) {
-                    return Ok(format!("{} {sign} {}", self.atom(a, scope)?, self.atom(b, scope)?));
+                    let right = if literal(b) { self.typed(b, scope)? } else { self.atom(b, scope)? };
+                    return Ok(format!("{} {sign} {right}", self.atom(a, scope)?));
                 }
                 let ty = scope.ranges.ty(a);
-                let right = self.expr(b, scope)?;
-                let method = |name: &str| -> Result<String> { Ok(format!("{}.{name}({right})", self.atom(a, scope)?)) };
-                let function = |path: &str| -> Result<String> { Ok(format!("{path}({}, {right})", self.expr(a, scope)?)) };
+                let right = self.typed(b, scope)?;
+                let method = |name: &str| -> Result<String> {
+                    Ok(format!("{}.{name}({right})", self.atom(a, scope)?))
+                };
+                let function = |path: &str| -> Result<String> {
+                    Ok(format!("{path}({}, {right})", self.expr(a, scope)?))
+                };
                 let shift = |name: &str| -> Result<String> {
                     Ok(format!("{}.{name}({} as u32)", self.atom(a, scope)?, self.atom(b, scope)?))
                 };
@@ -679,6 +716,10 @@ fn infix(op: BinOp, a: &Expr, b: &Expr, scope: &Scope<'_>) -> Option<&'static st
     }
 }
 
+fn literal(e: &Expr) -> bool {
+    matches!(e, Expr::Int(..))
+}
+
 fn len(port: &Port) -> usize {
     port.shape.iter().product()
 }
@@ -691,7 +732,12 @@ fn port_constants(o: &mut String, what: &str, port: &Port, upper: &str) {
     let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
     let _ = writeln!(o, "\n    /// Elements of the {what} `{}`.", printable(&port.name));
     let _ = writeln!(o, "    pub const {upper}_LEN: usize = {};", len(port));
-    let _ = writeln!(o, "    /// Its shape.\n    pub const {upper}_SHAPE: [usize; {}] = [{}];", dims.len(), dims.join(", "));
+    let _ = writeln!(
+        o,
+        "    /// Its shape.\n    pub const {upper}_SHAPE: [usize; {}] = [{}];",
+        dims.len(),
+        dims.join(", ")
+    );
     if let Some((scale, zero_point)) = port.affine {
         let _ = writeln!(
             o,
