@@ -473,31 +473,4 @@ fn layer(graph: &Graph, schedule: &Schedule, id: NodeId) -> Layer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::Patch;
-    use crate::ops;
-
-    fn host() -> Target {
-        secateur_targets::find("host").unwrap()
-    }
-
-    #[test]
-    fn elementwise_chains_run_in_place_and_end_in_the_port() {
-        let mut graph = Graph::default();
-        let mut p = Patch::new(&mut graph);
-        let x = p.add_input("x", DType::F32, &[1, 4, 2, 2]);
-        let a = p.add_value("a", DType::F32, &[1, 4, 2, 2]);
-        let b = p.add_value("b", DType::F32, &[1, 4, 2, 2]);
-        let c = p.add_value("c", DType::F32, &[1, 16]);
-        p.add_node("relu", ops::Relu.into(), vec![Some(x)], vec![a]);
-        p.add_node("add", ops::Add.into(), vec![Some(a), Some(x)], vec![b]);
-        p.add_node("flat", ops::Reshape { shape: vec![1, 16] }.into(), vec![Some(b)], vec![c]);
-        p.add_output(c);
-        let schedule = crate::schedule::schedule(&graph, &host()).unwrap();
-        let program = lower(&graph, &schedule, &host()).unwrap();
-        assert_eq!(program.arena, 0);
-        assert_eq!(program.entries[0].steps.len(), 2);
-        assert!(program.buffers.iter().all(|b| matches!(b.place, Place::Input(0) | Place::Output(0))));
-    }
-}
+mod tests;
