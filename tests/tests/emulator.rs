@@ -132,6 +132,18 @@ fn the_cortex_m4_runs_rust_without_a_panic_path() {
     }
 }
 
+/// Building `core` for four instruction sets takes a minute, so only the full run does.
+#[test]
+fn every_core_runs_rust_on_its_emulator() {
+    if std::env::var("SECATEUR_FULL").as_deref() != Ok("1") {
+        eprintln!("skipped: set SECATEUR_FULL=1");
+        return;
+    }
+    for core in CORES {
+        check(&made(Language::Rust, &target(core), Optimize::Speed)).expect("painted");
+    }
+}
+
 #[test]
 fn code_and_stack_are_measured() {
     let (program, files) = (program(), files());
