@@ -98,8 +98,7 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
         }
         Some(emulator) => {
             tools::write(&at("port.c"), include_str!("../../harness/port_semihosting.c"))?;
-            // `.sx`: through the preprocessor, as `.S`, on file systems that ignore case.
-            tools::write(&at("start.sx"), include_str!("../../harness/start.s"))?;
+            tools::write(&at("start.s"), include_str!("../../harness/start.s"))?;
             tools::write(&at("link.ld"), glue::linker_script(emulator))?;
             command.args(["-ffunction-sections", "-fdata-sections", "-nostdlib", "-Wl,--gc-sections"]);
             command.arg("-T").arg(at("link.ld"));
@@ -109,7 +108,7 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
             } else {
                 command.args(["-fno-builtin", "-fuse-ld=lld"]);
             }
-            sources.extend([at("port.c"), at("start.sx")]);
+            sources.extend([at("port.c"), at("start.s")]);
         }
     }
     let file = at("model.elf");
@@ -117,6 +116,14 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
     if emulator.is_some() && compiler.gcc {
         command.arg("-lgcc");
     }
-    tools::run(&mut command)?;
+    tools::run(&mut command).map_err(|e| {
+        // Software floats and 64-bit products live in a library that comes with GCC only.
+        let library = emulator.is_some() && !compiler.gcc && e.message.contains("__aeabi_");
+        if library {
+            e.help("clang has no arithmetic library for this core: apt-get install gcc-arm-none-eabi")
+        } else {
+            e
+        }
+    })?;
     Ok(Image { file, folder, emulator, ports: models.iter().map(|m| ports(m.program)).collect() })
 }

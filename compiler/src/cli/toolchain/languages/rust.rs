@@ -7,6 +7,7 @@
 
 use super::super::image::{Image, ports};
 use super::super::{Model, Optimize, glue, tools};
+use crate::artifact::File;
 use crate::error::{Error, Result, Site};
 use secateur_runtime::sources;
 use secateur_targets::Target;
@@ -165,7 +166,8 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
     )?;
     for model in models {
         let name = format!("{}.rs", model.program.name);
-        let file = model.files.iter().find(|f| f.path == name).ok_or_else(|| {
+        let is_it = |f: &&File| f.path == name || f.path == "src/lib.rs";
+        let file = model.files.iter().find(is_it).ok_or_else(|| {
             Error::internal(Site::Whole, format!("`{}` was not emitted as Rust", model.program.name))
         })?;
         tools::write(&at(&name), &file.text)?;
