@@ -7,7 +7,7 @@ use crate::program::Program;
 use crate::report::Report;
 use crate::schedule::{self, Schedule};
 use crate::tensor::Samples;
-use crate::{lower, onnx, passes, quantize};
+use crate::{kernel, lower, onnx, passes, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
 
@@ -116,6 +116,7 @@ pub fn compile(
     step(observer, "lower")?;
     let mut program = lower::lower(&graph, &schedule, target)?;
     program.name.clone_from(&options.name);
+    kernel::prove(&program)?;
     if wanted("lower") {
         dumps.push(("lower".to_string(), crate::program::print(&program)));
     }
