@@ -17,6 +17,7 @@
 
 mod affine;
 mod build;
+mod contents;
 pub mod eval;
 pub mod interval;
 mod prove;

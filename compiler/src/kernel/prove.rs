@@ -7,6 +7,7 @@
 //! Law: sound for wrapping arithmetic. What might overflow its type counts as unknown.
 
 use super::affine::Affine;
+use super::contents::{anything, contents};
 use super::interval::Interval;
 use super::{
     Access, BinOp, CallArg, Expr, Kernel, ParamId, ParamKind, Stmt, Ty, Var, VarId, print_expr, print_stmt,
@@ -18,8 +19,9 @@ use std::collections::BTreeMap;
 /// Proves all kernels of a program and all of its steps.
 pub fn prove(program: &Program) -> Result<()> {
     placed(program)?;
-    for k in kernels(program) {
-        prove_kernel(&k)?;
+    let all = kernels(program);
+    for (k, held) in all.iter().zip(contents(program, &all)) {
+        prove_holding(k, &held)?;
     }
     for step in program.entries.iter().flat_map(|e| &e.steps) {
         step_fits(program, step)?;
@@ -29,14 +31,19 @@ pub fn prove(program: &Program) -> Result<()> {
 
 /// Proves one kernel for all arguments that its parameters allow.
 pub fn prove_kernel(kernel: &Kernel) -> Result<()> {
+    prove_holding(kernel, &kernel.params.iter().map(anything).collect::<Vec<_>>())
+}
+
+/// Proves one kernel whose parameters hold elements of these intervals.
+fn prove_holding(kernel: &Kernel, held: &[Interval]) -> Result<()> {
     // Mutable variables start as unknown; a second round knows what was assigned in the first.
     let mut mutables = BTreeMap::new();
     for _ in 0..2 {
-        let mut cx = Cx::new(kernel, &mutables);
+        let mut cx = Cx::new(kernel, &mutables, held);
         cx.block(&kernel.body);
         mutables = cx.assigned;
     }
-    let mut cx = Cx::new(kernel, &mutables);
+    let mut cx = Cx::new(kernel, &mutables, held);
     cx.block(&kernel.body);
     match cx.unproven {
         Some(why) => Err(Error::internal(Site::Kernel(kernel.name.clone()), format!("unproven: {why}"))),
@@ -154,6 +161,8 @@ struct Cx<'a> {
     facts: Vec<Fact>,
     /// Ranges of mutable variables, known from an earlier round.
     mutables: &'a BTreeMap<VarId, Interval>,
+    /// By parameter: the interval of its elements.
+    held: &'a [Interval],
     /// All that was assigned to each mutable variable in this round.
     assigned: BTreeMap<VarId, Interval>,
     unproven: Option<String>,
@@ -163,7 +172,7 @@ struct Cx<'a> {
 type Operands<'x> = Option<&'x [Known]>;
 
 impl<'a> Cx<'a> {
-    fn new(kernel: &'a Kernel, mutables: &'a BTreeMap<VarId, Interval>) -> Self {
+    fn new(kernel: &'a Kernel, mutables: &'a BTreeMap<VarId, Interval>, held: &'a [Interval]) -> Self {
         let symbols = kernel
             .params
             .iter()
@@ -178,6 +187,7 @@ impl<'a> Cx<'a> {
             vars: BTreeMap::new(),
             facts: Vec::new(),
             mutables,
+            held,
             assigned: BTreeMap::new(),
             unproven: None,
         }
@@ -401,8 +411,8 @@ impl<'a> Cx<'a> {
             Expr::Load { buffer, index } => {
                 let known = self.eval(index, s, operands);
                 self.inside(*buffer, index, known.range, s);
-                let elem = self.kernel.buffer(*buffer).map_or(crate::tensor::DType::I64, |b| b.0);
-                return Known { range: Interval::of_elem(elem), affine: None };
+                let range = self.held.get(buffer.0 as usize).copied().unwrap_or(Interval::of(Ty::I64));
+                return Known { range, affine: None };
             }
             Expr::Unary(_, a) => {
                 self.eval(a, s, operands);

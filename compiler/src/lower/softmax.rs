@@ -103,7 +103,7 @@ fn quantized(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
     let to = y.param(&mut k, "y", Access::Write);
     outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         row!(k, at, inner, from, exp => top, sum, e);
-        let inverse = k.let_("inverse", long(dividend) / sum);
+        let inverse = k.let_("inverse", long(dividend) / sum.max(long(1 << 30)));
         inner.write(k, at, &mut |k, at| {
             let steps = (e(&at[1]).i64() * inverse + long(1 << (t - 1))) >> t;
             k.store(to, &at[0], (steps + long(zo.into())).clamp(long(lo.into()), long(hi.into())).i32());
