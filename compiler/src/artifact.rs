@@ -1,8 +1,9 @@
 //! `compile`: the one entry that every front calls, and what it returns.
 
+use crate::emit::{self, EmitOptions};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
-use crate::options::{Options, Quantize};
+use crate::options::{Language, Options, Quantize};
 use crate::program::Program;
 use crate::report::Report;
 use crate::schedule::{self, Schedule};
@@ -123,7 +124,19 @@ pub fn compile(
 
     step(observer, "emit")?;
     let digest = digest(model, target, calibration, options);
-    let files = Vec::new();
+    let emit = EmitOptions {
+        digest: digest.clone(),
+        features: target.core.features.clone(),
+        as_crate: options.as_crate,
+        ..EmitOptions::default()
+    };
+    let mut files = Vec::new();
+    for language in &options.emit {
+        files.extend(match language {
+            Language::C => emit::c::emit(&program, &emit)?,
+            Language::Rust => emit::rust::emit(&program, &emit)?,
+        });
+    }
     let report = Report::new(&program, target);
     Ok(Artifact { imported, graph, schedule, program, files, dumps, report, digest })
 }
