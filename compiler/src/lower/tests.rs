@@ -656,3 +656,99 @@ fn inputs_constants_and_repeats_can_be_outputs() {
     let want = ops::run(&graph, std::slice::from_ref(&input)).unwrap();
     assert_eq!(Machine::new(&compiled(&graph)).unwrap().run(&[input]).unwrap(), want);
 }
+
+/// Random graphs with branches, views, in-place candidates and several outputs. If two live
+/// buffers shared a byte, some value would come out wrong.
+#[test]
+fn random_graphs_keep_live_values_apart() {
+    let mut r = Random(11);
+    for _ in 0..60 {
+        let mut graph = Graph::default();
+        let mut p = Patch::new(&mut graph);
+        let shape = [1, 2 + r.below(3), 3, 4];
+        let mut live: Vec<ValueId> = vec![p.add_input("x", DType::F32, &shape)];
+        if r.below(2) == 0 {
+            live.push(p.add_input("x2", DType::F32, &shape));
+        }
+        for step in 0..4 + r.below(14) {
+            let recent = live.len().min(4);
+            let a = live[live.len() - 1 - r.below(recent)];
+            let same: Vec<ValueId> =
+                live.iter().copied().filter(|v| p.graph()[*v].shape == p.graph()[a].shape).collect();
+            let b = r.pick(&same);
+            let rank = p.graph()[a].shape.len();
+            let (op, operands): (Op, Vec<ValueId>) = match r.below(9) {
+                0 | 1 => (ops::Add.into(), vec![a, b]),
+                2 => (ops::Sub.into(), vec![b, a]),
+                3 => (ops::LeakyRelu { alpha: 0.5 }.into(), vec![a]),
+                4 | 5 => (ops::Transpose { perm: r.order(rank) }.into(), vec![a]),
+                6 => {
+                    let s = &p.graph()[a].shape;
+                    let shape = vec![s[0] * s[1], s[2..].iter().product()];
+                    (ops::Reshape { shape: if rank == 4 { shape } else { vec![1, s[0], s[1], 1] } }.into(), vec![a])
+                }
+                7 => {
+                    let op = ops::MaxPool {
+                        kernel: vec![2; 2],
+                        strides: vec![1; 2],
+                        pads: vec![0, 0, 1, 1],
+                        dilations: vec![1; 2],
+                        ceil_mode: false,
+                    };
+                    if rank != 4 { continue } else { (op.into(), vec![a]) }
+                }
+                _ => (ops::Concat { axis: rank - 1 }.into(), vec![a, b]),
+            };
+            let types = {
+                let g = p.graph();
+                let of = |v: &ValueId| Some(ops::Operand { dtype: DType::F32, shape: &g[*v].shape, data: None });
+                op.infer(&operands.iter().map(of).collect::<Vec<_>>()).unwrap()
+            };
+            if types[0].shape.iter().product::<usize>() > 2000 {
+                continue;
+            }
+            let y = p.add_value(&format!("v{step}"), DType::F32, &types[0].shape);
+            p.add_node(&format!("n{step}"), op, operands.into_iter().map(Some).collect(), vec![y]);
+            live.push(y);
+        }
+        for _ in 0..1 + r.below(3) {
+            let v = r.pick(&live);
+            p.add_output(v);
+        }
+        let last = live[live.len() - 1];
+        p.add_output(last);
+        let inputs: Vec<Tensor> =
+            graph.inputs().iter().map(|v| r.tensor(DType::F32, &graph[*v].shape)).collect();
+        let program = compiled(&graph);
+        assert!(program.arena_lower_bound <= program.arena);
+        let want = ops::run(&graph, &inputs).unwrap();
+        let got = Machine::new(&program).unwrap().run(&inputs).unwrap();
+        assert_eq!(want, got, "{}", crate::graph::print(&graph));
+    }
+}
+
+#[test]
+fn states_stand_first_and_survive() {
+    let mut graph = Graph::default();
+    let mut p = Patch::new(&mut graph);
+    let x = p.add_input("x", DType::F32, &[2, 3]);
+    let s = p.add_value("s", DType::F32, &[3]);
+    let a = p.add_value("a", DType::F32, &[2, 3]);
+    let b = p.add_value("b", DType::F32, &[3, 2]);
+    let y = p.add_value("y", DType::F32, &[3, 2]);
+    p.add_node("add", ops::Add.into(), vec![Some(x), Some(s)], vec![a]);
+    p.add_node("turn", ops::Transpose { perm: vec![1, 0] }.into(), vec![Some(a)], vec![b]);
+    p.add_node("double", ops::Add.into(), vec![Some(b), Some(b)], vec![y]);
+    p.add_output(y);
+    graph.values[s.index()].kind = ValueKind::State(Arc::new(Tensor::f32(&[3], vec![1.0, 2.0, 3.0])));
+    let program = compiled(&graph);
+    let place = program.buffers[program.states[0].buffer.0 as usize].place;
+    assert_eq!(place, Place::State(0));
+    assert!(program.arena >= 16 && program.arena_lower_bound >= 12);
+    let input = Tensor::f32(&[2, 3], vec![0.0; 6]);
+    let mut machine = Machine::new(&program).unwrap();
+    for _ in 0..2 {
+        let got = machine.run(std::slice::from_ref(&input)).unwrap();
+        assert_eq!(got[0].to_f32_vec(), [2.0, 2.0, 4.0, 4.0, 6.0, 6.0]);
+    }
+}
