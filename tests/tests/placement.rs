@@ -7,7 +7,7 @@ use secateur_compiler::program::{Arg, Place, Program};
 use secateur_compiler::schedule::{Family, Schedule};
 use secateur_compiler::targets::Target;
 use secateur_compiler::{lower, passes, schedule};
-use secateur_tests::{import, zoo, zoo_models};
+use secateur_tests::{zoo, zoo_models};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -23,7 +23,8 @@ fn compile(path: &Path, target: &Target) -> Option<(Graph, Schedule, Program)> {
     passes::run(&mut graph, &mut |_, _| {}).expect("passes");
     passes::run_quantized(&mut graph, &mut |_, _| {}).expect("quantized passes");
     let schedule = schedule::schedule(&graph, target).expect("a schedule");
-    let program = lower::lower(&graph, &schedule, target).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let program =
+        lower::lower(&graph, &schedule, target).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     Some((graph, schedule, program))
 }
 
@@ -57,7 +58,11 @@ fn nothing_is_overwritten(name: &str, graph: &Graph, schedule: &Schedule, progra
                     arena[bytes].fill(tag);
                 } else if !write && access == Access::Read {
                     let intact = arena[bytes].iter().all(|t| *t == tag);
-                    assert!(intact, "{name}: `{}` is overwritten before `{}` reads it", holds.value, step.kernel.name);
+                    assert!(
+                        intact,
+                        "{name}: `{}` is overwritten before `{}` reads it",
+                        holds.value, step.kernel.name
+                    );
                 }
             }
         }
@@ -89,12 +94,14 @@ fn mlperf_arenas_are_no_larger_than_tflm() {
     ];
     for (model, limit) in limits {
         let path = root.join("third_party").join(model).join("model_int8_qdq.onnx");
-        let _ = import(&path);
         let (_, _, program) = compile(&path, &target("cortex-m4")).expect("a model of the zoo compiles");
         let ports = program.inputs.iter().chain(&program.outputs);
         let io: usize = ports.map(|p| p.shape.iter().product::<usize>() * p.elem.size()).sum();
         let kib = (program.arena + io) as f64 / 1024.0;
-        println!("{model}: arena {} + ports {io} = {kib:.1} KiB, lower bound {}", program.arena, program.arena_lower_bound);
+        println!(
+            "{model}: arena {} + ports {io} = {kib:.1} KiB, lower bound {}",
+            program.arena, program.arena_lower_bound
+        );
         assert!(kib <= limit, "{model}: {kib:.1} KiB, limit {limit}");
     }
 }

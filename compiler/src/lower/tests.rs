@@ -685,7 +685,10 @@ fn random_graphs_keep_live_values_apart() {
                 6 => {
                     let s = &p.graph()[a].shape;
                     let shape = vec![s[0] * s[1], s[2..].iter().product()];
-                    (ops::Reshape { shape: if rank == 4 { shape } else { vec![1, s[0], s[1], 1] } }.into(), vec![a])
+                    (
+                        ops::Reshape { shape: if rank == 4 { shape } else { vec![1, s[0], s[1], 1] } }.into(),
+                        vec![a],
+                    )
                 }
                 7 => {
                     let op = ops::MaxPool {
@@ -701,7 +704,8 @@ fn random_graphs_keep_live_values_apart() {
             };
             let types = {
                 let g = p.graph();
-                let of = |v: &ValueId| Some(ops::Operand { dtype: DType::F32, shape: &g[*v].shape, data: None });
+                let of =
+                    |v: &ValueId| Some(ops::Operand { dtype: DType::F32, shape: &g[*v].shape, data: None });
                 op.infer(&operands.iter().map(of).collect::<Vec<_>>()).unwrap()
             };
             if types[0].shape.iter().product::<usize>() > 2000 {
