@@ -148,6 +148,9 @@ fn check(options: &Options) -> Result<()> {
         return Err(Error::option("name", format!("`{}` is not a C and Rust identifier", options.name))
             .help("use letters, digits and `_`, starting with a letter"));
     }
+    if emit::names::reserved(&options.name) {
+        return Err(Error::option("name", format!("`{}` is a word of C or Rust", options.name)));
+    }
     for stage in &options.dump_after {
         let known = STAGES.iter().copied().chain(passes::names());
         if !known.clone().any(|s| s == stage) {

@@ -123,7 +123,7 @@ fn parse(program: &Program, bytes: &[u8], samples: usize) -> Vec<Vec<Data>> {
 
 /// Runs emitted C on samples (one array per input), one instance for all.
 pub fn run_c(cc: &str, program: &Program, files: &[File], samples: &[Vec<Data>]) -> Vec<Vec<Data>> {
-    let name = names::identifier(&program.name);
+    let name = names::base_name(&program.name);
     let mut main = format!("#include \"{name}.h\"\n#include <stdio.h>\nstatic {name}_arena arena;\n");
     let (mut reads, mut writes, mut args) = (String::new(), String::new(), String::from("&arena"));
     for (i, port) in program.inputs.iter().enumerate() {

@@ -7,7 +7,8 @@
 
 use super::EmitOptions;
 use super::c_data;
-use super::module::{Item, Module, banner, base_name, layer_comment, printable};
+use super::module::{Item, Module, banner, layer_comment, printable};
+use super::names::base_name;
 use super::range::{fits, of_type};
 use crate::artifact::File;
 use crate::error::{Error, Result, Site};
@@ -66,7 +67,7 @@ fn feature_test(feature: &str) -> String {
 /// Prints a program as C.
 pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
     let module = Module::new(program, options)?;
-    let name = base_name(program);
+    let name = base_name(&program.name);
     let cx = Cx { module: &module, name: &name };
     let border = program.inputs.iter().chain(&program.outputs).any(|p| p.affine.is_some());
     let mut files = vec![
@@ -222,17 +223,15 @@ pub(super) fn float_literal(x: f32) -> String {
     if !x.is_finite() {
         return format!("secateur_float(0x{:08x}u)", x.to_bits());
     }
-    let text = format!("{x:?}f");
-    if x.is_sign_negative() { format!("({text})") } else { text }
+    format!("{x:?}f")
 }
 
 fn int_literal(v: i64, ty: Ty) -> String {
     match (v, ty) {
         (i64::MIN, _) => "INT64_MIN".to_string(),
-        (v, Ty::I64) if v < 0 => format!("(-INT64_C({}))", -v),
+        (v, Ty::I64) if v < 0 => format!("-INT64_C({})", -v),
         (v, Ty::I64) => format!("INT64_C({v})"),
         (v, _) if v == i64::from(i32::MIN) => "INT32_MIN".to_string(),
-        (v, _) if v < 0 => format!("({v})"),
         (v, _) => v.to_string(),
     }
 }
@@ -447,6 +446,7 @@ impl Cx<'_> {
         let wrap = match e {
             Expr::Select(..) | Expr::Cast(..) => !text.starts_with("secateur_"),
             Expr::Unary(UnOp::Neg, _) => true,
+            Expr::Int(..) | Expr::Float(_) => text.starts_with('-'),
             Expr::Binary(op, a, b) => self.plain(*op, a, b, scope).is_some(),
             _ => false,
         };

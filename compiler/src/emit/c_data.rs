@@ -23,7 +23,7 @@ pub(super) fn constant(o: &mut String, constant: &Constant, ident: &str) {
     let data = Data::from_le_bytes(constant.dtype, &constant.bytes);
     let words: Vec<String> = match &data {
         Data::F32(v) if as_bits(constant) => v.iter().map(|x| format!("0x{:08x}u", x.to_bits())).collect(),
-        Data::F32(v) => v.iter().map(|&x| float_literal(x).trim_matches(['(', ')']).to_string()).collect(),
+        Data::F32(v) => v.iter().map(|&x| float_literal(x)).collect(),
         Data::I8(v) => v.iter().map(|x| x.to_string()).collect(),
         Data::U8(v) => v.iter().map(|x| x.to_string()).collect(),
         Data::I16(v) => v.iter().map(|x| x.to_string()).collect(),

@@ -3,9 +3,9 @@
 //!
 //! Law: structurally equal kernels are one item.
 
+use super::EmitOptions;
 use super::names::Namespace;
 use super::range::Ranges;
-use super::{EmitOptions, names};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Expr, Instr, Kernel, Native, Stmt, Ty, VarId, visit};
 use crate::program::{Arg, Entry, Place, Program, Step};
@@ -205,11 +205,6 @@ impl<'a> Module<'a> {
         let used = self.constants.iter().zip(&self.program.constants).filter(|(name, _)| name.is_some());
         used.map(|(_, c)| c.bytes.len()).sum()
     }
-}
-
-/// The module's base name as an identifier.
-pub(super) fn base_name(program: &Program) -> String {
-    names::identifier(&program.name)
 }
 
 /// Comment lines for the head of every emitted file, without comment marks.

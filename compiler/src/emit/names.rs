@@ -145,6 +145,11 @@ const RESERVED: &[&str] = &[
     "linux",
 ];
 
+/// Whether a name means something else in C, C++ or Rust, or in emitted code.
+pub fn reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
 /// `name` as an identifier: other characters become `_`, a leading digit gets `t` before it.
 pub fn identifier(name: &str) -> String {
     let mut out: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -159,20 +164,31 @@ pub fn identifier(name: &str) -> String {
     if out.starts_with(|c: char| c.is_ascii_digit()) {
         out.insert(0, 't');
     }
-    if RESERVED.contains(&out.as_str()) {
+    if reserved(&out) {
         out.push('_');
     }
     out
 }
 
-/// Name of the emitted Rust type: `watch_cnn1d` gives `WatchCnn1d`.
+/// Name of module, files and C prefix: a name that is an identifier already stays as it is.
+pub fn base_name(name: &str) -> String {
+    let head = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if head && !reserved(name) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        name.to_string()
+    } else {
+        identifier(name)
+    }
+}
+
+/// Name of the emitted Rust type of a module: `watch_cnn1d` gives `WatchCnn1d`.
 pub fn type_name(name: &str) -> String {
-    let out: String = identifier(name)
+    let name = base_name(name);
+    let out: String = name
         .split('_')
         .filter(|part| !part.is_empty())
         .map(|part| part[..1].to_ascii_uppercase() + &part[1..])
         .collect();
-    if RESERVED.contains(&out.as_str()) { out + "_" } else { out }
+    if reserved(&out) { out + "_" } else { out }
 }
 
 /// Name of module and file that gives back a Rust type name: `WatchCnn1d` gives `watch_cnn1d`.

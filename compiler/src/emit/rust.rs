@@ -6,8 +6,8 @@
 //! where views are made and where instruction blocks are called. The macro gives this same text.
 
 use super::EmitOptions;
-use super::module::{Item, Module, banner, base_name, layer_comment, printable};
-use super::names::type_name;
+use super::module::{Item, Module, banner, layer_comment, printable};
+use super::names::{base_name, type_name};
 use super::range::{Ranges, of_type};
 use crate::artifact::File;
 use crate::error::{Error, Result, Site};
@@ -34,7 +34,7 @@ fn scalar_type(ty: Ty) -> &'static str {
 
 /// Prints a program as Rust.
 pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
-    let name = base_name(program);
+    let name = base_name(&program.name);
     let text = module_text(program, options)?;
     if !options.as_crate {
         return Ok(vec![File { path: format!("{name}.rs"), text }]);
@@ -78,15 +78,13 @@ fn float_literal(x: f32) -> String {
     if x.is_infinite() {
         return if x > 0.0 { "f32::INFINITY".to_string() } else { "f32::NEG_INFINITY".to_string() };
     }
-    let text = format!("{x:?}_f32");
-    if x.is_sign_negative() { format!("({text})") } else { text }
+    format!("{x:?}_f32")
 }
 
 fn int_literal(v: i64, ty: Ty) -> String {
     match (v, ty) {
         (i64::MIN, _) => "i64::MIN".to_string(),
         (v, Ty::I32) if v == i64::from(i32::MIN) => "i32::MIN".to_string(),
-        (v, ty) if v < 0 => format!("({v}_{})", scalar_type(ty)),
         (v, ty) => format!("{v}_{}", scalar_type(ty)),
     }
 }
@@ -592,6 +590,7 @@ impl Cx<'_> {
         let text = self.expr(e, scope)?;
         let wrap = match e {
             Expr::Select(..) | Expr::Unary(UnOp::Neg, _) => true,
+            Expr::Int(..) | Expr::Float(_) => text.starts_with('-'),
             Expr::Cast(to, a) => *to != scope.ranges.ty(a) && !text.starts_with("i64::from("),
             Expr::Binary(op, a, b) => infix(*op, a, b, scope).is_some(),
             _ => false,
@@ -602,8 +601,7 @@ impl Cx<'_> {
     /// An expression where the type is known from the place: literals need no suffix.
     fn typed(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
         match e {
-            Expr::Int(v, _) if *v < 0 && *v > i32::MIN.into() => Ok(format!("({v})")),
-            Expr::Int(v, _) if *v >= 0 => Ok(v.to_string()),
+            Expr::Int(v, _) if *v > i32::MIN.into() => Ok(v.to_string()),
             _ => self.expr(e, scope),
         }
     }
@@ -743,7 +741,7 @@ fn port_constants(o: &mut String, what: &str, port: &Port, upper: &str) {
             o,
             "    /// Its real values are `{upper}_SCALE * (stored - {upper}_ZERO_POINT)`.\n    \
              pub const {upper}_SCALE: f32 = {};\n    /// See above.\n    pub const {upper}_ZERO_POINT: i32 = {zero_point};",
-            float_literal(scale).trim_matches(['(', ')'])
+            float_literal(scale)
         );
     }
 }

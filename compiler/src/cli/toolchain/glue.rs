@@ -3,6 +3,7 @@
 
 use super::Model;
 use super::image::port_bytes;
+use crate::emit::names::type_name;
 use crate::program::Port;
 use crate::tensor::DType;
 use secateur_targets::Emulator;
@@ -55,12 +56,6 @@ fn rust_type(port: &Port) -> String {
         other => other.name(),
     };
     format!("[{elem}; {}]", port.shape.iter().product::<usize>())
-}
-
-/// The emitted struct's name: `watch_cnn1d` gives `WatchCnn1d`.
-fn type_name(name: &str) -> String {
-    let parts = name.split('_').filter(|p| !p.is_empty());
-    parts.map(|p| p[..1].to_ascii_uppercase() + &p[1..]).collect()
 }
 
 /// `models.rs`: the emitted modules, their instances, port arrays and the table `MODELS`.
