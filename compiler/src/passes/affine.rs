@@ -3,7 +3,7 @@
 //! `scale * (W x + b) + shift` is `(scale W) x + (scale b + shift)`. Products and sums are made
 //! in f64 and rounded once.
 
-use super::edit::{merge_into, operand, plain_f32, private_producer, replace_constant};
+use super::edit::{merge_into, operand, plain_f32, private_producer, renew_constant};
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::Op;
 use crate::tensor::Tensor;
@@ -52,9 +52,9 @@ pub(super) fn fold_into(patch: &mut Patch<'_>, producer: NodeId, id: NodeId, map
         (0..map.scale.len()).map(|c| (old(c) * map.scale[c] + map.shift[c]) as f32).collect();
     if map.scale.iter().any(|&s| s != 1.0) {
         let w = Tensor::f32(w.shape(), scaled);
-        replace_constant(patch, producer, 1, w);
+        renew_constant(patch, producer, 1, w);
     }
-    replace_constant(patch, producer, 2, Tensor::f32(&[shifted.len()], shifted));
+    renew_constant(patch, producer, 2, Tensor::f32(&[shifted.len()], shifted));
     let clamp = patch.graph()[id].clamp;
     merge_into(patch, producer, id);
     patch.node_mut(producer).clamp = clamp;

@@ -3,7 +3,7 @@
 //!
 //! Later rooms then know one spelling of each.
 
-use super::edit::{bypass, operand, plain_f32};
+use super::edit::{bypass, operand, plain_f32, renew_constant};
 use crate::error::Result;
 use crate::graph::{Clamp, NodeId, Patch, ValueId};
 use crate::ops::{Add, Dense, GlobalAveragePool, GlobalMaxPool, Op, Reshape, Transpose};
@@ -16,6 +16,8 @@ pub(super) fn canonicalize(patch: &mut Patch<'_>) -> Result<usize> {
         for id in patch.graph().topological() {
             round += usize::from(rewrite(patch, id)?);
         }
+        // A dead reader would keep its operand from looking private.
+        super::drop_dead::drop_dead(patch)?;
         if round == 0 {
             return Ok(changed);
         }
@@ -227,17 +229,14 @@ fn split_off(patch: &mut Patch<'_>, id: NodeId, y: ValueId) -> ValueId {
 }
 
 fn dense(patch: &mut Patch<'_>, id: NodeId, x: ValueId, w: Tensor, bias: Option<Tensor>) {
-    let graph = patch.graph();
-    let name_of = |index: usize| operand(graph, id, index).map(|v| graph[v].name.clone());
-    let names = (name_of(1).unwrap_or_default(), name_of(2).unwrap_or_default());
-    let w = patch.add_constant(&names.0, w);
-    let mut inputs = vec![Some(x), Some(w)];
-    if let Some(bias) = bias {
-        inputs.push(Some(patch.add_constant(&names.1, bias)));
+    renew_constant(patch, id, 1, w);
+    match bias {
+        Some(bias) => renew_constant(patch, id, 2, bias),
+        None => patch.node_mut(id).inputs.truncate(2),
     }
     let node = patch.node_mut(id);
     node.op = Dense.into();
-    node.inputs = inputs;
+    node.inputs[0] = Some(x);
 }
 
 /// MatMul with a constant matrix on the right.
@@ -268,4 +267,161 @@ fn scaled(t: &Tensor, by: f32) -> Result<Tensor> {
     }
     let data = t.as_f32().unwrap_or(&[]).iter().map(|v| v * by).collect();
     Tensor::new(t.shape().to_vec(), Data::F32(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::ops::{AveragePool, Flatten, Gemm, Identity, MatMul, ReduceMean, Relu, Squeeze};
+
+    #[test]
+    fn what_moves_nothing_goes_and_outputs_keep_their_names() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let r = b.node("r", Relu, &[x]);
+        let y = b.node("y", Identity, &[r]);
+        b.output(y);
+        b.check(canonicalize, "in  %x: f32[1x4]\n %y: f32[1x4] = Relu(%x)  # r\n out %y");
+    }
+
+    #[test]
+    fn an_input_handed_to_an_output_is_a_copy() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let y = b.node("y", Identity, &[x]);
+        b.output(y);
+        b.check(
+            canonicalize,
+            "in  %x: f32[1x4]\n %y: f32[1x4] = Reshape { shape: [1, 4] }(%x)  # y\n out %y",
+        );
+    }
+
+    #[test]
+    fn views_become_one_reshape() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 3, 1, 2]);
+        let s = b.node("s", Squeeze { axes: vec![2] }, &[x]);
+        let f = b.node("f", Flatten { axis: 1 }, &[s]);
+        let t = b.node("t", Transpose { perm: vec![1, 0] }, &[f]);
+        b.output(t);
+        b.check(
+            canonicalize,
+            "in  %x: f32[1x3x1x2]\n %t: f32[6x1] = Reshape { shape: [6, 1] }(%x)  # t\n out %t",
+        );
+    }
+
+    #[test]
+    fn transpositions_compose() {
+        let mut b = Build::new();
+        let x = b.input("x", &[2, 3, 4]);
+        let s = b.node("s", Transpose { perm: vec![1, 2, 0] }, &[x]);
+        let t = b.node("t", Transpose { perm: vec![0, 2, 1] }, &[s]);
+        let u = b.node("u", Transpose { perm: vec![2, 0, 1] }, &[s]);
+        b.output(t);
+        let u = b.node("v", Relu, &[u]);
+        b.output(u);
+        b.check(
+            canonicalize,
+            "in  %x: f32[2x3x4]
+             %t: f32[3x2x4] = Transpose { perm: [1, 0, 2] }(%x)  # t
+             %v: f32[2x3x4] = Relu(%x)  # v
+             out %t
+             out %v",
+        );
+    }
+
+    #[test]
+    fn gemm_becomes_dense_with_scaled_weights() {
+        let mut b = Build::new();
+        let x = b.input("x", &[4, 2]);
+        let w = b.noise("w", &[4, 3]);
+        let c = b.noise("c", &[1, 3]);
+        let y = b.node("y", Gemm { alpha: 0.5, beta: 2.0, trans_a: true, trans_b: false }, &[x, w, c]);
+        b.output(y);
+        b.check(
+            canonicalize,
+            "in  %x: f32[4x2]
+             %y:a: f32[2x4] = Transpose { perm: [1, 0] }(%x)  # y:transpose
+             %y: f32[2x3] = Dense(%y:a, const %w: f32[3x4], const %c: f32[3])  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_term_by_row_is_added_behind() {
+        let mut b = Build::new();
+        let x = b.input("x", &[2, 4]);
+        let w = b.noise("w", &[3, 4]);
+        let c = b.noise("c", &[2, 1]);
+        let y = b.node("y", Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: true }, &[x, w, c]);
+        b.output(y);
+        b.check(
+            canonicalize,
+            "in  %x: f32[2x4]
+             %y:product: f32[2x3] = Dense(%x, const %w: f32[3x4])  # y
+             %y: f32[2x3] = Add(%y:product, const %y:c: f32[2x1])  # y:add
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_product_with_constant_weights_is_dense() {
+        let mut b = Build::new();
+        let x = b.input("x", &[2, 5, 4]);
+        let w = b.noise("w", &[4, 3]);
+        let y = b.node("y", MatMul, &[x, w]);
+        b.output(y);
+        b.check(
+            canonicalize,
+            "in  %x: f32[2x5x4]
+             %y: f32[2x5x3] = Dense(%x, const %w: f32[3x4])  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn pools_over_everything_are_global() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 3, 4, 4]);
+        let pool = AveragePool {
+            kernel: vec![4, 4],
+            strides: vec![4, 4],
+            pads: vec![0; 4],
+            dilations: vec![1, 1],
+            ceil_mode: false,
+            count_include_pad: false,
+        };
+        let p = b.node("p", pool, &[x]);
+        let m = b.node("m", ReduceMean { axes: vec![2, 3], keepdims: false }, &[x]);
+        b.output(p);
+        b.output(m);
+        b.check(
+            canonicalize,
+            "in  %x: f32[1x3x4x4]
+             %p: f32[1x3x1x1] = GlobalAveragePool(%x)  # p
+             %m:pooled: f32[1x3x1x1] = GlobalAveragePool(%x)  # m
+             %m: f32[1x3] = Reshape { shape: [1, 3] }(%m:pooled)  # m:reshape
+             out %p
+             out %m",
+        );
+    }
+
+    #[test]
+    fn a_change_of_scale_stays() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let r = b.node("r", Relu, &[x]);
+        let y = b.node("y", Identity, &[r]);
+        b.output(y);
+        b.quant(r, 0.1, 0);
+        b.quant(y, 0.2, 0);
+        b.check(
+            canonicalize,
+            "in  %x: f32[1x4]
+             %r: f32[1x4] i8(scale 1e-1, zero 0) = Relu(%x)  # r
+             %y: f32[1x4] i8(scale 2e-1, zero 0) = Identity(%r)  # y
+             out %y",
+        );
+    }
 }

@@ -24,3 +24,21 @@ pub(super) fn drop_dead(patch: &mut Patch<'_>) -> Result<usize> {
     }
     Ok(dropped)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::ops::{Relu, Tanh};
+
+    #[test]
+    fn chains_that_nobody_reads_go() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let y = b.node("y", Relu, &[x]);
+        let a = b.node("a", Tanh, &[y]);
+        b.node("b", Tanh, &[a]);
+        b.output(y);
+        b.check(drop_dead, "in  %x: f32[1x4]\n %y: f32[1x4] = Relu(%x)  # y\n out %y");
+    }
+}

@@ -63,11 +63,28 @@ pub(super) fn merge_into(patch: &mut Patch<'_>, producer: NodeId, id: NodeId) {
     patch.node_mut(producer).outputs[0] = y;
 }
 
-/// Replaces a constant operand by a new one made from it.
-pub(super) fn replace_constant(patch: &mut Patch<'_>, id: NodeId, index: usize, tensor: Tensor) {
-    let name = operand(patch.graph(), id, index)
-        .map_or_else(|| format!("{}:{index}", patch.graph()[id].name), |v| patch.graph()[v].name.clone());
+/// Gives a node another constant in place of its operand; a constant that others read stays
+/// as it is for them.
+pub(super) fn renew_constant(patch: &mut Patch<'_>, id: NodeId, index: usize, tensor: Tensor) {
+    let graph = patch.graph();
+    let old = operand(graph, id, index);
+    if let Some(old) = old
+        && graph[old].constant().is_some()
+        && graph.sole_reader(old).is_some()
+    {
+        patch.set_constant(old, tensor);
+        return;
+    }
+    let name = match old {
+        Some(old) => graph[old].name.clone(),
+        None => format!("{}:{index}", graph[id].name),
+    };
+    let like = old.map(|old| (graph[old].dtype, graph[old].quant.clone()));
     let value = patch.add_constant(&name, tensor);
+    if let Some((dtype, quant)) = like {
+        patch.set_dtype(value, dtype);
+        patch.set_quant(value, quant);
+    }
     let inputs = &mut patch.node_mut(id).inputs;
     while inputs.len() <= index {
         inputs.push(None);

@@ -98,3 +98,95 @@ fn try_order(graph: &Graph, id: NodeId, x: ValueId, c: ValueId, swapped: bool) -
     };
     Some((producer, map))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::graph::ValueId;
+    use crate::ops::{BatchNormalization, Conv, Dense, Div, Sub};
+
+    fn conv() -> Conv {
+        Conv { strides: vec![1, 1], pads: vec![0, 0, 1, 1], dilations: vec![1, 1], group: 1 }
+    }
+
+    fn norm(b: &mut Build, x: ValueId, channels: usize) -> ValueId {
+        let gamma = b.noise("gamma", &[channels]);
+        let beta = b.noise("beta", &[channels]);
+        let mean = b.noise("mean", &[channels]);
+        let var = b.constant("var", &[channels], &vec![0.3; channels]);
+        b.node("y", BatchNormalization { epsilon: 1e-3 }, &[x, gamma, beta, mean, var])
+    }
+
+    #[test]
+    fn normalization_and_factors_fold_into_a_convolution() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 4, 4]);
+        let w = b.noise("w", &[3, 2, 3, 3]);
+        let half = b.constant("half", &[1], &[0.5]);
+        let bias = b.noise("bias", &[3, 1, 1]);
+        let c = b.node("c", conv(), &[x, w]);
+        let d = b.node("d", Div, &[c, half]);
+        let s = b.node("s", Sub, &[bias, d]);
+        let y = norm(&mut b, s, 3);
+        b.output(y);
+        b.check(
+            fold_affine,
+            "in  %x: f32[1x2x4x4]
+             %y: f32[1x3x3x3] = Conv { strides: [1, 1], pads: [0, 0, 1, 1], dilations: [1, 1], group: 1 }(%x, const %w: f32[3x2x3x3], const %c:2: f32[3])  # c
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_normalization_alone_is_a_product_and_a_sum() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 3, 4]);
+        let y = norm(&mut b, x, 3);
+        b.output(y);
+        b.check(
+            fold_affine,
+            "in  %x: f32[1x3x4]
+             %y:product: f32[1x3x4] = Mul(%x, const %y:scale: f32[1x3x1])  # y:mul
+             %y: f32[1x3x4] = Add(%y:product, const %y:shift: f32[1x3x1])  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_sum_becomes_the_bias_of_a_dense_layer() {
+        let mut b = Build::new();
+        let x = b.input("x", &[2, 4]);
+        let w = b.noise("w", &[3, 4]);
+        let c = b.noise("c", &[3]);
+        let d = b.node("d", Dense, &[x, w]);
+        let y = b.node("y", Add, &[d, c]);
+        b.output(y);
+        b.check(
+            fold_affine,
+            "in  %x: f32[2x4]
+             %y: f32[2x3] = Dense(%x, const %w: f32[3x4], const %d:2: f32[3])  # d
+             out %y",
+        );
+    }
+
+    #[test]
+    fn what_others_read_or_what_varies_in_space_stays() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 4, 4]);
+        let w = b.noise("w", &[3, 2, 3, 3]);
+        let plane = b.noise("plane", &[3, 3]);
+        let c = b.node("c", conv(), &[x, w]);
+        let y = b.node("y", Add, &[c, plane]);
+        let z = b.node("z", Add, &[y, c]);
+        b.output(z);
+        b.check(
+            fold_affine,
+            "in  %x: f32[1x2x4x4]
+             %c: f32[1x3x3x3] = Conv { strides: [1, 1], pads: [0, 0, 1, 1], dilations: [1, 1], group: 1 }(%x, const %w: f32[3x2x3x3])  # c
+             %y: f32[1x3x3x3] = Add(%c, const %plane: f32[3x3])  # y
+             %z: f32[1x3x3x3] = Add(%y, %c)  # z
+             out %z",
+        );
+    }
+}

@@ -42,3 +42,47 @@ pub(super) fn fold_constants(patch: &mut Patch<'_>) -> Result<usize> {
     }
     Ok(changed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::graph::Clamp;
+    use crate::ops::{Add, Tanh};
+
+    #[test]
+    fn known_operands_are_computed_clamp_included() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2]);
+        let c = b.constant("c", &[2], &[1.0, -4.0]);
+        let d = b.node("d", Add, &[c, c]);
+        let id = b.patch().graph().producer(d).expect("just added");
+        b.patch().node_mut(id).clamp = Clamp { lo: -3.0, hi: 3.0 };
+        let y = b.node("y", Add, &[x, d]);
+        b.output(y);
+        let after = b.check(
+            fold_constants,
+            "in  %x: f32[1x2]\n %y: f32[1x2] = Add(%x, const %d: f32[2])  # y\n out %y",
+        );
+        let (_, d) = after.values().find(|(_, v)| v.name == "d").expect("it is still there");
+        assert_eq!(d.constant().map(|t| t.to_f32_vec()), Some(vec![2.0, -3.0]));
+    }
+
+    #[test]
+    fn stored_integers_stay() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2]);
+        let c = b.constant("c", &[2], &[1.0, 2.0]);
+        let t = b.node("t", Tanh, &[c]);
+        b.quant(t, 0.1, 0);
+        let y = b.node("y", Add, &[x, t]);
+        b.output(y);
+        b.check(
+            fold_constants,
+            "in  %x: f32[1x2]
+             %t: f32[2] i8(scale 1e-1, zero 0) = Tanh(const %c: f32[2])  # t
+             %y: f32[1x2] = Add(%x, %t)  # y
+             out %y",
+        );
+    }
+}

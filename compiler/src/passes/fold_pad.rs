@@ -111,3 +111,112 @@ fn inside(kernel: &[usize], dilations: &[usize], pads: &[usize]) -> bool {
     let n = kernel.len();
     (0..n).all(|i| dilations[i] == 1 && pads[i] < kernel[i] && pads[n + i] < kernel[i])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::graph::Clamp;
+    use crate::ops::{Add, AveragePool, Conv, MaxPool};
+
+    fn pad(pads: &[i64], value: f64) -> Pad {
+        Pad { mode: PadMode::Constant, pads: pads.to_vec(), value }
+    }
+
+    #[test]
+    fn zeros_before_a_convolution_also_through_a_transpose() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4, 4, 2]);
+        let w = b.noise("w", &[3, 2, 3, 3]);
+        let p = b.node("p", pad(&[0, 1, 2, 0, 0, 3, 4, 0], 0.0), &[x]);
+        let t = b.node("t", Transpose { perm: vec![0, 3, 1, 2] }, &[p]);
+        let conv = Conv { strides: vec![2, 2], pads: vec![1, 0, 0, 0], dilations: vec![1, 1], group: 1 };
+        let y = b.node("y", conv, &[t, w]);
+        b.output(y);
+        b.check(
+            fold_pad,
+            "in  %x: f32[1x4x4x2]
+             %p:unpadded: f32[1x2x4x4] = Transpose { perm: [0, 3, 1, 2] }(%x)  # t
+             %y: f32[1x3x4x4] = Conv { strides: [2, 2], pads: [2, 2, 3, 4], dilations: [1, 1], group: 1 }(%p:unpadded, const %w: f32[3x2x3x3])  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn ones_stay() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 4]);
+        let w = b.noise("w", &[3, 2, 3]);
+        let p = b.node("p", pad(&[0, 0, 1, 0, 0, 1], 1.0), &[x]);
+        let y =
+            b.node("y", Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 1 }, &[p, w]);
+        b.output(y);
+        b.check(
+            fold_pad,
+            "in  %x: f32[1x2x4]
+             %p: f32[1x2x6] = Pad { mode: Constant, pads: [0, 0, 1, 0, 0, 1], value: 1.0 }(%x)  # p
+             %y: f32[1x3x4] = Conv { strides: [1], pads: [0, 0], dilations: [1], group: 1 }(%p, const %w: f32[3x2x3])  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn an_average_counts_the_zeros() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 4]);
+        let p = b.node("p", pad(&[0, 0, 1, 0, 0, 1], 0.0), &[x]);
+        let pool = AveragePool {
+            kernel: vec![3],
+            strides: vec![1],
+            pads: vec![0, 0],
+            dilations: vec![1],
+            ceil_mode: false,
+            count_include_pad: false,
+        };
+        let y = b.node("y", pool, &[p]);
+        b.output(y);
+        b.check(
+            fold_pad,
+            "in  %x: f32[1x2x4]
+             %y: f32[1x2x4] = AveragePool { kernel: [3], strides: [1], pads: [1, 1], dilations: [1], ceil_mode: false, count_include_pad: true }(%x)  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_maximum_takes_only_what_never_wins() {
+        let build = |lo: f32| {
+            let mut b = Build::new();
+            let x = b.input("x", &[1, 2, 4]);
+            let s = b.node("s", Add, &[x, x]);
+            let id = b.patch().graph().producer(s).expect("just added");
+            b.patch().node_mut(id).clamp = Clamp { lo, hi: f32::INFINITY };
+            let p = b.node("p", pad(&[0, 0, 1, 0, 0, 0], 0.0), &[s]);
+            let pool = MaxPool {
+                kernel: vec![2],
+                strides: vec![2],
+                pads: vec![0, 0],
+                dilations: vec![1],
+                ceil_mode: false,
+            };
+            let y = b.node("y", pool, &[p]);
+            b.output(y);
+            b
+        };
+        build(0.0).check(
+            fold_pad,
+            "in  %x: f32[1x2x4]
+             %s: f32[1x2x4] = Add(%x, %x) clamp[0, inf]  # s
+             %y: f32[1x2x2] = MaxPool { kernel: [2], strides: [2], pads: [1, 0], dilations: [1], ceil_mode: false }(%s)  # y
+             out %y",
+        );
+        build(-1.0).check(
+            fold_pad,
+            "in  %x: f32[1x2x4]
+             %s: f32[1x2x4] = Add(%x, %x) clamp[-1, inf]  # s
+             %p: f32[1x2x5] = Pad { mode: Constant, pads: [0, 0, 1, 0, 0, 0], value: 0.0 }(%s)  # p
+             %y: f32[1x2x2] = MaxPool { kernel: [2], strides: [2], pads: [0, 0], dilations: [1], ceil_mode: false }(%p)  # y
+             out %y",
+        );
+    }
+}

@@ -87,3 +87,93 @@ fn takes_clamp(op: &Op) -> bool {
             | Op::ReduceMean(_)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::ops::{Add, Clip, Relu, Reshape, Sigmoid};
+
+    #[test]
+    fn activations_become_the_clamp_of_their_source() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let s = b.node("s", Add, &[x, x]);
+        let r = b.node("r", Relu, &[s]);
+        let v = b.node("v", Reshape { shape: vec![2, 2] }, &[r]);
+        let y = b.node("y", Clip { min: Some(-1.0), max: Some(0.5) }, &[v]);
+        b.output(y);
+        b.check(
+            fuse_activation,
+            "in  %x: f32[1x4]
+             %r: f32[1x4] = Add(%x, %x) clamp[0, 0.5]  # s
+             %y: f32[2x2] = Reshape { shape: [2, 2] }(%r)  # v
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_value_with_other_readers_stays() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let s = b.node("s", Add, &[x, x]);
+        let r = b.node("r", Relu, &[s]);
+        let y = b.node("y", Add, &[s, r]);
+        b.output(y);
+        b.check(
+            fuse_activation,
+            "in  %x: f32[1x4]
+             %s: f32[1x4] = Add(%x, %x)  # s
+             %r: f32[1x4] = Relu(%s)  # r
+             %y: f32[1x4] = Add(%s, %r)  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn roundings_are_not_skipped() {
+        let build = |scale: f32| {
+            let mut b = Build::new();
+            let x = b.input("x", &[1, 4]);
+            let s = b.node("s", Add, &[x, x]);
+            let y = b.node("y", Relu, &[s]);
+            b.quant(s, 0.1, 0);
+            b.quant(y, scale, 0);
+            b.output(y);
+            b
+        };
+        build(0.2).check(
+            fuse_activation,
+            "in  %x: f32[1x4]
+             %s: f32[1x4] i8(scale 1e-1, zero 0) = Add(%x, %x)  # s
+             %y: f32[1x4] i8(scale 2e-1, zero 0) = Relu(%s)  # y
+             out %y",
+        );
+        build(0.1).check(
+            fuse_activation,
+            "in  %x: f32[1x4]
+             %y: f32[1x4] i8(scale 1e-1, zero 0) = Add(%x, %x) clamp[0, inf]  # s
+             out %y",
+        );
+    }
+
+    #[test]
+    fn curves_and_empty_intervals_stay() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let s = b.node("s", Sigmoid, &[x]);
+        let c = b.node("c", Clip { min: Some(0.6), max: None }, &[s]);
+        let a = b.node("a", Add, &[c, x]);
+        let y = b.node("y", Clip { min: Some(2.0), max: Some(1.0) }, &[a]);
+        b.output(y);
+        b.check(
+            fuse_activation,
+            "in  %x: f32[1x4]
+             %s: f32[1x4] = Sigmoid(%x)  # s
+             %c: f32[1x4] = Clip { min: Some(0.6), max: None }(%s)  # c
+             %a: f32[1x4] = Add(%c, %x)  # a
+             %y: f32[1x4] = Clip { min: Some(2.0), max: Some(1.0) }(%a)  # y
+             out %y",
+        );
+    }
+}

@@ -39,3 +39,50 @@ pub(super) fn merge_common(patch: &mut Patch<'_>) -> Result<usize> {
     }
     Ok(merged)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::ops::{Add, Relu, Tanh};
+
+    #[test]
+    fn equal_nodes_become_one_down_the_graph() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let r = b.node("r", Relu, &[x]);
+        let s = b.node("s", Relu, &[x]);
+        let t = b.node("t", Tanh, &[r]);
+        let u = b.node("u", Tanh, &[s]);
+        let y = b.node("y", Add, &[t, u]);
+        b.output(y);
+        b.check(
+            merge_common,
+            "in  %x: f32[1x4]
+             %r: f32[1x4] = Relu(%x)  # r
+             %t: f32[1x4] = Tanh(%r)  # t
+             %y: f32[1x4] = Add(%t, %t)  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn results_stored_differently_stay_apart() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 4]);
+        let r = b.node("r", Relu, &[x]);
+        let s = b.node("s", Relu, &[x]);
+        b.quant(r, 0.1, 0);
+        b.quant(s, 0.2, 0);
+        let y = b.node("y", Add, &[r, s]);
+        b.output(y);
+        b.check(
+            merge_common,
+            "in  %x: f32[1x4]
+             %r: f32[1x4] i8(scale 1e-1, zero 0) = Relu(%x)  # r
+             %s: f32[1x4] i8(scale 2e-1, zero 0) = Relu(%x)  # s
+             %y: f32[1x4] = Add(%r, %s)  # y
+             out %y",
+        );
+    }
+}

@@ -16,6 +16,8 @@ mod fuse_activation;
 mod merge_common;
 mod order_flatten;
 mod sink_transpose;
+#[cfg(test)]
+mod testing;
 
 use crate::error::Result;
 use crate::graph::{Graph, Patch};

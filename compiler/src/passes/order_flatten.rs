@@ -4,7 +4,7 @@
 //! Convolutions and pools write channels-last. Flattening NCHW would move every element at run
 //! time; permuting the weights moves them now.
 
-use super::edit::{is_activation, operand};
+use super::edit::{is_activation, operand, renew_constant};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::{Op, Transpose};
@@ -21,13 +21,8 @@ pub(super) fn order_flatten(patch: &mut Patch<'_>) -> Result<usize> {
         if turned.len() != readers.len() {
             continue;
         }
-        for (reader, (w, tensor)) in turned {
-            let graph = patch.graph();
-            let (name, dtype, quant) = (graph[w].name.clone(), graph[w].dtype, graph[w].quant.clone());
-            let w = patch.add_constant(&name, tensor);
-            patch.set_dtype(w, dtype);
-            patch.set_quant(w, quant);
-            patch.node_mut(reader).inputs[1] = Some(w);
+        for (reader, tensor) in turned {
+            renew_constant(patch, reader, 1, tensor);
         }
         let v = &patch.graph()[x];
         let mut perm: Vec<usize> = (0..v.shape.len()).collect();
@@ -89,7 +84,7 @@ fn channels_last(graph: &Graph, value: ValueId) -> bool {
 }
 
 /// The weights of a dense layer with columns in channels-last order.
-fn weights(graph: &Graph, dense: NodeId, x: ValueId) -> Option<(ValueId, Tensor)> {
+fn weights(graph: &Graph, dense: NodeId, x: ValueId) -> Option<Tensor> {
     let w = operand(graph, dense, 1)?;
     let v = &graph[w];
     if v.quant.as_ref().is_some_and(|q| q.axis == Some(1)) {
@@ -99,5 +94,61 @@ fn weights(graph: &Graph, dense: NodeId, x: ValueId) -> Option<(ValueId, Tensor)
     let channels = graph[x].shape[1];
     let (rows, columns) = (t.shape()[0], t.shape()[1]);
     let turned = t.reshaped(&[rows, channels, columns / channels]).ok()?.transposed(&[0, 2, 1]);
-    Some((w, turned.reshaped(&[rows, columns]).ok()?))
+    turned.reshaped(&[rows, columns]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::ops::{Dense, MaxPool, Relu, Reshape};
+
+    fn pool() -> MaxPool {
+        MaxPool {
+            kernel: vec![1, 1],
+            strides: vec![1, 1],
+            pads: vec![0; 4],
+            dilations: vec![1, 1],
+            ceil_mode: false,
+        }
+    }
+
+    #[test]
+    fn columns_follow_the_order_in_memory() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 3, 4]);
+        let w = b.noise("w", &[5, 24]);
+        let p = b.node("p", pool(), &[x]);
+        let r = b.node("r", Relu, &[p]);
+        let f = b.node("f", Reshape { shape: vec![1, 24] }, &[r]);
+        let y = b.node("y", Dense, &[f, w]);
+        b.output(y);
+        b.check(
+            order_flatten,
+            "in  %x: f32[1x2x3x4]
+             %p: f32[1x2x3x4] = MaxPool { kernel: [1, 1], strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1], ceil_mode: false }(%x)  # p
+             %r: f32[1x2x3x4] = Relu(%p)  # r
+             %r:channels_last: f32[1x3x4x2] = Transpose { perm: [0, 2, 3, 1] }(%r)  # r:transpose
+             %f: f32[1x24] = Reshape { shape: [1, 24] }(%r:channels_last)  # f
+             %y: f32[1x5] = Dense(%f, const %w: f32[5x24])  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_row_major_value_stays() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 3, 4]);
+        let w = b.noise("w", &[5, 24]);
+        let f = b.node("f", Reshape { shape: vec![1, 24] }, &[x]);
+        let y = b.node("y", Dense, &[f, w]);
+        b.output(y);
+        b.check(
+            order_flatten,
+            "in  %x: f32[1x2x3x4]
+             %f: f32[1x24] = Reshape { shape: [1, 24] }(%x)  # f
+             %y: f32[1x5] = Dense(%f, const %w: f32[5x24])  # y
+             out %y",
+        );
+    }
 }

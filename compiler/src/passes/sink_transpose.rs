@@ -203,3 +203,93 @@ fn permuted_constant(graph: &Graph, value: ValueId, perm: &[usize]) -> Option<(T
     let quant = v.quant.clone().map(|q| Quant { axis: q.axis.map(|a| perm[a + offset]), ..q });
     Some((t.reshaped(&shape).ok()?.transposed(&inverse), quant))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::ops::{Add, ArgMax, Pad, PadMode, ReduceMean, Relu, Softmax};
+
+    fn turn(perm: &[usize]) -> Transpose {
+        Transpose { perm: perm.to_vec() }
+    }
+
+    #[test]
+    fn opposite_ones_meet_past_element_wise_nodes() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 3, 4]);
+        let t = b.node("t", turn(&[0, 2, 3, 1]), &[x]);
+        let bias = b.noise("bias", &[2]);
+        let a = b.node("a", Add, &[t, bias]);
+        let r = b.node("r", Relu, &[a]);
+        let y = b.node("y", turn(&[0, 3, 1, 2]), &[r]);
+        b.output(y);
+        b.check(
+            sink_transpose,
+            "in  %x: f32[1x2x3x4]
+             %a:before: f32[1x2x3x4] = Add(%x, const %bias.1: f32[1x2x1x1])  # a
+             %y: f32[1x2x3x4] = Relu(%a:before)  # r
+             out %y",
+        );
+    }
+
+    #[test]
+    fn axes_follow() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 3, 4]);
+        let z = b.input("z", &[1, 2, 3, 4]);
+        let t = b.node("t", turn(&[0, 2, 3, 1]), &[x]);
+        let u = b.node("u", turn(&[0, 2, 3, 1]), &[z]);
+        let c = b.node("c", Concat { axis: 3 }, &[t, u]);
+        let pads = Pad { mode: PadMode::Constant, pads: vec![0, 1, 0, 0, 0, 0, 2, 0], value: 0.5 };
+        let p = b.node("p", pads, &[c]);
+        let s = b.node("s", Softmax { axis: 3, flatten: true }, &[p]);
+        b.output(s);
+        b.check(
+            sink_transpose,
+            "in  %x: f32[1x2x3x4]
+             in  %z: f32[1x2x3x4]
+             %c:before: f32[1x4x3x4] = Concat { axis: 1 }(%x, %z)  # c
+             %p:before: f32[1x4x4x6] = Pad { mode: Constant, pads: [0, 0, 1, 0, 0, 0, 0, 2], value: 0.5 }(%c:before)  # p
+             %s:before: f32[1x4x4x6] = Softmax { axis: 1, flatten: false }(%p:before)  # s
+             %s: f32[1x4x6x4] = Transpose { perm: [0, 2, 3, 1] }(%s:before)  # s:transpose
+             out %s",
+        );
+    }
+
+    #[test]
+    fn reductions_take_what_they_can() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2, 3, 4]);
+        let t = b.node("t", turn(&[0, 2, 3, 1]), &[x]);
+        let m = b.node("m", ReduceMean { axes: vec![1], keepdims: false }, &[t]);
+        let a = b.node("a", ArgMax { axis: 1, keepdims: true, select_last_index: false }, &[m]);
+        b.output(a);
+        b.check(
+            sink_transpose,
+            "in  %x: f32[1x2x3x4]
+             %m:before: f32[1x2x4] = ReduceMean { axes: [2], keepdims: false }(%x)  # m
+             %a:before: i64[1x2x1] = ArgMax { axis: 2, keepdims: true, select_last_index: false }(%m:before)  # a
+             %a: i64[1x1x2] = Reshape { shape: [1, 1, 2] }(%a:before)  # a:transpose
+             out %a",
+        );
+    }
+
+    #[test]
+    fn one_that_others_read_stays() {
+        let mut b = Build::new();
+        let x = b.input("x", &[2, 3]);
+        let t = b.node("t", turn(&[1, 0]), &[x]);
+        let r = b.node("r", Relu, &[t]);
+        let y = b.node("y", Add, &[r, t]);
+        b.output(y);
+        b.check(
+            sink_transpose,
+            "in  %x: f32[2x3]
+             %t: f32[3x2] = Transpose { perm: [1, 0] }(%x)  # t
+             %r: f32[3x2] = Relu(%t)  # r
+             %y: f32[3x2] = Add(%r, %t)  # y
+             out %y",
+        );
+    }
+}
