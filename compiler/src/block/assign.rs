@@ -162,7 +162,7 @@ mod tests {
         let loaded: BTreeSet<Reg> =
             (a.insts.iter()).filter_map(|i| if let Inst::Ldr(d, ..) = i { Some(*d) } else { None }).collect();
         assert_eq!(loaded.len(), 1);
-        assert_eq!(a.saved, [14]);
+        assert_eq!(a.saved, [4, 14]);
     }
 
     #[test]

@@ -1,1 +1,504 @@
+//! The blocked int8 product for cores with `smlad`: columns of widened inputs (one or two at
+//! once) times four rows of weights at a time, requantized and stored.
+//!
+//! Two output channels A and B share each half-word of weights: the half holds `256 * a + b`.
+//! `smlad` with the word as it stands sums `256 * SA + SB`; after one `sxtb16` that keeps only
+//! the low bytes, `smlad` sums `SB`. Their difference `256 * SA` goes straight into `smmla`,
+//! and its shift is eight larger. So weights cost one byte in flash and half an extension.
+//!
+//! Stream of a group of four channels, in 16-bit halves: `256 * bias_A + bias_B` and `bias_B`
+//! of both pairs as words; then for each two inputs the halves of pair 0 and of pair 1; then
+//! the multipliers of A0, A1, B0, B1. Missing channels of the last group are zeros.
+//!
+//! Law: exact while every `|SA| < 2^23` ([`pack`] refuses otherwise); sums that wrap on the way
+//! there come back.
 
+use super::{Block, Cond, Inst, Reg, Ror, Slot};
+use crate::error::{Error, Result, Site};
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, instr};
+use crate::quantize::requant::requantize_high_instr;
+use crate::tensor::DType;
+use std::sync::Arc;
+
+/// Sizes of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gemm {
+    /// Inputs of a column, in pairs.
+    pub(crate) pairs: usize,
+    /// Output channels.
+    pub(crate) outputs: usize,
+    /// Columns: 1 or 2.
+    pub(crate) columns: usize,
+    /// 16-bit elements from one column to the next.
+    pub(crate) pitch: usize,
+    /// Result elements from one column's channels to the next column's.
+    pub(crate) step: usize,
+    /// Right shift after the high word of the product ([`crate::quantize::requant::high`]).
+    pub(crate) sh: u32,
+    pub(crate) lo: i32,
+    pub(crate) hi: i32,
+}
+
+/// Channels of a group.
+const GROUP: usize = 4;
+/// Pairs that are spelled out before a loop is worth its branch, and pairs per round of it.
+const STRAIGHT: usize = 32;
+const ROUND: usize = 16;
+/// Greatest `sh`: eight more must leave room for the zero point above it.
+pub(crate) const MAX_SH: u32 = 14;
+
+impl Gemm {
+    /// Halves of the stream for one group of channels.
+    fn group_len(&self) -> usize {
+        16 + 4 * self.pairs
+    }
+    /// Halves of the whole stream.
+    pub(crate) fn stream_len(&self) -> usize {
+        self.outputs.div_ceil(GROUP) * self.group_len()
+    }
+    /// Whether offsets fit the instructions and the shift leaves room.
+    pub(crate) fn fits(&self) -> bool {
+        let column = 2 * self.pitch * (self.columns - 1);
+        let result = self.step * (self.columns - 1);
+        (1..=MAX_SH).contains(&self.sh) && column + 4 * STRAIGHT <= 4095 && result + GROUP <= 4095
+    }
+    /// Pairs spelled out before the loop, and rounds of the loop.
+    fn split(&self, straight: usize, round: usize) -> (usize, usize) {
+        if self.pairs <= straight {
+            (self.pairs, 0)
+        } else {
+            let first = (self.pairs - 1) % round + 1;
+            (first, (self.pairs - first) / round)
+        }
+    }
+
+    /// Packs one layer's coefficients. `taps[j]` says which of the model's `row` weights column
+    /// element `j` meets (`None`: padding). Refuses (`None`) sums or weights that do not fit.
+    pub(crate) fn pack(
+        &self,
+        weights: &[i32],
+        bias: &[i32],
+        multipliers: &[i32],
+        reach: &[(i32, i32)],
+        taps: &[Option<usize>],
+    ) -> Option<Vec<i16>> {
+        let row = weights.len() / self.outputs.max(1);
+        let bound = 1 << 23;
+        // Of each pair only A is multiplied by 256, but its partner's sum rides on it.
+        if reach.iter().any(|&(lo, hi)| lo <= -bound || hi >= bound) {
+            return None;
+        }
+        let weight = |o: usize, j: usize| match taps.get(j).copied().flatten() {
+            Some(t) if o < self.outputs => weights[o * row + t],
+            _ => 0,
+        };
+        let of = |v: &[i32], o: usize, missing: i32| v.get(o).copied().unwrap_or(missing);
+        let mut stream = Vec::with_capacity(self.stream_len());
+        let word = |stream: &mut Vec<i16>, v: i32| stream.extend([v as i16, (v >> 16) as i16]);
+        for first in (0..self.outputs).step_by(GROUP) {
+            for pair in [first, first + 2] {
+                let (a, b) = (of(bias, pair, 0), of(bias, pair + 1, 0));
+                word(&mut stream, a.checked_mul(256)?.checked_add(b)?);
+                word(&mut stream, b);
+            }
+            for p in 0..self.pairs {
+                for pair in [first, first + 2] {
+                    for j in [2 * p, 2 * p + 1] {
+                        let (a, b) = (weight(pair, j), weight(pair + 1, j));
+                        if !(-128..=127).contains(&b) {
+                            return None;
+                        }
+                        stream.push(i16::try_from(256 * a + b).ok()?);
+                    }
+                }
+            }
+            for o in [first, first + 2, first + 1, first + 3] {
+                word(&mut stream, of(multipliers, o, 1));
+            }
+        }
+        Some(stream)
+    }
+
+    /// The kernel: `(acts, w, y, rnd)`, its meaning as loops and its native form.
+    pub(crate) fn kernel(&self) -> Result<Arc<Kernel>> {
+        if !self.fits() {
+            return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
+        }
+        let mut k = KernelBuilder::new(format!("gemm_s8_r4q{}", self.columns));
+        let acts =
+            k.buffer("acts", DType::I16, (self.columns - 1) * self.pitch + 2 * self.pairs, Access::Read);
+        let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
+        let y = k.buffer("y", DType::I8, (self.columns - 1) * self.step + self.outputs, Access::Write);
+        let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
+        let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
+        k.for_("group", 0, whole, |k, group| self.body(k, (acts, w, y, rnd), group.into(), GROUP));
+        if rest > 0 {
+            self.body(&mut k, (acts, w, y, rnd), whole.into(), rest);
+        }
+        k.native(self.block().native("dsp")?);
+        k.finish()
+    }
+
+    /// The meaning of one group of channels, `valid` of which exist.
+    fn body(&self, k: &mut KernelBuilder, (acts, w, y, rnd): (Buf, Buf, Buf, Val), group: Expr, valid: usize) {
+        let base = k.let_("base", &group * self.group_len());
+        let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
+        k.for_("q", 0, self.columns, |k, q| {
+            let mut sums = Vec::new();
+            for pair in 0..2usize {
+                let b = k.let_(&format!("bias_b{pair}"), word(base + (4 * pair + 2)));
+                let a = (word(base + 4 * pair) - b) >> 8;
+                sums.push((k.var(&format!("a{pair}"), a), k.var(&format!("b{pair}"), b)));
+            }
+            k.for_("p", 0, self.pairs, |k, p| {
+                for half in 0..2usize {
+                    let x = k.let_(&format!("x{half}"), acts.at(q * self.pitch + p * 2 + half));
+                    for (pair, &(a, b)) in sums.iter().enumerate() {
+                        let both = k.let_("both", w.at(base + p * 4 + (8 + 2 * pair + half)));
+                        let low = k.let_("low", ((both & 255) ^ 128) - 128);
+                        k.add_to(a, x * ((both - low) >> 8));
+                        k.add_to(b, x * low);
+                    }
+                }
+            });
+            let multipliers = self.group_len() - 8;
+            for (pair, &(a, b)) in sums.iter().enumerate() {
+                for (second, sum) in [a, b].into_iter().enumerate() {
+                    let channel = 2 * pair + second;
+                    if channel < valid {
+                        let m = word(base + (multipliers + 4 * second + 2 * pair));
+                        let value = instr(
+                            &requantize_high_instr(),
+                            vec![sum.into(), m, rnd.into(), (self.sh as i32).into(), self.lo.into(), self.hi.into()],
+                        );
+                        k.store(y, q * self.step + &group * GROUP + channel, value);
+                    }
+                }
+            }
+        });
+    }
+
+    /// The instructions.
+    pub(crate) fn block(&self) -> Block {
+        let mut b = Block::new(4);
+        let [acts, w, y, rnd] = [b.args[0], b.args[1], b.args[2], b.args[3]];
+        let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
+        let frame = Frame { y: b.slot(), rnd: b.slot(), stop: b.slot(), end: b.slot() };
+        b.push(Inst::StrSlot(y, frame.y));
+        b.push(Inst::StrSlot(rnd, frame.rnd));
+        if self.pairs > STRAIGHT.min(ROUND) {
+            let stop = b.reg();
+            b.push(Inst::Mov(stop, acts));
+            b.advance(stop, 4 * self.pairs as i32);
+            b.push(Inst::StrSlot(stop, frame.stop));
+        }
+        if whole > 1 {
+            let end = b.reg();
+            b.push(Inst::Mov(end, w));
+            b.advance(end, (2 * self.group_len() * whole) as i32);
+            b.push(Inst::StrSlot(end, frame.end));
+            let top = b.label();
+            self.group(&mut b, &frame, acts, w, GROUP, (STRAIGHT, ROUND));
+            let end = b.reg();
+            b.push(Inst::LdrSlot(end, frame.end));
+            b.push(Inst::Cmp(w, end));
+            b.push(Inst::BranchBack(Cond::Ne, top));
+        } else if whole == 1 {
+            self.group(&mut b, &frame, acts, w, GROUP, (STRAIGHT, ROUND));
+        }
+        if rest > 0 {
+            self.group(&mut b, &frame, acts, w, rest, (ROUND, ROUND));
+        }
+        b
+    }
+
+    /// One group of channels; leaves `w` at the next group, `acts` where it was, and the
+    /// result pointer of the frame one group on.
+    fn group(&self, b: &mut Block, frame: &Frame, acts: Reg, w: Reg, valid: usize, unroll: (usize, usize)) {
+        let q = self.columns;
+        let high: Vec<Reg> = (0..2 * q).map(|_| b.reg()).collect();
+        let low: Vec<Reg> = (0..2 * q).map(|_| b.reg()).collect();
+        // The last column's sums start in place from the bias, the others take it as addend.
+        for pair in 0..2 {
+            b.push(Inst::Ldr(high[pair * q + q - 1], w, 8 * pair as u32));
+            b.push(Inst::Ldr(low[pair * q + q - 1], w, 8 * pair as u32 + 4));
+        }
+        let (first, rounds) = self.split(unroll.0, unroll.1);
+        self.pairs(b, acts, w, 16, first, (&high, &low), true);
+        let mut at = 16 + 8 * first as u32;
+        if rounds > 0 {
+            let round = unroll.1;
+            b.advance(acts, 4 * first as i32);
+            b.advance(w, at as i32);
+            let top = b.label();
+            self.pairs(b, acts, w, 0, round, (&high, &low), false);
+            b.advance(acts, 4 * round as i32);
+            b.advance(w, 8 * round as i32);
+            let stop = b.reg();
+            b.push(Inst::LdrSlot(stop, frame.stop));
+            b.push(Inst::Cmp(acts, stop));
+            b.push(Inst::BranchBack(Cond::Ne, top));
+            b.advance(acts, -4 * self.pairs as i32);
+            at = 0;
+        }
+        self.finish(b, frame, w, at, valid, (&high, &low));
+    }
+
+    /// `n` pairs of inputs, from the pointers on.
+    fn pairs(
+        &self,
+        b: &mut Block,
+        acts: Reg,
+        w: Reg,
+        from: u32,
+        n: usize,
+        (high, low): (&[Reg], &[Reg]),
+        mut opening: bool,
+    ) {
+        let q = self.columns;
+        // Loads side by side cost one cycle less each: with one column there are registers for
+        // two pairs' loads at once.
+        let side_by_side = if q == 1 { 2 } else { 1 };
+        for start in (0..n).step_by(side_by_side) {
+            let mut loaded = Vec::new();
+            for p in start..n.min(start + side_by_side) {
+                let weights: [Reg; 2] = b.regs_n();
+                for (pair, &r) in weights.iter().enumerate() {
+                    b.push(Inst::Ldr(r, w, from + 8 * p as u32 + 4 * pair as u32));
+                }
+                let inputs: Vec<Reg> = (0..q).map(|_| b.reg()).collect();
+                for (column, &r) in inputs.iter().enumerate() {
+                    b.push(Inst::Ldr(r, acts, (4 * p + 2 * self.pitch * column) as u32));
+                }
+                loaded.push((weights, inputs));
+            }
+            for (words, inputs) in loaded {
+                self.sums(b, words, &inputs, high, opening);
+                let narrow: [Reg; 2] = b.regs_n();
+                for (d, word) in narrow.into_iter().zip(words) {
+                    b.push(Inst::Sxtb16(d, word, Ror::R0));
+                }
+                self.sums(b, narrow, &inputs, low, opening);
+                opening = false;
+            }
+        }
+    }
+
+    fn sums(&self, b: &mut Block, words: [Reg; 2], inputs: &[Reg], sums: &[Reg], opening: bool) {
+        let q = self.columns;
+        for (pair, &word) in words.iter().enumerate() {
+            for (column, &input) in inputs.iter().enumerate() {
+                let sum = sums[pair * q + column];
+                let addend = if opening { sums[pair * q + q - 1] } else { sum };
+                b.push(Inst::Smlad(sum, input, word, addend));
+            }
+        }
+    }
+
+    /// Requantizes and stores the sums of a group; `at` is the offset of the multipliers.
+    fn finish(
+        &self,
+        b: &mut Block,
+        frame: &Frame,
+        w: Reg,
+        at: u32,
+        valid: usize,
+        (high, low): (&[Reg], &[Reg]),
+    ) {
+        let q = self.columns;
+        let [y, round] = b.regs_n();
+        let m: [Reg; 2] = b.regs_n();
+        b.push(Inst::Ldr(m[0], w, at));
+        b.push(Inst::Ldr(m[1], w, at + 4));
+        b.push(Inst::LdrSlot(y, frame.y));
+        b.push(Inst::LdrSlot(round, frame.rnd));
+        // Channels A: 256 * SA remains, its constant and shift are 2^8 larger.
+        let high_round = b.reg();
+        b.push(Inst::LslImm(high_round, round, 8));
+        for (&p, &s) in high.iter().zip(low) {
+            b.push(Inst::Sub(p, p, s));
+        }
+        for pair in 0..2 {
+            self.close(b, &high[pair * q..][..q], m[pair], high_round, self.sh + 8, y, 2 * pair, valid);
+        }
+        let m: [Reg; 2] = b.regs_n();
+        let round = b.reg();
+        b.push(Inst::Ldr(m[0], w, at + 8));
+        b.push(Inst::Ldr(m[1], w, at + 12));
+        b.push(Inst::LdrSlot(round, frame.rnd));
+        for pair in 0..2 {
+            self.close(b, &low[pair * q..][..q], m[pair], round, self.sh, y, 2 * pair + 1, valid);
+        }
+        b.push(Inst::AddImm(y, y, GROUP as i32));
+        b.push(Inst::StrSlot(y, frame.y));
+        b.advance(w, at as i32 + 16);
+    }
+
+    /// Requantizes the sums of one channel and stores them.
+    fn close(
+        &self,
+        b: &mut Block,
+        sums: &[Reg],
+        m: Reg,
+        round: Reg,
+        shift: u32,
+        y: Reg,
+        channel: usize,
+        valid: usize,
+    ) {
+        if channel >= valid {
+            return;
+        }
+        for &s in sums {
+            b.push(Inst::Smmla(s, s, m, round));
+        }
+        for (column, &s) in sums.iter().enumerate() {
+            b.push(Inst::Ssat(s, 8, s, shift));
+            if self.lo > -128 {
+                b.push(Inst::MaxImm(s, self.lo));
+            }
+            if self.hi < 127 {
+                b.push(Inst::MinImm(s, self.hi));
+            }
+            b.push(Inst::Strb(s, y, (self.step * column + channel) as u32));
+        }
+    }
+}
+
+/// Words of the block's frame.
+struct Frame {
+    /// Where the next group's results go.
+    y: Slot,
+    rnd: Slot,
+    /// End of the first column.
+    stop: Slot,
+    /// End of the whole groups' stream.
+    end: Slot,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::assign::assign;
+    use super::super::simulate::{Memory, run as simulate};
+    use super::*;
+    use crate::lower::spelled::{Role, Spelled};
+    use crate::lower::trial::{Random, run};
+    use crate::quantize::requant::{Multiplier, high, requantize};
+    use crate::tensor::Data;
+
+    fn sizes() -> Vec<Gemm> {
+        let base = Gemm { pairs: 1, outputs: 4, columns: 2, pitch: 2, step: 4, sh: 5, lo: -128, hi: 127 };
+        vec![
+            base,
+            Gemm { columns: 1, ..base },
+            Gemm { pairs: 8, outputs: 8, pitch: 16, step: 8, sh: 1, ..base },
+            Gemm { pairs: 5, outputs: 7, pitch: 12, step: 11, sh: 9, lo: -5, hi: 120, ..base },
+            Gemm { pairs: 5, outputs: 7, pitch: 12, step: 11, columns: 1, lo: 0, hi: 60, ..base },
+            Gemm { pairs: 32, outputs: 12, pitch: 64, step: 12, sh: MAX_SH, ..base },
+            Gemm { pairs: 33, outputs: 9, pitch: 66, step: 9, ..base },
+            Gemm { pairs: 72, outputs: 6, pitch: 144, step: 6, ..base },
+            Gemm { pairs: 72, outputs: 16, pitch: 144, step: 16, columns: 1, ..base },
+            Gemm { pairs: 49, outputs: 3, pitch: 100, columns: 1, ..base },
+            Gemm { pairs: 320, outputs: 5, pitch: 640, step: 5, columns: 1, sh: 12, ..base },
+            Gemm { pairs: 17, outputs: 1, pitch: 34, step: 1, ..base },
+        ]
+    }
+
+    /// What the stack of instructions makes of the same memory.
+    fn native(g: &Gemm, acts: &[i16], stream: &[i16], rnd: i32) -> Vec<i8> {
+        let bytes = |v: &[i16]| v.iter().flat_map(|h| h.to_le_bytes()).collect::<Vec<u8>>();
+        let y_len = (g.columns - 1) * g.step + g.outputs;
+        let regions =
+            vec![(0x1000_0000, bytes(acts)), (0x2000_0000, bytes(stream)), (0x3000_0000, vec![0; y_len])];
+        let mut memory = Memory { regions };
+        let args = [0x1000_0000, 0x2000_0000, 0x3000_0000, rnd as u32];
+        simulate(&assign(&g.block()).unwrap(), &args, &mut memory);
+        memory.regions[2].1.iter().map(|&b| b as i8).collect()
+    }
+
+    #[test]
+    fn body_and_instructions_are_exact() {
+        let mut random = Random(21);
+        for (case, g) in sizes().iter().enumerate() {
+            for round in 0..4 {
+                let k = 2 * g.pairs;
+                // Long rows take smaller weights, so that their sums stay within 2^23.
+                let scale = if g.pairs > 100 { 4 } else { 1 };
+                let w: Vec<i32> = (random.bytes(g.outputs * k).iter())
+                    .map(|&v| i32::from(v).max(-127) / scale)
+                    .collect();
+                let bias: Vec<i32> = (0..g.outputs).map(|_| random.within(-90_000, 90_000) as i32).collect();
+                let m: Vec<i32> = (0..g.outputs).map(|_| random.within(1 << 20, i32::MAX.into()) as i32).collect();
+                let zx = [-128, 127, 0, -3][round];
+                let zp = [127, -128, -3, 0][round];
+                let x: Vec<i32> = random.bytes((g.columns - 1) * g.pitch + k).iter().map(|&v| i32::from(v)).collect();
+                let acts: Vec<i16> = x.iter().map(|&v| (v - zx) as i16).collect();
+                let reach: Vec<(i32, i32)> = (0..g.outputs)
+                    .map(|o| {
+                        let all: i32 = w[o * k..(o + 1) * k].iter().map(|w| w.abs() * 255).sum();
+                        (bias[o] - all, bias[o] + all)
+                    })
+                    .collect();
+                let taps: Vec<Option<usize>> = (0..k).rev().map(Some).collect();
+                let Some(stream) = g.pack(&w, &bias, &m, &reach, &taps) else {
+                    panic!("case {case} does not pack");
+                };
+                assert_eq!(stream.len(), g.stream_len());
+                let (rnd, _) = high(g.sh + 32, zp);
+
+                let kernel = g.kernel().unwrap();
+                let args = vec![
+                    Role::Operand(0),
+                    Role::Data { name: "w", data: Data::I16(stream.clone()), align: 4 },
+                    Role::Result,
+                    Role::Scalar(rnd),
+                ];
+                let y_len = (g.columns - 1) * g.step + g.outputs;
+                let call = Spelled { kernel, args };
+                let Data::I8(body) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else { panic!() };
+                let block = native(g, &acts, &stream, rnd);
+                for q in 0..g.columns {
+                    for o in 0..g.outputs {
+                        let sum: i64 = (0..k)
+                            .map(|j| i64::from(acts[q * g.pitch + j]) * i64::from(w[o * k + k - 1 - j]))
+                            .sum();
+                        let by = Multiplier { m: m[o], s: g.sh + 32 };
+                        let want = requantize((sum + i64::from(bias[o])) as i32, by, zp, g.lo, g.hi);
+                        let at = q * g.step + o;
+                        assert_eq!(i32::from(body[at]), want, "body, case {case} round {round} output {o}");
+                        assert_eq!(i32::from(block[at]), want, "block, case {case} round {round} output {o}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_that_do_not_fit_are_refused() {
+        let g = Gemm { pairs: 300, outputs: 4, columns: 1, pitch: 600, step: 4, sh: 5, lo: -128, hi: 127 };
+        let w = vec![127; 4 * 600];
+        let taps: Vec<Option<usize>> = (0..600).map(Some).collect();
+        let reach = [(0, 127 * 255 * 600); 4];
+        assert!(g.pack(&w, &[0; 4], &[1; 4], &reach, &taps).is_none());
+        assert!(g.pack(&w, &[0; 4], &[1; 4], &[(0, 8_000_000); 4], &taps).is_some());
+        // -128 beside a negative partner leaves sixteen bits.
+        assert!(g.pack(&vec![-128; 2400], &[0; 4], &[1; 4], &[(0, 1); 4], &taps).is_none());
+    }
+
+    /// The bound of the inner loop on Cortex-M4: for two inputs times four channels times two
+    /// columns, 4 loads side by side (5), 2 extensions and 8 `smlad`: 15 cycles for 16 MAC.
+    #[test]
+    fn inner_loop_meets_its_bound() {
+        use super::super::cost::cycles;
+        let g = Gemm { pairs: 32, outputs: 64, columns: 2, pitch: 64, step: 64, sh: 5, lo: -128, hi: 127 };
+        let whole = cycles(&g.block().insts, &|_| 16);
+        let macs = 64 * 64 * 2;
+        let inner = 16 * 32 * 15;
+        assert!(whole < inner * 112 / 100, "{whole} cycles against {inner}");
+        assert!(f64::from(whole as u32) / f64::from(macs) < 1.05, "{whole}");
+        let one = Gemm { columns: 1, ..g };
+        let whole = cycles(&one.block().insts, &|_| 16);
+        // Two pairs: 6 loads (7), 4 extensions, 8 `smlad`: 19 cycles for 16 MAC.
+        assert!(whole < 16 * 16 * 19 * 115 / 100, "{whole}");
+    }
+}

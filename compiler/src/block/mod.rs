@@ -77,6 +77,8 @@ pub enum Inst {
     MinImm(Reg, i32),
     /// `-a`.
     Neg(Reg, Reg),
+    /// Left shift by 1..=31.
+    LslImm(Reg, Reg, u32),
     /// Low half of the first, low half of the second above it.
     Pkhbt(Reg, Reg, Reg),
     /// Bytes 0 and 2 (after rotation) of the operand, sign-extended into halves.
@@ -158,7 +160,7 @@ impl Inst {
             Str(s, a, _) | Strb(s, a, _) => (None, vec![s, a]),
             LdrSlot(d, _) | LdrArg(d, _) | MovImm(d, _) => (Some(d), vec![]),
             StrSlot(s, _) => (None, vec![s]),
-            Mov(d, a) | Neg(d, a) | AddImm(d, a, _) | Sxtb16(d, a, _) | Ssat(d, _, a, _) => {
+            Mov(d, a) | Neg(d, a) | AddImm(d, a, _) | LslImm(d, a, _) | Sxtb16(d, a, _) | Ssat(d, _, a, _) => {
                 (Some(d), vec![a])
             }
             Add(d, a, b) | Sub(d, a, b) | Pkhbt(d, a, b) | Sxtab16(d, a, b, _) => (Some(d), vec![a, b]),
@@ -188,6 +190,7 @@ impl Inst {
             MaxImm(d, v) => MaxImm(f(d), v),
             MinImm(d, v) => MinImm(f(d), v),
             Neg(d, a) => Neg(f(d), f(a)),
+            LslImm(d, a, n) => LslImm(f(d), f(a), n),
             Pkhbt(d, a, b) => Pkhbt(f(d), f(a), f(b)),
             Sxtb16(d, a, r) => Sxtb16(f(d), f(a), r),
             Sxtab16(d, a, b, r) => Sxtab16(f(d), f(a), f(b), r),

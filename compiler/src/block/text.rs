@@ -66,6 +66,7 @@ fn line(text: &mut String, block: &Assigned, inst: &Inst) {
         MaxImm(d, v) => limit(text, d, v, "lt"),
         MinImm(d, v) => limit(text, d, v, "gt"),
         Neg(d, a) => writeln!(text, "rsb {}, {}, #0", r(d), r(a)),
+        LslImm(d, a, n) => writeln!(text, "lsl {}, {}, #{n}", r(d), r(a)),
         Pkhbt(d, a, b) => writeln!(text, "pkhbt {}, {}, {}, lsl #16", r(d), r(a), r(b)),
         Sxtb16(d, a, k) => writeln!(text, "sxtb16 {}, {}{}", r(d), r(a), ror(k)),
         Sxtab16(d, a, b, k) => writeln!(text, "sxtab16 {}, {}, {}{}", r(d), r(a), r(b), ror(k)),

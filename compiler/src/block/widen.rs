@@ -1,1 +1,112 @@
+//! Widening for cores with `sxtab16`: int8 inputs to int16 with the zero point subtracted, so
+//! that padding is plain zero and `smlad` can take two at once.
+//!
+//! Law: four inputs `a b c d` become the halves `a c b d`, which is how `sxtab16` parts a word;
+//! the weights beside them are packed in the same order ([`position`]).
 
+use super::{Block, Cond, Inst, Reg, Ror};
+use crate::error::Result;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::tensor::DType;
+use std::sync::Arc;
+
+/// Which input of a run stands at half `i` of the widened run.
+pub(crate) fn position(i: usize) -> usize {
+    match i % 4 {
+        1 => i + 1,
+        2 => i - 1,
+        _ => i,
+    }
+}
+
+/// The kernel `(x, out, zx)` for `n` inputs, a multiple of four.
+pub(crate) fn kernel(n: usize) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("widen_s8");
+    let x = k.buffer("x", DType::I8, n, Access::Read);
+    let out = k.buffer("out", DType::I16, n, Access::Write);
+    let zx = k.scalar("zx", -128, 127);
+    k.for_step("i", 0, n, 4, |k, i| {
+        for half in 0..4 {
+            k.store(out, i + half, x.at(i + position(half)) - zx);
+        }
+    });
+    k.native(block(n).native("dsp")?);
+    k.finish()
+}
+
+/// Words per round of the loop: all that the registers hold.
+const ROUND: usize = 8;
+
+fn block(n: usize) -> Block {
+    let mut b = Block::new(3);
+    let [x, out, zx] = [b.args[0], b.args[1], b.args[2]];
+    let [minus, z] = b.regs_n();
+    b.push(Inst::Neg(minus, zx));
+    b.push(Inst::Pkhbt(z, minus, minus));
+    let words = n / 4;
+    let rounds = if words > 2 * ROUND { words / ROUND } else { 0 };
+    let rest = words - rounds * ROUND;
+    for start in (0..rest).step_by(ROUND) {
+        round(&mut b, x, out, z, start, ROUND.min(rest - start));
+    }
+    if rounds > 0 {
+        let end = b.reg();
+        b.advance(x, 4 * rest as i32);
+        b.advance(out, 8 * rest as i32);
+        b.push(Inst::Mov(end, x));
+        b.advance(end, (4 * ROUND * rounds) as i32);
+        let top = b.label();
+        round(&mut b, x, out, z, 0, ROUND);
+        b.advance(x, 4 * ROUND as i32);
+        b.advance(out, 8 * ROUND as i32);
+        b.push(Inst::Cmp(x, end));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    }
+    b
+}
+
+/// `n` words from word `start` on: loads side by side, then extensions, then stores.
+fn round(b: &mut Block, x: Reg, out: Reg, z: Reg, start: usize, n: usize) {
+    let words: Vec<Reg> = (0..n).map(|_| b.reg()).collect();
+    for (i, &word) in words.iter().enumerate() {
+        b.push(Inst::Ldr(word, x, 4 * (start + i) as u32));
+    }
+    for (i, &word) in words.iter().enumerate() {
+        let [even, odd] = b.regs_n();
+        b.push(Inst::Sxtab16(even, z, word, Ror::R0));
+        b.push(Inst::Sxtab16(odd, z, word, Ror::R8));
+        b.push(Inst::Str(even, out, 8 * (start + i) as u32));
+        b.push(Inst::Str(odd, out, 8 * (start + i) as u32 + 4));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::assign::assign;
+    use super::super::simulate::{Memory, run as simulate};
+    use super::*;
+    use crate::lower::spelled::{Role, Spelled};
+    use crate::lower::trial::{Random, run};
+    use crate::tensor::Data;
+
+    #[test]
+    fn body_and_instructions_are_exact() {
+        let mut random = Random(4);
+        for n in [4, 16, 36, 64, 68, 128, 200] {
+            for zx in [-128, 0, 127] {
+                let x = random.bytes(n);
+                let want: Vec<i16> = (0..n).map(|i| i16::from(x[position(i)]) - zx as i16).collect();
+                let args = vec![Role::Operand(0), Role::Result, Role::Scalar(zx)];
+                let call = Spelled { kernel: kernel(n).unwrap(), args };
+                assert_eq!(run(&call, &[Data::I8(x.clone())], DType::I16, n), Data::I16(want.clone()));
+                // The input begins at an odd address, as a caller's array may.
+                let mut bytes = vec![0u8];
+                bytes.extend(x.iter().map(|&v| v as u8));
+                let mut memory = Memory { regions: vec![(0x1000, bytes), (0x8000, vec![0; 2 * n])] };
+                simulate(&assign(&block(n)).unwrap(), &[0x1001, 0x8000, zx as u32], &mut memory);
+                let got = Data::from_le_bytes(DType::I16, &memory.regions[1].1);
+                assert_eq!(got, Data::I16(want), "{n} inputs, zero point {zx}");
+            }
+        }
+    }
+}

@@ -18,9 +18,9 @@ mod quant;
 mod reduce;
 mod scale;
 mod softmax;
-mod spelled;
+pub(crate) mod spelled;
 #[cfg(test)]
-mod trial;
+pub(crate) mod trial;
 
 use copy::relayout;
 pub(crate) use copy::{concat, expand, gather, pad, reshape, slice, split, transpose};
