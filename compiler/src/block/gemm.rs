@@ -23,8 +23,12 @@ use std::sync::Arc;
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gemm {
-    /// Inputs of a column, in pairs.
+    /// A column is this many runs of inputs (the rows of a convolution's window) ...
+    pub(crate) runs: usize,
+    /// ... of this many pairs each ...
     pub(crate) pairs: usize,
+    /// ... that begin this many 16-bit elements apart.
+    pub(crate) run_pitch: usize,
     /// Output channels.
     pub(crate) outputs: usize,
     /// Columns: 1 or 2.
@@ -41,8 +45,11 @@ pub(crate) struct Gemm {
 
 /// Channels of a group.
 const GROUP: usize = 4;
-/// Pairs that are spelled out before a loop is worth its branch, and pairs per round of it.
+/// Pairs of a whole column that are spelled out before a loop is worth its branch.
 const STRAIGHT: usize = 32;
+/// Pairs of one run that are spelled out in the loop over runs.
+const RUN: usize = 24;
+/// Pairs per round of a loop within a run.
 const ROUND: usize = 16;
 /// Greatest `sh`: eight more must leave room for the zero point above it.
 pub(crate) const MAX_SH: u32 = 14;
@@ -50,7 +57,7 @@ pub(crate) const MAX_SH: u32 = 14;
 impl Gemm {
     /// Halves of the stream for one group of channels.
     fn group_len(&self) -> usize {
-        16 + 4 * self.pairs
+        16 + 4 * self.runs * self.pairs
     }
     /// Halves of the whole stream.
     pub(crate) fn stream_len(&self) -> usize {
@@ -60,19 +67,22 @@ impl Gemm {
     pub(crate) fn fits(&self) -> bool {
         let column = 2 * self.pitch * (self.columns - 1);
         let result = self.step * (self.columns - 1);
-        (1..=MAX_SH).contains(&self.sh) && column + 4 * STRAIGHT <= 4095 && result + GROUP <= 4095
+        (1..=MAX_SH).contains(&self.sh)
+            && column + 4 * STRAIGHT <= 4095
+            && result + GROUP <= 4095
+            && (self.runs == 1 || 4 * self.pairs <= 4095)
     }
-    /// Pairs spelled out before the loop, and rounds of the loop.
-    fn split(&self, straight: usize, round: usize) -> (usize, usize) {
-        if self.pairs <= straight {
-            (self.pairs, 0)
-        } else {
-            let first = (self.pairs - 1) % round + 1;
-            (first, (self.pairs - first) / round)
-        }
+    /// Elements that the columns reach into.
+    pub(crate) fn acts_len(&self) -> usize {
+        (self.runs - 1) * self.run_pitch + (self.columns - 1) * self.pitch + 2 * self.pairs
+    }
+    /// Whether a column is spelled out whole.
+    fn straight(&self, limit: usize) -> bool {
+        let last = 2 * ((self.runs - 1) * self.run_pitch + (self.columns - 1) * self.pitch) + 4 * self.pairs;
+        self.runs * self.pairs <= limit && last <= 4095
     }
 
-    /// Packs one layer's coefficients. `taps[j]` says which of the model's `row` weights column
+    /// Packs one layer's coefficients. Runs are joined: `taps[j]` says which of the model's `row` weights column
     /// element `j` meets (`None`: padding). Refuses (`None`) sums or weights that do not fit.
     pub(crate) fn pack(
         &self,
@@ -101,7 +111,7 @@ impl Gemm {
                 word(&mut stream, a.checked_mul(256)?.checked_add(b)?);
                 word(&mut stream, b);
             }
-            for p in 0..self.pairs {
+            for p in 0..self.runs * self.pairs {
                 for pair in [first, first + 2] {
                     for j in [2 * p, 2 * p + 1] {
                         let (a, b) = (weight(pair, j), weight(pair + 1, j));
@@ -125,8 +135,7 @@ impl Gemm {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
         }
         let mut k = KernelBuilder::new(format!("gemm_s8_r4q{}", self.columns));
-        let acts =
-            k.buffer("acts", DType::I16, (self.columns - 1) * self.pitch + 2 * self.pairs, Access::Read);
+        let acts = k.buffer("acts", DType::I16, self.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
         let y = k.buffer("y", DType::I8, (self.columns - 1) * self.step + self.outputs, Access::Write);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
@@ -140,7 +149,13 @@ impl Gemm {
     }
 
     /// The meaning of one group of channels, `valid` of which exist.
-    fn body(&self, k: &mut KernelBuilder, (acts, w, y, rnd): (Buf, Buf, Buf, Val), group: Expr, valid: usize) {
+    fn body(
+        &self,
+        k: &mut KernelBuilder,
+        (acts, w, y, rnd): (Buf, Buf, Buf, Val),
+        group: Expr,
+        valid: usize,
+    ) {
         let base = k.let_("base", &group * self.group_len());
         let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
         k.for_("q", 0, self.columns, |k, q| {
@@ -150,16 +165,20 @@ impl Gemm {
                 let a = (word(base + 4 * pair) - b) >> 8;
                 sums.push((k.var(&format!("a{pair}"), a), k.var(&format!("b{pair}"), b)));
             }
-            k.for_("p", 0, self.pairs, |k, p| {
-                for half in 0..2usize {
-                    let x = k.let_(&format!("x{half}"), acts.at(q * self.pitch + p * 2 + half));
-                    for (pair, &(a, b)) in sums.iter().enumerate() {
-                        let both = k.let_("both", w.at(base + p * 4 + (8 + 2 * pair + half)));
-                        let low = k.let_("low", ((both & 255) ^ 128) - 128);
-                        k.add_to(a, x * ((both - low) >> 8));
-                        k.add_to(b, x * low);
+            k.for_("run", 0, self.runs, |k, run| {
+                k.for_("p", 0, self.pairs, |k, p| {
+                    let at = k.let_("at", base + run * (4 * self.pairs) + p * 4);
+                    for half in 0..2usize {
+                        let from = run * self.run_pitch + q * self.pitch + p * 2 + half;
+                        let x = k.let_(&format!("x{half}"), acts.at(from));
+                        for (pair, &(a, b)) in sums.iter().enumerate() {
+                            let both = k.let_("both", w.at(at + (8 + 2 * pair + half)));
+                            let low = k.let_("low", ((both & 255) ^ 128) - 128);
+                            k.add_to(a, x * ((both - low) >> 8));
+                            k.add_to(b, x * low);
+                        }
                     }
-                }
+                });
             });
             let multipliers = self.group_len() - 8;
             for (pair, &(a, b)) in sums.iter().enumerate() {
@@ -169,7 +188,14 @@ impl Gemm {
                         let m = word(base + (multipliers + 4 * second + 2 * pair));
                         let value = instr(
                             &requantize_high_instr(),
-                            vec![sum.into(), m, rnd.into(), (self.sh as i32).into(), self.lo.into(), self.hi.into()],
+                            vec![
+                                sum.into(),
+                                m,
+                                rnd.into(),
+                                (self.sh as i32).into(),
+                                self.lo.into(),
+                                self.hi.into(),
+                            ],
                         );
                         k.store(y, q * self.step + &group * GROUP + channel, value);
                     }
@@ -183,13 +209,15 @@ impl Gemm {
         let mut b = Block::new(4);
         let [acts, w, y, rnd] = [b.args[0], b.args[1], b.args[2], b.args[3]];
         let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
-        let frame = Frame { y: b.slot(), rnd: b.slot(), stop: b.slot(), end: b.slot() };
+        let frame = Frame { y: b.slot(), rnd: b.slot(), stop: b.slot(), inner: b.slot(), end: b.slot() };
         b.push(Inst::StrSlot(y, frame.y));
         b.push(Inst::StrSlot(rnd, frame.rnd));
-        if self.pairs > STRAIGHT.min(ROUND) {
+        if !self.straight(STRAIGHT.min(ROUND)) {
+            // Where the loop over runs, or over the rounds of a single run, has come to its end.
+            let whole = if self.runs > 1 { 2 * self.runs * self.run_pitch } else { 4 * self.pairs };
             let stop = b.reg();
             b.push(Inst::Mov(stop, acts));
-            b.advance(stop, 4 * self.pairs as i32);
+            b.advance(stop, whole as i32);
             b.push(Inst::StrSlot(stop, frame.stop));
         }
         if whole > 1 {
@@ -198,59 +226,101 @@ impl Gemm {
             b.advance(end, (2 * self.group_len() * whole) as i32);
             b.push(Inst::StrSlot(end, frame.end));
             let top = b.label();
-            self.group(&mut b, &frame, acts, w, GROUP, (STRAIGHT, ROUND));
+            self.group(&mut b, &frame, acts, w, GROUP, STRAIGHT);
             let end = b.reg();
             b.push(Inst::LdrSlot(end, frame.end));
             b.push(Inst::Cmp(w, end));
             b.push(Inst::BranchBack(Cond::Ne, top));
         } else if whole == 1 {
-            self.group(&mut b, &frame, acts, w, GROUP, (STRAIGHT, ROUND));
+            self.group(&mut b, &frame, acts, w, GROUP, STRAIGHT);
         }
         if rest > 0 {
-            self.group(&mut b, &frame, acts, w, rest, (ROUND, ROUND));
+            self.group(&mut b, &frame, acts, w, rest, ROUND);
         }
         b
     }
 
     /// One group of channels; leaves `w` at the next group, `acts` where it was, and the
     /// result pointer of the frame one group on.
-    fn group(&self, b: &mut Block, frame: &Frame, acts: Reg, w: Reg, valid: usize, unroll: (usize, usize)) {
+    fn group(&self, b: &mut Block, frame: &Frame, acts: Reg, w: Reg, valid: usize, straight: usize) {
         let q = self.columns;
         let high: Vec<Reg> = (0..2 * q).map(|_| b.reg()).collect();
         let low: Vec<Reg> = (0..2 * q).map(|_| b.reg()).collect();
+        let sums = (high.as_slice(), low.as_slice());
         // The last column's sums start in place from the bias, the others take it as addend.
         for pair in 0..2 {
             b.push(Inst::Ldr(high[pair * q + q - 1], w, 8 * pair as u32));
             b.push(Inst::Ldr(low[pair * q + q - 1], w, 8 * pair as u32 + 4));
         }
-        let (first, rounds) = self.split(unroll.0, unroll.1);
-        self.pairs(b, acts, w, 16, first, (&high, &low), true);
-        let mut at = 16 + 8 * first as u32;
-        if rounds > 0 {
-            let round = unroll.1;
+        let mut at = 16;
+        if self.straight(straight) {
+            for run in 0..self.runs {
+                let from = (2 * run * self.run_pitch) as u32;
+                self.pairs(b, (acts, from), (w, at), self.pairs, sums, run == 0);
+                at += 8 * self.pairs as u32;
+            }
+        } else if self.runs == 1 {
+            let first = (self.pairs - 1) % ROUND + 1;
+            self.pairs(b, (acts, 0), (w, at), first, sums, true);
             b.advance(acts, 4 * first as i32);
-            b.advance(w, at as i32);
-            let top = b.label();
-            self.pairs(b, acts, w, 0, round, (&high, &low), false);
-            b.advance(acts, 4 * round as i32);
-            b.advance(w, 8 * round as i32);
-            let stop = b.reg();
-            b.push(Inst::LdrSlot(stop, frame.stop));
-            b.push(Inst::Cmp(acts, stop));
-            b.push(Inst::BranchBack(Cond::Ne, top));
+            b.advance(w, at as i32 + 8 * first as i32);
+            self.rounds(b, acts, w, frame.stop, sums);
             b.advance(acts, -4 * self.pairs as i32);
             at = 0;
+        } else {
+            for pair in 0..2 {
+                for column in 0..q - 1 {
+                    b.push(Inst::Mov(high[pair * q + column], high[pair * q + q - 1]));
+                    b.push(Inst::Mov(low[pair * q + column], low[pair * q + q - 1]));
+                }
+            }
+            b.advance(w, at as i32);
+            let top = b.label();
+            let (first, rounds) = match self.pairs {
+                n if n <= RUN => (n, 0),
+                n => ((n - 1) % ROUND + 1, (n - 1) / ROUND),
+            };
+            self.pairs(b, (acts, 0), (w, 0), first, sums, false);
+            b.advance(w, 8 * first as i32);
+            if rounds > 0 {
+                b.advance(acts, 4 * first as i32);
+                let inner = b.reg();
+                b.push(Inst::AddImm(inner, acts, (4 * ROUND * rounds) as i32));
+                b.push(Inst::StrSlot(inner, frame.inner));
+                self.rounds(b, acts, w, frame.inner, sums);
+                b.advance(acts, 2 * self.run_pitch as i32 - 4 * self.pairs as i32);
+            } else {
+                b.advance(acts, 2 * self.run_pitch as i32);
+            }
+            self.repeat(b, acts, frame.stop, top);
+            b.advance(acts, -2 * (self.runs * self.run_pitch) as i32);
+            at = 0;
         }
-        self.finish(b, frame, w, at, valid, (&high, &low));
+        self.finish(b, frame, w, at, valid, sums);
     }
 
-    /// `n` pairs of inputs, from the pointers on.
+    /// A loop of [`ROUND`] pairs until `acts` reaches the address in `stop`.
+    fn rounds(&self, b: &mut Block, acts: Reg, w: Reg, stop: Slot, sums: (&[Reg], &[Reg])) {
+        let top = b.label();
+        self.pairs(b, (acts, 0), (w, 0), ROUND, sums, false);
+        b.advance(acts, 4 * ROUND as i32);
+        b.advance(w, 8 * ROUND as i32);
+        self.repeat(b, acts, stop, top);
+    }
+
+    fn repeat(&self, b: &mut Block, acts: Reg, stop: Slot, top: super::Label) {
+        let stop_at = b.reg();
+        b.push(Inst::LdrSlot(stop_at, stop));
+        b.push(Inst::Cmp(acts, stop_at));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    }
+
+    /// `n` pairs of inputs, from pointers and byte offsets on.
     fn pairs(
         &self,
         b: &mut Block,
-        acts: Reg,
-        w: Reg,
-        from: u32,
+        (acts, input): (Reg, u32),
+        (w, weight): (Reg, u32),
         n: usize,
         (high, low): (&[Reg], &[Reg]),
         mut opening: bool,
@@ -264,11 +334,11 @@ impl Gemm {
             for p in start..n.min(start + side_by_side) {
                 let weights: [Reg; 2] = b.regs_n();
                 for (pair, &r) in weights.iter().enumerate() {
-                    b.push(Inst::Ldr(r, w, from + 8 * p as u32 + 4 * pair as u32));
+                    b.push(Inst::Ldr(r, w, weight + 8 * p as u32 + 4 * pair as u32));
                 }
                 let inputs: Vec<Reg> = (0..q).map(|_| b.reg()).collect();
                 for (column, &r) in inputs.iter().enumerate() {
-                    b.push(Inst::Ldr(r, acts, (4 * p + 2 * self.pitch * column) as u32));
+                    b.push(Inst::Ldr(r, acts, input + (4 * p + 2 * self.pitch * column) as u32));
                 }
                 loaded.push((weights, inputs));
             }
@@ -370,8 +440,9 @@ struct Frame {
     /// Where the next group's results go.
     y: Slot,
     rnd: Slot,
-    /// End of the first column.
+    /// Where the loop over a column ends, and the loop within a run.
     stop: Slot,
+    inner: Slot,
     /// End of the whole groups' stream.
     end: Slot,
 }
@@ -387,7 +458,18 @@ mod tests {
     use crate::tensor::Data;
 
     fn sizes() -> Vec<Gemm> {
-        let base = Gemm { pairs: 1, outputs: 4, columns: 2, pitch: 2, step: 4, sh: 5, lo: -128, hi: 127 };
+        let base = Gemm {
+            runs: 1,
+            run_pitch: 0,
+            pairs: 1,
+            outputs: 4,
+            columns: 2,
+            pitch: 2,
+            step: 4,
+            sh: 5,
+            lo: -128,
+            hi: 127,
+        };
         vec![
             base,
             Gemm { columns: 1, ..base },
@@ -401,6 +483,14 @@ mod tests {
             Gemm { pairs: 49, outputs: 3, pitch: 100, columns: 1, ..base },
             Gemm { pairs: 320, outputs: 5, pitch: 640, step: 5, columns: 1, sh: 12, ..base },
             Gemm { pairs: 17, outputs: 1, pitch: 34, step: 1, ..base },
+            // Windows: runs of a few pairs, of many, and columns that overlap.
+            Gemm { runs: 3, run_pitch: 22, pairs: 5, outputs: 8, pitch: 6, step: 8, ..base },
+            Gemm { runs: 3, run_pitch: 136, pairs: 24, outputs: 9, pitch: 16, step: 9, ..base },
+            Gemm { runs: 3, run_pitch: 136, pairs: 24, outputs: 5, columns: 1, ..base },
+            Gemm { runs: 3, run_pitch: 192, pairs: 48, outputs: 4, pitch: 32, step: 7, ..base },
+            Gemm { runs: 5, run_pitch: 400, pairs: 29, outputs: 6, pitch: 2, step: 6, columns: 1, ..base },
+            Gemm { runs: 10, run_pitch: 12, pairs: 2, outputs: 8, pitch: 4, step: 320, ..base },
+            Gemm { runs: 2, run_pitch: 3000, pairs: 3, outputs: 4, pitch: 6, ..base },
         ]
     }
 
@@ -421,17 +511,17 @@ mod tests {
         let mut random = Random(21);
         for (case, g) in sizes().iter().enumerate() {
             for round in 0..4 {
-                let k = 2 * g.pairs;
+                let k = 2 * g.runs * g.pairs;
                 // Long rows take smaller weights, so that their sums stay within 2^23.
-                let scale = if g.pairs > 100 { 4 } else { 1 };
-                let w: Vec<i32> = (random.bytes(g.outputs * k).iter())
-                    .map(|&v| i32::from(v).max(-127) / scale)
-                    .collect();
+                let scale = if k > 200 { 4 } else { 1 };
+                let w: Vec<i32> =
+                    (random.bytes(g.outputs * k).iter()).map(|&v| i32::from(v).max(-127) / scale).collect();
                 let bias: Vec<i32> = (0..g.outputs).map(|_| random.within(-90_000, 90_000) as i32).collect();
-                let m: Vec<i32> = (0..g.outputs).map(|_| random.within(1 << 20, i32::MAX.into()) as i32).collect();
+                let m: Vec<i32> =
+                    (0..g.outputs).map(|_| random.within(1 << 20, i32::MAX.into()) as i32).collect();
                 let zx = [-128, 127, 0, -3][round];
                 let zp = [127, -128, -3, 0][round];
-                let x: Vec<i32> = random.bytes((g.columns - 1) * g.pitch + k).iter().map(|&v| i32::from(v)).collect();
+                let x: Vec<i32> = random.bytes(g.acts_len()).iter().map(|&v| i32::from(v)).collect();
                 let acts: Vec<i16> = x.iter().map(|&v| (v - zx) as i16).collect();
                 let reach: Vec<(i32, i32)> = (0..g.outputs)
                     .map(|o| {
@@ -455,13 +545,17 @@ mod tests {
                 ];
                 let y_len = (g.columns - 1) * g.step + g.outputs;
                 let call = Spelled { kernel, args };
-                let Data::I8(body) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else { panic!() };
+                let Data::I8(body) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else {
+                    panic!()
+                };
                 let block = native(g, &acts, &stream, rnd);
                 for q in 0..g.columns {
                     for o in 0..g.outputs {
-                        let sum: i64 = (0..k)
-                            .map(|j| i64::from(acts[q * g.pitch + j]) * i64::from(w[o * k + k - 1 - j]))
-                            .sum();
+                        let input = |j: usize| {
+                            acts[j / (2 * g.pairs) * g.run_pitch + j % (2 * g.pairs) + q * g.pitch]
+                        };
+                        let sum: i64 =
+                            (0..k).map(|j| i64::from(input(j)) * i64::from(w[o * k + k - 1 - j])).sum();
                         let by = Multiplier { m: m[o], s: g.sh + 32 };
                         let want = requantize((sum + i64::from(bias[o])) as i32, by, zp, g.lo, g.hi);
                         let at = q * g.step + o;
@@ -475,7 +569,18 @@ mod tests {
 
     #[test]
     fn sums_that_do_not_fit_are_refused() {
-        let g = Gemm { pairs: 300, outputs: 4, columns: 1, pitch: 600, step: 4, sh: 5, lo: -128, hi: 127 };
+        let g = Gemm {
+            runs: 1,
+            run_pitch: 0,
+            pairs: 300,
+            outputs: 4,
+            columns: 1,
+            pitch: 600,
+            step: 4,
+            sh: 5,
+            lo: -128,
+            hi: 127,
+        };
         let w = vec![127; 4 * 600];
         let taps: Vec<Option<usize>> = (0..600).map(Some).collect();
         let reach = [(0, 127 * 255 * 600); 4];
@@ -490,7 +595,18 @@ mod tests {
     #[test]
     fn inner_loop_meets_its_bound() {
         use super::super::cost::cycles;
-        let g = Gemm { pairs: 32, outputs: 64, columns: 2, pitch: 64, step: 64, sh: 5, lo: -128, hi: 127 };
+        let g = Gemm {
+            runs: 1,
+            run_pitch: 0,
+            pairs: 32,
+            outputs: 64,
+            columns: 2,
+            pitch: 64,
+            step: 64,
+            sh: 5,
+            lo: -128,
+            hi: 127,
+        };
         let whole = cycles(&g.block().insts, &|_| 16);
         let macs = 64 * 64 * 2;
         let inner = 16 * 32 * 15;

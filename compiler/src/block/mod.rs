@@ -160,9 +160,12 @@ impl Inst {
             Str(s, a, _) | Strb(s, a, _) => (None, vec![s, a]),
             LdrSlot(d, _) | LdrArg(d, _) | MovImm(d, _) => (Some(d), vec![]),
             StrSlot(s, _) => (None, vec![s]),
-            Mov(d, a) | Neg(d, a) | AddImm(d, a, _) | LslImm(d, a, _) | Sxtb16(d, a, _) | Ssat(d, _, a, _) => {
-                (Some(d), vec![a])
-            }
+            Mov(d, a)
+            | Neg(d, a)
+            | AddImm(d, a, _)
+            | LslImm(d, a, _)
+            | Sxtb16(d, a, _)
+            | Ssat(d, _, a, _) => (Some(d), vec![a]),
             Add(d, a, b) | Sub(d, a, b) | Pkhbt(d, a, b) | Sxtab16(d, a, b, _) => (Some(d), vec![a, b]),
             Cmp(a, b) => (None, vec![a, b]),
             MaxImm(d, _) | MinImm(d, _) => (Some(d), vec![d]),

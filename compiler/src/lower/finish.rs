@@ -7,7 +7,7 @@
 
 use super::spelled::Role;
 use crate::graph::Clamp;
-use crate::kernel::{Access, Buf, Expr, KernelBuilder, Ty, Val, instr};
+use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, instr};
 use crate::quantize::requant::{
     HIGH_SHIFT, MAX_SHIFT, Requant, Shift, high, requantize_high_instr, requantize_instr,
 };
@@ -67,13 +67,6 @@ impl PerChannel {
 }
 
 impl Finish {
-    /// Type of the accumulator.
-    pub(crate) fn ty(&self) -> Ty {
-        match self {
-            Finish::Float(_) => Ty::F32,
-            Finish::Int(_) => Ty::I32,
-        }
-    }
     /// The suffix of kernel names.
     pub(crate) fn suffix(&self) -> &'static str {
         match self {

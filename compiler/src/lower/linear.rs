@@ -3,6 +3,7 @@
 //! In: a node with its operands' places. Out: steps of the program. Law: the family was chosen
 //! by the schedule; here it is only spelled.
 
+use super::blocked::{self, Blocked};
 use super::conv::{Geometry, Kernels, conv};
 use super::dense::{Axis, Rows, dense, merge};
 use super::finish::Finish;
@@ -10,11 +11,13 @@ use super::matmul::{Addend, Outer, Pair, matmul};
 use super::product::{Product, affine};
 use super::spelled::{Role, Spelled};
 use super::{Cx, Loc};
-use crate::error::Result;
-use crate::graph::{Quant, Value};
-use crate::ops;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId, Quant, Value};
+use crate::ops::{self, Op};
 use crate::quantize::requant::{Output, requant};
+use crate::schedule::{Family, Layout};
 use crate::tensor::{DType, Data, Tensor};
+use secateur_targets::Target;
 
 /// Appends a spelled call, its roles bound to the node's operands and result.
 fn emit(cx: &mut Cx<'_>, call: Spelled, operands: &[&Loc], result: &Loc) -> Result<()> {
@@ -39,59 +42,93 @@ fn emit(cx: &mut Cx<'_>, call: Spelled, operands: &[&Loc], result: &Loc) -> Resu
     cx.step(call.kernel, args)
 }
 
-/// Whether operands and result are all integers (`Some`: their codes) or all floats.
-fn codes<'a>(cx: &Cx<'_>, values: &[&'a Value]) -> Result<Option<Vec<&'a Quant>>> {
-    let quants: Vec<&Quant> = values.iter().filter_map(|v| v.quant.as_ref()).collect();
-    if quants.is_empty() {
-        return Ok(None);
-    }
-    let whole = values.len() == quants.len();
-    let activations = values.iter().filter(|v| v.constant().is_none());
-    if !whole || activations.clone().any(|v| v.stored() != DType::I8) {
-        let states: Vec<String> = values.iter().map(|v| format!("`{}` is {}", v.name, v.stored())).collect();
-        return Err(
-            cx.unsupported(&format!("works on int8 or on float throughout, but {}", states.join(", ")))
-        );
-    }
-    Ok(Some(quants))
+/// A node and its values, without places.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    graph: &'a Graph,
+    node: NodeId,
 }
 
-fn result<'a>(cx: &Cx<'a>) -> Result<&'a Value> {
-    match cx.node().outputs.first() {
-        Some(&v) => Ok(&cx.graph[v]),
-        None => Err(cx.unsupported("has no result")),
+impl<'a> At<'a> {
+    fn of(cx: &Cx<'a>) -> At<'a> {
+        At { graph: cx.graph, node: cx.node }
+    }
+    fn unsupported(self, why: &str) -> Error {
+        Error::model(self.graph[self.node].site(), why)
+    }
+    fn operand(self, i: usize) -> Option<&'a Value> {
+        self.graph[self.node].inputs.get(i).copied().flatten().map(|v| &self.graph[v])
+    }
+    fn need(self, i: usize) -> Result<&'a Value> {
+        self.operand(i).ok_or_else(|| self.unsupported(&format!("operand {i} is missing")))
+    }
+    fn result(self) -> Result<&'a Value> {
+        match self.graph[self.node].outputs.first() {
+            Some(&v) => Ok(&self.graph[v]),
+            None => Err(self.unsupported("has no result")),
+        }
+    }
+    fn here<T>(self, result: Result<T>) -> Result<T> {
+        result.map_err(|e| e.at(self.graph[self.node].site()))
+    }
+
+    /// Whether values are all integers (`Some`: their codes) or all floats.
+    fn codes(self, values: &[&'a Value]) -> Result<Option<Vec<&'a Quant>>> {
+        let quants: Vec<&Quant> = values.iter().filter_map(|v| v.quant.as_ref()).collect();
+        if quants.is_empty() {
+            return Ok(None);
+        }
+        let mut activations = values.iter().filter(|v| v.constant().is_none());
+        if values.len() != quants.len() || activations.any(|v| v.stored() != DType::I8) {
+            let states: Vec<String> =
+                values.iter().map(|v| format!("`{}` is {}", v.name, v.stored())).collect();
+            let why = format!("works on int8 or on float throughout, but {}", states.join(", "));
+            return Err(self.unsupported(&why));
+        }
+        Ok(Some(quants))
+    }
+
+    /// The product of a node with constant weights (operand 1) and an optional constant bias.
+    fn product(self, weights: &Tensor) -> Result<Product> {
+        let (x, w, y) = (self.need(0)?, self.need(1)?, self.result()?);
+        let bias = match self.operand(2) {
+            None => None,
+            Some(b) => match b.constant() {
+                Some(t) => Some((t.as_ref(), b.quant.as_ref())),
+                None => return Err(self.unsupported("its bias is computed at run time")),
+            },
+        };
+        let clamp = self.graph[self.node].clamp;
+        match self.codes(&[x, w, y])? {
+            None => {
+                let bias = bias.map(|b| b.0.to_f32_vec());
+                Ok(Product::float(&weights.to_f32_vec(), bias.as_deref(), w.shape[0], clamp))
+            }
+            Some(q) => self.here(Product::int((weights, q[1]), bias, q[0], q[2], clamp)),
+        }
     }
 }
 
-/// The product of a node with constant weights (operand 1) and an optional constant bias.
-fn product(cx: &Cx<'_>, weights: &Tensor, rows: usize) -> Result<Product> {
-    let (x, w, y) = (cx.need(0)?, cx.need(1)?, result(cx)?);
-    let bias = match cx.operand(2) {
-        None => None,
-        Some(b) => match b.constant() {
-            Some(t) => Some((t.as_ref(), b.quant.as_ref())),
-            None => return Err(cx.unsupported("its bias is computed at run time")),
-        },
-    };
-    let site = || cx.node().site();
-    match codes(cx, &[x, w, y])? {
-        None => Ok(Product::float(
-            &weights.to_f32_vec(),
-            bias.map(|b| b.0.to_f32_vec()).as_deref(),
-            rows,
-            cx.clamp(),
-        )),
-        Some(q) => Product::int((weights, q[1]), bias, q[0], q[2], cx.clamp()).map_err(|e| e.at(site())),
+/// How a value lies: logical shape, and strides in elements.
+#[derive(Clone, Copy)]
+struct Lay<'a> {
+    shape: &'a [usize],
+    strides: &'a [usize],
+}
+
+impl<'a> From<&'a Loc> for Lay<'a> {
+    fn from(loc: &'a Loc) -> Lay<'a> {
+        Lay { shape: &loc.shape, strides: &loc.strides }
     }
 }
 
 /// The sizes of a convolution between two places; weights `[M, C/group, k...]`.
-pub(crate) fn geometry(op: &ops::Conv, x: &Loc, w: &[usize], y: &Loc) -> Geometry {
+fn geometry(op: &ops::Conv, x: Lay<'_>, w: &[usize], y: Lay<'_>) -> Geometry {
     let flat = x.shape.len() == 3;
     // Height, width; a one-dimensional convolution is one row.
     let pair = |v: &[usize], missing: usize| if flat { [missing, v[0]] } else { [v[0], v[1]] };
-    let strides = |loc: &Loc| {
-        let s = &loc.strides;
+    let strides = |lay: Lay<'_>| {
+        let s = lay.strides;
         if flat { [s[0], s[1], 0, s[2]] } else { [s[0], s[1], s[2], s[3]] }
     };
     Geometry {
@@ -111,7 +148,7 @@ pub(crate) fn geometry(op: &ops::Conv, x: &Loc, w: &[usize], y: &Loc) -> Geometr
 }
 
 /// A convolution that is a matrix product of every pixel: 1x1, unit stride, no padding.
-pub(crate) fn pointwise(g: &Geometry) -> Option<Rows> {
+fn pointwise(g: &Geometry) -> Option<Rows> {
     let plain = g.kernel == [1, 1] && g.strides == [1, 1] && g.groups == 1 && !g.padded();
     plain.then(|| Rows {
         rows: merge(&[
@@ -134,14 +171,16 @@ pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
     if x.is_empty() || weights.is_empty() {
         return Err(cx.unsupported("convolves an empty tensor"));
     }
-    let g = geometry(op, &x, &weights.shape, &y);
+    let g = geometry(op, (&x).into(), &weights.shape, (&y).into());
     let Some(w) = weights.constant() else {
         return run_time_weights(cx, &g, &x, &y);
     };
-    let product = product(cx, w, weights.shape[0])?;
-    let call = match pointwise(&g) {
-        Some(rows) => dense(&rows, &product),
-        None => conv(&g, &product, Kernels::Packed),
+    let product = At::of(cx).product(w)?;
+    let call = match (pointwise(&g), cx.family()) {
+        (Some(rows), Family::GemmBlock) => chosen(blocked::dense(&rows, &product)),
+        (None, Family::GemmBlock) => chosen(blocked::conv(&g, &product)),
+        (Some(rows), _) => dense(&rows, &product),
+        (None, _) => conv(&g, &product, Kernels::Packed),
     };
     let call = call.map_err(|e| e.at(cx.node().site()))?;
     emit(cx, call, &[&x], &y)
@@ -149,8 +188,8 @@ pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
 
 /// A float convolution whose weights are computed at run time, row-major or not at all.
 fn run_time_weights(cx: &mut Cx<'_>, g: &Geometry, x: &Loc, y: &Loc) -> Result<()> {
-    let values = [cx.need(0)?, cx.need(1)?, result(cx)?];
-    if codes(cx, &values)?.is_some() {
+    let at = At::of(cx);
+    if at.codes(&[at.need(0)?, at.need(1)?, at.result()?])?.is_some() {
         return Err(cx.unsupported("int8 weights must be known at compile time"));
     }
     let w = cx.input(1)?;
@@ -181,14 +220,18 @@ pub(crate) fn lower_dense(cx: &mut Cx<'_>) -> Result<()> {
     if x.is_empty() {
         return Err(cx.unsupported("multiplies an empty tensor"));
     }
-    let rows = rows(&x, &y);
-    let product = product(cx, w, weights.shape[0])?;
-    let call = dense(&rows, &product).map_err(|e| e.at(cx.node().site()))?;
+    let rows = rows((&x).into(), (&y).into());
+    let product = At::of(cx).product(w)?;
+    let call = match cx.family() {
+        Family::GemmBlock => chosen(blocked::dense(&rows, &product)),
+        _ => dense(&rows, &product),
+    };
+    let call = call.map_err(|e| e.at(cx.node().site()))?;
     emit(cx, call, &[&x], &y)
 }
 
 /// The rows of a dense layer: all axes but the last.
-pub(crate) fn rows(x: &Loc, y: &Loc) -> Rows {
+fn rows(x: Lay<'_>, y: Lay<'_>) -> Rows {
     let last = x.shape.len() - 1;
     let axes: Vec<Axis> =
         (0..last).map(|i| Axis { len: x.shape[i], x: x.strides[i], y: y.strides[i] }).collect();
@@ -200,24 +243,24 @@ pub(crate) fn rows(x: &Loc, y: &Loc) -> Rows {
 }
 
 /// How two run-time factors end: one multiplier, or one per column of the second.
-fn pair_finish(cx: &Cx<'_>, k: usize, n: usize, alpha: f32) -> Result<([i32; 2], Finish)> {
-    let (a, b, y) = (cx.need(0)?, cx.need(1)?, result(cx)?);
-    let Some(q) = codes(cx, &[a, b, y])? else { return Ok(([0, 0], Finish::Float(cx.clamp()))) };
-    let site = || cx.node().site();
-    let (sa, za) = affine(q[0]).map_err(|e| e.at(site()))?;
-    let (sy, _) = affine(q[2]).map_err(|e| e.at(site()))?;
+fn pair_finish(at: At<'_>, k: usize, n: usize, alpha: f32) -> Result<([i32; 2], Finish)> {
+    let (a, b, y) = (at.need(0)?, at.need(1)?, at.result()?);
+    let clamp = at.graph[at.node].clamp;
+    let Some(q) = at.codes(&[a, b, y])? else { return Ok(([0, 0], Finish::Float(clamp))) };
+    let (sa, za) = at.here(affine(q[0]))?;
+    let (sy, _) = at.here(affine(q[2]))?;
     let zb = q[1].zero_point.first().copied().unwrap_or(0);
     let per_column = q[1].scale.len() == n && q[1].axis == Some(b.shape.len().saturating_sub(1));
     if (q[1].scale.len() > 1 && !per_column) || q[1].zero_point.iter().any(|&z| z != zb) {
-        return Err(cx.unsupported("its second factor is quantized along an axis that is summed over"));
+        return Err(at.unsupported("its second factor is quantized along an axis that is summed over"));
     }
     if b.stored() != DType::I8 {
-        return Err(cx.unsupported("its second factor is not int8"));
+        return Err(at.unsupported("its second factor is not int8"));
     }
     let real: Vec<f64> = q[1].scale.iter().map(|&sb| sa * f64::from(sb) * f64::from(alpha) / sy).collect();
     let most = (k as i64 * 255 * 255 + 1).min(i64::from(i32::MAX)) as i32;
-    let out = Output::new(q[2], cx.clamp()).map_err(|e| e.at(site()))?;
-    let r = requant(&real, &vec![(-most, most); real.len()], out).map_err(|e| e.at(site()))?;
+    let out = at.here(Output::new(q[2], clamp))?;
+    let r = at.here(requant(&real, &vec![(-most, most); real.len()], out))?;
     Ok(([za, zb], Finish::Int(r)))
 }
 
@@ -257,7 +300,7 @@ pub(crate) fn lower_matmul(cx: &mut Cx<'_>) -> Result<()> {
             y: y.strides[i],
         })
         .collect();
-    let (zero, finish) = pair_finish(cx, k, n, 1.0)?;
+    let (zero, finish) = pair_finish(At::of(cx), k, n, 1.0)?;
     let pair = Pair {
         batch,
         m,
@@ -286,7 +329,7 @@ pub(crate) fn lower_gemm(cx: &mut Cx<'_>, op: &ops::Gemm) -> Result<()> {
         if turned { ([d[1], d[0]], [s[1], s[0]]) } else { ([d[0], d[1]], [s[0], s[1]]) }
     };
     let (([m, k], sa), ([_, n], sb)) = (turn(&a, op.trans_a), turn(&b, op.trans_b));
-    let (zero, finish) = pair_finish(cx, k, n, op.alpha)?;
+    let (zero, finish) = pair_finish(At::of(cx), k, n, op.alpha)?;
     // An addend of lower rank lies along the last axes; axes of one repeat.
     let spread = |shape: &[usize], strides: &[usize]| -> [usize; 2] {
         let axis = |i: usize| match (i + shape.len()).checked_sub(2) {
@@ -339,4 +382,49 @@ fn product_step(cx: &Cx<'_>, alpha: f32) -> Result<f64> {
         }
     }
     Ok(step)
+}
+
+/// The call that the schedule found to fit.
+fn chosen(blocked: Result<Option<Blocked>>) -> Result<Spelled> {
+    let missing = || Error::internal(crate::error::Site::Whole, "no instruction block fits after all");
+    blocked?.map(|b| b.call).ok_or_else(missing)
+}
+
+/// Whether the target's instruction blocks can spell a node, and the workspace it then needs,
+/// in bytes. `layouts` is by value index.
+pub(crate) fn blocked_workspace(
+    graph: &Graph,
+    node: NodeId,
+    layouts: &[Option<Layout>],
+    target: &Target,
+) -> Option<usize> {
+    if !target.has("dsp") {
+        return None;
+    }
+    let at = At { graph, node };
+    let (x, w, y) = (at.operand(0)?, at.operand(1)?, at.result().ok()?);
+    let weights = w.constant()?;
+    if x.quant.is_none() || x.is_empty() || y.is_empty() {
+        return None;
+    }
+    let strides = |i: Option<crate::graph::ValueId>, value: &Value| -> Option<Vec<usize>> {
+        Some(layouts.get(i?.index())?.as_ref()?.strides(&value.shape))
+    };
+    let xs = strides(graph[node].inputs.first().copied().flatten(), x)?;
+    let ys = strides(graph[node].outputs.first().copied(), y)?;
+    let (x, y) = (Lay { shape: &x.shape, strides: &xs }, Lay { shape: &y.shape, strides: &ys });
+    // What cannot be lowered at all is refused when it is lowered.
+    let product = at.product(weights).ok()?;
+    let blocked = match &graph[node].op {
+        Op::Conv(op) => {
+            let g = geometry(op, x, &w.shape, y);
+            match pointwise(&g) {
+                Some(rows) => blocked::dense(&rows, &product),
+                None => blocked::conv(&g, &product),
+            }
+        }
+        Op::Dense(_) => blocked::dense(&rows(x, y), &product),
+        _ => return None,
+    };
+    Some(blocked.ok()??.workspace)
 }

@@ -4,6 +4,7 @@
 //! `run` in order. Operators spell themselves in their `lower`, which works on a [`Cx`]; the
 //! loops of a family of operators stand in one file here.
 
+mod blocked;
 mod conv;
 mod copy;
 mod dense;
@@ -25,7 +26,7 @@ pub(crate) mod trial;
 use copy::relayout;
 pub(crate) use copy::{concat, expand, gather, pad, reshape, slice, split, transpose};
 pub(crate) use elementwise::{Arith, binary, clip, normalize, unary};
-pub(crate) use linear::{lower_conv, lower_dense, lower_gemm, lower_matmul};
+pub(crate) use linear::{blocked_workspace, lower_conv, lower_dense, lower_gemm, lower_matmul};
 pub(crate) use pool::{average_pool, max_pool};
 pub(crate) use quant::{cast, dequantize_linear, quantize_linear, requantize};
 pub(crate) use reduce::{arg_max, maximum, mean};

@@ -86,11 +86,11 @@ impl Product {
         Ok(Product { weights: Data::I32(w), bias: Data::I32(b), x_zp, finish: Finish::Int(requant) })
     }
 
-    pub(crate) fn rows(&self) -> usize {
-        self.bias.len()
-    }
-    pub(crate) fn taps(&self) -> usize {
-        self.weights.len().checked_div(self.rows()).unwrap_or(0)
+    /// Least and greatest accumulator of each output channel; empty for floats.
+    pub(crate) fn reach(&self) -> Result<Vec<(i32, i32)>> {
+        let (Data::I32(w), Data::I32(b)) = (&self.weights, &self.bias) else { return Ok(Vec::new()) };
+        let taps = w.len().checked_div(b.len()).unwrap_or(0);
+        (0..b.len()).map(|c| reach(&w[c * taps..(c + 1) * taps], b[c], self.x_zp)).collect()
     }
     /// Element type of the input in memory.
     pub(crate) fn elem(&self) -> DType {

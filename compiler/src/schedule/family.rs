@@ -5,6 +5,10 @@ use crate::graph::{Graph, NodeId};
 use secateur_targets::Target;
 
 /// The choice for a node that is not a mere view. `layouts` is by value index and final.
-pub(crate) fn choose(_graph: &Graph, _node: NodeId, _layouts: &[Option<Layout>], _target: &Target) -> Choice {
-    Choice { family: Family::Portable, workspace: 0 }
+/// Instruction blocks are taken wherever they fit: they win on every shape measured.
+pub(crate) fn choose(graph: &Graph, node: NodeId, layouts: &[Option<Layout>], target: &Target) -> Choice {
+    match crate::lower::blocked_workspace(graph, node, layouts, target) {
+        Some(workspace) => Choice { family: Family::GemmBlock, workspace },
+        None => Choice { family: Family::Portable, workspace: 0 },
+    }
 }

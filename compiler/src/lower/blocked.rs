@@ -1,0 +1,525 @@
+//! Int8 convolutions and dense layers through the instruction blocks of cores with `smlad`.
+//!
+//! A convolution widens the input rows under one row of outputs (or under a tile of it) into
+//! the workspace, padding included as zeros, and multiplies two output pixels at a time; a
+//! dense layer or pointwise convolution widens two rows of inputs at a time.
+//!
+//! In: sizes and a product. Out: a call and the workspace it needs, or `None` where the blocks
+//! do not fit: the schedule asks first, lowering spells. Law: the outputs are those of the
+//! portable loops, bit by bit.
+
+use super::conv::Geometry;
+use super::dense::Rows;
+use super::finish::Finish;
+use super::product::{Product, reach_len};
+use super::spelled::{Role, Spelled};
+use crate::block::gemm::{Gemm, MAX_SH};
+use crate::block::widen;
+use crate::error::Result;
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
+use crate::quantize::requant::{HIGH_SHIFT, Shift, high};
+use crate::tensor::{DType, Data};
+use std::sync::Arc;
+
+/// A call and the bytes of workspace that it needs.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    pub(crate) call: Spelled,
+    pub(crate) workspace: usize,
+}
+
+/// Bytes of widened rows above which a row of outputs is cut into tiles.
+const ROWS_LIMIT: usize = 4096;
+
+/// How widened inputs lie in the workspace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// In fours, as the widening block parts them.
+    Parted,
+    /// As in memory.
+    Natural,
+}
+
+impl Order {
+    /// Runs of a multiple of four inputs can be parted.
+    fn of(run: usize) -> Order {
+        if run % 4 == 0 { Order::Parted } else { Order::Natural }
+    }
+    fn position(self, i: usize) -> usize {
+        if self == Order::Parted { widen::position(i) } else { i }
+    }
+}
+
+/// What every block needs of the way a product ends: shift and limits, rounding, multipliers.
+fn ending(product: &Product) -> Option<(u32, i32, &[i32], (i32, i32))> {
+    let Finish::Int(r) = &product.finish else { return None };
+    let Shift::Layer(s) = r.shift else { return None };
+    if !(HIGH_SHIFT..=MAX_SH + 32).contains(&s) {
+        return None;
+    }
+    let (rnd, sh) = high(s, r.out.zp);
+    Some((sh, rnd, &r.m, (r.out.lo, r.out.hi)))
+}
+
+/// Packs a product for a block; `None` if its sums or weights do not fit.
+fn stream(gemm: &Gemm, product: &Product, taps: &[Option<usize>]) -> Option<Role> {
+    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return None };
+    let (_, _, m, _) = ending(product)?;
+    let packed = gemm.pack(w, b, m, &product.reach().ok()?, taps)?;
+    Some(Role::Data { name: "weights", data: Data::I16(packed), align: 4 })
+}
+
+/// Widens `n` inputs: the block where they part evenly, else a plain loop.
+fn widen_kernel(n: usize, order: Order) -> Result<Arc<Kernel>> {
+    if order == Order::Parted {
+        return widen::kernel(n);
+    }
+    let mut k = KernelBuilder::new("widen_s8");
+    let x = k.buffer("x", DType::I8, n, Access::Read);
+    let out = k.buffer("out", DType::I16, n, Access::Write);
+    let zx = k.scalar("zx", -128, 127);
+    k.for_("i", 0, n, |k, i| k.store(out, i, x.at(i) - zx));
+    k.finish()
+}
+
+fn call_widen(k: &mut KernelBuilder, kernel: &Arc<Kernel>, from: CallArg, to: CallArg, zx: Val) {
+    k.call(kernel, vec![from, to, CallArg::Scalar(zx.into())]);
+}
+
+/// A dense layer or pointwise convolution.
+pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
+    let Some((sh, rnd, _, (lo, hi))) = ending(product) else { return Ok(None) };
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
+    if !unit || inputs < 4 {
+        return Ok(None);
+    }
+    let order = Order::of(inputs);
+    let pitch = inputs.next_multiple_of(2);
+    // Pairs of rows are taken along the innermost axis of rows.
+    let (outer, inner) = match rows.rows.split_last() {
+        Some((last, outer)) => (outer, *last),
+        None => (&[][..], super::dense::Axis { len: 1, x: 0, y: 0 }),
+    };
+    let two = Gemm {
+        runs: 1,
+        pairs: pitch / 2,
+        run_pitch: 0,
+        outputs,
+        columns: 2,
+        pitch,
+        step: inner.y,
+        sh,
+        lo,
+        hi,
+    };
+    let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
+    let pairs = if inner.len > 1 && two.fits() { inner.len / 2 } else { 0 };
+    let taps: Vec<Option<usize>> =
+        (0..pitch).map(|i| Some(order.position(i)).filter(|&p| p < inputs)).collect();
+    let Some(weights) = stream(&one, product, &taps).filter(|_| one.fits()) else { return Ok(None) };
+
+    let axes = |step: fn(&super::dense::Axis) -> usize, last: (usize, usize)| {
+        let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
+        let mut steps: Vec<usize> = rows.rows.iter().map(step).collect();
+        lens.push(last.0);
+        steps.push(last.1);
+        reach_len(&lens, &steps)
+    };
+    let columns = if pairs > 0 { 2 } else { 1 };
+    let mut k = KernelBuilder::new("dense_s8_gemm");
+    let x = k.buffer("x", DType::I8, axes(|a| a.x, (inputs, 1)), Access::Read);
+    let y = k.buffer("y", DType::I8, axes(|a| a.y, (outputs, 1)), Access::Write);
+    let wide = k.buffer("wide", DType::I16, columns * pitch, Access::ReadWrite);
+    let w = k.buffer("w", DType::I16, one.stream_len(), Access::Read);
+    let zx = k.scalar("zx", -128, 127);
+    let round = k.scalar("rnd", i32::MIN, i32::MAX);
+    let widen_one = widen_kernel(inputs, order)?;
+    let close = order == Order::Parted && inner.x == inputs;
+    let widen_two = if pairs > 0 && close { Some(widen_kernel(2 * inputs, order)?) } else { None };
+    let (gemm_two, gemm_one) = (if pairs > 0 { Some(two.kernel()?) } else { None }, one.kernel()?);
+    let product_of = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, to: Expr| {
+        k.call(gemm, vec![wide.from(0), w.from(0), y.from(to), CallArg::Scalar(round.into())]);
+    };
+    nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+        if let Some(gemm) = &gemm_two {
+            k.for_("pair", 0, pairs, |k, pair| {
+                let from = k.let_("from", x0 + pair * (2 * inner.x));
+                match &widen_two {
+                    Some(both) => call_widen(k, both, x.from(from), wide.from(0), zx),
+                    None => {
+                        call_widen(k, &widen_one, x.from(from), wide.from(0), zx);
+                        call_widen(k, &widen_one, x.from(from + inner.x), wide.from(pitch), zx);
+                    }
+                }
+                product_of(k, gemm, y0 + pair * (2 * inner.y));
+            });
+        }
+        k.for_("row", 2 * pairs, inner.len, |k, row| {
+            call_widen(k, &widen_one, x.from(x0 + row * inner.x), wide.from(0), zx);
+            product_of(k, &gemm_one, y0 + row * inner.y);
+        });
+    });
+    let args = vec![
+        Role::Operand(0),
+        Role::Result,
+        Role::Workspace(0),
+        weights,
+        Role::Scalar(product.x_zp),
+        Role::Scalar(rnd),
+    ];
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Blocked { call, workspace: 2 * columns * pitch }))
+}
+
+fn nest(
+    k: &mut KernelBuilder,
+    axes: &[super::dense::Axis],
+    x0: Expr,
+    y0: Expr,
+    body: &mut dyn FnMut(&mut KernelBuilder, &Expr, &Expr),
+) {
+    match axes.split_first() {
+        None => body(k, &x0, &y0),
+        Some((axis, rest)) => k.for_("outer", 0, axis.len, |k, r| {
+            nest(k, rest, x0 + r * axis.x, y0 + r * axis.y, body);
+        }),
+    }
+}
+
+/// How a convolution is cut for the workspace.
+struct Tiling {
+    /// Output columns of a tile; the last one may have fewer.
+    columns: usize,
+    tiles: usize,
+    /// Input columns under a tile, padding included.
+    width: usize,
+    /// 16-bit elements from one widened row to the next.
+    pitch: usize,
+}
+
+impl Tiling {
+    fn new(g: &Geometry) -> Tiling {
+        let of = |columns: usize| {
+            let width = (columns - 1) * g.strides[1] + g.kernel[1];
+            // One more where a run has an odd number of inputs and reads a zero weight's.
+            let pitch = (width * g.cin + g.kernel[1] * g.cin % 2).next_multiple_of(4);
+            Tiling { columns, tiles: g.output[1].div_ceil(columns), width, pitch }
+        };
+        let mut columns = g.output[1];
+        while columns > 2 && 2 * g.kernel[0] * of(columns).pitch > ROWS_LIMIT {
+            columns = columns.div_ceil(2).next_multiple_of(2).min(columns - 1);
+        }
+        of(columns)
+    }
+}
+
+/// A convolution with one group and undilated columns.
+pub(crate) fn conv(g: &Geometry, product: &Product) -> Result<Option<Blocked>> {
+    let Some((sh, rnd, _, (lo, hi))) = ending(product) else { return Ok(None) };
+    let [kh, kw] = g.kernel;
+    let (run, outputs) = (kw * g.cin, g.cout);
+    // Pixels must lie side by side, channels last.
+    let packed_x = (g.cin == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == g.cin);
+    let packed_y = outputs == 1 || g.y[1] == 1;
+    if g.groups != 1 || (kw > 1 && g.dilations[1] != 1) || !packed_x || !packed_y || kh * run < 4 {
+        return Ok(None);
+    }
+    let tiling = Tiling::new(g);
+    let order = Order::of(g.cin);
+    let pairs = run.div_ceil(2);
+    let two = Gemm {
+        runs: kh,
+        pairs,
+        run_pitch: tiling.pitch,
+        outputs,
+        columns: 2,
+        pitch: g.strides[1] * g.cin,
+        step: g.y[3],
+        sh,
+        lo,
+        hi,
+    };
+    let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
+    if !one.fits() || !two.fits() {
+        return Ok(None);
+    }
+    let mut taps = Vec::with_capacity(2 * kh * pairs);
+    for ky in 0..kh {
+        taps.extend((0..2 * pairs).map(|i| {
+            let i = Some(order.position(i)).filter(|&i| i < run)?;
+            let (kx, ic) = (i / g.cin, i % g.cin);
+            Some((ic * kh + ky) * kw + kx)
+        }));
+    }
+    let Some(weights) = stream(&one, product, &taps) else { return Ok(None) };
+
+    let wide_len = kh * tiling.pitch;
+    let mut k = KernelBuilder::new("conv_s8_gemm");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let wide = k.buffer("wide", DType::I16, wide_len, Access::ReadWrite);
+    let w = k.buffer("w", DType::I16, one.stream_len(), Access::Read);
+    let zx = k.scalar("zx", -128, 127);
+    let round = k.scalar("rnd", i32::MIN, i32::MAX);
+    let rows = RowWriter::new(g, &tiling, order, (x, wide, zx))?;
+    let (gemm_one, gemm_two) = (one.kernel()?, two.kernel()?);
+    // Pixels `from..to` of a tile, two by two.
+    let pixels = |k: &mut KernelBuilder, n: usize, y0: &Expr| {
+        let call = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, column: Expr| {
+            let acts = wide.from(&column * (g.strides[1] * g.cin));
+            let to = y.from(y0 + column * g.y[3]);
+            k.call(gemm, vec![acts, w.from(0), to, CallArg::Scalar(round.into())]);
+        };
+        k.for_step("column", 0, n / 2 * 2, 2, |k, column| call(k, &gemm_two, column.into()));
+        if n % 2 == 1 {
+            call(k, &gemm_one, (n - 1).into());
+        }
+    };
+    // Padding beside whole rows is written once; nothing overwrites it.
+    if tiling.tiles == 1 {
+        k.for_("i", 0, wide_len, |k, i| k.store(wide, i, 0));
+    }
+    k.for_("n", 0, g.batch, |k, n| {
+        k.for_("oy", 0, g.output[0], |k, oy| {
+            let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
+            if tiling.tiles == 1 {
+                rows.whole(k, n, oy);
+                return pixels(k, g.output[1], &y0.into());
+            }
+            let last = g.output[1] - (tiling.tiles - 1) * tiling.columns;
+            let full = if last == tiling.columns { tiling.tiles } else { tiling.tiles - 1 };
+            k.for_("tile", 0, full, |k, tile| {
+                rows.tile(k, n, oy, tile.into());
+                let y0 = k.let_("yt", y0 + tile * (tiling.columns * g.y[3]));
+                pixels(k, tiling.columns, &y0.into());
+            });
+            if full < tiling.tiles {
+                rows.tile(k, n, oy, full.into());
+                pixels(k, last, &(y0 + full * tiling.columns * g.y[3]));
+            }
+        });
+    });
+    let args = vec![
+        Role::Operand(0),
+        Role::Result,
+        Role::Workspace(0),
+        weights,
+        Role::Scalar(product.x_zp),
+        Role::Scalar(rnd),
+    ];
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Blocked { call, workspace: 2 * wide_len }))
+}
+
+/// Fills the workspace with the widened input rows under a row of outputs.
+struct RowWriter<'a> {
+    g: &'a Geometry,
+    tiling: &'a Tiling,
+    x: Buf,
+    wide: Buf,
+    zx: Val,
+    /// Widens a whole input row, or one pixel of a tile.
+    widen: Arc<Kernel>,
+}
+
+impl<'a> RowWriter<'a> {
+    fn new(
+        g: &'a Geometry,
+        tiling: &'a Tiling,
+        order: Order,
+        (x, wide, zx): (Buf, Buf, Val),
+    ) -> Result<RowWriter<'a>> {
+        let pixels = if tiling.tiles == 1 { Self::copied(g, tiling) } else { 1 };
+        Ok(RowWriter { g, tiling, x, wide, zx, widen: widen_kernel(pixels * g.cin, order)? })
+    }
+
+    /// Input columns that some output of an untiled row reads.
+    fn copied(g: &Geometry, tiling: &Tiling) -> usize {
+        (tiling.width.saturating_sub(g.pads[1])).min(g.input[1])
+    }
+
+    /// Rows `oy * stride + ky * dilation - pad` for each `ky`; `inside` fills a row of the
+    /// workspace from an offset of the input, rows outside the input become zeros.
+    fn each(
+        &self,
+        k: &mut KernelBuilder,
+        n: Val,
+        oy: Val,
+        (first, len): (usize, usize),
+        inside: &dyn Fn(&mut KernelBuilder, Expr, Expr),
+    ) {
+        let g = self.g;
+        k.for_("ky", 0, g.kernel[0], |k, ky| {
+            let to = k.let_("to", ky * self.tiling.pitch);
+            let iy = oy * g.strides[0] + ky * g.dilations[0] - g.pads[0];
+            if g.interior(0) == (0, g.output[0]) {
+                return inside(k, n * g.x[0] + iy * g.x[2], to.into());
+            }
+            let iy = k.let_("iy", iy);
+            k.if_else(
+                iy.ge(0).and(iy.lt(g.input[0])),
+                |k| inside(k, n * g.x[0] + iy * g.x[2], to.into()),
+                |k| k.for_("i", first, first + len, |k, i| k.store(self.wide, to + i, 0)),
+            );
+        });
+    }
+
+    /// Whole rows: one run each between paddings that are zero already.
+    fn whole(&self, k: &mut KernelBuilder, n: Val, oy: Val) {
+        let (left, len) = (self.g.pads[1] * self.g.cin, Self::copied(self.g, self.tiling) * self.g.cin);
+        if len == 0 {
+            return;
+        }
+        self.each(k, n, oy, (left, len), &|k, from, to| {
+            call_widen(k, &self.widen, self.x.from(from), self.wide.from(to + left), self.zx);
+        });
+    }
+
+    /// The pixels under one tile, one by one.
+    fn tile(&self, k: &mut KernelBuilder, n: Val, oy: Val, tile: Expr) {
+        let (g, t) = (self.g, self.tiling);
+        let start = k.let_("start", tile * (t.columns * g.strides[1]) - g.pads[1]);
+        self.each(k, n, oy, (0, t.width * g.cin), &|k, from, to| {
+            let from = k.let_("from", from);
+            k.for_("column", 0, t.width, |k, column| {
+                let ix = k.let_("ix", start + column);
+                let at = k.let_("at", &to + column * g.cin);
+                k.if_else(
+                    ix.ge(0).and(ix.lt(g.input[1])),
+                    |k| {
+                        let pixel = self.x.from(from + ix * g.x[3]);
+                        call_widen(k, &self.widen, pixel, self.wide.from(at), self.zx);
+                    },
+                    |k| k.for_("i", 0, g.cin, |k, i| k.store(self.wide, at + i, 0)),
+                );
+            });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conv::{self, Kernels};
+    use super::super::dense::{self, Axis};
+    use super::super::trial::{Random, run};
+    use super::*;
+    use crate::graph::{Clamp, Quant};
+    use crate::tensor::Tensor;
+
+    /// A product of random weights with zero points at the ends.
+    fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
+        let w = (0..rows * taps).map(|_| random.within(-127, 127) as i8).collect();
+        let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
+        let b = (0..rows).map(|_| random.within(-5000, 5000) as i32).collect();
+        let b = Tensor::new(vec![rows], Data::I32(b)).unwrap();
+        let q = |scale, zp| Quant::per_tensor(DType::I8, scale, zp);
+        let (x_zp, y_zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
+        let clamp = if case % 2 == 0 { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
+        let scale = 0.004 / (taps as f32).sqrt();
+        let q_b = Quant::per_tensor(DType::I32, scale * 0.1, 0);
+        Product::int((&w, &q(scale, 0)), Some((&b, Some(&q_b))), &q(0.1, x_zp), &q(0.05, y_zp), clamp)
+            .unwrap()
+    }
+
+    fn geometry(
+        cin: usize,
+        cout: usize,
+        input: [usize; 2],
+        kernel: [usize; 2],
+        more: [usize; 6],
+    ) -> Geometry {
+        let [sy, sx, top, left, bottom, right] = more;
+        let out = |n: usize, pads: usize, k: usize, s: usize| (n + pads - k) / s + 1;
+        let output = [out(input[0], top + bottom, kernel[0], sy), out(input[1], left + right, kernel[1], sx)];
+        let lay = |c: usize, [h, w]: [usize; 2]| [c * h * w, 1, w * c, c];
+        Geometry {
+            batch: 1,
+            groups: 1,
+            cin,
+            cout,
+            input,
+            output,
+            kernel,
+            strides: [sy, sx],
+            dilations: [1, 1],
+            pads: [top, left],
+            x: lay(cin, input),
+            y: lay(cout, output),
+        }
+    }
+
+    #[test]
+    fn convolutions_equal_the_plain_loops() {
+        let mut random = Random(31);
+        let mut shapes = vec![
+            geometry(16, 16, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1]),
+            geometry(4, 10, [6, 7], [3, 3], [2, 2, 0, 0, 1, 1]),
+            geometry(1, 8, [11, 10], [10, 4], [2, 2, 4, 1, 5, 1]),
+            geometry(3, 8, [9, 9], [3, 3], [2, 2, 0, 0, 1, 1]),
+            geometry(3, 5, [4, 5], [2, 3], [3, 1, 1, 2, 0, 0]),
+            geometry(8, 4, [1, 40], [1, 5], [1, 1, 0, 2, 0, 2]),
+            geometry(64, 6, [1, 41], [1, 3], [1, 2, 0, 2, 0, 0]),
+            geometry(16, 32, [6, 6], [1, 1], [2, 2, 0, 0, 0, 0]),
+            geometry(7, 3, [9, 1], [5, 1], [1, 1, 2, 0, 2, 0]),
+            geometry(100, 9, [3, 23], [3, 3], [1, 1, 1, 1, 1, 1]),
+        ];
+        // Dilated rows, and two samples.
+        shapes.push(Geometry {
+            batch: 2,
+            dilations: [2, 1],
+            output: [3, 6],
+            x: [240, 1, 48, 8],
+            y: [72, 1, 24, 4],
+            ..geometry(8, 4, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1])
+        });
+        let mut tiled = 0;
+        for (case, g) in shapes.iter().enumerate() {
+            let product = product(&mut random, g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
+            let blocked = conv(g, &product).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+            assert!(blocked.workspace <= 2 * ROWS_LIMIT, "case {case}");
+            tiled += usize::from(Tiling::new(g).tiles > 1);
+            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
+            for _ in 0..2 {
+                let x = [Data::I8(random.bytes(g.x_len()))];
+                let want = run(&plain, &x, DType::I8, g.y_len());
+                assert_eq!(run(&blocked.call, &x, DType::I8, g.y_len()), want, "case {case}");
+            }
+        }
+        assert!(tiled >= 2, "{tiled} cases are tiled");
+    }
+
+    #[test]
+    fn dense_layers_equal_the_plain_loops() {
+        let mut random = Random(32);
+        let axis = |len, x, y| Axis { len, x, y };
+        let shapes = [
+            Rows { rows: vec![], inputs: axis(64, 1, 0), outputs: axis(12, 0, 1) },
+            Rows { rows: vec![axis(5, 64, 64)], inputs: axis(64, 1, 0), outputs: axis(64, 0, 1) },
+            Rows { rows: vec![axis(4, 10, 3)], inputs: axis(10, 1, 0), outputs: axis(3, 0, 1) },
+            Rows { rows: vec![axis(3, 7, 9)], inputs: axis(7, 1, 0), outputs: axis(9, 0, 1) },
+            Rows {
+                rows: vec![axis(2, 100, 40), axis(3, 20, 5)],
+                inputs: axis(16, 1, 0),
+                outputs: axis(5, 0, 1),
+            },
+            Rows { rows: vec![], inputs: axis(300, 1, 0), outputs: axis(2, 0, 1) },
+        ];
+        for (case, rows) in shapes.iter().enumerate() {
+            let product = product(&mut random, rows.outputs.len, rows.inputs.len, case);
+            let blocked =
+                dense(rows, &product).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+            let plain = dense::dense(rows, &product).unwrap();
+            let (mut x_len, mut y_len) = (rows.inputs.len, rows.outputs.len);
+            for a in &rows.rows {
+                x_len += (a.len - 1) * a.x;
+                y_len += (a.len - 1) * a.y;
+            }
+            for _ in 0..2 {
+                let x = [Data::I8(random.bytes(x_len))];
+                let want = run(&plain, &x, DType::I8, y_len);
+                assert_eq!(run(&blocked.call, &x, DType::I8, y_len), want, "case {case}");
+            }
+        }
+    }
+}
