@@ -206,17 +206,21 @@ fn plain(cx: &mut Cx<'_>, op: Arith, p: &Pair) -> Result<()> {
     let x1 = p.b.param(&mut k, "b", Access::Read);
     let to = p.y.param(&mut k, "y", Access::Write);
     p.nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
-        let (a, mut b) = (x0.at(&at[1]), x1.at(&at[2]));
+        let (a, b) = (x0.at(&at[1]), x1.at(&at[2]));
         if elem.is_float() {
             k.store(to, &at[0], clamped(op.apply(a, b), clamp, elem));
             return;
         }
-        if op == Arith::Div {
+        let wide = match op {
             // A zero divisor is the caller's mistake; any value may come out, but no trap.
-            let divisor = k.let_("d", b);
-            b = divisor.equals(0).select(1, divisor);
-        }
-        let wide = if Ty::of(elem) == Ty::I32 { op.apply(a.i64(), b.i64()) } else { op.apply(a, b) };
+            // Division by magnitude shows the proof that there is none.
+            Arith::Div => {
+                let d = k.let_("d", b.i64());
+                let q = k.let_("q", a.i64() / d.max(-d).max(long(1)));
+                d.lt(long(0)).select(-q, q)
+            }
+            _ => op.apply(a.i64(), b.i64()),
+        };
         let value = clamped(wrapped(wide, elem), clamp, elem);
         k.store(to, &at[0], value);
     });
@@ -391,7 +395,7 @@ fn quotient(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
             |k| k.store(to, &at[0], n.gt(0).select(hi, n.lt(0).select(lo, zo.clamp(lo, hi)))),
             |k| {
                 // Both turned so that the divisor is positive; 512 steps keep the dividend so.
-                let den = k.let_("den", d.lt(0).select(-d, d).i64() << s);
+                let den = k.let_("den", d.max(-d).max(1).i64() << s);
                 let turned = k.let_("num", d.lt(0).select(-n, n).i64() * long(m));
                 let far = k.let_("far", den * long(512));
                 let kept = turned.clamp(-far, far);

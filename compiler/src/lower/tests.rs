@@ -143,7 +143,9 @@ fn graph(
 fn compiled(graph: &Graph) -> Program {
     crate::graph::verify(graph).unwrap();
     let schedule = crate::schedule::schedule(graph, &host()).unwrap();
-    lower(graph, &schedule, &host()).unwrap()
+    let program = lower(graph, &schedule, &host()).unwrap();
+    crate::kernel::prove(&program).unwrap_or_else(|e| panic!("{e}"));
+    program
 }
 
 /// Runs a float or integer node and compares with `ops::run`.
