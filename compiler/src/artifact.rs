@@ -49,6 +49,9 @@ pub struct Artifact {
     pub report: Report,
     /// SHA-256 of model, options, target and calibration, as hexadecimal text.
     pub digest: String,
+    /// What `files` holds, and how it was printed.
+    languages: Vec<Language>,
+    settings: EmitOptions,
 }
 
 /// Names that `--dump-after` takes besides those of passes.
@@ -124,21 +127,51 @@ pub fn compile(
 
     step(observer, "emit")?;
     let digest = digest(model, target, calibration, options);
-    let emit = EmitOptions {
+    let report = Report::new(&program, target);
+    let settings = EmitOptions {
         digest: digest.clone(),
         features: target.core.features.clone(),
         as_crate: options.as_crate,
         ..EmitOptions::default()
     };
-    let mut files = Vec::new();
-    for language in &options.emit {
-        files.extend(match language {
-            Language::C => emit::c::emit(&program, &emit)?,
-            Language::Rust => emit::rust::emit(&program, &emit)?,
-        });
+    let languages = options.emit.clone();
+    let mut artifact = Artifact {
+        imported,
+        graph,
+        schedule,
+        program,
+        files: Vec::new(),
+        dumps,
+        report,
+        digest,
+        languages,
+        settings,
+    };
+    artifact.files = artifact.emit(&artifact.languages)?;
+    Ok(artifact)
+}
+
+impl Artifact {
+    /// The program in some languages, whatever the options asked for.
+    pub fn emit(&self, languages: &[Language]) -> Result<Vec<File>> {
+        let mut files = Vec::new();
+        for language in languages {
+            files.extend(match language {
+                Language::C => emit::c::emit(&self.program, &self.settings)?,
+                Language::Rust => emit::rust::emit(&self.program, &self.settings)?,
+            });
+        }
+        Ok(files)
     }
-    let report = Report::new(&program, target);
-    Ok(Artifact { imported, graph, schedule, program, files, dumps, report, digest })
+
+    /// Adds what a build for the target told: bytes of machine code and of stack. Report and
+    /// files name them from then on.
+    pub fn measured(&mut self, code: usize, stack: usize) -> Result<()> {
+        (self.report.total.code, self.report.total.stack) = (Some(code), Some(stack));
+        (self.settings.code, self.settings.stack) = (Some(code), Some(stack));
+        self.files = self.emit(&self.languages)?;
+        Ok(())
+    }
 }
 
 fn check(options: &Options) -> Result<()> {

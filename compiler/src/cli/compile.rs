@@ -51,7 +51,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut observer = Terminal::new();
     let mut artifact =
         compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
-    engine::measure(&mut artifact, &job.target);
+    engine::measure(&mut artifact, &job.target)?;
     if args.check {
         check(&artifact, &job, &mut observer)?;
     }

@@ -48,7 +48,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut observer = Terminal::new();
     let mut artifact =
         compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
-    engine::measure(&mut artifact, &job.target);
+    engine::measure(&mut artifact, &job.target)?;
     let samples = data::split(&unnamed(TEST)?, &artifact.imported, None)?;
     let labels = npy::read(LABELS)?;
     let mut text = table::report(&artifact.report);

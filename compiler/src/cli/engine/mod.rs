@@ -4,7 +4,7 @@
 use super::args::Job;
 use super::{data, toolchain};
 use crate::artifact::{Artifact, Observer, compile};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::graph::Graph;
 use crate::kernel::eval::Machine;
 use crate::options::Language;
@@ -150,5 +150,14 @@ impl Prepared {
     }
 }
 
-/// Fills in what only a compiler for the target can tell: code size and stack.
-pub(crate) fn measure(_artifact: &mut Artifact, _target: &Target) {}
+/// Fills in what only a compiler for the target can tell: code size and stack. Where there is
+/// none, both stay unknown.
+pub fn measure(artifact: &mut Artifact, target: &Target) -> Result<()> {
+    let files = artifact.emit(&[Language::C])?;
+    let model = toolchain::Model { program: &artifact.program, files: &files };
+    match toolchain::measure(&model, target) {
+        Ok(found) => artifact.measured(found.code, found.stack),
+        Err(e) if e.fault == Fault::Environment => Ok(()),
+        Err(e) => Err(e),
+    }
+}
