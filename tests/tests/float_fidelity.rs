@@ -53,3 +53,29 @@ fn wearables() {
     check("ours/watch_mbv3");
     check("ours/mitbih_cnn");
 }
+
+#[test]
+fn multiply_accumulates_are_those_of_the_models_papers() {
+    let Some(zoo) = zoo() else { return };
+    for (name, expected) in [
+        ("third_party/mlperf_kws_dscnn", 2_656_768),
+        ("third_party/mlperf_ic_resnet8", 12_501_632),
+        ("third_party/mlperf_vww_mobilenetv1", 7_489_664),
+        ("third_party/mlperf_ad_autoencoder", 264_192),
+        ("third_party/mlperf_sww_streaming", 826_368),
+        ("third_party/st_mnv2_035_128", 18_947_072),
+        ("third_party/st_yamnet256", 23_902_720),
+        ("ours/watch_cnn1d", 840_128),
+        ("ours/watch_mbv3", 670_112),
+    ] {
+        let graph = import(&zoo.join(name).join("model.onnx"));
+        let macs: u64 = graph
+            .nodes()
+            .map(|(id, node)| {
+                let operands = graph.operands(id);
+                node.op.macs(&operands, &node.op.infer(&operands).expect("an imported node"))
+            })
+            .sum();
+        assert_eq!(macs, expected, "{name}");
+    }
+}
