@@ -1,0 +1,63 @@
+//! The ledger: cases that do not pass, and the closed list of reasons.
+
+use crate::cases::Case;
+use secateur_tests::repository;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a case may stand in the ledger, and nothing else.
+const REASONS: [(&str, &str); 9] = [
+    ("narrow-type", "elements of less than a byte, or floats of one byte"),
+    ("not-dense", "sequences, optionals and strings"),
+    ("three-axes", "windows over three spatial axes"),
+    ("max-indices", "the second output of MaxPool"),
+    ("training", "the operator's training form"),
+    ("block-scales", "quantization with a scale per block"),
+    ("half-rounding", "half precision is held as f32, so a cast to it rounds nothing"),
+    ("wide-integers", "activations quantized to 16 bits"),
+    ("channel-activations", "activations with a scale per channel"),
+];
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ledger {
+    /// Operators that are not supported: every case that uses one is refused.
+    operators: Vec<String>,
+    /// Other cases that no engine passes, and why.
+    cases: BTreeMap<String, String>,
+    /// Cases that pass in float, but not compiled, and why.
+    compiled: BTreeMap<String, String>,
+}
+
+impl Ledger {
+    /// Reads the ledger; refuses reasons that are not in the list.
+    pub(crate) fn read() -> Ledger {
+        let path = repository().join("tests/conformance/ledger.toml");
+        let text = std::fs::read_to_string(&path).expect("the ledger is in the repository");
+        let ledger: Ledger = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        for (case, reason) in ledger.cases.iter().chain(&ledger.compiled) {
+            assert!(REASONS.iter().any(|(r, _)| r == reason), "{case}: `{reason}` is not a reason");
+        }
+        ledger
+    }
+
+    /// Whether a case is expected not to pass.
+    pub(crate) fn excuses(&self, case: &Case, compiled: bool) -> bool {
+        case.operators.iter().any(|o| self.operators.contains(o))
+            || self.cases.contains_key(&case.name)
+            || (compiled && self.compiled.contains_key(&case.name))
+    }
+
+    /// Entries that name nothing: a ledger of what is not there hides what it was written for.
+    pub(crate) fn stale(&self, cases: &[Case]) -> Vec<String> {
+        let names: BTreeSet<&str> = cases.iter().map(|c| c.name.as_str()).collect();
+        let used: BTreeSet<&str> =
+            cases.iter().flat_map(|c| c.operators.iter().map(String::as_str)).collect();
+        let listed = self.cases.keys().chain(self.compiled.keys());
+        let unknown = listed.filter(|c| !names.contains(c.as_str()));
+        let unused = self.operators.iter().filter(|o| !used.contains(o.as_str()));
+        unknown
+            .chain(unused)
+            .map(|n| format!("{n}: stands in the ledger, but is no case or operator"))
+            .collect()
+    }
+}
