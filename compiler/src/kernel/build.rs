@@ -368,6 +368,12 @@ impl KernelBuilder {
     }
     /// Simplifies and checks. A mistake is a defect of the lowering code: `Fault::Internal`.
     pub fn finish(self) -> Result<Arc<Kernel>> {
+        let kernel = simplify(self.spelled()?);
+        verify(&kernel)?;
+        Ok(Arc::new(kernel))
+    }
+    /// The kernel as it was spelled: checked, not simplified.
+    pub(super) fn spelled(self) -> Result<Kernel> {
         let site = Site::Kernel(self.name.clone());
         if let Some(why) = self.mistake {
             return Err(Error::internal(site, why));
@@ -376,9 +382,7 @@ impl KernelBuilder {
         let kernel =
             Kernel { name: self.name, params: self.params, vars: self.vars, body, native: self.native };
         verify(&kernel)?;
-        let kernel = simplify(kernel);
-        verify(&kernel)?;
-        Ok(Arc::new(kernel))
+        Ok(kernel)
     }
 }
 

@@ -5,16 +5,29 @@
 //! placement shows. Everything is checked: indices, integer overflow, store ranges, divisors.
 //! Law: floats are single f32 operations in program order; no result depends on this machine.
 
+mod carry;
+mod compile;
+mod env;
+mod expr;
+#[cfg(test)]
 mod interpret;
+mod lanes;
+mod legal;
 mod memory;
+#[cfg(test)]
+mod tests;
+mod uniform;
 
-use self::interpret::Bound;
+use self::compile::{Bound, Compiler, Run};
+use self::env::{Base, Env, Failure, Fault, LANES, Mem};
 use self::memory::{Memory, Slice};
 use crate::error::{Error, Result, Site};
-use crate::kernel::Kernel;
+use crate::kernel::affine::Affine;
+use crate::kernel::interval::Interval;
+use crate::kernel::{Kernel, ParamKind};
 use crate::program::{Arg, Buffer, BufferId, Place, Port, Program};
 use crate::tensor::{DType, Data, Tensor};
-use std::sync::Arc;
+use std::fmt;
 
 const ARENA: usize = 0;
 
@@ -27,13 +40,20 @@ pub struct Machine {
     /// State buffer and its initial bytes.
     states: Vec<(BufferId, Vec<u8>)>,
     steps: Vec<Step>,
-    memory: Memory,
+    env: Env,
 }
 
-#[derive(Debug)]
+/// A kernel call, compiled for its arguments.
 struct Step {
-    kernel: Arc<Kernel>,
-    args: Vec<Bound>,
+    run: Run,
+    /// Kernel and statement of each place that can fail.
+    sites: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step").field("sites", &self.sites).finish_non_exhaustive()
+    }
 }
 
 impl Machine {
@@ -55,32 +75,48 @@ impl Machine {
                 return Err(Error::internal(Site::Whole, why));
             }
         }
+        let mut env = Env { memory, ..Env::default() };
         let mut steps = Vec::new();
-        for (i, step) in program.entries.iter().filter(|e| e.name == "run").flat_map(|e| &e.steps).enumerate()
-        {
-            let site = || Site::Kernel(step.kernel.name.clone());
-            if step.args.len() != step.kernel.params.len() {
-                return Err(Error::internal(site(), format!("step {i} has {} arguments", step.args.len())));
+        for step in program.entries.iter().filter(|e| e.name == "run").flat_map(|e| &e.steps) {
+            let k = &step.kernel;
+            let fail = |why: String| Error::internal(Site::Kernel(k.name.clone()), why);
+            if step.args.len() != k.params.len() {
+                return Err(fail(format!("a step has {} arguments", step.args.len())));
             }
-            let args = step
-                .args
-                .iter()
-                .map(|arg| match *arg {
-                    Arg::Scalar(v) => Some(Bound::Scalar(v)),
-                    Arg::Buffer { buffer, offset } => {
-                        let b = program.buffers.get(buffer.0 as usize)?;
-                        skip(place(b, program.inputs.len()), offset)
-                    }
+            let mut bound = Vec::new();
+            for (arg, param) in step.args.iter().zip(&k.params) {
+                let slice = match *arg {
+                    Arg::Scalar(_) => None,
+                    Arg::Buffer { buffer, offset } => program
+                        .buffers
+                        .get(buffer.0 as usize)
+                        .and_then(|b| skip(place(b, program.inputs.len()), offset)),
                     Arg::Constant { constant, offset } => {
-                        let c = program.constants.get(constant.0 as usize)?;
-                        let region = first_constant + constant.0 as usize;
-                        let len = c.bytes.len() / c.dtype.size();
-                        skip(Slice { region, start: 0, len, elem: c.dtype }, offset)
+                        program.constants.get(constant.0 as usize).and_then(|c| {
+                            let region = first_constant + constant.0 as usize;
+                            let len = c.bytes.len() / c.dtype.size();
+                            skip(Slice { region, start: 0, len, elem: c.dtype }, offset)
+                        })
                     }
-                })
-                .collect::<Option<Vec<Bound>>>()
-                .ok_or_else(|| Error::internal(site(), format!("step {i} refers to what does not exist")))?;
-            steps.push(Step { kernel: step.kernel.clone(), args });
+                };
+                bound.push(match (arg, slice, &param.kind) {
+                    (Arg::Scalar(v), _, ParamKind::Scalar { lo, hi }) if (lo..=hi).contains(&v) => {
+                        Bound::Scalar(Affine::constant(i64::from(*v)), Interval::point(*v))
+                    }
+                    (_, Some(s), ParamKind::Buffer { elem, len, .. }) if s.elem == *elem && s.len >= *len => {
+                        let base = Base::Fixed(s.start);
+                        Bound::Buffer(Mem { region: s.region, base, len: *len, elem: *elem })
+                    }
+                    _ => {
+                        let got = slice.map_or(format!("{arg:?}"), |s| format!("{}[{}]", s.elem, s.len));
+                        return Err(fail(format!(
+                            "argument `{}` is {got}, takes {:?}",
+                            param.name, param.kind
+                        )));
+                    }
+                });
+            }
+            steps.push(compile_step(k, bound, &mut env)?);
         }
         let states = program
             .states
@@ -98,7 +134,7 @@ impl Machine {
             buffers: program.buffers.clone(),
             states,
             steps,
-            memory,
+            env,
         };
         machine.init();
         Ok(machine)
@@ -108,7 +144,8 @@ impl Machine {
     pub fn init(&mut self) {
         for (id, bytes) in &self.states {
             let slice = place(&self.buffers[id.0 as usize], self.inputs.len());
-            self.memory.regions[slice.region][slice.start..slice.start + bytes.len()].copy_from_slice(bytes);
+            self.env.memory.regions[slice.region][slice.start..slice.start + bytes.len()]
+                .copy_from_slice(bytes);
         }
     }
 
@@ -130,7 +167,7 @@ impl Machine {
         }
         for (i, (tensor, port)) in inputs.iter().zip(&self.inputs).enumerate() {
             let bytes = tensor.data().to_le_bytes();
-            if tensor.dtype() != port.elem || bytes.len() != self.memory.regions[1 + i].len() {
+            if tensor.dtype() != port.elem || bytes.len() != self.env.memory.regions[1 + i].len() {
                 let why = format!(
                     "takes {} of shape {:?}, got {} of shape {:?}",
                     port.elem,
@@ -140,24 +177,26 @@ impl Machine {
                 );
                 return Err(Error::data(Site::Value(port.name.clone()), why));
             }
-            self.memory.regions[1 + i] = bytes;
+            self.env.memory.regions[1 + i] = bytes;
         }
         for i in 0..self.steps.len() {
-            let step = &self.steps[i];
-            interpret::run(&step.kernel, &step.args, &mut self.memory)?;
+            (self.steps[i].run)(&mut self.env);
+            if let Some(failure) = self.env.failure.take() {
+                return Err(explain(failure, &self.steps[i].sites));
+            }
             tap(self, i)?;
         }
         let first = 1 + self.inputs.len();
         self.outputs
             .iter()
-            .zip(&self.memory.regions[first..])
+            .zip(&self.env.memory.regions[first..])
             .map(|(port, bytes)| Tensor::new(port.shape.clone(), Data::from_le_bytes(port.elem, bytes)))
             .collect()
     }
 
     /// The stored elements of a buffer as they lie in memory now.
     pub fn buffer(&self, id: BufferId) -> Option<Data> {
-        self.memory.read(place(self.buffers.get(id.0 as usize)?, self.inputs.len()))
+        self.env.memory.read(place(self.buffers.get(id.0 as usize)?, self.inputs.len()))
     }
 
     /// The tensor that a buffer holds, in its logical shape, as stored (integers stay
@@ -207,7 +246,37 @@ fn fits(memory: &Memory, s: Slice) -> bool {
 }
 
 /// The slice without its first elements.
-fn skip(s: Slice, offset: usize) -> Option<Bound> {
+fn skip(s: Slice, offset: usize) -> Option<Slice> {
     let len = s.len.checked_sub(offset)?;
-    Some(Bound::Slice(Slice { start: s.start + offset * s.elem.size(), len, ..s }))
+    Some(Slice { start: s.start + offset * s.elem.size(), len, ..s })
+}
+
+/// Compiles a kernel for given arguments and makes room for it in the environment.
+fn compile_step(kernel: &Kernel, bound: Vec<Bound>, env: &mut Env) -> Result<Step> {
+    let mut compiler = Compiler::default();
+    let (run, _) = compiler.kernel(kernel, bound).map_err(|_| {
+        Error::internal(Site::Kernel(kernel.name.clone()), "is not well formed and cannot be evaluated")
+    })?;
+    env.ints.resize(env.ints.len().max(compiler.roots.len()), 0);
+    env.floats.resize(env.floats.len().max(compiler.floats), 0.0);
+    env.lane_ints.resize(env.lane_ints.len().max(compiler.lane_ints), vec![0; LANES]);
+    env.lane_floats.resize(env.lane_floats.len().max(compiler.lane_floats), vec![0.0; LANES]);
+    Ok(Step { run, sites: compiler.sites })
+}
+
+/// A failure in words.
+fn explain(failure: Failure, sites: &[(String, String)]) -> Error {
+    let (kernel, stmt) = sites.get(failure.site as usize).cloned().unwrap_or_default();
+    let v = failure.value;
+    let why = match failure.fault {
+        Fault::Index => format!("index {v} is outside of its buffer"),
+        Fault::Overflow if v == i64::MAX => "an integer operation overflows".to_string(),
+        Fault::Overflow => format!("an integer operation overflows: {v}"),
+        Fault::Divisor => "division by zero".to_string(),
+        Fault::Shift => format!("a shift by {v}"),
+        Fault::Store => format!("{v} does not fit the element that it is stored to"),
+        Fault::Slice => format!("a slice from {v} on does not fit its buffer"),
+        Fault::Scalar => format!("scalar argument {v} is outside of its range"),
+    };
+    Error::internal(Site::Kernel(kernel), format!("{why}, in `{stmt}`"))
 }
