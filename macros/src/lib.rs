@@ -1,2 +1,47 @@
-//! `#[secateur::model("kws.onnx", target = "nrf52840")]`.
+//! `#[secateur::model("kws.onnx", target = "nrf52840")]`: compiles a trained model while the crate
+//! around it is built.
+//!
+//! Use it through the crate `secateur`, feature `macros`.
 #![forbid(unsafe_code)]
+
+mod arguments;
+mod expand;
+
+use proc_macro::TokenStream;
+
+/// Turns an empty struct into a compiled model.
+///
+/// ```ignore
+/// #[secateur::model("models/har.onnx", target = "nrf52840", calibrate = "models/har_calib.npy")]
+/// pub struct Har;
+///
+/// let mut har = Har::new();               // `const`: it may stand in a `static`
+/// har.run(&input, &mut output);           // arrays of the model's shapes, row-major
+/// ```
+///
+/// The struct gets `new()`, `run(...)` with one array per input and output, and constants: for
+/// each input and output `X_LEN`, `X_SHAPE` and, where integers are stored, `X_SCALE` and
+/// `X_ZERO_POINT`; `ARENA_BYTES` and `WEIGHTS_BYTES`. `quantize_x` and `dequantize_y` convert
+/// between real values and the stored integers. The code is the same as `secateur compile --emit
+/// rust` writes.
+///
+/// The first argument is the ONNX file. The others are those of `secateur compile`:
+///
+/// | argument | meaning |
+/// |---|---|
+/// | `target = "nrf52840"` | chip or core by name, or a TOML file; without it the host |
+/// | `core = "cortex-m4", flash = "256K", ram = "64K"` | a chip without a file |
+/// | `quantize = "int8"` | `"int8"` (the default) or `"none"` |
+/// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
+/// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
+///
+/// Files are found relative to the crate's `Cargo.toml`, and a change of one rebuilds the crate.
+/// Everything wrong is reported on the argument at fault. The compiler runs faster with
+/// `[profile.dev.build-override] opt-level = 3` in the user's `Cargo.toml`.
+#[proc_macro_attribute]
+pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    expand::expand(arguments.into(), item.into(), root.as_ref())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
