@@ -1,57 +1,91 @@
-//! The float meaning of real models against onnxruntime's recorded results.
+//! The float meaning of real models, and their float C and Rust, against onnxruntime's recorded
+//! results.
 //!
 //! In: the zoo's models, test samples and reference outputs. Law: at most 1e-4 between the two,
 //! the largest difference over the largest reference value of the sample. A few samples each by
 //! default, all of them with `SECATEUR_FULL=1`.
 
+use secateur_compiler::artifact::{Artifact, Silent, compile};
+use secateur_compiler::cli::toolchain::{Image, Model, Optimize, build};
 use secateur_compiler::ops::run;
+use secateur_compiler::options::{Language, Options, Quantize};
+use secateur_compiler::targets;
+use secateur_compiler::tensor::Tensor;
 use secateur_tests::{full, import, npy, relative_error, samples, zoo};
 
-/// Fails if a model's float results are further than 1e-4 from the reference.
-fn check(name: &str) {
-    let Some(zoo) = zoo() else { return };
-    let folder = zoo.join(name);
-    let graph = import(&folder.join("model.onnx"));
-    let limit = if full() { None } else { Some(3) };
-    let inputs = samples(npy(&folder.join("test_x.npy")), &graph, limit);
-    let reference = npy(&folder.join("test_ref.npy"));
+const MODELS: [&str; 13] = [
+    "third_party/mlperf_kws_dscnn",
+    "third_party/mlperf_ic_resnet8",
+    "third_party/mlperf_vww_mobilenetv1",
+    "third_party/mlperf_ad_autoencoder",
+    "third_party/mlperf_sww_streaming",
+    "third_party/micro_kws_m",
+    "third_party/st_mnv1_pruned",
+    "third_party/st_mnv2_035_128",
+    "third_party/st_yamnet256",
+    "ours/watch_cnn1d",
+    "ours/watch_mbv3",
+    "ours/mitbih_cnn",
+    "ours/fsdd_dscnn",
+];
+
+/// The largest error of outputs over reference rows.
+fn worst(outputs: &[Vec<Tensor>], reference: &Tensor) -> f32 {
     let row = reference.len() / reference.shape()[0];
-    let mut worst = 0.0f32;
-    for (x, expected) in inputs.iter().zip(reference.as_f32().expect("float").chunks(row)) {
-        let y = run(&graph, x).unwrap_or_else(|e| panic!("{name}: {e}"));
-        worst = worst.max(relative_error(y[0].as_f32().expect("a float output"), expected));
+    let rows = reference.as_f32().expect("a float reference").chunks(row);
+    assert!(!outputs.is_empty());
+    outputs.iter().zip(rows).fold(0.0, |worst, (y, expected)| {
+        worst.max(relative_error(y[0].as_f32().expect("a float output"), expected))
+    })
+}
+
+#[test]
+fn float_meaning() {
+    let Some(zoo) = zoo() else { return };
+    for name in MODELS {
+        let folder = zoo.join(name);
+        let graph = import(&folder.join("model.onnx"));
+        let limit = if full() { None } else { Some(3) };
+        let inputs = samples(npy(&folder.join("test_x.npy")), &graph, limit);
+        let outputs: Vec<Vec<Tensor>> =
+            inputs.iter().map(|x| run(&graph, x).unwrap_or_else(|e| panic!("{name}: {e}"))).collect();
+        let worst = worst(&outputs, &npy(&folder.join("test_ref.npy")));
+        println!("{name}: {} samples, {worst:.1e}", inputs.len());
+        assert!(worst <= 1e-4, "{name}: {worst:.2e}");
     }
-    println!("{name}: {} samples, {worst:.1e}", inputs.len());
-    assert!(worst <= 1e-4, "{name}: {worst:.2e}");
 }
 
 #[test]
-fn keyword_spotting() {
-    check("third_party/mlperf_kws_dscnn");
-    check("third_party/micro_kws_m");
-    check("third_party/mlperf_sww_streaming");
-}
-
-#[test]
-fn images() {
-    check("third_party/mlperf_ic_resnet8");
-    check("third_party/mlperf_vww_mobilenetv1");
-    check("third_party/st_mnv1_pruned");
-    check("third_party/st_mnv2_035_128");
-}
-
-#[test]
-fn sound() {
-    check("third_party/mlperf_ad_autoencoder");
-    check("third_party/st_yamnet256");
-    check("ours/fsdd_dscnn");
-}
-
-#[test]
-fn wearables() {
-    check("ours/watch_cnn1d");
-    check("ours/watch_mbv3");
-    check("ours/mitbih_cnn");
+fn float_c_and_rust() {
+    let Some(zoo) = zoo() else { return };
+    let host = targets::find("host").expect("the host is a target");
+    let compiled = |(i, name): (usize, &&str)| -> Artifact {
+        let model = std::fs::read(zoo.join(name).join("model.onnx")).expect("a model");
+        let options = Options {
+            name: format!("model_{i}"),
+            quantize: Quantize::None,
+            emit: vec![Language::C, Language::Rust],
+            ..Options::default()
+        };
+        compile(&model, &host, None, &options, &mut Silent).unwrap_or_else(|e| panic!("{name}: {e}"))
+    };
+    let artifacts: Vec<Artifact> = MODELS.iter().enumerate().map(compiled).collect();
+    let models: Vec<Model<'_>> = artifacts.iter().map(Model::from).collect();
+    let c = build(Language::C, &models, &host, Optimize::Speed).unwrap_or_else(|e| panic!("C: {e}"));
+    let rust = build(Language::Rust, &models, &host, Optimize::Speed).unwrap_or_else(|e| panic!("Rust: {e}"));
+    for (i, name) in MODELS.iter().enumerate() {
+        let folder = zoo.join(name);
+        let limit = if full() { None } else { Some(3) };
+        let inputs = samples(npy(&folder.join("test_x.npy")), &artifacts[i].imported, limit);
+        let from = |image: &Image| {
+            image.run(i, &inputs, &mut Silent).unwrap_or_else(|e| panic!("{name}: {e}")).outputs
+        };
+        let outputs = from(&c);
+        assert_eq!(outputs, from(&rust), "{name}: C and Rust differ");
+        let worst = worst(&outputs, &npy(&folder.join("test_ref.npy")));
+        println!("{name}: C and Rust, {} samples, {worst:.1e}", inputs.len());
+        assert!(worst <= 1e-4, "{name}: {worst:.2e}");
+    }
 }
 
 #[test]
