@@ -440,18 +440,17 @@ impl<'a> Cx<'a> {
             Expr::Binary(op, a, b) => {
                 let ty = self.ty(a);
                 let (x, y) = (self.eval(a, s, operands), self.eval(b, s, operands));
-                return self.binary(*op, ty, x, y, replaces_zero(b), s);
+                return self.binary(*op, ty, x, y, s);
             }
         };
         self.typed(range, affine, ty)
     }
-    /// `nonzero`: the right operand is known not to be zero, whatever its interval.
-    fn binary(&mut self, op: BinOp, ty: Ty, x: Known, y: Known, nonzero: bool, s: &Stmt) -> Known {
+    fn binary(&mut self, op: BinOp, ty: Ty, x: Known, y: Known, s: &Stmt) -> Known {
         if ty == Ty::F32 {
             let range = if op.compares() { Interval::new(0, 1) } else { Interval::of(Ty::I64) };
             return Known { range, affine: None };
         }
-        if matches!(op, BinOp::Div | BinOp::Rem) && y.range.contains(0) && !nonzero {
+        if matches!(op, BinOp::Div | BinOp::Rem) && y.range.contains(0) {
             self.refuse(|| format!("a divisor of {} in `{}`", y.range, print_stmt(self.kernel, s)));
         }
         let width = if ty == Ty::I64 { 63 } else { 31 };
@@ -514,21 +513,6 @@ impl<'a> Cx<'a> {
     }
 }
 
-/// Whether an expression is `select(x == 0, c, x)` with a constant `c` other than 0, widened or
-/// not: an interval around zero cannot say that zero itself is left out.
-fn replaces_zero(e: &Expr) -> bool {
-    let zero = |e: &Expr| matches!(e, Expr::Int(0, _));
-    match e {
-        Expr::Cast(Ty::I64, inner) => replaces_zero(inner),
-        Expr::Select(c, a, b) => {
-            let constant = matches!(**a, Expr::Int(..)) && !zero(a);
-            let guarded = matches!(&**c, Expr::Binary(BinOp::Eq, x, y) if x == b && zero(y));
-            constant && guarded
-        }
-        _ => false,
-    }
-}
-
 /// An instruction's body: the same evaluation over operands, with the operands' types.
 struct Body<'x> {
     vars: &'x [Var],
@@ -541,7 +525,7 @@ impl Body<'_> {
             Expr::Binary(op, a, b) => {
                 let of = ty(a);
                 let (x, y) = (self.eval(cx, a, s, args), self.eval(cx, b, s, args));
-                cx.binary(*op, of, x, y, replaces_zero(b), s)
+                cx.binary(*op, of, x, y, s)
             }
             Expr::Cast(to, a) => {
                 let known = self.eval(cx, a, s, args);
