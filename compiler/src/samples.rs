@@ -9,8 +9,8 @@ use crate::tensor::{DType, Data, Samples, Tensor};
 
 /// Cuts samples into one list of input tensors each, in the types and shapes of the model.
 ///
-/// The first axis of every array counts samples; the rest must have as many elements as the
-/// input. At most `limit` samples are taken.
+/// The first axis of every array counts samples; the rest is the input's shape, axes of length
+/// one aside (a flat input takes any shape with as many elements). At most `limit` samples are taken.
 pub fn split(samples: &Samples, graph: &Graph, limit: Option<usize>) -> Result<Vec<Vec<Tensor>>> {
     let inputs = graph.inputs();
     let mut columns = Vec::new();
@@ -67,7 +67,9 @@ fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> R
     let (&count, rest) = array.shape().split_first().ok_or_else(wrong)?;
     let ours: Vec<usize> = value.shape.iter().copied().filter(|&d| d != 1).collect();
     let theirs: Vec<usize> = rest.iter().copied().filter(|&d| d != 1).collect();
-    if ours != theirs {
+    // A model that takes one flat axis may be fed the same elements in their shape.
+    let flat = ours.len() <= 1 && rest.iter().product::<usize>() == value.len();
+    if ours != theirs && !flat {
         return Err(wrong());
     }
     if let Some(v) = array.as_f32()
