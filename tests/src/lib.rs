@@ -2,6 +2,7 @@
 
 pub mod engines;
 pub mod host;
+pub mod objects;
 pub mod onnx;
 
 use secateur_compiler::graph::Graph;

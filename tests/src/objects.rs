@@ -1,0 +1,52 @@
+//! What is in linked firmware: instructions by class, and symbols.
+
+use secateur_compiler::cli::toolchain::Elf;
+use std::path::Path;
+use std::process::Command;
+
+/// The mnemonics of an image's code, without condition and width: `objdump`'s own words.
+pub fn mnemonics(image: &Path) -> Vec<String> {
+    let output = Command::new("arm-none-eabi-objdump")
+        .args(["-d", "--no-show-raw-insn"])
+        .arg(image)
+        .output()
+        .expect("arm-none-eabi-objdump comes with binutils-arm-none-eabi");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text.lines().filter_map(|l| l.split_once(":\t")?.1.split_whitespace().next());
+    lines.map(str::to_owned).collect()
+}
+
+/// Whether a mnemonic belongs to the DSP extension of Armv7E-M and Armv8-M (Arm DDI 0403E,
+/// table A4-5 and following: packed, saturating and signed multiplies).
+pub fn is_dsp(mnemonic: &str) -> bool {
+    const EXACT: &[&str] = &["sel", "umaal", "pkhbt", "pkhtb", "sxtb16", "uxtb16", "ssat16", "usat16"];
+    const STARTS: &[&str] = &[
+        "sxtab", "sxtah", "uxtab", "uxtah", "smlab", "smlat", "smlad", "smlalb", "smlalt", "smlald", "smlaw",
+        "smlsd", "smlsld", "smmla", "smmls", "smmul", "smuad", "smulb", "smult", "smulw", "smusd", "qadd",
+        "qsub", "qdadd", "qdsub", "qasx", "qsax", "sadd8", "sadd16", "ssub8", "ssub16", "sasx", "ssax",
+        "shadd", "shsub", "uadd8", "uadd16", "usub8", "usub16", "uqadd", "uqsub", "uhadd", "uhsub", "usad",
+    ];
+    let bare = mnemonic.split('.').next().unwrap_or(mnemonic);
+    EXACT.contains(&bare) || STARTS.iter().any(|s| bare.starts_with(s))
+}
+
+/// Whether a mnemonic computes with floats, in FPU or Helium registers.
+pub fn is_float(mnemonic: &str) -> bool {
+    mnemonic.starts_with('v') && [".f16", ".f32", ".f64"].iter().any(|t| mnemonic.contains(t))
+}
+
+/// Whether a symbol is the compiler's own float arithmetic.
+pub fn is_float_symbol(name: &str) -> bool {
+    let aeabi = ["__aeabi_f", "__aeabi_d", "__aeabi_cf", "__aeabi_cd", "__aeabi_i2f", "__aeabi_ui2f"];
+    // `__aeabi_div0` and the like are integers' business.
+    let integer = name.starts_with("__aeabi_div") || name == "__aeabi_drsub0";
+    let gnu = name.ends_with("sf3") || name.ends_with("df3") || name.contains("sf2") || name.contains("df2");
+    (aeabi.iter().any(|s| name.starts_with(s)) && !integer) || (name.starts_with("__") && gnu)
+}
+
+/// Names of an image's symbols.
+pub fn symbols(image: &Path) -> Vec<String> {
+    let bytes = std::fs::read(image).expect("a built image");
+    Elf::read(&bytes).expect("ELF").symbols.into_iter().map(|s| s.name).collect()
+}
