@@ -1,0 +1,260 @@
+//! Quantized (QDQ) models against what onnxruntime computes inside them, optimisations disabled.
+//!
+//! In: the folder that `tests/witness/dump.py` wrote, named by `SECATEUR_WITNESS`. Law: every
+//! layer alone, fed onnxruntime's own integers, is within 1 step on every value; the whole
+//! network before its last Softmax within 1 step on 99 % of values and 4 steps on all, with the
+//! same greatest value on 99 % of samples. One sample by default, all with `SECATEUR_FULL=1`.
+
+use secateur_compiler::graph::{Graph, NodeId, Patch, Quant, ValueId, ValueKind};
+use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::program::{BufferId, Step};
+use secateur_compiler::tensor::{DType, Data, Tensor};
+use secateur_compiler::{Options, Silent, artifact::compile, lower, npy, onnx, quantize, schedule, targets};
+use secateur_tests::{full, zoo};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What onnxruntime computed in one model, by tensor name.
+struct Witness {
+    name: String,
+    model: PathBuf,
+    input: Tensor,
+    /// First axis: sample.
+    tensors: BTreeMap<String, Tensor>,
+    logits: Option<(String, Tensor)>,
+    outputs: Vec<String>,
+}
+
+fn witnesses() -> Vec<Witness> {
+    let Some(folder) = std::env::var_os("SECATEUR_WITNESS").map(PathBuf::from) else {
+        eprintln!("skipped: SECATEUR_WITNESS names no folder (see tests/witness/run)");
+        return Vec::new();
+    };
+    let Some(zoo) = zoo() else { return Vec::new() };
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("the folder of dumps").flatten().map(|e| e.path()).collect();
+    folders.retain(|f| f.is_dir());
+    folders.sort();
+    folders.iter().map(|f| witness(&zoo, f)).collect()
+}
+
+fn witness(zoo: &Path, folder: &Path) -> Witness {
+    let text = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a text of the dump");
+    let mut found = Witness {
+        name: folder.file_name().expect("a folder has a name").to_string_lossy().into_owned(),
+        model: zoo.join(text("model.txt").trim()),
+        input: Tensor::zeros(DType::I8, &[0]),
+        tensors: BTreeMap::new(),
+        logits: None,
+        outputs: Vec::new(),
+    };
+    for line in text("names.txt").lines() {
+        let mut parts = line.splitn(3, ' ');
+        let (Some(kind), Some(index), Some(name)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let bytes = std::fs::read(folder.join(format!("v{index}.npy"))).expect("a tensor of the dump");
+        let tensor = npy::read(&bytes).expect("a .npy file");
+        match kind {
+            "input" => {
+                found.input = tensor.clone();
+                found.tensors.insert(name.into(), tensor);
+            }
+            "logits" => found.logits = Some((name.into(), tensor)),
+            "output" => {
+                found.outputs.push(name.into());
+                found.tensors.insert(name.into(), tensor);
+            }
+            _ => {
+                found.tensors.insert(name.into(), tensor);
+            }
+        }
+    }
+    found
+}
+
+/// Sample `i` of an array, as the integers that `quant` stores: integers as they are (unsigned
+/// ones 128 lower), floats rounded.
+fn stored(array: &Tensor, i: usize, shape: &[usize], quant: Option<&Quant>) -> Tensor {
+    let len: usize = shape.iter().product();
+    let part = i * len..(i + 1) * len;
+    let data = match (array.data(), quant) {
+        (Data::I8(v), _) => Data::I8(v[part].to_vec()),
+        (Data::U8(v), _) => Data::I8(v[part].iter().map(|&q| (i16::from(q) - 128) as i8).collect()),
+        (Data::F32(v), Some(q)) => {
+            let (scale, zero) = (q.scale[0], q.zero_point[0] as f32);
+            let round = |x: &f32| ((x / scale).round_ties_even() + zero).clamp(-128.0, 127.0) as i8;
+            Data::I8(v[part].iter().map(round).collect())
+        }
+        (Data::F32(v), None) => Data::F32(v[part].to_vec()),
+        (other, _) => panic!("a dump of {}", other.dtype()),
+    };
+    Tensor::new(shape.to_vec(), data).expect("the dump has the shape of the value")
+}
+
+/// A model of one node. `None` if nothing of it is computed at run time.
+fn alone(graph: &Graph, id: NodeId) -> (Graph, Vec<ValueId>) {
+    let mut single = Graph::default();
+    let node = &graph[id];
+    let mut patch = Patch::new(&mut single);
+    let mut fed = Vec::new();
+    let mut known: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+    let mut inputs = Vec::new();
+    for v in &node.inputs {
+        inputs.push(v.map(|v| {
+            *known.entry(v).or_insert_with(|| {
+                let value = &graph[v];
+                let copy = match &value.kind {
+                    ValueKind::Constant(t) => patch.add_constant(&value.name, t.as_ref().clone()),
+                    _ => {
+                        fed.push(v);
+                        patch.add_input(&value.name, value.dtype, &value.shape)
+                    }
+                };
+                patch.set_dtype(copy, value.dtype);
+                patch.set_quant(copy, value.quant.clone());
+                copy
+            })
+        }));
+    }
+    let mut outputs = Vec::new();
+    for &v in &node.outputs {
+        let copy = patch.add_value(&graph[v].name, graph[v].dtype, &graph[v].shape);
+        patch.set_quant(copy, graph[v].quant.clone());
+        outputs.push(copy);
+    }
+    let made = patch.add_node(&node.name, node.op.clone(), inputs, outputs.clone());
+    patch.node_mut(made).clamp = node.clamp;
+    outputs.into_iter().for_each(|v| patch.add_output(v));
+    (single, fed)
+}
+
+fn steps(have: &Tensor, want: &Tensor) -> Vec<i64> {
+    let (a, b) = (have.to_i64_vec(), want.to_i64_vec());
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).collect()
+}
+
+#[test]
+fn every_layer_alone_is_within_one_step() {
+    let host = targets::find("host").expect("the host is known");
+    let mut bad = Vec::new();
+    for w in witnesses() {
+        let bytes = std::fs::read(&w.model).expect("a model of the zoo");
+        let mut graph = onnx::import(&bytes, &BTreeMap::new()).expect("the model imports");
+        assert!(quantize::absorb(&mut graph).expect("the model is absorbed"), "{}: no QDQ nodes", w.name);
+        quantize::settle(&mut graph).expect("the model settles");
+        let samples = if full() { 3 } else { 1 };
+        let (mut layers, mut skipped, mut off, mut values) = (0, Vec::new(), 0usize, 0usize);
+        for id in graph.topological() {
+            let (single, fed) = alone(&graph, id);
+            let site = format!("{} `{}` {}", w.name, graph[id].name, graph[id].op.name());
+            let outputs = graph[id].outputs.clone();
+            if fed.iter().chain(&outputs).any(|v| !w.tensors.contains_key(&graph[*v].name)) {
+                skipped.push(site);
+                continue;
+            }
+            let program = schedule::schedule(&single, &host)
+                .and_then(|s| lower::lower(&single, &s, &host))
+                .unwrap_or_else(|e| panic!("{site}: {e}"));
+            let mut machine = Machine::new(&program).unwrap_or_else(|e| panic!("{site}: {e}"));
+            layers += 1;
+            for i in 0..samples {
+                let tensor = |v: &ValueId| {
+                    let value = &graph[*v];
+                    stored(&w.tensors[&value.name], i, &value.shape, value.quant.as_ref())
+                };
+                let inputs: Vec<Tensor> = fed.iter().map(tensor).collect();
+                let results = machine.run(&inputs).unwrap_or_else(|e| panic!("{site}: {e}"));
+                for (have, v) in results.iter().zip(&outputs) {
+                    assert_eq!(have.dtype(), DType::I8, "{site}");
+                    let diff = steps(have, &tensor(v));
+                    let worst = diff.iter().copied().max().unwrap_or(0);
+                    off += diff.iter().filter(|&&d| d > 0).count();
+                    values += diff.len();
+                    if worst > 1 {
+                        let n = diff.iter().filter(|&&d| d > 1).count();
+                        bad.push(format!("{site}: {worst} steps, {n} of {} values beyond 1", diff.len()));
+                    }
+                }
+            }
+        }
+        println!(
+            "{}: {layers} layers, {off} of {values} values one step off, {} without a witness",
+            w.name,
+            skipped.len()
+        );
+        // Only what replaces a whole chain of ONNX nodes may lack a witness of its own.
+        assert!(skipped.is_empty(), "{skipped:?}");
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
+
+#[test]
+fn whole_networks_stay_near() {
+    let host = targets::find("host").expect("the host is known");
+    let mut bad = Vec::new();
+    for w in witnesses() {
+        let bytes = std::fs::read(&w.model).expect("a model of the zoo");
+        let options = Options { name: "net".into(), ..Options::default() };
+        let artifact = compile(&bytes, &host, None, &options, &mut Silent).unwrap_or_else(|e| panic!("{}: {e}", w.name));
+        let mut machine = Machine::new(&artifact.program).expect("the program is sound");
+        // Judged before the last Softmax where there is one, else at the output.
+        let judged = w.logits.as_ref().map(|(name, _)| name.clone());
+        let buffer = judged.as_ref().map(|name| {
+            let held = artifact
+                .program
+                .buffers
+                .iter()
+                .position(|b| b.holds.as_ref().is_some_and(|h| h.value == *name));
+            let held = held.unwrap_or_else(|| panic!("{}: `{name}` is gone", w.name));
+            // The step that computes it: later ones may use its memory again.
+            let (program, id) = (&artifact.program, BufferId(held as u32));
+            let writes = |s: &Step| program.layers[s.layer].output == *name;
+            let after = program.entries[0].steps.iter().rposition(writes);
+            (id.0 as usize, after.unwrap_or_else(|| panic!("{}: nothing computes `{name}`", w.name)))
+        });
+        let affine = |scale: f32, zero: i32| Quant::per_tensor(DType::I8, scale, zero);
+        let port = &artifact.program.inputs[0];
+        let out = &artifact.program.outputs[0];
+        let samples = w.input.shape()[0].min(if full() { 50 } else { 3 });
+        let (mut diffs, mut same) = (Vec::new(), 0);
+        for i in 0..samples {
+            let quant = port.affine.map(|(s, z)| affine(s, z));
+            let x = stored(&w.input, i, &port.shape, quant.as_ref());
+            let mut tapped = None;
+            let y = machine
+                .run_tapped(&[x], &mut |m, step| {
+                    if let Some((b, after)) = buffer
+                        && step == after
+                    {
+                        tapped = m.held(BufferId(b as u32));
+                    }
+                    Ok(())
+                })
+                .expect("the program runs");
+            let (have, want) = match (&w.logits, tapped) {
+                (Some((_, logits)), Some(have)) => {
+                    let want = stored(logits, i, have.shape(), None);
+                    (have, want)
+                }
+                _ => {
+                    let quant = out.affine.map(|(s, z)| affine(s, z));
+                    let want = stored(&w.tensors[&w.outputs[0]], i, &out.shape, quant.as_ref());
+                    (y[0].clone(), want)
+                }
+            };
+            diffs.extend(steps(&have, &want));
+            let (a, b) = (have.to_i64_vec(), want.to_i64_vec());
+            let top = b.iter().copied().max().unwrap_or(0);
+            let ours = a.iter().position(|x| Some(x) == a.iter().max());
+            same += usize::from(ours.is_some_and(|at| b[at] == top));
+        }
+        let near = diffs.iter().filter(|&&d| d <= 1).count() as f64 / diffs.len() as f64;
+        let worst = diffs.iter().copied().max().unwrap_or(0);
+        let agree = same as f64 / samples as f64;
+        println!("{}: {samples} samples, {:.2} % within 1 step, worst {worst}, argmax {:.0} %", w.name, near * 100.0, agree * 100.0);
+        if near < 0.99 || worst > 4 || agree < 0.99 {
+            bad.push(format!("{}: {near:.4} within 1 step, worst {worst}, argmax {agree:.3}", w.name));
+        }
+    }
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
