@@ -30,7 +30,7 @@ pub(crate) use linear::{blocked_workspace, lower_conv, lower_dense, lower_gemm, 
 pub(crate) use pool::{average_pool, max_pool};
 pub(crate) use quant::{cast, dequantize_linear, quantize_linear, requantize};
 pub(crate) use reduce::{arg_max, maximum, mean};
-use scale::requantized;
+use scale::{requantized, ties_to_even};
 pub(crate) use softmax::softmax;
 
 use crate::error::{Error, Result, Site};

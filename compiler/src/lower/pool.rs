@@ -7,7 +7,7 @@
 use super::copy::requantizing;
 use super::elementwise::{affine, clamped, named};
 use super::reduce::lowest;
-use super::{Cx, Loc, requantized};
+use super::{Cx, Loc, requantized, ties_to_even};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int};
 use crate::ops::Window;
@@ -213,7 +213,7 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
             axes[0].taps(k, &reach[0], base, &mut |k, row| {
                 axes[1].taps(k, &reach[1], row, &mut |k, i| k.add_to(sum, from.at(i) - zero));
             });
-            k.store(to, at, apply(sum.into()));
+            k.store(to, at, apply(ties_to_even(by, sum.into())));
         });
         return cx.step(k.finish()?, args);
     }

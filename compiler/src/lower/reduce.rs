@@ -7,7 +7,7 @@
 use super::copy::requantizing;
 use super::elementwise::{affine, clamped, named};
 use super::nest::{Nest, signed};
-use super::{Cx, Loc, requantized};
+use super::{Cx, Loc, requantized, ties_to_even};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder, Ty, float, int, long};
 use crate::program::Arg;
@@ -71,7 +71,7 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     r.outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         let sum = k.var("sum", offset);
         r.inner.write(k, &at[1..], &mut |k, at| k.add_to(sum, from.at(&at[0])));
-        k.store(to, &at[0], apply(sum.into()));
+        k.store(to, &at[0], apply(ties_to_even(by, sum.into())));
     });
     cx.step(k.finish()?, args)
 }

@@ -31,3 +31,16 @@ pub(crate) fn requantized(
     let (lo, hi) = (k.scalar("lo", -128, 127), k.scalar("hi", -128, 127));
     move |acc| instr(&instruction, vec![acc, m.into(), first.into(), second.into(), lo.into(), hi.into()])
 }
+
+/// The sum of a mean, so that the rule rounds ties to even. Dividing by a power of two makes
+/// ties common (one mean in `2^k`), and ONNX's QuantizeLinear sends them to the even neighbour;
+/// half up would send all of them upwards, which a dense layer after the mean adds up. Other
+/// divisors leave the sum as it is.
+pub(crate) fn ties_to_even(by: Multiplier, sum: Expr) -> Expr {
+    if by.m != 1 << 30 || by.s <= 30 {
+        return sum;
+    }
+    let k = by.s as i32 - 30;
+    // One less if the quotient is even: that moves a tie below the half, and nothing else.
+    sum.clone() - 1 + ((sum >> k) & 1)
+}
