@@ -40,24 +40,33 @@ fn origin(graph: &Graph, schedule: &Schedule, mut value: ValueId) -> ValueId {
     value
 }
 
-/// Replays the steps over a map of the arena's bytes: whatever is read must still be what was
-/// written there for that value.
+/// Replays the steps over a map of the bytes of arena and output ports: whatever is read must
+/// still be what was written there for that value.
 fn nothing_is_overwritten(name: &str, graph: &Graph, schedule: &Schedule, program: &Program) {
     let by_name: BTreeMap<&str, ValueId> = graph.values().map(|(id, v)| (v.name.as_str(), id)).collect();
-    let mut arena: Vec<Option<ValueId>> = vec![None; program.arena];
+    // The arena, then the output ports.
+    let mut memory: Vec<Vec<Option<ValueId>>> = vec![vec![None; program.arena]];
+    for port in &program.outputs {
+        memory.push(vec![None; port.shape.iter().product::<usize>() * port.elem.size()]);
+    }
     for step in &program.entries[0].steps {
         for write in [false, true] {
             for (arg, param) in step.args.iter().zip(&step.kernel.params) {
                 let ParamKind::Buffer { access, .. } = param.kind else { continue };
                 let Arg::Buffer { buffer, .. } = *arg else { continue };
                 let b = &program.buffers[buffer.0 as usize];
-                let (Place::Arena(at), Some(holds)) = (b.place, &b.holds) else { continue };
-                let bytes = at..at + b.len * b.elem.size();
+                let (region, at) = match b.place {
+                    Place::Arena(at) => (0, at),
+                    Place::Output(i) => (1 + i, 0),
+                    _ => continue,
+                };
+                let Some(holds) = &b.holds else { continue };
+                let bytes = &mut memory[region][at..at + b.len * b.elem.size()];
                 let tag = Some(origin(graph, schedule, by_name[holds.value.as_str()]));
                 if write && access != Access::Read {
-                    arena[bytes].fill(tag);
+                    bytes.fill(tag);
                 } else if !write && access == Access::Read {
-                    let intact = arena[bytes].iter().all(|t| *t == tag);
+                    let intact = bytes.iter().all(|t| *t == tag);
                     assert!(
                         intact,
                         "{name}: `{}` is overwritten before `{}` reads it",

@@ -28,8 +28,8 @@ pub(crate) struct Blocked {
     pub(crate) workspace: usize,
 }
 
-/// Bytes of widened rows above which a row of outputs is cut into tiles.
-const ROWS_LIMIT: usize = 4096;
+/// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
+pub(crate) const ROWS_LIMIT: usize = 4096;
 
 /// How widened inputs lie in the workspace.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -199,7 +199,8 @@ struct Tiling {
 }
 
 impl Tiling {
-    fn new(g: &Geometry) -> Tiling {
+    /// Tiles whose widened rows take at most `limit` bytes, or the smallest there are.
+    fn new(g: &Geometry, limit: usize) -> Tiling {
         let of = |columns: usize| {
             let width = (columns - 1) * g.strides[1] + g.kernel[1];
             // One more where a run has an odd number of inputs and reads a zero weight's.
@@ -207,15 +208,16 @@ impl Tiling {
             Tiling { columns, tiles: g.output[1].div_ceil(columns), width, pitch }
         };
         let mut columns = g.output[1];
-        while columns > 2 && 2 * g.kernel[0] * of(columns).pitch > ROWS_LIMIT {
+        while columns > 2 && 2 * g.kernel[0] * of(columns).pitch > limit {
             columns = columns.div_ceil(2).next_multiple_of(2).min(columns - 1);
         }
         of(columns)
     }
 }
 
-/// A convolution with one group and undilated columns.
-pub(crate) fn conv(g: &Geometry, product: &Product) -> Result<Option<Blocked>> {
+/// A convolution with one group and undilated columns, with at most `limit` bytes of widened
+/// rows where tiles can be cut that small.
+pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blocked>> {
     let Some((sh, rnd, _, (lo, hi))) = ending(product) else { return Ok(None) };
     let [kh, kw] = g.kernel;
     let (run, outputs) = (kw * g.cin, g.cout);
@@ -225,7 +227,7 @@ pub(crate) fn conv(g: &Geometry, product: &Product) -> Result<Option<Blocked>> {
     if g.groups != 1 || (kw > 1 && g.dilations[1] != 1) || !packed_x || !packed_y || kh * run < 4 {
         return Ok(None);
     }
-    let tiling = Tiling::new(g);
+    let tiling = Tiling::new(g, limit);
     let order = Order::of(g.cin);
     let pairs = run.div_ceil(2);
     let two = Gemm {
@@ -475,10 +477,12 @@ mod tests {
         });
         let mut tiled = 0;
         for (case, g) in shapes.iter().enumerate() {
+            let limit = if case % 2 == 0 { ROWS_LIMIT } else { 256 };
             let product = product(&mut random, g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
-            let blocked = conv(g, &product).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+            let blocked =
+                conv(g, &product, limit).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
             assert!(blocked.workspace <= 2 * ROWS_LIMIT, "case {case}");
-            tiled += usize::from(Tiling::new(g).tiles > 1);
+            tiled += usize::from(Tiling::new(g, limit).tiles > 1);
             let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
             for _ in 0..2 {
                 let x = [Data::I8(random.bytes(g.x_len()))];

@@ -178,7 +178,7 @@ pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
     let product = At::of(cx).product(w)?;
     let call = match (pointwise(&g), cx.family()) {
         (Some(rows), Family::GemmBlock) => chosen(blocked::dense(&rows, &product)),
-        (None, Family::GemmBlock) => chosen(blocked::conv(&g, &product)),
+        (None, Family::GemmBlock) => chosen(blocked::conv(&g, &product, cx.workspace_bytes())),
         (Some(rows), _) => dense(&rows, &product),
         (None, _) => conv(&g, &product, Kernels::Packed),
     };
@@ -391,12 +391,13 @@ fn chosen(blocked: Result<Option<Blocked>>) -> Result<Spelled> {
 }
 
 /// Whether the target's instruction blocks can spell a node, and the workspace it then needs,
-/// in bytes. `layouts` is by value index.
+/// in bytes: at most `limit` where a smaller one will do. `layouts` is by value index.
 pub(crate) fn blocked_workspace(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
     target: &Target,
+    limit: usize,
 ) -> Option<usize> {
     if !target.has("dsp") {
         return None;
@@ -420,7 +421,7 @@ pub(crate) fn blocked_workspace(
             let g = geometry(op, x, &w.shape, y);
             match pointwise(&g) {
                 Some(rows) => blocked::dense(&rows, &product),
-                None => blocked::conv(&g, &product),
+                None => blocked::conv(&g, &product, limit),
             }
         }
         Op::Dense(_) => blocked::dense(&rows(x, y), &product),

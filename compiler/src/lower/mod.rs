@@ -23,6 +23,7 @@ pub(crate) mod spelled;
 #[cfg(test)]
 pub(crate) mod trial;
 
+pub(crate) use blocked::ROWS_LIMIT;
 use copy::relayout;
 pub(crate) use copy::{concat, expand, gather, pad, reshape, slice, split, transpose};
 pub(crate) use elementwise::{Arith, binary, clip, normalize, unary};
@@ -212,6 +213,10 @@ impl<'a> Cx<'a> {
             }
         };
         Arg::Constant { constant, offset: 0 }
+    }
+    /// Bytes of workspace that the schedule chose.
+    pub fn workspace_bytes(&self) -> usize {
+        self.schedule.choices[self.node.index()].as_ref().map_or(0, |c| c.workspace)
     }
     /// Part of the workspace that the schedule gave the node: `len` elements from a byte
     /// offset on.

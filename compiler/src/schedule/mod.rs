@@ -55,7 +55,8 @@ pub enum Mode {
 pub enum Region {
     /// The caller's input, by port: read only.
     Input(usize),
-    /// The caller's output, by port: written and read while `run` lasts.
+    /// The caller's output, by port: written and read while `run` lasts. Until its own value
+    /// is computed, it holds others of the same type that fit.
     Output(usize),
     /// The arena, behind the states.
     Arena,
@@ -134,13 +135,37 @@ pub fn schedule(graph: &Graph, target: &Target) -> Result<Schedule> {
             family::choose(graph, id, &layouts, target)
         });
     }
-    let mut best: Option<storage::Storage> = None;
-    for order in order::candidates(graph, &uses) {
-        let found = storage::plan(graph, &uses, &layouts, &choices, order);
-        if best.as_ref().is_none_or(|b| found.lower_bound < b.lower_bound) {
-            best = Some(found);
+    let mut storage = least(graph, &uses, &layouts, &choices)?;
+    // Nodes that run when most is live get by with less workspace, as long as that helps.
+    loop {
+        let mut shrunk = choices.clone();
+        for id in storage.fullest() {
+            if let Some(choice) = &choices[id.index()]
+                && let Some(less) = family::smaller(graph, id, &layouts, target, choice)
+            {
+                shrunk[id.index()] = Some(less);
+            }
         }
+        let next = least(graph, &uses, &layouts, &shrunk)?;
+        if next.lower_bound >= storage.lower_bound {
+            break;
+        }
+        (storage, choices) = (next, shrunk);
     }
-    let storage = best.ok_or_else(|| Error::internal(Site::Whole, "no order of the nodes was tried"))?;
     Ok(storage.placed(layouts, choices))
+}
+
+/// The order of the nodes that needs least memory, among those worth trying.
+fn least(
+    graph: &Graph,
+    uses: &layout::Uses,
+    layouts: &[Option<Layout>],
+    choices: &[Option<Choice>],
+) -> Result<storage::Storage> {
+    order::candidates(graph, uses)
+        .into_iter()
+        .map(|order| storage::plan(graph, uses, layouts, choices, order))
+        // The first of equals: `min_by_key` keeps it.
+        .min_by_key(|found| found.lower_bound)
+        .ok_or_else(|| Error::internal(Site::Whole, "no order of the nodes was tried"))
 }

@@ -180,6 +180,7 @@ fn place_classes(
         placements.push(Placement { what, region, offset, bytes, live });
         aligns.push(align);
     }
+    lodge(graph, &mut placements);
     for (step, &id) in order.iter().enumerate() {
         let bytes = choices[id.index()].as_ref().map_or(0, |c| c.workspace).next_multiple_of(8);
         if bytes > 0 {
@@ -191,6 +192,34 @@ fn place_classes(
     let items = items(&placements, &aligns);
     let lower_bound = states + place::lower_bound(&items.1);
     Storage { order, placements, aligns, homes, states, lower_bound }
+}
+
+/// Moves values from the arena into output ports that nobody has written yet: the caller's
+/// memory is there anyway. Largest first; element types must agree.
+fn lodge(graph: &Graph, placements: &mut [Placement]) {
+    let elem = |p: &Placement| match &p.what {
+        Placed::Values(values) => values.first().map(|v| graph[*v].stored()),
+        Placed::Workspace(_) => None,
+    };
+    let meets = |a: (usize, usize), b: (usize, usize)| a.0 <= b.1 && b.0 <= a.1;
+    let mut by_size: Vec<usize> =
+        (0..placements.len()).filter(|&i| placements[i].region == Region::Arena).collect();
+    by_size.sort_by_key(|&i| std::cmp::Reverse(placements[i].bytes));
+    for i in by_size {
+        let guest = &placements[i];
+        let port = graph.outputs().iter().enumerate().position(|(port, &v)| {
+            let region = Region::Output(port);
+            let owned = graph[v].len() * graph[v].stored().size();
+            let mut others = placements.iter().filter(|p| p.region == region);
+            // Copies to ports that no value lives in come last, when no guest is live.
+            elem(guest) == Some(graph[v].stored())
+                && guest.bytes <= owned
+                && others.all(|p| !meets(guest.live, p.live))
+        });
+        if let Some(port) = port {
+            placements[i].region = Region::Output(port);
+        }
+    }
 }
 
 /// Placements of the arena as items, with their positions.
@@ -205,6 +234,15 @@ fn items(placements: &[Placement], aligns: &[usize]) -> (Vec<usize>, Vec<Item>) 
 }
 
 impl Storage {
+    /// The nodes during which as many bytes are live as ever.
+    pub(crate) fn fullest(&self) -> Vec<NodeId> {
+        let live = |step: usize| -> usize {
+            let at = |p: &&Placement| p.region == Region::Arena && p.live.0 <= step && step <= p.live.1;
+            self.placements.iter().filter(at).map(|p| p.bytes).sum()
+        };
+        let most = (0..self.order.len()).map(live).max().unwrap_or(0);
+        (0..self.order.len()).filter(|&step| live(step) == most).map(|step| self.order[step]).collect()
+    }
     /// Chooses the offsets.
     pub(crate) fn placed(mut self, layouts: Vec<Option<Layout>>, choices: Vec<Option<Choice>>) -> Schedule {
         let (positions, items) = items(&self.placements, &self.aligns);
