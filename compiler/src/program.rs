@@ -2,8 +2,10 @@
 //!
 //! Law: everything is placed and sized; nothing here mentions ONNX.
 
+mod border;
 mod text;
 
+pub use border::{from_port, to_port};
 pub use text::{kernels, print};
 
 use crate::kernel::Kernel;

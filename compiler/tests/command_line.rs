@@ -190,3 +190,17 @@ fn run_writes_outputs_by_name() {
     assert_eq!(arrays["logits"].shape(), [3, 7]);
     assert_eq!(arrays["logits.raw"].dtype(), secateur_compiler::DType::I8);
 }
+
+#[test]
+fn compare_has_a_row_a_layer() {
+    let done = secateur(&["compare", MODEL, "--calibrate", CALIBRATION, "--limit", "3", "--json"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let layers = value["layers"].as_array().unwrap();
+    assert!(layers.len() >= 6, "{layers:?}");
+    for layer in layers {
+        // An int8 network that works keeps well over 10 dB everywhere.
+        assert!(layer["snr_db"].as_f64().is_some_and(|v| v > 10.0), "{layer}");
+        assert!(layer["cosine"].as_f64().is_some_and(|v| v > 0.95), "{layer}");
+    }
+}

@@ -2,10 +2,10 @@
 
 use super::args::ModelArgs;
 use super::progress::Terminal;
-use super::{data, output, print_json};
+use super::{data, output, print_json, table};
 use crate::artifact::compile;
 use crate::error::{Error, Result};
-use crate::quantize::compare;
+use crate::quantize::compare::{LayerError, compare};
 use crate::report::SCHEMA;
 use serde_json::json;
 use std::path::PathBuf;
@@ -35,13 +35,31 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }
     };
     let mut observer = Terminal::new();
-    let artifact =
-        compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
+    let artifact = compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
     let samples = data::split(&samples, &artifact.imported, Some(args.limit))?;
-    let layers = compare::compare(&artifact, &samples, &mut observer)?;
+    let layers = compare(&artifact, &samples, &mut observer)?;
     drop(observer);
     if args.json {
         return print_json(&json!({ "schema": SCHEMA, "name": job.options.name, "layers": layers }));
     }
-    output::print(&compare::table(&layers))
+    output::print(&text(&layers))
+}
+
+fn text(layers: &[LayerError]) -> String {
+    let decibels = |snr: Option<f64>| snr.map_or("exact".to_string(), |v| format!("{v:.1}"));
+    let rows = layers
+        .iter()
+        .map(|l| {
+            let worst = l.worst_channel.as_ref();
+            vec![
+                table::name(&l.layer),
+                l.op.clone(),
+                decibels(l.snr_db),
+                format!("{:.5}", l.cosine),
+                format!("{:.4}", l.max_abs),
+                worst.map_or("-".to_string(), |w| format!("{} ({:.1})", w.index, w.snr_db)),
+            ]
+        })
+        .collect();
+    table::table(&["layer", "operator", "SNR dB", "cosine", "largest error", "worst channel (dB)"], rows, 2)
 }

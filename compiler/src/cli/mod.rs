@@ -4,6 +4,7 @@
 //! output, progress and errors to standard error.
 
 mod args;
+mod compare;
 mod compile;
 pub mod data;
 mod demo;
@@ -38,6 +39,8 @@ enum Command {
     Run(run::Args),
     /// Measure a model on labelled data, beside its float meaning.
     Eval(eval::Args),
+    /// Show where float and integer results part, layer by layer.
+    Compare(compare::Args),
     /// Show layers, shapes, parameters, and what is not supported.
     Inspect(inspect::Args),
     /// List chips and cores, or show one.
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Compile(args) => compile::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Eval(args) => eval::main(&args),
+        Command::Compare(args) => compare::main(&args),
         Command::Inspect(args) => inspect::main(&args),
         Command::Targets(args) => targets::main(&args),
         Command::Demo(args) => demo::main(&args),

@@ -6,7 +6,7 @@
 
 use super::interval::Interval;
 use super::{CallArg, Kernel, Param, ParamKind, Stmt, visit};
-use crate::program::{Arg, Constant, Program, kernels};
+use crate::program::{Arg, Constant, Program};
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@
 //! so is the step between integers and floats (one side of it then has no `Quant`).
 
 mod calibrate;
+pub mod compare;
 mod ptq;
 mod qdq;
 pub mod requant;

@@ -2,12 +2,13 @@
 //! bit-identical to each other.
 
 use super::args::Job;
-use super::{data, toolchain};
+use super::toolchain;
 use crate::artifact::{Artifact, Observer, compile};
 use crate::error::{Fault, Result};
 use crate::graph::Graph;
 use crate::kernel::eval::Machine;
 use crate::options::Language;
+use crate::program::{from_port, to_port};
 use crate::tensor::Tensor;
 use clap::ValueEnum;
 use secateur_targets::Target;
@@ -73,10 +74,8 @@ pub fn run(
         return float(&artifact.imported, samples, observer);
     }
     let program = &artifact.program;
-    let stored_inputs: Vec<Vec<Tensor>> = samples
-        .iter()
-        .map(|s| s.iter().zip(&program.inputs).map(|(t, p)| data::to_port(t, p)).collect())
-        .collect();
+    let stored_inputs: Vec<Vec<Tensor>> =
+        samples.iter().map(|s| s.iter().zip(&program.inputs).map(|(t, p)| to_port(t, p)).collect()).collect();
     let stored = match engine {
         Engine::Float => Vec::new(),
         Engine::Eval => {
@@ -96,7 +95,7 @@ pub fn run(
     };
     let real = stored
         .iter()
-        .map(|s| s.iter().zip(&program.outputs).map(|(t, p)| data::from_port(t, p)).collect())
+        .map(|s| s.iter().zip(&program.outputs).map(|(t, p)| from_port(t, p)).collect())
         .collect();
     Ok(Outputs { names: program.outputs.iter().map(|p| p.name.clone()).collect(), real, stored })
 }
