@@ -143,10 +143,7 @@ impl Data {
     }
     /// Integers (and bools) saturated into `dtype`; floats only for `F32`, by `as`.
     pub fn from_i64(dtype: DType, values: &[i64]) -> Data {
-        fn conv<T: TryFrom<i64>>(values: &[i64], lo: T, hi: T) -> Vec<T>
-        where
-            T: Copy,
-        {
+        fn conv<T: TryFrom<i64> + Copy>(values: &[i64], lo: T, hi: T) -> Vec<T> {
             values.iter().map(|&v| T::try_from(v).unwrap_or(if v < 0 { lo } else { hi })).collect()
         }
         match dtype {

@@ -130,6 +130,11 @@ fn operand(
         // A parameter per channel, a list of numbers, or a second operand of the same shape.
         1 if index > 0 => vec![like.get(1).copied().unwrap_or(1)],
         2 if index > 0 => vec![r.below(9)],
+        // The weights of a convolution.
+        3 if index == 1 && like.len() > 2 => {
+            let kernel: Vec<usize> = like[2..].iter().map(|_| r.of(&[1, 1, 2, 3])).collect();
+            [vec![r.of(&[1, 2, 4]), r.of(&[1, like[1]])], kernel].concat()
+        }
         _ => like.to_vec(),
     };
     let dtype = if !tame && r.below(8) == 0 { r.of(&TYPES) } else { dtype };

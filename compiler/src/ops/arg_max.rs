@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::{Data, DType, Tensor};
-use super::check::{at_most, axis, infer_tensors, numeric, operand, refuse, result, tensor};
+use super::check::{at_most, axis, numeric, operand, refuse, result, result_shape, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Index of the largest element along an axis, as i64.
@@ -43,31 +43,35 @@ impl Operator for ArgMax {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let x = tensor(inputs, 0)?;
         let n = x.shape()[self.axis];
         let inner: usize = x.shape()[self.axis + 1..].iter().product();
-        let out = crate::with_data!(x.data(), v => {
-            let mut out = Vec::with_capacity(v.len() / n);
-            for block in v.chunks((n * inner).max(1)) {
-                for i in 0..inner {
-                    let mut best = 0;
-                    for j in 1..n {
-                        let (new, old) = (block[j * inner + i], block[best * inner + i]);
-                        if new > old || (self.select_last_index && new == old) {
-                            best = j;
-                        }
-                    }
-                    out.push(best as i64);
-                }
-            }
-            out
-        });
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        let out = crate::with_data!(x.data(), v => self.positions(v, n, inner));
         Ok(vec![Tensor::new(shape, Data::I64(out))?])
     }
 
     fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
         crate::lower::arg_max(cx, self.axis, self.select_last_index)
+    }
+}
+
+impl ArgMax {
+    /// Where the largest of `n` elements stands, for lanes of elements `inner` apart.
+    fn positions<T: PartialOrd>(&self, v: &[T], n: usize, inner: usize) -> Vec<i64> {
+        let mut out = Vec::with_capacity(v.len() / n);
+        for block in v.chunks((n * inner).max(1)) {
+            for i in 0..inner {
+                let mut best = 0;
+                for j in 1..n {
+                    let (new, old) = (&block[j * inner + i], &block[best * inner + i]);
+                    if new > old || (self.select_last_index && new == old) {
+                        best = j;
+                    }
+                }
+                out.push(best as i64);
+            }
+        }
+        out
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
-use super::check::{at_most, float, floats, infer_tensors, operand, result, tensor};
+use super::check::{at_most, float, floats, operand, result, result_shape, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, window};
 
 /// Mean over windows.
@@ -42,7 +42,7 @@ impl Operator for AveragePool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let x = tensor(inputs, 0)?;
         let plane = self.window().plane(&x.shape()[2..])?;
         let out = plane.pool(floats(x)?, |taps, padded| {
@@ -51,7 +51,6 @@ impl Operator for AveragePool {
             // A window that lies in the padding alone has no mean; ONNX leaves it open.
             if count == 0 { 0.0 } else { (sum / count as f64) as f32 }
         });
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
 

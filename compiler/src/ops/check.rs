@@ -53,6 +53,11 @@ pub(crate) fn infer_tensors<O: Operator>(op: &O, inputs: &[Option<&Tensor>]) -> 
     op.infer(&operands)
 }
 
+/// Checks tensors as `infer` checks operands, and gives the shape of the first result.
+pub(crate) fn result_shape<O: Operator>(op: &O, inputs: &[Option<&Tensor>]) -> Result<Vec<usize>> {
+    Ok(infer_tensors(op, inputs)?.into_iter().next().map(|t| t.shape).unwrap_or_default())
+}
+
 /// The one result type of an operator; refuses sizes that overflow or exhaust memory.
 pub(crate) fn result(dtype: DType, shape: Vec<usize>) -> Result<Vec<ValueType>> {
     Ok(vec![value_type(dtype, shape)?])

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::{DType, Data, Element, Tensor};
-use super::check::{axis, infer_tensors, operand, refuse, result, same_dtype, tensor};
+use super::check::{axis, operand, refuse, result, result_shape, same_dtype, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Joins operands along an axis.
@@ -52,9 +52,8 @@ impl Operator for Concat {
                 .collect();
             (0..outer).flat_map(|i| parts.iter().flat_map(move |(v, run)| &v[i * run..(i + 1) * run])).copied().collect()
         }
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let parts: Vec<&Tensor> = inputs.iter().flatten().copied().collect();
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         let outer = shape[..self.axis].iter().product();
         let data = match tensor(inputs, 0)?.dtype() {
             DType::F32 => Data::F32(join(&parts, outer, self.axis)),

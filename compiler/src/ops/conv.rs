@@ -3,7 +3,7 @@
 use super::convolve::convolve;
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
-use super::check::{at_most, float, floats, infer_tensors, operand, optional, refuse, result, size, tensor};
+use super::check::{at_most, float, floats, operand, optional, refuse, result, result_shape, size, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, window};
 
 /// Convolution over one or two spatial axes, NCHW / NCW; weights [M, C/group, k...]. Operands: x, w, optional bias.
@@ -67,9 +67,8 @@ impl Operator for Conv {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let (x, w) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         let plane = self.window(&w.shape()[2..]).plane(&x.shape()[2..])?;
         let dims = (shape[0], x.shape()[1], shape[1], self.group);
         let mut out = convolve(floats(x)?, floats(w)?, dims, &plane);

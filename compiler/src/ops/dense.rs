@@ -3,7 +3,7 @@
 use super::product::{copy, product, transpose};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
-use super::check::{at_most, float, floats, infer_tensors, operand, optional, refuse, result, tensor};
+use super::check::{at_most, float, floats, operand, optional, refuse, result, result_shape, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Ours: fully connected with constant weights. Operands: x [..., K], w [N, K], optional bias [N]; result [..., N].
@@ -41,10 +41,9 @@ impl Operator for Dense {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let (x, w) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
         let (n, k) = (w.shape()[0], w.shape()[1]);
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         let rows = x.len().checked_div(k).unwrap_or_else(|| shape[..shape.len() - 1].iter().product());
         let mut out = vec![0.0; rows * n];
         // One row is the common case: weights then stand on the left, where they need no copy.

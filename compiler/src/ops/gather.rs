@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::{Data, DType, Tensor};
-use super::check::{at_most, axis, infer_tensors, operand, refuse, result, tensor};
+use super::check::{at_most, axis, operand, refuse, result, result_shape, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Elements of `x` along an axis by index.
@@ -36,7 +36,7 @@ impl Operator for Gather {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let (x, index) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
         let n = x.shape()[self.axis];
         let rows = index.to_i64_vec().into_iter().map(|i| axis(i, n)).collect::<Result<Vec<usize>>>();
@@ -52,7 +52,6 @@ impl Operator for Gather {
             }
             Data::from(out)
         });
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, data)?])
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
-use super::check::{at_most, float, floats, infer_tensors, operand, refuse, result, tensor};
+use super::check::{at_most, float, floats, operand, refuse, result, result_shape, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Mean over all spatial axes.
@@ -30,12 +30,11 @@ impl Operator for GlobalAveragePool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let x = tensor(inputs, 0)?;
         let pixels: usize = x.shape()[2..].iter().product();
         let mean = |c: &[f32]| (c.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels as f64) as f32;
         let out = floats(x)?.chunks(pixels).map(mean).collect();
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
 

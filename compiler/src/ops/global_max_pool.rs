@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
-use super::check::{at_most, infer_tensors, numeric, operand, refuse, result, tensor};
+use super::check::{at_most, numeric, operand, refuse, result, result_shape, tensor};
 use super::{Operand, Operator, ParseCx, ValueType};
 
 /// Maximum over all spatial axes.
@@ -30,14 +30,10 @@ impl Operator for GlobalMaxPool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let x = tensor(inputs, 0)?;
         let pixels: usize = x.shape()[2..].iter().product();
-        let data = crate::with_data!(x.data(), v => {
-            let larger = |a, &b| if b > a { b } else { a };
-            Data::from(v.chunks(pixels).map(|c| c[1..].iter().fold(c[0], larger)).collect::<Vec<_>>())
-        });
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
+        let data = crate::with_data!(x.data(), v => Data::from(maxima(v, pixels)));
         Ok(vec![Tensor::new(shape, data)?])
     }
 
@@ -45,4 +41,10 @@ impl Operator for GlobalMaxPool {
         let axes: Vec<usize> = (2..cx.need(0)?.shape.len()).collect();
         crate::lower::maximum(cx, &axes)
     }
+}
+
+/// The largest element of every run of `pixels`.
+fn maxima<T: PartialOrd + Copy>(v: &[T], pixels: usize) -> Vec<T> {
+    let larger = |a, &b| if b > a { b } else { a };
+    v.chunks(pixels).map(|c| c[1..].iter().fold(c[0], larger)).collect()
 }

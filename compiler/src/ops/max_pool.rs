@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
-use super::check::{at_most, infer_tensors, numeric, operand, refuse, result, tensor};
+use super::check::{at_most, numeric, operand, refuse, result, result_shape, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, window};
 
 /// Maximum over windows; the index output is not supported.
@@ -46,7 +46,7 @@ impl Operator for MaxPool {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let x = tensor(inputs, 0)?;
         let plane = self.window().plane(&x.shape()[2..])?;
         macro_rules! ints {
@@ -66,7 +66,6 @@ impl Operator for MaxPool {
             Data::U64(v) => ints!(v, u64),
             Data::Bool(_) => return Err(refuse("maxima are not defined for bool")),
         };
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, data)?])
     }
 

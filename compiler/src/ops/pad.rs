@@ -1,6 +1,6 @@
 //! Pad: Pads with a constant, an edge, a reflection or a wrap.
 
-use super::check::{at_most, axis, infer_tensors, operand, refuse, result, scalar, tensor};
+use super::check::{at_most, axis, operand, refuse, result, result_shape, scalar, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor, row_major_strides};
@@ -86,9 +86,8 @@ impl Operator for Pad {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let x = tensor(inputs, 0)?;
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         // For every axis, which input position an output position reads; `None` for the constant.
         let sources: Vec<Vec<Option<usize>>> = (0..shape.len())
             .map(|a| (0..shape[a]).map(|o| self.source(o as i64 - self.pads[a], x.shape()[a] as i64)).collect())

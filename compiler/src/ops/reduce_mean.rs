@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
-use super::check::{at_most, axes, infer_tensors, numeric, operand, refuse, result, sorted_axes, tensor};
+use super::check::{at_most, axes, numeric, operand, refuse, result, result_shape, sorted_axes, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, broadcast};
 
 /// Mean over axes.
@@ -49,7 +49,7 @@ impl Operator for ReduceMean {
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
-        let types = infer_tensors(self, inputs)?;
+        let shape = result_shape(self, inputs)?;
         let x = tensor(inputs, 0)?;
         let kept: Vec<usize> =
             (0..x.shape().len()).map(|a| if self.axes.contains(&a) { 1 } else { x.shape()[a] }).collect();
@@ -80,7 +80,6 @@ impl Operator for ReduceMean {
             Data::U64(v) => ints!(v, u64),
             Data::Bool(_) => return Err(refuse("means are not defined for bool")),
         };
-        let shape = types.into_iter().next().map(|t| t.shape).unwrap_or_default();
         Ok(vec![Tensor::new(shape, data)?])
     }
 

@@ -71,7 +71,8 @@ impl<'a> Compiled<'a> {
 
     /// Whether emitted code gives what is expected, and bit for bit what the evaluator gives.
     fn agree(&self, image: &Image, index: usize) -> Result<(), String> {
-        let replies = image.run(index, &[self.inputs.clone()], &mut Silent).map_err(|e| e.to_string())?;
+        let replies =
+            image.run(index, std::slice::from_ref(&self.inputs), &mut Silent).map_err(|e| e.to_string())?;
         let bytes = |t: &[Tensor]| t.iter().map(|t| t.data().to_le_bytes()).collect::<Vec<_>>();
         match replies.outputs.first() {
             Some(outputs) if bytes(outputs) == bytes(&self.outputs) => self.check(),
