@@ -36,15 +36,29 @@ pub fn compiled(zoo: &Path, model: &str, target: &Target, quantize: Quantize) ->
 }
 
 /// The first `count` samples beside a model, as its ports hold them: `test_xq.npy` as it is,
-/// `test_x.npy` quantized where the port is.
+/// `test_x.npy` quantized where the port is; where there are none, stored values of the port's
+/// whole range.
 pub fn samples(zoo: &Path, model: &str, artifact: &Artifact, count: usize) -> Vec<Vec<Tensor>> {
     let port = &artifact.program.inputs[0];
-    let stored = zoo.join(model).with_file_name("test_xq.npy");
-    let integer = !artifact.imported[artifact.imported.inputs()[0]].dtype.is_float();
-    let quantized = integer && stored.is_file();
-    let all = crate::npy(&if quantized { stored } else { zoo.join(model).with_file_name("test_x.npy") });
     let per: usize = port.shape.iter().product();
-    let values = all.to_f64_vec();
+    let sample =
+        |data: Data| vec![Tensor::new(port.shape.clone(), data).expect("a sample has the input's size")];
+    let beside = |name: &str| Some(zoo.join(model).with_file_name(name)).filter(|p| p.is_file());
+    let integer = !artifact.imported[artifact.imported.inputs()[0]].dtype.is_float();
+    let stored = beside("test_xq.npy").filter(|_| integer);
+    let quantized = stored.is_some();
+    let Some(path) = stored.or_else(|| beside("test_x.npy")) else {
+        assert_eq!(port.elem.size(), 1, "{model}: made-up samples are for bytes");
+        let mut state = 1u32;
+        let mut byte = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            i64::from(state >> 24) - 128
+        };
+        return (0..count)
+            .map(|_| sample(Data::from_i64(port.elem, &(0..per).map(|_| byte()).collect::<Vec<_>>())))
+            .collect();
+    };
+    let values = crate::npy(&path).to_f64_vec();
     let convert = |x: &f64| match port.affine {
         Some((scale, zero)) if !quantized => {
             ((*x as f32 / scale).round_ties_even() as i64 + i64::from(zero)).clamp(-128, 127)
@@ -54,13 +68,12 @@ pub fn samples(zoo: &Path, model: &str, artifact: &Artifact, count: usize) -> Ve
     values
         .chunks_exact(per)
         .take(count)
-        .map(|sample| {
-            let data = if port.elem.is_float() {
-                Data::F32(sample.iter().map(|&x| x as f32).collect())
+        .map(|values| {
+            sample(if port.elem.is_float() {
+                Data::F32(values.iter().map(|&x| x as f32).collect())
             } else {
-                Data::from_i64(port.elem, &sample.iter().map(convert).collect::<Vec<_>>())
-            };
-            vec![Tensor::new(port.shape.clone(), data).expect("a sample has the input's size")]
+                Data::from_i64(port.elem, &values.iter().map(convert).collect::<Vec<_>>())
+            })
         })
         .collect()
 }

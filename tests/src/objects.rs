@@ -1,6 +1,7 @@
 //! What is in linked firmware: instructions by class, and symbols.
 
 use secateur_compiler::cli::toolchain::Elf;
+use secateur_compiler::targets::Target;
 use std::path::Path;
 use std::process::Command;
 
@@ -49,4 +50,31 @@ pub fn is_float_symbol(name: &str) -> bool {
 pub fn symbols(image: &Path) -> Vec<String> {
     let bytes = std::fs::read(image).expect("a built image");
     Elf::read(&bytes).expect("ELF").symbols.into_iter().map(|s| s.name).collect()
+}
+
+/// Which rules an image breaks: only instructions that the core has, no heap, and in an integer
+/// program no float instruction and no float arithmetic of the compiler's.
+pub fn broken_rules(image: &Path, on: &Target, integer: bool) -> Vec<String> {
+    let code = mnemonics(image);
+    let mut broken = Vec::new();
+    let mut none = |what: &str, found: Vec<String>| {
+        if !found.is_empty() {
+            broken.push(format!("{what} on {}: {found:?}", on.name));
+        }
+    };
+    let code_that = |is: fn(&str) -> bool| code.iter().filter(|m| is(m)).cloned().collect::<Vec<_>>();
+    let names_that = |is: fn(&str) -> bool| symbols(image).into_iter().filter(|s| is(s)).collect::<Vec<_>>();
+    if code.len() < 200 {
+        none("hardly any code", vec![format!("{} instructions", code.len())]);
+    }
+    if !on.has("dsp") {
+        none("DSP instructions", code_that(is_dsp));
+    }
+    if integer {
+        none("float instructions", code_that(is_float));
+        none("float functions", names_that(is_float_symbol));
+    }
+    none("heap", names_that(|s| ["malloc", "_malloc_r", "_sbrk", "free"].contains(&s)));
+    none("panic paths", names_that(|s| s.contains("panicking")));
+    broken
 }

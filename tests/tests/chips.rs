@@ -7,7 +7,7 @@ use secateur_compiler::options::{Language, Options, Quantize};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::{Samples, Tensor};
 use secateur_tests::engines::{built, evaluate, target};
-use secateur_tests::objects::{is_dsp, is_float, is_float_symbol, mnemonics, symbols};
+use secateur_tests::objects::{broken_rules, is_dsp, is_float, is_float_symbol};
 use secateur_tests::onnx::{FLOAT, Model, attr_int, attr_ints, dims, floats, node, port};
 
 /// Numbers in -1..1 without a random generator.
@@ -115,7 +115,7 @@ fn linked_code_keeps_the_rules_of_its_core() {
         let image = built(&artifact, Language::C, &on, Optimize::Speed);
         let replies = image.run(0, &inputs(&artifact), &mut Silent).unwrap_or_else(|e| panic!("{core}: {e}"));
         assert_eq!(replies.outputs, evaluate(&artifact, &inputs(&artifact)), "{core}");
-        rules(core, &on, image.file());
+        assert_eq!(broken_rules(image.file(), &on, true), Vec::<String>::new());
     }
 }
 
@@ -127,24 +127,8 @@ fn linked_rust_has_no_panic_path_at_either_level() {
         let image = built(&artifact, Language::Rust, &on, optimize);
         let replies = image.run(0, &inputs(&artifact), &mut Silent).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(replies.outputs, evaluate(&artifact, &inputs(&artifact)));
-        rules("Rust on cortex-m4", &on, image.file());
-        let panics: Vec<String> = symbols(image.file()).into_iter().filter(|s| s.contains("panic")).collect();
-        assert!(panics.is_empty(), "{optimize:?}: {panics:?}");
+        assert_eq!(broken_rules(image.file(), &on, true), Vec::<String>::new());
     }
-}
-
-fn rules(what: &str, on: &Target, image: &std::path::Path) {
-    let code = mnemonics(image);
-    assert!(code.len() > 200, "{what}: {} instructions", code.len());
-    let dsp: Vec<&String> = code.iter().filter(|m| is_dsp(m)).collect();
-    assert!(on.has("dsp") || dsp.is_empty(), "{what}: {dsp:?}");
-    let float: Vec<&String> = code.iter().filter(|m| is_float(m)).collect();
-    assert!(float.is_empty(), "{what}: {float:?}");
-    let names: Vec<String> = symbols(image).into_iter().filter(|s| is_float_symbol(s)).collect();
-    assert!(names.is_empty(), "{what}: {names:?}");
-    let heap: Vec<String> =
-        symbols(image).into_iter().filter(|s| ["malloc", "_sbrk", "free"].contains(&s.as_str())).collect();
-    assert!(heap.is_empty(), "{what}: {heap:?}");
 }
 
 /// The check itself notices what it is for.

@@ -2,6 +2,7 @@
 //! hand, so that a failure here is never the compiler's.
 
 use secateur_compiler::artifact::{File, Silent};
+use secateur_compiler::cli::toolchain::protocol::{Frame, read, write};
 use secateur_compiler::cli::toolchain::{Elf, Image, Model, Optimize, build, measure};
 use secateur_compiler::options::Language;
 use secateur_compiler::program::{Port, Program};
@@ -153,6 +154,52 @@ fn code_and_stack_are_measured() {
         let painted = check(&made(Language::C, &target(core), Optimize::Speed)).expect("painted");
         assert!((60..600).contains(&measured.code), "{measured:?}");
         assert!((painted..painted + 200).contains(&measured.stack), "{painted} against {measured:?}");
+    }
+}
+
+/// The harness refuses damaged and unfit frames with a reason, and serves the next one.
+#[test]
+fn damaged_frames_are_answered_and_passed_over() {
+    let wrong = |frame: Frame, bit: Option<usize>| {
+        let mut bytes = Vec::new();
+        write(&frame, &mut bytes);
+        if let Some(bit) = bit {
+            let at = bytes.len() - 1 - bit / 8;
+            bytes[at] ^= 1 << (bit % 8);
+        }
+        bytes
+    };
+    // Two inputs, five bytes and three floats.
+    let good = || Frame::Input { model: 0, bytes: vec![1; 17] };
+    let mut requests = b"noise \xA5\xA5".to_vec();
+    requests.extend(wrong(good(), Some(0)));
+    requests.extend(wrong(good(), Some(70)));
+    requests.extend(wrong(Frame::Input { model: 0, bytes: vec![1; 16] }, None));
+    requests.extend(wrong(Frame::Input { model: 7, bytes: vec![1; 17] }, None));
+    requests.extend(wrong(Frame::Failed("?".into()), None));
+    requests.extend(wrong(good(), None));
+    requests.extend(wrong(Frame::End, None));
+    for (language, on) in [(Language::C, "host"), (Language::Rust, "host"), (Language::C, "cortex-m3")] {
+        let image = made(language, &target(on), Optimize::Debug);
+        let replies = image.exchange(&requests, 36, 1, &mut Silent).unwrap_or_else(|e| panic!("{e}"));
+        let mut rest = replies.as_slice();
+        let (mut failures, mut outputs) = (Vec::new(), Vec::new());
+        while let Some(frame) = read(&mut rest).expect("replies are whole") {
+            match frame {
+                Frame::Failed(why) => failures.push(why),
+                Frame::Output { bytes, .. } => outputs.push(bytes),
+                Frame::Hello(sizes) => assert_eq!(sizes, [(17, 16)]),
+                other => assert_eq!(other, Frame::End),
+            }
+        }
+        let expected = ["wrong checksum", "wrong checksum", "wrong length", "no model", "unknown kind"];
+        assert_eq!(failures.len(), expected.len(), "{language:?} on {on}: {failures:?}");
+        for (why, part) in failures.iter().zip(expected) {
+            assert!(why.contains(part), "{language:?} on {on}: {why}");
+        }
+        // One run, of the good frame: the damaged ones did not reach the model.
+        assert_eq!(outputs.len(), 1, "{language:?} on {on}");
+        assert_eq!(outputs[0][..4], 5i32.to_le_bytes(), "{language:?} on {on}");
     }
 }
 

@@ -7,6 +7,7 @@ use secateur_compiler::cli::toolchain::{Optimize, measure};
 use secateur_compiler::options::{Language, Quantize};
 use secateur_compiler::tensor::Tensor;
 use secateur_tests::engines::{built, compiled, evaluate, samples, target};
+use secateur_tests::objects::broken_rules;
 use secateur_tests::{full, zoo};
 
 /// Post-training quantization, and models that come quantized.
@@ -21,6 +22,17 @@ const INT8: &[&str] = &[
     "third_party/mlperf_sww_streaming/model_int8_qdq.onnx",
     "third_party/mlperf_kws_dscnn/model.onnx",
     "third_party/mlperf_kws_dscnn/model_int8_qdq.onnx",
+    "third_party/micro_kws_m/model.onnx",
+    "third_party/micro_kws_m/model_qdq.onnx",
+    "third_party/tflm_micro_speech/model_int8_qdq.onnx",
+    "third_party/mlperf_vendor_qdq/deep_autoencoder.onnx",
+    "third_party/mlperf_vendor_qdq/kws_ref_model.onnx",
+    "third_party/mlperf_vendor_qdq/resnet.onnx",
+    "third_party/mlperf_vendor_qdq/mobilenet_v1.onnx",
+    "third_party/mcunet_vww/model_int8_qdq.onnx",
+    "third_party/st_mnv1_pruned/model.onnx",
+    "third_party/st_mnv2_035_128/model.onnx",
+    "third_party/st_yamnet256/model.onnx",
     "third_party/mlperf_vww_mobilenetv1/model.onnx",
     "third_party/mlperf_vww_mobilenetv1/model_int8_qdq.onnx",
     "third_party/mlperf_ic_resnet8/model.onnx",
@@ -54,6 +66,11 @@ fn check(model: &str, core: &str, quantize: Quantize, engines: &[(Language, &str
         let differ = differing(&replies.outputs, &want);
         if differ > 0 {
             wrong.push(format!("{model}: {language:?} on {on}: {differ} of {} samples", inputs.len()));
+        }
+        if on != "host" {
+            let integer = quantize == Quantize::Int8;
+            let broken = broken_rules(image.file(), &target(on), integer);
+            wrong.extend(broken.iter().map(|b| format!("{model}: {language:?}: {b}")));
         }
         if let (Language::C, Some(painted)) = (language, replies.stack) {
             let bound = measure(&(&artifact).into(), &target(on)).unwrap_or_else(|e| panic!("{e}")).stack;

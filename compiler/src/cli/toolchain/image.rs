@@ -64,8 +64,8 @@ impl Image {
         self.understand(&replies, model, inputs.len())
     }
 
-    /// One process or one boot: request bytes in, reply bytes out.
-    fn exchange(
+    /// One process or one boot: bytes in, bytes out, as [`protocol`] has them.
+    pub fn exchange(
         &self,
         requests: &[u8],
         per_sample: usize,
