@@ -1,8 +1,9 @@
-//! Runs one spelled call in the evaluator: the tests' way to a kernel without a graph.
+//! Proves one spelled call and runs it in the evaluator: the tests' way to a kernel without a graph.
 
 use super::spelled::{Role, Spelled};
 use crate::kernel::ParamKind;
 use crate::kernel::eval::Machine;
+use crate::kernel::prove;
 use crate::program::{Arg, Buffer, BufferId, Constant, ConstantId, Entry, Layer, Place, Port, Program, Step};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -92,6 +93,7 @@ pub(crate) fn program(call: &Spelled, operands: &[Data], elem: DType, len: usize
 /// The result of one call.
 pub(crate) fn run(call: &Spelled, operands: &[Data], elem: DType, len: usize) -> Data {
     let p = program(call, operands, elem, len);
+    prove(&p).unwrap_or_else(|e| panic!("{e}"));
     let mut machine = Machine::new(&p).unwrap();
     let inputs: Vec<Tensor> =
         operands.iter().map(|d| Tensor::new(vec![d.len()], d.clone()).unwrap()).collect();
