@@ -158,50 +158,56 @@ impl Gemm {
     ) {
         let base = k.let_("base", &group * self.group_len());
         let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
-        k.for_("q", 0, self.columns, |k, q| {
-            let mut sums = Vec::new();
-            for pair in 0..2usize {
-                let b = k.let_(&format!("bias_b{pair}"), word(base + (4 * pair + 2)));
-                let a = (word(base + 4 * pair) - b) >> 8;
-                sums.push((k.var(&format!("a{pair}"), a), k.var(&format!("b{pair}"), b)));
-            }
-            k.for_("run", 0, self.runs, |k, run| {
-                k.for_("p", 0, self.pairs, |k, p| {
-                    let at = k.let_("at", base + run * (4 * self.pairs) + p * 4);
-                    for half in 0..2usize {
-                        let from = run * self.run_pitch + q * self.pitch + p * 2 + half;
-                        let x = k.let_(&format!("x{half}"), acts.at(from));
-                        for (pair, &(a, b)) in sums.iter().enumerate() {
-                            let both = k.let_("both", w.at(at + (8 + 2 * pair + half)));
-                            let low = k.let_("low", ((both & 255) ^ 128) - 128);
-                            k.add_to(a, x * ((both - low) >> 8));
+        // Sums by pair of channels: (A, B) of each column.
+        let mut sums: Vec<Vec<(Val, Val)>> = Vec::new();
+        for pair in 0..2usize {
+            let b = k.let_(&format!("bias_b{pair}"), word(base + (4 * pair + 2)));
+            let a = k.let_(&format!("bias_a{pair}"), (word(base + 4 * pair) - b) >> 8);
+            let column = |q: usize, k: &mut KernelBuilder| {
+                (k.var(&format!("a{pair}{q}"), a), k.var(&format!("b{pair}{q}"), b))
+            };
+            sums.push((0..self.columns).map(|q| column(q, k)).collect());
+        }
+        k.for_("run", 0, self.runs, |k, run| {
+            k.for_("p", 0, self.pairs, |k, p| {
+                let at = k.let_("at", base + run * (4 * self.pairs) + p * 4);
+                let from = k.let_("from", run * self.run_pitch + p * 2);
+                for half in 0..2usize {
+                    let inputs: Vec<Val> = (0..self.columns)
+                        .map(|q| k.let_(&format!("x{half}{q}"), acts.at(from + (q * self.pitch + half))))
+                        .collect();
+                    for (pair, columns) in sums.iter().enumerate() {
+                        let both = k.let_("both", w.at(at + (8 + 2 * pair + half)));
+                        let low = k.let_("low", ((both & 255) ^ 128) - 128);
+                        let high = k.let_("high", (both - low) >> 8);
+                        for (&x, &(a, b)) in inputs.iter().zip(columns) {
+                            k.add_to(a, x * high);
                             k.add_to(b, x * low);
                         }
                     }
-                });
-            });
-            let multipliers = self.group_len() - 8;
-            for (pair, &(a, b)) in sums.iter().enumerate() {
-                for (second, sum) in [a, b].into_iter().enumerate() {
-                    let channel = 2 * pair + second;
-                    if channel < valid {
-                        let m = word(base + (multipliers + 4 * second + 2 * pair));
-                        let value = instr(
-                            &requantize_high_instr(),
-                            vec![
-                                sum.into(),
-                                m,
-                                rnd.into(),
-                                (self.sh as i32).into(),
-                                self.lo.into(),
-                                self.hi.into(),
-                            ],
-                        );
-                        k.store(y, q * self.step + &group * GROUP + channel, value);
-                    }
                 }
-            }
+            });
         });
+        let multipliers = self.group_len() - 8;
+        for channel in 0..valid {
+            let (pair, second) = (channel / 2, channel % 2);
+            let m = k.let_("m", word(base + (multipliers + 4 * second + 2 * pair)));
+            for (q, &(a, b)) in sums[pair].iter().enumerate() {
+                let sum = if second == 0 { a } else { b };
+                let value = instr(
+                    &requantize_high_instr(),
+                    vec![
+                        sum.into(),
+                        m.into(),
+                        rnd.into(),
+                        (self.sh as i32).into(),
+                        self.lo.into(),
+                        self.hi.into(),
+                    ],
+                );
+                k.store(y, &group * GROUP + (q * self.step + channel), value);
+            }
+        }
     }
 
     /// The instructions.

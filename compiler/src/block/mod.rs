@@ -1,7 +1,7 @@
 //! Instruction blocks: inner loops as instructions over virtual registers, for cores where the
 //! order and the registers of a loop decide its speed.
 //!
-//! In: a [`Block`] written by a generator ([`gemm`], [`widen`]). Here registers are assigned
+//! In: a [`Block`] written by a generator (`gemm`, `depthwise`, `widen`). Here registers are assigned
 //! ([`assign`]), cycles counted ([`cost`]) and the assembly text printed that C (a `.S` file)
 //! and Rust (naked functions) share. Out: a [`crate::kernel::Native`] beside a kernel whose
 //! body is the block's meaning.
@@ -12,6 +12,7 @@
 
 pub mod assign;
 pub mod cost;
+pub(crate) mod depthwise;
 pub(crate) mod gemm;
 mod text;
 pub(crate) mod widen;
@@ -87,6 +88,9 @@ pub enum Inst {
     Sxtab16(Reg, Reg, Reg, Ror),
     /// `c + a.lo * b.lo + a.hi * b.hi`, wrapping.
     Smlad(Reg, Reg, Reg, Reg),
+    /// `c + a.lo * b.lo` and `c + a.hi * b.hi`, wrapping.
+    Smlabb(Reg, Reg, Reg, Reg),
+    Smlatt(Reg, Reg, Reg, Reg),
     /// High word of `a * b + (c << 32)`.
     Smmla(Reg, Reg, Reg, Reg),
     /// Arithmetic right shift by 1..=31, saturated to `bits`.
@@ -169,7 +173,9 @@ impl Inst {
             Add(d, a, b) | Sub(d, a, b) | Pkhbt(d, a, b) | Sxtab16(d, a, b, _) => (Some(d), vec![a, b]),
             Cmp(a, b) => (None, vec![a, b]),
             MaxImm(d, _) | MinImm(d, _) => (Some(d), vec![d]),
-            Smlad(d, a, b, c) | Smmla(d, a, b, c) => (Some(d), vec![a, b, c]),
+            Smlad(d, a, b, c) | Smlabb(d, a, b, c) | Smlatt(d, a, b, c) | Smmla(d, a, b, c) => {
+                (Some(d), vec![a, b, c])
+            }
         }
     }
     /// The same instruction on other registers.
@@ -198,6 +204,8 @@ impl Inst {
             Sxtb16(d, a, r) => Sxtb16(f(d), f(a), r),
             Sxtab16(d, a, b, r) => Sxtab16(f(d), f(a), f(b), r),
             Smlad(d, a, b, c) => Smlad(f(d), f(a), f(b), f(c)),
+            Smlabb(d, a, b, c) => Smlabb(f(d), f(a), f(b), f(c)),
+            Smlatt(d, a, b, c) => Smlatt(f(d), f(a), f(b), f(c)),
             Smmla(d, a, b, c) => Smmla(f(d), f(a), f(b), f(c)),
             Ssat(d, n, a, s) => Ssat(f(d), n, f(a), s),
         }

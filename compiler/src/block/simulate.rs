@@ -89,6 +89,8 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
                 let sum = i64::from(al * bl) + i64::from(ah * bh);
                 (Some(d), (sum as u32).wrapping_add(g(c)))
             }
+            Smlabb(d, a, b, c) => (Some(d), ((halves(g(a)).0 * halves(g(b)).0) as u32).wrapping_add(g(c))),
+            Smlatt(d, a, b, c) => (Some(d), ((halves(g(a)).1 * halves(g(b)).1) as u32).wrapping_add(g(c))),
             Smmla(d, a, b, c) => {
                 let product = i64::from(g(a) as i32) * i64::from(g(b) as i32);
                 (Some(d), (product.wrapping_add(i64::from(g(c)) << 32) >> 32) as u32)

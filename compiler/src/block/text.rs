@@ -71,6 +71,8 @@ fn line(text: &mut String, block: &Assigned, inst: &Inst) {
         Sxtb16(d, a, k) => writeln!(text, "sxtb16 {}, {}{}", r(d), r(a), ror(k)),
         Sxtab16(d, a, b, k) => writeln!(text, "sxtab16 {}, {}, {}{}", r(d), r(a), r(b), ror(k)),
         Smlad(d, a, b, c) => writeln!(text, "smlad {}, {}, {}, {}", r(d), r(a), r(b), r(c)),
+        Smlabb(d, a, b, c) => writeln!(text, "smlabb {}, {}, {}, {}", r(d), r(a), r(b), r(c)),
+        Smlatt(d, a, b, c) => writeln!(text, "smlatt {}, {}, {}, {}", r(d), r(a), r(b), r(c)),
         Smmla(d, a, b, c) => writeln!(text, "smmla {}, {}, {}, {}", r(d), r(a), r(b), r(c)),
         Ssat(d, n, a, s) => writeln!(text, "ssat {}, #{n}, {}, asr #{s}", r(d), r(a)),
     };

@@ -13,6 +13,7 @@ use super::dense::Rows;
 use super::finish::Finish;
 use super::product::{Product, reach_len};
 use super::spelled::{Role, Spelled};
+use crate::block::depthwise::Depthwise;
 use crate::block::gemm::{Gemm, MAX_SH};
 use crate::block::widen;
 use crate::error::Result;
@@ -29,6 +30,7 @@ pub(crate) struct Blocked {
 }
 
 /// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
+/// Depthwise convolutions may take twice as much: their rows hold all channels.
 pub(crate) const ROWS_LIMIT: usize = 4096;
 
 /// How widened inputs lie in the workspace.
@@ -201,10 +203,11 @@ struct Tiling {
 impl Tiling {
     /// Tiles whose widened rows take at most `limit` bytes, or the smallest there are.
     fn new(g: &Geometry, limit: usize) -> Tiling {
+        let pixel = g.groups * g.cin;
         let of = |columns: usize| {
             let width = (columns - 1) * g.strides[1] + g.kernel[1];
             // One more where a run has an odd number of inputs and reads a zero weight's.
-            let pitch = (width * g.cin + g.kernel[1] * g.cin % 2).next_multiple_of(4);
+            let pitch = (width * pixel + g.kernel[1] * pixel % 2).next_multiple_of(4);
             Tiling { columns, tiles: g.output[1].div_ceil(columns), width, pitch }
         };
         let mut columns = g.output[1];
@@ -215,16 +218,19 @@ impl Tiling {
     }
 }
 
-/// A convolution with one group and undilated columns, with at most `limit` bytes of widened
-/// rows where tiles can be cut that small.
+/// A convolution with one group, or one channel in each, and undilated columns, with at most
+/// `limit` bytes of widened rows where tiles can be cut that small.
 pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blocked>> {
+    if g.groups > 1 {
+        return depthwise(g, product, limit);
+    }
     let Some((sh, rnd, _, (lo, hi))) = ending(product) else { return Ok(None) };
     let [kh, kw] = g.kernel;
     let (run, outputs) = (kw * g.cin, g.cout);
     // Pixels must lie side by side, channels last.
     let packed_x = (g.cin == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == g.cin);
     let packed_y = outputs == 1 || g.y[1] == 1;
-    if g.groups != 1 || (kw > 1 && g.dilations[1] != 1) || !packed_x || !packed_y || kh * run < 4 {
+    if (kw > 1 && g.dilations[1] != 1) || !packed_x || !packed_y || kh * run < 4 {
         return Ok(None);
     }
     let tiling = Tiling::new(g, limit);
@@ -256,62 +262,116 @@ pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Opti
     }
     let Some(weights) = stream(&one, product, &taps) else { return Ok(None) };
 
-    let wide_len = kh * tiling.pitch;
-    let mut k = KernelBuilder::new("conv_s8_gemm");
-    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
-    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
-    let wide = k.buffer("wide", DType::I16, wide_len, Access::ReadWrite);
-    let w = k.buffer("w", DType::I16, one.stream_len(), Access::Read);
-    let zx = k.scalar("zx", -128, 127);
-    let round = k.scalar("rnd", i32::MIN, i32::MAX);
-    let rows = RowWriter::new(g, &tiling, order, (x, wide, zx))?;
-    let (gemm_one, gemm_two) = (one.kernel()?, two.kernel()?);
-    // Pixels `from..to` of a tile, two by two.
-    let pixels = |k: &mut KernelBuilder, n: usize, y0: &Expr| {
-        let call = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, column: Expr| {
-            let acts = wide.from(&column * (g.strides[1] * g.cin));
-            let to = y.from(y0 + column * g.y[3]);
-            k.call(gemm, vec![acts, w.from(0), to, CallArg::Scalar(round.into())]);
-        };
-        k.for_step("column", 0, n / 2 * 2, 2, |k, column| call(k, &gemm_two, column.into()));
-        if n % 2 == 1 {
-            call(k, &gemm_one, (n - 1).into());
-        }
-    };
-    // Padding beside whole rows is written once; nothing overwrites it.
-    if tiling.tiles == 1 {
-        k.for_("i", 0, wide_len, |k, i| k.store(wide, i, 0));
+    let kernels = (one.kernel()?, two.kernel()?);
+    let driver =
+        Driver { g, tiling: &tiling, order, name: "conv_s8_gemm", stream: one.stream_len(), kernels };
+    driver.spell(product.x_zp, weights, rnd).map(Some)
+}
+
+/// A depthwise convolution: one output channel per group, undilated columns.
+fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blocked>> {
+    let Some((sh, rnd, m, (lo, hi))) = ending(product) else { return Ok(None) };
+    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
+    let packed = g.x[1] == 1 && g.y[1] == 1 && (g.input[1] == 1 || g.x[3] == g.groups);
+    let undilated = g.kernel[1] == 1 || g.dilations[1] == 1;
+    if g.cin != 1 || g.cout != 1 || g.groups % 4 != 0 || !packed || !undilated {
+        return Ok(None);
     }
-    k.for_("n", 0, g.batch, |k, n| {
-        k.for_("oy", 0, g.output[0], |k, oy| {
-            let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
-            if tiling.tiles == 1 {
-                rows.whole(k, n, oy);
-                return pixels(k, g.output[1], &y0.into());
+    let tiling = Tiling::new(g, limit);
+    let two = Depthwise {
+        channels: g.groups,
+        kernel: g.kernel,
+        run_pitch: tiling.pitch,
+        columns: 2,
+        stride: g.strides[1],
+        step: g.y[3],
+        sh,
+        lo,
+        hi,
+    };
+    let one = Depthwise { columns: 1, step: 0, ..two };
+    if !one.fits() || !two.fits() {
+        return Ok(None);
+    }
+    let Some(packed) = one.pack(w, b, m) else { return Ok(None) };
+    let weights = Role::Data { name: "weights", data: Data::I16(packed), align: 4 };
+    let kernels = (one.kernel()?, two.kernel()?);
+    let (order, stream) = (Order::Parted, one.stream_len());
+    let driver = Driver { g, tiling: &tiling, order, name: "depthwise_s8_rows", stream, kernels };
+    driver.spell(product.x_zp, weights, rnd).map(Some)
+}
+
+/// The loops around a block that turns widened rows into one or two output pixels.
+struct Driver<'a> {
+    g: &'a Geometry,
+    tiling: &'a Tiling,
+    order: Order,
+    name: &'static str,
+    /// Halves of the packed coefficients.
+    stream: usize,
+    /// For one pixel and for two.
+    kernels: (Arc<Kernel>, Arc<Kernel>),
+}
+
+impl Driver<'_> {
+    fn spell(&self, x_zp: i32, weights: Role, rnd: i32) -> Result<Blocked> {
+        let (g, tiling) = (self.g, self.tiling);
+        let wide_len = g.kernel[0] * tiling.pitch;
+        let mut k = KernelBuilder::new(self.name);
+        let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+        let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+        let wide = k.buffer("wide", DType::I16, wide_len, Access::ReadWrite);
+        let w = k.buffer("w", DType::I16, self.stream, Access::Read);
+        let zx = k.scalar("zx", -128, 127);
+        let round = k.scalar("rnd", i32::MIN, i32::MAX);
+        let rows = RowWriter::new(g, tiling, self.order, (x, wide, zx))?;
+        // The first `n` pixels of a tile, two by two.
+        let pixels = |k: &mut KernelBuilder, n: usize, y0: &Expr| {
+            let call = |k: &mut KernelBuilder, block: &Arc<Kernel>, column: Expr| {
+                let acts = wide.from(&column * (g.strides[1] * rows.pixel));
+                let to = y.from(y0 + column * g.y[3]);
+                k.call(block, vec![acts, w.from(0), to, CallArg::Scalar(round.into())]);
+            };
+            k.for_step("column", 0, n / 2 * 2, 2, |k, column| call(k, &self.kernels.1, column.into()));
+            if n % 2 == 1 {
+                call(k, &self.kernels.0, (n - 1).into());
             }
-            let last = g.output[1] - (tiling.tiles - 1) * tiling.columns;
-            let full = if last == tiling.columns { tiling.tiles } else { tiling.tiles - 1 };
-            k.for_("tile", 0, full, |k, tile| {
-                rows.tile(k, n, oy, tile.into());
-                let y0 = k.let_("yt", y0 + tile * (tiling.columns * g.y[3]));
-                pixels(k, tiling.columns, &y0.into());
+        };
+        // Padding beside whole rows is written once; nothing overwrites it.
+        if tiling.tiles == 1 {
+            k.for_("i", 0, wide_len, |k, i| k.store(wide, i, 0));
+        }
+        k.for_("n", 0, g.batch, |k, n| {
+            k.for_("oy", 0, g.output[0], |k, oy| {
+                let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
+                if tiling.tiles == 1 {
+                    rows.whole(k, n, oy);
+                    return pixels(k, g.output[1], &y0.into());
+                }
+                let last = g.output[1] - (tiling.tiles - 1) * tiling.columns;
+                let full = if last == tiling.columns { tiling.tiles } else { tiling.tiles - 1 };
+                k.for_("tile", 0, full, |k, tile| {
+                    rows.tile(k, n, oy, tile.into());
+                    let y0 = k.let_("yt", y0 + tile * (tiling.columns * g.y[3]));
+                    pixels(k, tiling.columns, &y0.into());
+                });
+                if full < tiling.tiles {
+                    rows.tile(k, n, oy, full.into());
+                    pixels(k, last, &(y0 + full * tiling.columns * g.y[3]));
+                }
             });
-            if full < tiling.tiles {
-                rows.tile(k, n, oy, full.into());
-                pixels(k, last, &(y0 + full * tiling.columns * g.y[3]));
-            }
         });
-    });
-    let args = vec![
-        Role::Operand(0),
-        Role::Result,
-        Role::Workspace(0),
-        weights,
-        Role::Scalar(product.x_zp),
-        Role::Scalar(rnd),
-    ];
-    let call = Spelled { kernel: k.finish()?, args };
-    Ok(Some(Blocked { call, workspace: 2 * wide_len }))
+        let args = vec![
+            Role::Operand(0),
+            Role::Result,
+            Role::Workspace(0),
+            weights,
+            Role::Scalar(x_zp),
+            Role::Scalar(rnd),
+        ];
+        let call = Spelled { kernel: k.finish()?, args };
+        Ok(Blocked { call, workspace: 2 * wide_len })
+    }
 }
 
 /// Fills the workspace with the widened input rows under a row of outputs.
@@ -321,6 +381,8 @@ struct RowWriter<'a> {
     x: Buf,
     wide: Buf,
     zx: Val,
+    /// Channels of a pixel.
+    pixel: usize,
     /// Widens a whole input row, or one pixel of a tile.
     widen: Arc<Kernel>,
 }
@@ -333,7 +395,8 @@ impl<'a> RowWriter<'a> {
         (x, wide, zx): (Buf, Buf, Val),
     ) -> Result<RowWriter<'a>> {
         let pixels = if tiling.tiles == 1 { Self::copied(g, tiling) } else { 1 };
-        Ok(RowWriter { g, tiling, x, wide, zx, widen: widen_kernel(pixels * g.cin, order)? })
+        let pixel = g.groups * g.cin;
+        Ok(RowWriter { g, tiling, x, wide, zx, pixel, widen: widen_kernel(pixels * pixel, order)? })
     }
 
     /// Input columns that some output of an untiled row reads.
@@ -369,7 +432,7 @@ impl<'a> RowWriter<'a> {
 
     /// Whole rows: one run each between paddings that are zero already.
     fn whole(&self, k: &mut KernelBuilder, n: Val, oy: Val) {
-        let (left, len) = (self.g.pads[1] * self.g.cin, Self::copied(self.g, self.tiling) * self.g.cin);
+        let (left, len) = (self.g.pads[1] * self.pixel, Self::copied(self.g, self.tiling) * self.pixel);
         if len == 0 {
             return;
         }
@@ -382,18 +445,18 @@ impl<'a> RowWriter<'a> {
     fn tile(&self, k: &mut KernelBuilder, n: Val, oy: Val, tile: Expr) {
         let (g, t) = (self.g, self.tiling);
         let start = k.let_("start", tile * (t.columns * g.strides[1]) - g.pads[1]);
-        self.each(k, n, oy, (0, t.width * g.cin), &|k, from, to| {
+        self.each(k, n, oy, (0, t.width * self.pixel), &|k, from, to| {
             let from = k.let_("from", from);
             k.for_("column", 0, t.width, |k, column| {
                 let ix = k.let_("ix", start + column);
-                let at = k.let_("at", &to + column * g.cin);
+                let at = k.let_("at", &to + column * self.pixel);
                 k.if_else(
                     ix.ge(0).and(ix.lt(g.input[1])),
                     |k| {
                         let pixel = self.x.from(from + ix * g.x[3]);
                         call_widen(k, &self.widen, pixel, self.wide.from(at), self.zx);
                     },
-                    |k| k.for_("i", 0, g.cin, |k, i| k.store(self.wide, at + i, 0)),
+                    |k| k.for_("i", 0, self.pixel, |k, i| k.store(self.wide, at + i, 0)),
                 );
             });
         });
@@ -466,6 +529,19 @@ mod tests {
             geometry(7, 3, [9, 1], [5, 1], [1, 1, 2, 0, 2, 0]),
             geometry(100, 9, [3, 23], [3, 3], [1, 1, 1, 1, 1, 1]),
         ];
+        // Depthwise: pairs of columns that overlap, strides, long windows, tiles.
+        let depthwise = |c: usize, input, kernel, more| Geometry {
+            groups: c,
+            cin: 1,
+            cout: 1,
+            ..geometry(c, c, input, kernel, more)
+        };
+        shapes.push(depthwise(8, [5, 5], [3, 3], [1, 1, 1, 1, 1, 1]));
+        shapes.push(depthwise(4, [7, 6], [3, 3], [2, 2, 0, 0, 1, 1]));
+        shapes.push(depthwise(12, [6, 9], [5, 5], [1, 1, 2, 2, 2, 2]));
+        shapes.push(depthwise(64, [1, 30], [1, 9], [1, 1, 0, 4, 0, 4]));
+        shapes.push(depthwise(8, [9, 1], [7, 1], [2, 1, 3, 0, 3, 0]));
+        shapes.push(depthwise(128, [4, 13], [3, 3], [3, 3, 1, 0, 0, 1]));
         // Dilated rows, and two samples.
         shapes.push(Geometry {
             batch: 2,
@@ -478,7 +554,7 @@ mod tests {
         let mut tiled = 0;
         for (case, g) in shapes.iter().enumerate() {
             let limit = if case % 2 == 0 { ROWS_LIMIT } else { 256 };
-            let product = product(&mut random, g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
+            let product = product(&mut random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
             let blocked =
                 conv(g, &product, limit).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
             assert!(blocked.workspace <= 2 * ROWS_LIMIT, "case {case}");

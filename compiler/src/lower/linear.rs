@@ -421,7 +421,7 @@ pub(crate) fn blocked_workspace(
             let g = geometry(op, x, &w.shape, y);
             match pointwise(&g) {
                 Some(rows) => blocked::dense(&rows, &product),
-                None => blocked::conv(&g, &product, limit),
+                None => blocked::conv(&g, &product, if g.groups > 1 { 2 * limit } else { limit }),
             }
         }
         Op::Dense(_) => blocked::dense(&rows(x, y), &product),
