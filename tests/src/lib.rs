@@ -4,6 +4,7 @@ pub mod engines;
 pub mod host;
 pub mod objects;
 pub mod onnx;
+pub mod seeds;
 
 use secateur_compiler::graph::Graph;
 use secateur_compiler::tensor::Tensor;

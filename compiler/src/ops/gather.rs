@@ -29,6 +29,10 @@ impl Operator for Gather {
         if self.axis >= x.shape.len() {
             return Err(refuse(format!("axis {} does not exist in shape {:?}", self.axis, x.shape)));
         }
+        let n = x.shape[self.axis];
+        if index.data.is_some_and(|t| t.to_i64_vec().into_iter().any(|i| axis(i, n).is_err())) {
+            return Err(refuse(format!("an index lies outside of {n} elements")));
+        }
         let mut shape = x.shape[..self.axis].to_vec();
         shape.extend(index.shape);
         shape.extend(&x.shape[self.axis + 1..]);

@@ -1,0 +1,143 @@
+//! Mutates small valid models and feeds them to the importer, the passes and the whole
+//! compiler: whatever the bytes, they must come back with an artifact or an error, in
+//! reasonable time.
+//!
+//! `fuzz-import [--seconds N | --iterations N] [--seed N] [--replay FILE]`. A case that panics,
+//! reports a defect of our own or takes longer than five seconds is written to
+//! `fuzz-import.onnx` in the folder for temporary files, and the exit code is 1. The same seed
+//! gives the same cases.
+
+use secateur_compiler::artifact::compile;
+use secateur_compiler::error::Fault;
+use secateur_compiler::options::Quantize;
+use secateur_compiler::{Options, Silent, targets};
+use secateur_tests::seeds;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// xorshift64* (Vigna 2016): the cases depend on nothing but the seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+    fn below(&mut self, n: usize) -> usize {
+        if n == 0 { 0 } else { (self.next() >> 11) as usize % n }
+    }
+}
+
+/// Bytes that stand for extremes in varints, lengths and tags.
+const EXTREMES: [u8; 12] = [0, 1, 2, 3, 7, 8, 0x0b, 0x12, 0x7f, 0x80, 0xfe, 0xff];
+
+/// One change somewhere.
+fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
+    if bytes.is_empty() {
+        bytes.push(random.next() as u8);
+        return;
+    }
+    let at = random.below(bytes.len());
+    let len = 1 + random.below(8.min(bytes.len() - at));
+    match random.below(9) {
+        0 => bytes[at] ^= 1 << random.below(8),
+        1 => bytes[at] = random.next() as u8,
+        2 => bytes[at] = EXTREMES[random.below(EXTREMES.len())],
+        3 => bytes[at] = bytes[at].wrapping_add(if random.below(2) == 0 { 1 } else { 255 }),
+        4 => {
+            bytes.drain(at..at + len);
+        }
+        5 => {
+            let copy = bytes[at..at + len].to_vec();
+            bytes.splice(at..at, copy);
+        }
+        // A varint of -1, or a huge one, in the place of a byte.
+        6 => {
+            bytes.splice(at..=at, [[0xff; 9].as_slice(), &[random.below(2) as u8]].concat());
+        }
+        7 => bytes.truncate(at),
+        _ => {
+            let from = random.below(other.len());
+            let run = 1 + random.below(64.min(other.len() - from));
+            bytes.splice(at..at + len, other[from..from + run].iter().copied());
+        }
+    }
+}
+
+/// What is wrong with how the compiler took these bytes, if anything.
+fn trial(bytes: &[u8], target: &targets::Target, accepted: &mut u64) -> Option<String> {
+    let started = Instant::now();
+    let options = Options { quantize: Quantize::None, ..Options::default() };
+    let options = Options { name: "fuzz".into(), ..options };
+    let caught = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        compile(bytes, target, None, &options, &mut Silent).map(|_| ())
+    }));
+    let took = started.elapsed();
+    match caught {
+        Err(_) => Some("panics".into()),
+        Ok(Err(e)) if e.fault == Fault::Internal => Some(format!("meets a defect of ours: {e}")),
+        Ok(Err(e)) if e.message.is_empty() => Some("is refused without a reason".into()),
+        Ok(result) => {
+            *accepted += u64::from(result.is_ok());
+            (took > Duration::from_secs(5)).then(|| format!("takes {took:?}"))
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (mut seconds, mut iterations, mut seed, mut replay) = (None, None, 1u64, None);
+    while let Some(flag) = args.next() {
+        let value = args.next().unwrap_or_default();
+        match flag.as_str() {
+            "--seconds" => seconds = value.parse::<u64>().ok(),
+            "--iterations" => iterations = value.parse::<u64>().ok(),
+            "--seed" => seed = value.parse().unwrap_or(1),
+            "--replay" => replay = Some(value),
+            _ => {
+                eprintln!("usage: fuzz-import [--seconds N | --iterations N] [--seed N] [--replay FILE]");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let target = targets::find("host").expect("the target `host` exists");
+    let mut accepted = 0;
+    if let Some(path) = replay {
+        let bytes = std::fs::read(&path).expect("a readable file");
+        return match trial(&bytes, &target, &mut accepted) {
+            None => ExitCode::SUCCESS,
+            Some(why) => {
+                eprintln!("{path} {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let seeds: Vec<Vec<u8>> = seeds::all().iter().map(|(_, model)| model.bytes()).collect();
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(u64::from(u32::MAX)));
+    let limit = iterations.unwrap_or(if seconds.is_some() { u64::MAX } else { 10_000 });
+    let mut done = 0;
+    while done < limit && Instant::now() < until {
+        let mut bytes = seeds[random.below(seeds.len())].clone();
+        let other = &seeds[random.below(seeds.len())];
+        for _ in 0..=random.below(6) {
+            mutate(&mut bytes, other, &mut random);
+        }
+        done += 1;
+        if let Some(why) = trial(&bytes, &target, &mut accepted) {
+            let path = std::env::temp_dir().join("fuzz-import.onnx");
+            let kept = std::fs::write(&path, &bytes);
+            eprintln!("case {done} of seed {seed} {why}");
+            match kept {
+                Ok(()) => eprintln!("kept as {}", path.display()),
+                Err(e) => eprintln!("could not be kept: {e}"),
+            }
+            return ExitCode::FAILURE;
+        }
+    }
+    println!("{done} cases, {accepted} of them compiled, none panicked");
+    ExitCode::SUCCESS
+}
