@@ -2,6 +2,7 @@
 
 pub mod engines;
 pub mod host;
+pub mod mutate;
 pub mod objects;
 pub mod onnx;
 pub mod seeds;

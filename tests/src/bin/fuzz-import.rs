@@ -11,61 +11,11 @@ use secateur_compiler::artifact::compile;
 use secateur_compiler::error::Fault;
 use secateur_compiler::options::Quantize;
 use secateur_compiler::{Options, Silent, targets};
+use secateur_tests::mutate::{self, Random};
 use secateur_tests::seeds;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-
-/// xorshift64* (Vigna 2016): the cases depend on nothing but the seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    fn below(&mut self, n: usize) -> usize {
-        if n == 0 { 0 } else { (self.next() >> 11) as usize % n }
-    }
-}
-
-/// Bytes that stand for extremes in varints, lengths and tags.
-const EXTREMES: [u8; 12] = [0, 1, 2, 3, 7, 8, 0x0b, 0x12, 0x7f, 0x80, 0xfe, 0xff];
-
-/// One change somewhere.
-fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
-    if bytes.is_empty() {
-        bytes.push(random.next() as u8);
-        return;
-    }
-    let at = random.below(bytes.len());
-    let len = 1 + random.below(8.min(bytes.len() - at));
-    match random.below(9) {
-        0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = random.next() as u8,
-        2 => bytes[at] = EXTREMES[random.below(EXTREMES.len())],
-        3 => bytes[at] = bytes[at].wrapping_add(if random.below(2) == 0 { 1 } else { 255 }),
-        4 => {
-            bytes.drain(at..at + len);
-        }
-        5 => {
-            let copy = bytes[at..at + len].to_vec();
-            bytes.splice(at..at, copy);
-        }
-        // A varint of -1, or a huge one, in the place of a byte.
-        6 => {
-            bytes.splice(at..=at, [[0xff; 9].as_slice(), &[random.below(2) as u8]].concat());
-        }
-        7 => bytes.truncate(at),
-        _ => {
-            let from = random.below(other.len());
-            let run = 1 + random.below(64.min(other.len() - from));
-            bytes.splice(at..at + len, other[from..from + run].iter().copied());
-        }
-    }
-}
 
 /// What is wrong with how the compiler took these bytes, if anything.
 fn trial(bytes: &[u8], target: &targets::Target, accepted: &mut u64) -> Option<String> {
@@ -116,7 +66,7 @@ fn main() -> ExitCode {
         };
     }
     let seeds: Vec<Vec<u8>> = seeds::all().iter().map(|(_, model)| model.bytes()).collect();
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(u64::from(u32::MAX)));
     let limit = iterations.unwrap_or(if seconds.is_some() { u64::MAX } else { 10_000 });
     let mut done = 0;
@@ -124,7 +74,10 @@ fn main() -> ExitCode {
         let mut bytes = seeds[random.below(seeds.len())].clone();
         let other = &seeds[random.below(seeds.len())];
         for _ in 0..=random.below(6) {
-            mutate(&mut bytes, other, &mut random);
+            match random.below(8) {
+                0 => mutate::bytes(&mut bytes, other, &mut random),
+                _ => mutate::fields(&mut bytes, other, &mut random),
+            }
         }
         done += 1;
         if let Some(why) = trial(&bytes, &target, &mut accepted) {
