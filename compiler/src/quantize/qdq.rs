@@ -86,6 +86,9 @@ fn params(graph: &Graph, id: NodeId) -> Result<Quant> {
         _ => return Err(Error::internal(node.site(), "is neither Q nor DQ")),
     };
     let constant = x.constant().is_some();
+    if matches!(node.op, Op::QuantizeLinear(_)) && x.dtype != DType::F32 && x.quant.is_none() {
+        return fail(format!("quantizes {}, only floats are supported", x.dtype));
+    }
     match dtype {
         DType::I8 | DType::U8 => {}
         DType::I32 if constant => {}
