@@ -121,10 +121,9 @@ fn link(graph: &Graph, node: &Node, found: &Analysis) -> (Link, Option<Channels>
     let Some(from) = found.channels[x.index()].clone() else { return WALL };
     let at = match &node.op {
         Op::Conv(_) => (from == Channels::identity(1, from.count)).then_some(from),
-        Op::AveragePool(_)
-        | Op::MaxPool(_)
-        | Op::GlobalAveragePool(_)
-        | Op::GlobalMaxPool(_) => (from.axis == 1).then_some(from),
+        Op::AveragePool(_) | Op::MaxPool(_) | Op::GlobalAveragePool(_) | Op::GlobalMaxPool(_) => {
+            (from.axis == 1).then_some(from)
+        }
         Op::Requantize(_)
         | Op::Relu(_)
         | Op::Clip(_)
@@ -146,13 +145,10 @@ fn link(graph: &Graph, node: &Node, found: &Analysis) -> (Link, Option<Channels>
         }
         Op::ReduceMean(mean) if mean.axes.contains(&from.axis) => None,
         Op::ReduceMean(mean) => {
-            let gone =
-                if mean.keepdims { 0 } else { mean.axes.iter().filter(|&&a| a < from.axis).count() };
+            let gone = if mean.keepdims { 0 } else { mean.axes.iter().filter(|&&a| a < from.axis).count() };
             Some(Channels { axis: from.axis - gone, ..from })
         }
-        Op::Transpose(t) => {
-            t.perm.iter().position(|&p| p == from.axis).map(|axis| Channels { axis, ..from })
-        }
+        Op::Transpose(t) => t.perm.iter().position(|&p| p == from.axis).map(|axis| Channels { axis, ..from }),
         Op::Reshape(_) => through_reshape(&graph[x].shape, shape, &from),
         _ => None,
     };
@@ -169,7 +165,8 @@ fn through_reshape(old: &[usize], new: &[usize], from: &Channels) -> Option<Chan
     let ids: Vec<usize> = (0..total).map(|i| from.map[i / inner % old[from.axis]]).collect();
     let strides = row_major_strides(new);
     (0..new.len()).find_map(|axis| {
-        let map: Vec<usize> = (0..new[axis]).map(|i| ids.get(i * strides[axis]).copied()).collect::<Option<_>>()?;
+        let map: Vec<usize> =
+            (0..new[axis]).map(|i| ids.get(i * strides[axis]).copied()).collect::<Option<_>>()?;
         let fits = ids.iter().enumerate().all(|(i, &c)| map[i / strides[axis] % new[axis]] == c);
         fits.then_some(Channels { axis, map, count: from.count })
     })
@@ -287,8 +284,9 @@ fn rows(graph: &Graph, node: &Node, link: &Link, found: &Analysis) -> Option<Vec
     else {
         // Floats: nothing but zeros is summed, and what remains is zero.
         let row = |r: usize| {
-            let zero = (0..weights.columns)
-                .all(|c| known(column(r, c)) == Some(0) || weights.tap_values(r, c).iter().all(|w| *w == 0.0));
+            let zero = (0..weights.columns).all(|c| {
+                known(column(r, c)) == Some(0) || weights.tap_values(r, c).iter().all(|w| *w == 0.0)
+            });
             let left = (bias(r) as f32).max(node.clamp.lo).min(node.clamp.hi);
             (zero && left == 0.0).then_some(0)
         };
@@ -325,7 +323,14 @@ fn rows(graph: &Graph, node: &Node, link: &Link, found: &Analysis) -> Option<Vec
 
 /// Whether a product can do without channel `c` of its operand: a constant that goes into the
 /// bias, or nothing but zero weights in the rows that stay.
-fn spares(graph: &Graph, node: &Node, weights: &Weights, c: usize, found: &Analysis, dead_rows: &[bool]) -> bool {
+fn spares(
+    graph: &Graph,
+    node: &Node,
+    weights: &Weights,
+    c: usize,
+    found: &Analysis,
+    dead_rows: &[bool],
+) -> bool {
     let Some(x) = operand(node, 0) else { return false };
     let Some(channels) = &found.channels[x.index()] else { return false };
     if let Some(k) = found.constants[x.index()].get(c).copied().flatten()
@@ -334,8 +339,9 @@ fn spares(graph: &Graph, node: &Node, weights: &Weights, c: usize, found: &Analy
         return true;
     }
     channels.map.iter().enumerate().filter(|(_, m)| **m == c).all(|(column, _)| {
-        (0..weights.rows)
-            .all(|r| dead_rows.get(r) == Some(&true) || weights.tap_values(r, column).iter().all(|w| *w == 0.0))
+        (0..weights.rows).all(|r| {
+            dead_rows.get(r) == Some(&true) || weights.tap_values(r, column).iter().all(|w| *w == 0.0)
+        })
     })
 }
 
@@ -369,9 +375,9 @@ fn removable(graph: &Graph, found: &Analysis) -> Vec<Vec<bool>> {
                     let may = match found.links.get(&id) {
                         Some(Link::Product) => {
                             axis_fits(v)
-                                && products.get(&id).is_some_and(|w| {
-                                    spares(graph, node, w, c, found, &dead[output.index()])
-                                })
+                                && products
+                                    .get(&id)
+                                    .is_some_and(|w| spares(graph, node, w, c, found, &dead[output.index()]))
                         }
                         Some(Link::Same) => dead[output.index()][c],
                         _ => false,
@@ -420,7 +426,10 @@ fn select(tensor: &Tensor, axis: usize, keep: &[usize]) -> Result<Tensor> {
         .collect();
     let mut new = shape.to_vec();
     new[axis] = keep.len();
-    Tensor::new(new, crate::with_data!(tensor.data(), v => Data::from(at.iter().map(|&i| v[i]).collect::<Vec<_>>())))
+    Tensor::new(
+        new,
+        crate::with_data!(tensor.data(), v => Data::from(at.iter().map(|&i| v[i]).collect::<Vec<_>>())),
+    )
 }
 
 /// A quantization after the same selection.
@@ -528,7 +537,10 @@ fn shrink_product(patch: &mut Patch<'_>, id: NodeId, found: &Analysis, dead: &[V
             let old = stored.map(|t| t.to_i64_vec()).unwrap_or_else(|| vec![0; added.len()]);
             let sums: Vec<i64> = rows.iter().map(|&r| old[r] + added[r] as i64).collect();
             if sums.iter().any(|&s| i32::try_from(s).is_err()) {
-                return Err(Error::model(node.site(), "its bias leaves 32 bits when constant inputs are folded in"));
+                return Err(Error::model(
+                    node.site(),
+                    "its bias leaves 32 bits when constant inputs are folded in",
+                ));
             }
             Tensor::new(vec![sums.len()], Data::from_i64(DType::I32, &sums))?
         }
@@ -563,7 +575,9 @@ fn shrink_same(patch: &mut Patch<'_>, id: NodeId, found: &Analysis, dead: &[Vec<
         } else {
             channels.axis.checked_sub(rank - tensor.shape().len())
         };
-        let Some(axis) = axis.filter(|&a| tensor.shape().get(a) == Some(&channels.map.len())) else { continue };
+        let Some(axis) = axis.filter(|&a| tensor.shape().get(a) == Some(&channels.map.len())) else {
+            continue;
+        };
         let quant = select_quant(patch.graph()[v].quant.as_ref(), axis, &keep);
         let tensor = select(&tensor, axis, &keep)?;
         replace_constant(patch, id, i, tensor, quant);

@@ -42,10 +42,8 @@ pub const PASSES: &[(&str, Pass)] = &[
 ];
 
 /// Passes over the graph once its values are quantized (or stay float).
-pub const QUANTIZED_PASSES: &[(&str, Pass)] = &[
-    ("settle-quantization", settle_quantization),
-    ("dead-channels", dead_channels::dead_channels),
-];
+pub const QUANTIZED_PASSES: &[(&str, Pass)] =
+    &[("settle-quantization", settle_quantization), ("dead-channels", dead_channels::dead_channels)];
 
 fn absorb_qdq(patch: &mut Patch<'_>) -> Result<usize> {
     crate::quantize::absorb(patch.graph_mut()).map(usize::from)
