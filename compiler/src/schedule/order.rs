@@ -6,7 +6,12 @@ use crate::graph::{Graph, NodeId, ValueKind};
 /// Valid orders without repeats; the first is the order of ids.
 pub(crate) fn candidates(graph: &Graph, uses: &Uses) -> Vec<Vec<NodeId>> {
     let mut orders = vec![graph.topological()];
-    for order in [depth_first(graph, uses), least_live(graph, uses)] {
+    let mut others = vec![depth_first(graph, uses)];
+    // Quadratic in the nodes.
+    if orders[0].len() <= 2000 {
+        others.push(least_live(graph, uses));
+    }
+    for order in others {
         if !orders.contains(&order) {
             orders.push(order);
         }

@@ -20,12 +20,18 @@ impl Item {
 
 /// The greatest sum of bytes that are live at one time: no packing can be lower.
 pub(crate) fn lower_bound(items: &[Item]) -> usize {
-    items
-        .iter()
-        .map(|at| items.iter().filter(|i| i.live.0 <= at.live.0 && at.live.0 <= i.live.1))
-        .map(|live| live.map(|i| i.bytes).sum())
-        .max()
-        .unwrap_or(0)
+    let end = items.iter().map(|i| i.live.1).max().unwrap_or(0);
+    let mut change = vec![0i64; end + 2];
+    for item in items {
+        change[item.live.0] += item.bytes as i64;
+        change[item.live.1 + 1] -= item.bytes as i64;
+    }
+    let mut live = 0;
+    let sums = change.iter().map(|c| {
+        live += c;
+        live
+    });
+    sums.max().unwrap_or(0) as usize
 }
 
 /// Offsets by item, and the height of the packing.
@@ -58,7 +64,7 @@ pub(crate) fn pack(items: &[Item]) -> (Vec<usize>, usize) {
         (seed >> 33) as usize % below
     };
     // Costs about items^2 each; small models are tried longer.
-    let tries = if items.len() < 2 { 0 } else { (400_000 / (items.len() * items.len())).clamp(20, 2000) };
+    let tries = if items.len() < 2 { 0 } else { (4_000_000 / (items.len() * items.len())).min(2000) };
     for _ in 0..tries {
         if height == bound {
             break;

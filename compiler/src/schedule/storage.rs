@@ -20,22 +20,27 @@ pub(crate) struct Storage {
     pub lower_bound: usize,
 }
 
-/// Union-find over values; the smallest index is the representative.
-struct Classes(Vec<usize>);
+/// Sets of values that share storage, by their smallest member.
+struct Classes {
+    of: Vec<usize>,
+    members: Vec<Vec<usize>>,
+}
 
 impl Classes {
-    fn find(&self, mut v: usize) -> usize {
-        while self.0[v] != v {
-            v = self.0[v];
-        }
-        v
+    fn new(n: usize) -> Self {
+        Classes { of: (0..n).collect(), members: (0..n).map(|v| vec![v]).collect() }
     }
     fn join(&mut self, a: usize, b: usize) {
-        let (a, b) = (self.find(a), self.find(b));
-        self.0[a.max(b)] = a.min(b);
+        let (a, b) = (self.of[a].min(self.of[b]), self.of[a].max(self.of[b]));
+        if a != b {
+            let moved = std::mem::take(&mut self.members[b]);
+            moved.iter().for_each(|&v| self.of[v] = a);
+            self.members[a].extend(moved);
+        }
     }
-    fn members(&self, of: usize) -> Vec<usize> {
-        (0..self.0.len()).filter(|&v| self.find(v) == of).collect()
+    /// All values of the class that `v` is in.
+    fn with(&self, v: usize) -> &[usize] {
+        &self.members[self.of[v]]
     }
 }
 
@@ -68,7 +73,7 @@ pub(crate) fn plan(
             last[v] = end;
         }
     }
-    let mut classes = Classes((0..n).collect());
+    let mut classes = Classes::new(n);
     for (id, node) in graph.nodes() {
         if is_alias(choices, id)
             && let Some(x) = node.inputs[0]
@@ -93,7 +98,7 @@ pub(crate) fn plan(
             if !same {
                 continue;
             }
-            let members = classes.members(classes.find(x.index()));
+            let members = classes.with(x.index());
             let dies = members
                 .iter()
                 .all(|&m| matches!(graph.values[m].kind, ValueKind::Activation) && last[m] <= step);
@@ -148,25 +153,33 @@ fn place_classes(
     let mut aligns = Vec::new();
     let mut homes = vec![None; graph.values.len()];
     let mut states = 0;
+    // The first port of each value.
+    let ports = |list: &[ValueId]| {
+        let mut ports = vec![None; graph.values.len()];
+        list.iter().enumerate().rev().for_each(|(i, v)| ports[v.index()] = Some(i));
+        ports
+    };
+    let (inputs, outputs) = (ports(graph.inputs()), ports(graph.outputs()));
     for class in 0..graph.values.len() {
-        if classes.find(class) != class {
+        if classes.of[class] != class {
             continue;
         }
-        let members: Vec<usize> =
-            classes.members(class).into_iter().filter(|&m| first[m] != usize::MAX).collect();
+        let mut members: Vec<usize> = classes.with(class).to_vec();
+        members.retain(|&m| first[m] != usize::MAX);
+        members.sort();
         let Some(&head) = members.first() else { continue };
-        let port = |list: &[ValueId]| list.iter().position(|v| members.contains(&v.index()));
+        let port = |ports: &[Option<usize>]| members.iter().filter_map(|&m| ports[m]).min();
         let align = graph.values[head].stored().size().max(4);
         let bytes = (graph.values[head].len() * graph.values[head].stored().size()).next_multiple_of(align);
         let state = members.iter().any(|&m| matches!(graph.values[m].kind, ValueKind::State(_)));
         let mut offset = 0;
-        let region = if let Some(i) = port(graph.inputs()) {
+        let region = if let Some(i) = port(&inputs) {
             Region::Input(i)
         } else if state {
             offset = states;
             states += bytes.next_multiple_of(8);
             Region::State
-        } else if let Some(i) = port(graph.outputs()) {
+        } else if let Some(i) = port(&outputs) {
             Region::Output(i)
         } else {
             Region::Arena
@@ -202,21 +215,25 @@ fn lodge(graph: &Graph, placements: &mut [Placement]) {
         Placed::Workspace(_) => None,
     };
     let meets = |a: (usize, usize), b: (usize, usize)| a.0 <= b.1 && b.0 <= a.1;
+    let mut taken: Vec<Vec<(usize, usize)>> = vec![Vec::new(); graph.outputs().len()];
+    for p in placements.iter() {
+        if let Region::Output(port) = p.region {
+            taken[port].push(p.live);
+        }
+    }
     let mut by_size: Vec<usize> =
         (0..placements.len()).filter(|&i| placements[i].region == Region::Arena).collect();
     by_size.sort_by_key(|&i| std::cmp::Reverse(placements[i].bytes));
     for i in by_size {
         let guest = &placements[i];
         let port = graph.outputs().iter().enumerate().position(|(port, &v)| {
-            let region = Region::Output(port);
-            let owned = graph[v].len() * graph[v].stored().size();
-            let mut others = placements.iter().filter(|p| p.region == region);
             // Copies to ports that no value lives in come last, when no guest is live.
             elem(guest) == Some(graph[v].stored())
-                && guest.bytes <= owned
-                && others.all(|p| !meets(guest.live, p.live))
+                && guest.bytes <= graph[v].len() * graph[v].stored().size()
+                && taken[port].iter().all(|&live| !meets(guest.live, live))
         });
         if let Some(port) = port {
+            taken[port].push(guest.live);
             placements[i].region = Region::Output(port);
         }
     }
