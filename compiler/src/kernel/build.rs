@@ -413,20 +413,14 @@ fn adapt(e: Expr, want: Option<Ty>, params: &[Param], vars: &[Var]) -> Expr {
         Expr::Binary(op @ (BinOp::Shl | BinOp::Shr), a, b) => binary(op, go(*a, want), go(*b, Some(Ty::I32))),
         Expr::Binary(op, a, b) => {
             let outer = if op.compares() { None } else { want };
-            let side = match (settled(&a), settled(&b)) {
-                (true, _) => ty(&go((*a).clone(), None)),
-                (_, true) => ty(&go((*b).clone(), None)),
-                _ => outer.or(ty(&a)),
-            };
+            let side = settled(&a, params, vars).or_else(|| settled(&b, params, vars)).or(outer);
+            let side = side.or_else(|| ty(&a));
             binary(op, go(*a, side), go(*b, side))
         }
         Expr::Cast(to, a) => Expr::Cast(to, Box::new(go(*a, None))),
         Expr::Select(c, a, b) => {
-            let side = match (settled(&a), settled(&b)) {
-                (true, _) => ty(&go((*a).clone(), None)),
-                (_, true) => ty(&go((*b).clone(), None)),
-                _ => want.or(ty(&a)),
-            };
+            let side = settled(&a, params, vars).or_else(|| settled(&b, params, vars)).or(want);
+            let side = side.or_else(|| ty(&a));
             Expr::Select(Box::new(go(*c, None)), Box::new(go(*a, side)), Box::new(go(*b, side)))
         }
         Expr::Call(instr, args) => {
@@ -438,14 +432,23 @@ fn adapt(e: Expr, want: Option<Ty>, params: &[Param], vars: &[Var]) -> Expr {
     }
 }
 
-/// Whether an expression's type comes from more than integer literals.
-fn settled(e: &Expr) -> bool {
+/// The type of an expression, if it comes from more than integer literals.
+fn settled(e: &Expr, params: &[Param], vars: &[Var]) -> Option<Ty> {
+    let go = |e: &Expr| settled(e, params, vars);
     match e {
-        Expr::Int(_, ty) => *ty == Ty::I64,
-        Expr::Unary(_, a) => settled(a),
-        Expr::Binary(op, a, b) => op.compares() || settled(a) || (!op.shifts() && settled(b)),
-        Expr::Select(_, a, b) => settled(a) || settled(b),
-        _ => true,
+        Expr::Int(_, Ty::I32) => None,
+        Expr::Int(_, ty) => Some(*ty),
+        Expr::Unary(_, a) => go(a),
+        Expr::Binary(op, ..) if op.compares() => Some(Ty::I32),
+        Expr::Binary(op, a, _) if op.shifts() => go(a),
+        Expr::Binary(_, a, b) | Expr::Select(_, a, b) => go(a).or_else(|| go(b)),
+        Expr::Cast(to, _) => Some(*to),
+        Expr::Load { buffer: p, .. } => match params.get(p.0 as usize)?.kind {
+            ParamKind::Buffer { elem, .. } => Some(Ty::of(elem)),
+            ParamKind::Scalar { .. } => None,
+        },
+        Expr::Call(instr, _) => Some(instr.result),
+        Expr::Float(_) | Expr::Var(_) | Expr::Param(_) => type_of(e, params, vars).ok(),
     }
 }
 
