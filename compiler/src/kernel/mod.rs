@@ -18,6 +18,7 @@
 mod affine;
 mod build;
 mod contents;
+pub mod cost;
 pub mod eval;
 pub mod interval;
 mod prove;
