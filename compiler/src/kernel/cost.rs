@@ -323,7 +323,7 @@ mod tests {
         let y = k.buffer("y", DType::I32, 8, Access::Write);
         k.for_("i", 0, 8, |k, i| k.store(y, i, ((x.at(i).i64() * 12345i64) >> 31).i32()));
         let c = count(&k.finish().unwrap());
-        let cycles = |core: &str| c.cycles(&secateur_targets::core(core).unwrap().cost);
+        let cycles = |core: &str| c.cycles(&secateur_targets::core(core).unwrap().cost.unwrap());
         assert!(cycles("cortex-m0plus") > 2.0 * cycles("cortex-m4"));
         assert!(cycles("cortex-m7") <= cycles("cortex-m4"));
     }

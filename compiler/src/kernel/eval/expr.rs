@@ -380,7 +380,7 @@ impl Compiler {
         let width = if ty == Ty::I64 { 63 } else { 31 };
         let safe = exact.within(full)
             && !(matches!(op, BinOp::Div | BinOp::Rem) && b.range.contains(0))
-            && !(op.shifts() && !b.range.within(Interval::new(0, width)));
+            && (!op.shifts() || b.range.within(Interval::new(0, width)));
         let range = exact.meet(full);
         let cost = a.cost + b.cost;
         let factor = b.range.single();

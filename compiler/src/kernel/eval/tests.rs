@@ -195,7 +195,7 @@ impl Writer<'_> {
             14 => a / ((b & 15) + 1),
             _ => match self.r.below(3) {
                 0 => instr(&self.halve, vec![a, b]),
-                1 => (a.i64() * b.i64() >> 3).clamp(-500i64, 500i64).i32(),
+                1 => ((a.i64() * b.i64()) >> 3).clamp(-500i64, 500i64).i32(),
                 _ => self.float(1).clamp(-99.0f32, 99.0f32).i32(),
             },
         }

@@ -46,18 +46,16 @@ impl Int {
 
 /// A binary operation. `safe`: it is known that nothing can go wrong.
 pub(super) fn binary(op: BinOp, ty: Ty, a: Int, b: Int, safe: bool, site: Site) -> Int {
-    if safe {
-        if let (Int::Affine(x), Int::Affine(y)) = (&a, &b) {
-            let sum = match op {
-                BinOp::Add => x.plus(y),
-                BinOp::Sub => x.minus(y),
-                BinOp::Mul if y.terms.is_empty() => x.scaled(y.constant),
-                BinOp::Mul if x.terms.is_empty() => y.scaled(x.constant),
-                _ => None,
-            };
-            if let Some(sum) = sum {
-                return Int::Affine(sum);
-            }
+    if safe && let (Int::Affine(x), Int::Affine(y)) = (&a, &b) {
+        let sum = match op {
+            BinOp::Add => x.plus(y),
+            BinOp::Sub => x.minus(y),
+            BinOp::Mul if y.terms.is_empty() => x.scaled(y.constant),
+            BinOp::Mul if x.terms.is_empty() => y.scaled(x.constant),
+            _ => None,
+        };
+        if let Some(sum) = sum {
+            return Int::Affine(sum);
         }
     }
     macro_rules! node {
