@@ -10,19 +10,28 @@ use secateur_tests::engines::{built, compiled, evaluate, samples, target};
 use secateur_tests::objects::broken_rules;
 use secateur_tests::{full, zoo};
 
-/// Post-training quantization, and models that come quantized.
-const INT8: &[&str] = &[
+/// Quantized here, from a float model and calibration samples.
+const CALIBRATED: &[&str] = &[
     "ours/watch_cnn1d/model.onnx",
     "ours/mitbih_cnn/model.onnx",
     "ours/watch_mbv3/model.onnx",
     "ours/fsdd_dscnn/model.onnx",
     "third_party/mlperf_ad_autoencoder/model.onnx",
-    "third_party/mlperf_ad_autoencoder/model_int8_qdq.onnx",
     "third_party/mlperf_sww_streaming/model.onnx",
-    "third_party/mlperf_sww_streaming/model_int8_qdq.onnx",
     "third_party/mlperf_kws_dscnn/model.onnx",
-    "third_party/mlperf_kws_dscnn/model_int8_qdq.onnx",
     "third_party/micro_kws_m/model.onnx",
+    "third_party/st_mnv1_pruned/model.onnx",
+    "third_party/st_mnv2_035_128/model.onnx",
+    "third_party/st_yamnet256/model.onnx",
+    "third_party/mlperf_vww_mobilenetv1/model.onnx",
+    "third_party/mlperf_ic_resnet8/model.onnx",
+];
+
+/// Models that come quantized.
+const QDQ: &[&str] = &[
+    "third_party/mlperf_ad_autoencoder/model_int8_qdq.onnx",
+    "third_party/mlperf_sww_streaming/model_int8_qdq.onnx",
+    "third_party/mlperf_kws_dscnn/model_int8_qdq.onnx",
     "third_party/micro_kws_m/model_qdq.onnx",
     "third_party/tflm_micro_speech/model_int8_qdq.onnx",
     "third_party/mlperf_vendor_qdq/deep_autoencoder.onnx",
@@ -30,12 +39,7 @@ const INT8: &[&str] = &[
     "third_party/mlperf_vendor_qdq/resnet.onnx",
     "third_party/mlperf_vendor_qdq/mobilenet_v1.onnx",
     "third_party/mcunet_vww/model_int8_qdq.onnx",
-    "third_party/st_mnv1_pruned/model.onnx",
-    "third_party/st_mnv2_035_128/model.onnx",
-    "third_party/st_yamnet256/model.onnx",
-    "third_party/mlperf_vww_mobilenetv1/model.onnx",
     "third_party/mlperf_vww_mobilenetv1/model_int8_qdq.onnx",
-    "third_party/mlperf_ic_resnet8/model.onnx",
     "third_party/mlperf_ic_resnet8/model_int8_qdq.onnx",
 ];
 
@@ -89,19 +93,26 @@ const EVERYWHERE: [(Language, &str); 4] = [
     (Language::Rust, "cortex-m4"),
 ];
 
-#[test]
-fn int8_models_give_the_same_bits_everywhere() {
+fn all_alike(models: &[&str], quantize: Quantize) {
     let wrong: Vec<String> =
-        INT8.iter().flat_map(|model| check(model, "cortex-m4", Quantize::Int8, &EVERYWHERE)).collect();
+        models.iter().flat_map(|model| check(model, "cortex-m4", quantize, &EVERYWHERE)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn calibrated_models_give_the_same_bits_everywhere() {
+    all_alike(CALIBRATED, Quantize::Int8);
+}
+
+#[test]
+fn imported_integer_models_give_the_same_bits_everywhere() {
+    all_alike(QDQ, Quantize::Int8);
 }
 
 #[test]
 fn float_models_give_the_same_bits_everywhere() {
     let models = ["ours/watch_cnn1d/model.onnx", "third_party/mlperf_kws_dscnn/model.onnx"];
-    let wrong: Vec<String> =
-        models.iter().flat_map(|model| check(model, "cortex-m4", Quantize::None, &EVERYWHERE)).collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    all_alike(&models, Quantize::None);
 }
 
 #[test]
