@@ -1,12 +1,15 @@
 //! The C and Rust printers: hand-made programs over every operator, type and statement give the
 //! evaluator's bits on this machine, and the text compiles without a warning.
 
-use secateur_compiler::artifact::File;
-use secateur_compiler::emit::{EmitOptions, c, rust};
+use secateur_compiler::artifact::{File, Silent, compile};
+use secateur_compiler::cli::toolchain::{Elf, Image, Model, Optimize, build};
+use secateur_compiler::emit::{EmitOptions, c, names, rust};
 use secateur_compiler::kernel::eval::Machine;
 use secateur_compiler::kernel::*;
+use secateur_compiler::options::Language;
 use secateur_compiler::program::*;
-use secateur_compiler::tensor::{DType, Data, Tensor};
+use secateur_compiler::tensor::{DType, Data, Samples, Tensor};
+use secateur_compiler::{Options, targets};
 use secateur_tests::host;
 use std::sync::Arc;
 
@@ -48,19 +51,23 @@ fn program_of(kernel: Arc<Kernel>) -> Program {
     p
 }
 
+fn tensors(program: &Program, sample: &[Data]) -> Vec<Tensor> {
+    let pairs = sample.iter().zip(&program.inputs);
+    pairs.map(|(d, p)| Tensor::new(p.shape.clone(), d.clone()).unwrap()).collect()
+}
+
+fn evaluate(program: &Program, samples: &[Vec<Data>]) -> Vec<Vec<Data>> {
+    let mut machine = Machine::new(program).unwrap();
+    let mut run = |sample: &Vec<Data>| {
+        let out = machine.run(&tensors(program, sample)).unwrap_or_else(|e| panic!("{}: {e}", program.name));
+        out.into_iter().map(Tensor::into_data).collect()
+    };
+    samples.iter().map(&mut run).collect()
+}
+
 /// Evaluator, C of every compiler found, and Rust on the same samples.
 fn check(program: &Program, samples: &[Vec<Data>]) {
-    let mut machine = Machine::new(program).unwrap();
-    let mut want = Vec::new();
-    for sample in samples {
-        let tensors: Vec<Tensor> = sample
-            .iter()
-            .zip(&program.inputs)
-            .map(|(d, p)| Tensor::new(p.shape.clone(), d.clone()).unwrap())
-            .collect();
-        let out = machine.run(&tensors).unwrap_or_else(|e| panic!("{}: {e}", program.name));
-        want.push(out.into_iter().map(Tensor::into_data).collect::<Vec<_>>());
-    }
+    let want = evaluate(program, samples);
     let options = EmitOptions { digest: "test".into(), ..EmitOptions::default() };
     let c_files = c::emit(program, &options).unwrap();
     for cc in host::c_compilers() {
@@ -68,6 +75,7 @@ fn check(program: &Program, samples: &[Vec<Data>]) {
         same(&want, &got, &format!("{} by {cc}", program.name));
     }
     let rust_files = rust::emit(program, &options).unwrap();
+    // Level 0 asserts every index, level 3 is what ships.
     for opt in ["0", "3"] {
         let got = host::run_rust(program, &rust_files, samples, opt);
         same(&want, &got, &format!("{} by rustc at {opt}", program.name));
@@ -90,6 +98,96 @@ fn same(want: &[Vec<Data>], got: &[Vec<Data>], what: &str) {
                 assert_eq!(want, got, "{what}: sample {s}, output {o}");
             }
         }
+    }
+}
+
+/// A program and samples for its inputs.
+type Case = (Program, Vec<Vec<Data>>);
+
+/// One test a group, so that they run side by side.
+macro_rules! groups {
+    ($($test:ident $cases:ident),* $(,)?) => {
+        $( #[test] fn $test() { $cases().iter().for_each(|(program, samples)| check(program, samples)); } )*
+        fn all_cases() -> Vec<Case> {
+            let groups: Vec<fn() -> Vec<Case>> = vec![$($cases),*];
+            groups.iter().flat_map(|cases| cases()).collect()
+        }
+    };
+}
+groups!(
+    host_gives_the_same_bits_for_integer_arithmetic integer_arithmetic,
+    host_gives_the_same_bits_for_extremes_of_integers extremes_of_integers,
+    host_gives_the_same_bits_for_shifts shifts,
+    host_gives_the_same_bits_for_float_arithmetic float_arithmetic,
+    host_gives_the_same_bits_for_float_functions float_functions,
+    host_gives_the_same_bits_for_casts casts,
+    host_gives_the_same_bits_for_element_types element_types,
+    host_gives_the_same_bits_for_statements statements,
+    host_gives_the_same_bits_for_instructions instructions,
+    host_gives_the_same_bits_for_memory_and_state memory_and_state,
+);
+
+/// All programs in one firmware, in C and in Rust, on the emulated processor.
+#[test]
+fn an_emulated_cortex_m4_gives_the_same_bits() {
+    let target = targets::find("cortex-m4").unwrap();
+    let cases: Vec<Case> = all_cases()
+        .into_iter()
+        .map(|(mut program, samples)| {
+            program.name = names::base_name(&program.name);
+            (program, samples)
+        })
+        .collect();
+    let options = EmitOptions { features: target.core.features.clone(), ..EmitOptions::default() };
+    for language in [Language::C, Language::Rust] {
+        let files: Vec<Vec<File>> = cases
+            .iter()
+            .map(|(program, _)| match language {
+                Language::C => c::emit(program, &options).unwrap(),
+                Language::Rust => rust::emit(program, &options).unwrap(),
+            })
+            .collect();
+        let models: Vec<Model> =
+            cases.iter().zip(&files).map(|((program, _), files)| Model { program, files }).collect();
+        let image = build(language, &models, &target, Optimize::Speed).unwrap();
+        no_panic_path(language, &image);
+        for (i, (program, samples)) in cases.iter().enumerate() {
+            let inputs: Vec<Vec<Tensor>> = samples.iter().map(|s| tensors(program, s)).collect();
+            let got = image.run(i, &inputs, &mut Silent).unwrap().outputs;
+            let got: Vec<Vec<Data>> =
+                got.into_iter().map(|s| s.into_iter().map(Tensor::into_data).collect()).collect();
+            same(
+                &evaluate(program, samples),
+                &got,
+                &format!("{} in {language:?} on a Cortex-M4", program.name),
+            );
+        }
+    }
+}
+
+fn no_panic_path(language: Language, image: &Image) {
+    let elf = Elf::read(&std::fs::read(image.file()).unwrap()).unwrap();
+    assert!(elf.symbols.iter().any(|s| s.defined), "the firmware has symbols");
+    let panics: Vec<_> = elf.symbols.iter().filter(|s| s.name.contains("panicking")).collect();
+    assert!(panics.is_empty(), "{language:?}: {panics:?}");
+}
+
+/// The bundled int8 model, instruction blocks included, optimised for speed and for size.
+#[test]
+fn a_real_model_has_no_panic_path_in_its_firmware() {
+    let bundled = secateur_tests::repository().join("compiler/models/watch_cnn1d");
+    let model = std::fs::read(bundled.join("model.onnx")).unwrap();
+    let mut samples = Samples::default();
+    samples.arrays.insert(String::new(), secateur_tests::npy(&bundled.join("calib.npy")));
+    let target = targets::find("nrf52840").unwrap();
+    let options =
+        Options { name: "watch".into(), emit: vec![Language::C, Language::Rust], ..Options::default() };
+    let artifact = compile(&model, &target, Some(&samples), &options, &mut Silent).unwrap();
+    let rust = artifact.files.iter().find(|f| f.path == "watch.rs").unwrap();
+    assert!(rust.text.contains("naked_asm!"), "the target has blocks");
+    for optimize in [Optimize::Speed, Optimize::Size] {
+        let image = build(Language::Rust, &[(&artifact).into()], &target, optimize).unwrap();
+        no_panic_path(Language::Rust, &image);
     }
 }
 
@@ -143,8 +241,8 @@ fn operators(name: &str, elem: DType, table: &[Operator], out: DType) -> Arc<Ker
     k.finish().unwrap()
 }
 
-#[test]
-fn integer_arithmetic() {
+fn integer_arithmetic() -> Vec<Case> {
+    let mut cases = Vec::new();
     let mut random = Random(7);
     for (elem, bound) in [(DType::I32, 15_000), (DType::I64, 1i64 << 29)] {
         let sets: Vec<Vec<Data>> = (0..20)
@@ -157,14 +255,15 @@ fn integer_arithmetic() {
             })
             .collect();
         let name = |what: &str| format!("{what}_{}", elem.name());
-        check(&program_of(operators(&name("arithmetic"), elem, &ARITHMETIC, elem)), &sets);
-        check(&program_of(operators(&name("bits"), elem, &BITS, elem)), &sets);
-        check(&program_of(operators(&name("compare"), elem, &COMPARISONS, DType::I32)), &sets);
+        cases.push((program_of(operators(&name("arithmetic"), elem, &ARITHMETIC, elem)), sets.clone()));
+        cases.push((program_of(operators(&name("bits"), elem, &BITS, elem)), sets.clone()));
+        cases.push((program_of(operators(&name("compare"), elem, &COMPARISONS, DType::I32)), sets.clone()));
     }
+    cases
 }
 
-#[test]
-fn extremes_of_integers() {
+fn extremes_of_integers() -> Vec<Case> {
+    let mut cases = Vec::new();
     // Operators that cannot overflow, on the ends of the types.
     for (elem, ends) in [
         (DType::I32, [i64::from(i32::MIN), i32::MIN as i64 + 1, -1, 0, 1, i64::from(i32::MAX)]),
@@ -178,13 +277,17 @@ fn extremes_of_integers() {
             })
             .collect();
         let name = |what: &str| format!("ends_{what}_{}", elem.name());
-        check(&program_of(operators(&name("bits"), elem, &BITS[3..6], elem)), &sets);
-        check(&program_of(operators(&name("compare"), elem, &COMPARISONS[..6], DType::I32)), &sets);
+        cases.push((program_of(operators(&name("bits"), elem, &BITS[3..6], elem)), sets.clone()));
+        cases.push((
+            program_of(operators(&name("compare"), elem, &COMPARISONS[..6], DType::I32)),
+            sets.clone(),
+        ));
     }
+    cases
 }
 
-#[test]
-fn shifts() {
+fn shifts() -> Vec<Case> {
+    let mut cases = Vec::new();
     let mut random = Random(11);
     for (elem, width) in [(DType::I32, 32), (DType::I64, 64)] {
         let mut k = KernelBuilder::new(format!("shifts_{}", elem.name()));
@@ -204,8 +307,9 @@ fn shifts() {
                 vec![Data::from_i64(elem, &a), Data::from_i64(DType::U8, &s)]
             })
             .collect();
-        check(&program_of(k.finish().unwrap()), &sets);
+        cases.push((program_of(k.finish().unwrap()), sets.clone()));
     }
+    cases
 }
 
 fn special_floats() -> Vec<f32> {
@@ -255,14 +359,15 @@ fn float_sets() -> Vec<Vec<Data>> {
     sets
 }
 
-#[test]
-fn float_arithmetic() {
-    check(&program_of(operators("arithmetic_f32", DType::F32, &ARITHMETIC, DType::F32)), &float_sets());
-    check(&program_of(operators("compare_f32", DType::F32, &COMPARISONS, DType::I32)), &float_sets());
+fn float_arithmetic() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.push((program_of(operators("arithmetic_f32", DType::F32, &ARITHMETIC, DType::F32)), float_sets()));
+    cases.push((program_of(operators("compare_f32", DType::F32, &COMPARISONS, DType::I32)), float_sets()));
+    cases
 }
 
-#[test]
-fn float_functions() {
+fn float_functions() -> Vec<Case> {
+    let mut cases = Vec::new();
     let table: [Operator; 10] = [
         ("neg", |a, _| -a),
         ("abs", |a, _| a.abs()),
@@ -275,11 +380,12 @@ fn float_functions() {
         ("round", |a, _| a.round()),
         ("mix", |a, b| (-(a.clone() + 0.25f32)).exp() - float(f32::INFINITY).min(b) * float(-1.5)),
     ];
-    check(&program_of(operators("functions_f32", DType::F32, &table, DType::F32)), &float_sets());
+    cases.push((program_of(operators("functions_f32", DType::F32, &table, DType::F32)), float_sets()));
+    cases
 }
 
-#[test]
-fn casts() {
+fn casts() -> Vec<Case> {
+    let mut cases = Vec::new();
     let mut k = KernelBuilder::new("casts");
     let f = k.buffer("f", DType::F32, N, Access::Read);
     let w = k.buffer("w", DType::I64, N, Access::Read);
@@ -306,11 +412,12 @@ fn casts() {
             set
         })
         .collect();
-    check(&program_of(k.finish().unwrap()), &sets);
+    cases.push((program_of(k.finish().unwrap()), sets.clone()));
+    cases
 }
 
-#[test]
-fn element_types() {
+fn element_types() -> Vec<Case> {
+    let mut cases = Vec::new();
     use DType::*;
     let types = [I8, U8, I16, U16, I32, U32, I64, U64, Bool, F32];
     let mut k = KernelBuilder::new("types");
@@ -340,7 +447,8 @@ fn element_types() {
                 .collect()
         })
         .collect();
-    check(&program_of(k.finish().unwrap()), &sets);
+    cases.push((program_of(k.finish().unwrap()), sets.clone()));
+    cases
 }
 
 /// Reads as `callee(y[8..], x[4..], 3)`: `y[i] = x[i] * by + i`.
@@ -354,8 +462,8 @@ fn callee() -> Arc<Kernel> {
     k.finish().unwrap()
 }
 
-#[test]
-fn statements() {
+fn statements() -> Vec<Case> {
+    let mut cases = Vec::new();
     let mut k = KernelBuilder::new("statements");
     // Names that mean something else in C or Rust.
     let x = k.buffer("in", DType::I8, 16, Access::Read);
@@ -402,11 +510,12 @@ fn statements() {
             )]
         })
         .collect();
-    check(&program, &sets);
+    cases.push((program, sets));
+    cases
 }
 
-#[test]
-fn instructions() {
+fn instructions() -> Vec<Case> {
+    let mut cases = Vec::new();
     let var = |i| Expr::Var(VarId(i));
     let v = |name: &str, ty| Var { name: name.into(), ty };
     // Two signed 16-bit products and a sum, as `smlad` has them.
@@ -444,7 +553,8 @@ fn instructions() {
             vec![Data::I32(draw()), Data::I32(draw())]
         })
         .collect();
-    check(&program_of(k.finish().unwrap()), &sets);
+    cases.push((program_of(k.finish().unwrap()), sets.clone()));
+    cases
 }
 
 /// Two steps of one kernel, an equal kernel under another `Arc`, in place over the arena, with
@@ -511,16 +621,18 @@ fn memory_program() -> Program {
     }
 }
 
-#[test]
-fn memory_and_state() {
+fn memory_and_state() -> Vec<Case> {
     let mut random = Random(77);
     let sets: Vec<Vec<Data>> =
         (0..10).map(|_| vec![Data::I16((0..8).map(|_| random.next() as i16).collect())]).collect();
-    let program = memory_program();
-    check(&program, &sets);
+    vec![(memory_program(), sets)]
+}
+
+#[test]
+fn equal_kernels_are_one_function() {
     let options = EmitOptions::default();
-    let text = &c::emit(&program, &options).unwrap()[0].text;
-    assert_eq!(text.matches("static void memory_add_s16").count(), 1, "equal kernels are one function");
+    let text = &c::emit(&memory_program(), &options).unwrap()[0].text;
+    assert_eq!(text.matches("static void memory_add_s16").count(), 1);
     assert!(!text.contains("nobody"), "unread constants are left out");
 }
 

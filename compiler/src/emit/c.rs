@@ -6,14 +6,15 @@
 //! body, which other processors and compilers get.
 
 use super::EmitOptions;
-use super::c_data;
-use super::module::{Item, Module, banner, layer_comment, printable};
+use super::c_expr::int_literal;
+use super::module::{Item, Module, banner, layer_comment};
 use super::names::base_name;
-use super::range::{fits, of_type};
+use super::range::of_type;
+use super::{c_data, c_header};
 use crate::artifact::File;
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, BinOp, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty, UnOp};
-use crate::program::{Arg, Place, Port, Program, Step};
+use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
+use crate::program::{Arg, Place, Program, Step};
 use crate::tensor::DType;
 use secateur_runtime::sources;
 use std::fmt::Write;
@@ -47,7 +48,7 @@ fn alias_type(elem: DType) -> &'static str {
     }
 }
 
-fn scalar_type(ty: Ty) -> &'static str {
+pub(super) fn scalar_type(ty: Ty) -> &'static str {
     match ty {
         Ty::I32 => "int32_t",
         Ty::I64 => "int64_t",
@@ -72,7 +73,7 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
     let border = program.inputs.iter().chain(&program.outputs).any(|p| p.affine.is_some());
     let mut files = vec![
         File { path: format!("{name}.c"), text: cx.source(options)? },
-        File { path: format!("{name}.h"), text: header(&module, &name, options, border) },
+        File { path: format!("{name}.h"), text: c_header::header(&module, &name, options, border) },
         header_file(sources::SECATEUR_H),
     ];
     if border || module.uses_float {
@@ -88,164 +89,20 @@ fn header_file((path, text): sources::Source) -> File {
     File { path: path.to_string(), text: text.to_string() }
 }
 
-fn comment(lines: &[String]) -> String {
+pub(super) fn comment(lines: &[String]) -> String {
     format!("/* {}\n */\n", lines.join("\n * "))
 }
 
-/// `NAME.h`.
-fn header(module: &Module<'_>, name: &str, options: &EmitOptions, border: bool) -> String {
-    let (program, upper) = (module.program, name.to_ascii_uppercase());
-    let mut o = comment(&banner(program, options, "C interface"));
-    let _ = writeln!(o, "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>");
-    if border {
-        let _ = writeln!(o, "#ifndef {upper}_NO_FLOAT\n#include \"secateur_math.h\"\n#endif");
-    }
-    o.push_str("\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n/* Sizes in bytes. */\n");
-    let _ = writeln!(o, "#define {upper}_ARENA_BYTES {}", program.arena);
-    let _ = writeln!(o, "#define {upper}_WEIGHTS_BYTES {}", module.weight_bytes());
-    match options.code {
-        Some(code) => {
-            let _ = writeln!(o, "#define {upper}_CODE_BYTES {code}");
-            let _ = writeln!(o, "#define {upper}_FLASH_BYTES {}", module.weight_bytes() + code);
-        }
-        None => {
-            let _ =
-                writeln!(o, "/* {upper}_CODE_BYTES and {upper}_FLASH_BYTES: not measured for this text. */");
-        }
-    }
-    match options.stack {
-        Some(stack) => {
-            let _ = writeln!(o, "#define {upper}_STACK_BYTES {stack}");
-        }
-        None => {
-            let _ = writeln!(o, "/* {upper}_STACK_BYTES: not measured for this text. */");
-        }
-    }
-    for (what, ports, names) in
-        [("Input", &program.inputs, &module.inputs), ("Output", &program.outputs, &module.outputs)]
-    {
-        for (port, ident) in ports.iter().zip(names) {
-            port_macros(&mut o, what, port, &format!("{upper}_{}", ident.to_ascii_uppercase()));
-        }
-    }
-    let _ = writeln!(
-        o,
-        "\n/* Working memory of one instance. Instances are independent of each other. */\n\
-         typedef union {{\n    uint64_t align;\n    uint8_t bytes[{}];\n}} {name}_arena;\n",
-        program.arena.max(8)
-    );
-    let _ = writeln!(
-        o,
-        "/* Makes an arena ready; once before the first run, and again to start over. */\n\
-         void {name}_init({name}_arena *arena);\n"
-    );
-    let _ = writeln!(
-        o,
-        "/* One inference. Arrays are row-major in the shapes above and do not overlap. */\n{};",
-        run_signature(module, name)
-    );
-    o.push_str("\n#ifdef __cplusplus\n}\n#endif\n");
-    if border {
-        let _ = writeln!(
-            o,
-            "\n/* Between real numbers and the stored integers of the model: real = scale * (stored - zero point).\n \
-             * Define {upper}_NO_FLOAT before including this file to leave them out. */\n#ifndef {upper}_NO_FLOAT"
-        );
-        for (port, ident) in program.inputs.iter().zip(&module.inputs) {
-            border_helper(&mut o, port, ident, name, true);
-        }
-        for (port, ident) in program.outputs.iter().zip(&module.outputs) {
-            border_helper(&mut o, port, ident, name, false);
-        }
-        o.push_str("#endif\n");
-    }
-    o.push_str("\n#endif\n");
-    o
-}
-
-fn port_macros(o: &mut String, what: &str, port: &Port, prefix: &str) {
-    let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
-    let _ = writeln!(
-        o,
-        "\n/* {what} `{}`: {} [{}]. */",
-        printable(&port.name),
-        port.elem.name(),
-        dims.join(", ")
-    );
-    let _ = writeln!(o, "#define {prefix}_TYPE {}", c_type(port.elem));
-    let _ = writeln!(o, "#define {prefix}_LEN {}", port.shape.iter().product::<usize>());
-    let _ = writeln!(o, "#define {prefix}_RANK {}", port.shape.len());
-    if !dims.is_empty() {
-        let _ = writeln!(o, "#define {prefix}_SHAPE {{{}}}", dims.join(", "));
-    }
-    if let Some((scale, zero_point)) = port.affine {
-        let _ = writeln!(o, "#define {prefix}_SCALE {}", float_literal(scale));
-        let _ = writeln!(o, "#define {prefix}_ZERO_POINT ({zero_point})");
-    }
-}
-
-fn border_helper(o: &mut String, port: &Port, ident: &str, name: &str, input: bool) {
-    if port.affine.is_none() {
-        return;
-    }
-    let upper = format!("{}_{}", name.to_ascii_uppercase(), ident.to_ascii_uppercase());
-    let ty = c_type(port.elem);
-    let (lo, hi) = port.elem.range().unwrap_or((0, 0));
-    let loop_head = format!("    int32_t i;\n    for (i = 0; i < {upper}_LEN; i++) {{");
-    let _ = if input {
-        writeln!(
-            o,
-            "static inline void {name}_quantize_{ident}(const float *real, {ty} *stored)\n{{\n{loop_head}\n        \
-             stored[i] = ({ty})secateur_quantize(real[i], {upper}_SCALE, {upper}_ZERO_POINT, {lo}, {hi});\n    }}\n}}"
-        )
-    } else {
-        writeln!(
-            o,
-            "static inline void {name}_dequantize_{ident}(const {ty} *stored, float *real)\n{{\n{loop_head}\n        \
-             real[i] = {upper}_SCALE * (float)(stored[i] - {upper}_ZERO_POINT);\n    }}\n}}"
-        )
-    };
-}
-
-fn run_signature(module: &Module<'_>, name: &str) -> String {
-    let mut args = vec![format!("{name}_arena *arena")];
-    for (port, ident) in module.program.inputs.iter().zip(&module.inputs) {
-        args.push(format!("const {} *{ident}", c_type(port.elem)));
-    }
-    for (port, ident) in module.program.outputs.iter().zip(&module.outputs) {
-        args.push(format!("{} *{ident}", c_type(port.elem)));
-    }
-    format!("void {name}_run({})", args.join(", "))
-}
-
-/// Shortest text that reads back as the same float; bits where there is none.
-pub(super) fn float_literal(x: f32) -> String {
-    if !x.is_finite() {
-        return format!("secateur_float(0x{:08x}u)", x.to_bits());
-    }
-    format!("{x:?}f")
-}
-
-fn int_literal(v: i64, ty: Ty) -> String {
-    match (v, ty) {
-        (i64::MIN, _) => "INT64_MIN".to_string(),
-        (v, Ty::I64) if v < 0 => format!("-INT64_C({})", -v),
-        (v, Ty::I64) => format!("INT64_C({v})"),
-        (v, _) if v == i64::from(i32::MIN) => "INT32_MIN".to_string(),
-        (v, _) => v.to_string(),
-    }
-}
-
-struct Cx<'a> {
-    module: &'a Module<'a>,
-    name: &'a str,
+pub(super) struct Cx<'a> {
+    pub(super) module: &'a Module<'a>,
+    pub(super) name: &'a str,
 }
 
 /// Names and types inside one function: a kernel's, or an instruction's.
-struct Scope<'a> {
-    params: &'a [String],
-    vars: &'a [String],
-    ranges: &'a super::range::Ranges,
+pub(super) struct Scope<'a> {
+    pub(super) params: &'a [String],
+    pub(super) vars: &'a [String],
+    pub(super) ranges: &'a super::range::Ranges,
 }
 
 impl Cx<'_> {
@@ -426,149 +283,6 @@ impl Cx<'_> {
         Ok(())
     }
 
-    /// An expression as a truth value.
-    fn condition(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
-        match e {
-            Expr::Binary(op, ..) if op.compares() => self.expr(e, scope),
-            // Both sides are free of effects, so the lazy operators mean the same on 0 and 1.
-            Expr::Binary(op @ (BinOp::And | BinOp::Or), a, b) if truth(a) && truth(b) => {
-                let sign = if *op == BinOp::And { "&&" } else { "||" };
-                let side = |e: &Expr| -> Result<String> { Ok(format!("({})", self.condition(e, scope)?)) };
-                Ok(format!("{} {sign} {}", side(a)?, side(b)?))
-            }
-            _ => Ok(format!("{} != 0", self.atom(e, scope)?)),
-        }
-    }
-
-    /// An expression that binds tighter than any operator.
-    fn atom(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
-        let text = self.expr(e, scope)?;
-        let wrap = match e {
-            Expr::Select(..) | Expr::Cast(..) => !text.starts_with("secateur_"),
-            Expr::Unary(UnOp::Neg, _) => true,
-            Expr::Int(..) | Expr::Float(_) => text.starts_with('-'),
-            Expr::Binary(op, a, b) => self.plain(*op, a, b, scope).is_some(),
-            _ => false,
-        };
-        Ok(if wrap { format!("({text})") } else { text })
-    }
-
-    /// The operator, where it can be used as it stands: on floats, and on integers that do not
-    /// leave their type.
-    fn plain(&self, op: BinOp, a: &Expr, b: &Expr, scope: &Scope<'_>) -> Option<&'static str> {
-        let ty = scope.ranges.ty(a);
-        let float = ty == Ty::F32;
-        let inside = || float || fits(scope.ranges.exact(op, a, b), ty);
-        let (bl, bh) = scope.ranges.range(b);
-        let width = if ty == Ty::I64 { 64 } else { 32 };
-        match op {
-            BinOp::Add if inside() => Some("+"),
-            BinOp::Sub if inside() => Some("-"),
-            BinOp::Mul if inside() => Some("*"),
-            BinOp::Div if float || ((bl > 0 || bh < 0) && inside()) => Some("/"),
-            BinOp::Rem if !float && (bl > 0 || bh < -1) => Some("%"),
-            BinOp::And => Some("&"),
-            BinOp::Or => Some("|"),
-            BinOp::Xor => Some("^"),
-            BinOp::Shr if bl >= 0 && bh < width => Some(">>"),
-            BinOp::Lt => Some("<"),
-            BinOp::Le => Some("<="),
-            BinOp::Gt => Some(">"),
-            BinOp::Ge => Some(">="),
-            BinOp::Eq => Some("=="),
-            BinOp::Ne => Some("!="),
-            _ => None,
-        }
-    }
-
-    fn expr(&self, e: &Expr, scope: &Scope<'_>) -> Result<String> {
-        let missing = || Error::internal(Site::Whole, "an expression cannot be printed as C");
-        Ok(match e {
-            Expr::Int(v, ty) => int_literal(*v, *ty),
-            Expr::Float(bits) => float_literal(bits.get()),
-            Expr::Var(v) => scope.vars.get(v.0 as usize).ok_or_else(missing)?.clone(),
-            Expr::Param(p) => scope.params.get(p.0 as usize).ok_or_else(missing)?.clone(),
-            Expr::Load { buffer, index } => {
-                let load = format!("{}[{}]", scope.params[buffer.0 as usize], self.expr(index, scope)?);
-                match scope.ranges.elems[buffer.0 as usize] {
-                    Some(DType::U32 | DType::U64) => format!("((int64_t){load})"),
-                    _ => load,
-                }
-            }
-            Expr::Unary(op, a) => match op {
-                UnOp::Neg => format!("-{}", self.atom(a, scope)?),
-                _ => {
-                    let f = match op {
-                        UnOp::Neg => return Err(missing()),
-                        UnOp::Abs => "absf",
-                        UnOp::Sqrt => "sqrtf",
-                        UnOp::Exp => "expf",
-                        UnOp::Log => "logf",
-                        UnOp::Tanh => "tanhf",
-                        UnOp::Sigmoid => "sigmoidf",
-                        UnOp::Floor => "floorf",
-                        UnOp::Round => "roundf",
-                    };
-                    format!("secateur_{f}({})", self.expr(a, scope)?)
-                }
-            },
-            Expr::Binary(op, a, b) => match self.plain(*op, a, b, scope) {
-                Some(sign) => {
-                    // A chain of sums or products needs no parentheses on its left.
-                    let chain = matches!(
-                        (op, a.as_ref()),
-                        (BinOp::Add | BinOp::Sub, Expr::Binary(BinOp::Add | BinOp::Sub | BinOp::Mul, ..))
-                            | (BinOp::Mul, Expr::Binary(BinOp::Mul, ..))
-                    );
-                    let left = if chain { self.expr(a, scope)? } else { self.atom(a, scope)? };
-                    let product = *op == BinOp::Add && matches!(b.as_ref(), Expr::Binary(BinOp::Mul, ..));
-                    let right = if product { self.expr(b, scope)? } else { self.atom(b, scope)? };
-                    format!("{left} {sign} {right}")
-                }
-                None => {
-                    let f = match op {
-                        BinOp::Add => "add",
-                        BinOp::Sub => "sub",
-                        BinOp::Mul => "mul",
-                        BinOp::Div => "div",
-                        BinOp::Rem => "rem",
-                        BinOp::Min => "min",
-                        BinOp::Max => "max",
-                        BinOp::Shl => "shl",
-                        BinOp::Shr => "shr",
-                        _ => return Err(missing()),
-                    };
-                    let suffix = match scope.ranges.ty(a) {
-                        Ty::I32 => "",
-                        Ty::I64 => "64",
-                        Ty::F32 => "f",
-                    };
-                    format!("secateur_{f}{suffix}({}, {})", self.expr(a, scope)?, self.expr(b, scope)?)
-                }
-            },
-            Expr::Cast(to, a) => {
-                let from = scope.ranges.ty(a);
-                match (from, to) {
-                    (Ty::F32, Ty::I32) => format!("secateur_to_i32({})", self.expr(a, scope)?),
-                    (Ty::F32, Ty::I64) => format!("secateur_to_i64({})", self.expr(a, scope)?),
-                    (from, to) if from == *to => self.expr(a, scope)?,
-                    _ => format!("({}){}", scalar_type(*to), self.atom(a, scope)?),
-                }
-            }
-            Expr::Select(c, a, b) => {
-                let c = match c.as_ref() {
-                    Expr::Var(_) | Expr::Param(_) => format!("{} != 0", self.expr(c, scope)?),
-                    _ => self.condition(c, scope)?,
-                };
-                format!("({c}) ? {} : {}", self.atom(a, scope)?, self.atom(b, scope)?)
-            }
-            Expr::Call(instr, args) => {
-                let args: Result<Vec<String>> = args.iter().map(|a| self.expr(a, scope)).collect();
-                format!("{}_{}({})", self.name, self.module.instr(instr), args?.join(", "))
-            }
-        })
-    }
-
     fn init(&self, o: &mut String) -> Result<()> {
         let (program, name) = (self.module.program, self.name);
         let _ = writeln!(o, "\nvoid {name}_init({name}_arena *arena)\n{{");
@@ -605,9 +319,14 @@ impl Cx<'_> {
             }
             let item = module.item(&step.kernel)?;
             let args = self.step_args(step, &mut used)?;
-            let _ = writeln!(calls, "    {name}_{}({});", item.name, args.join(", "));
+            let call = format!("    {name}_{}({});", item.name, args.join(", "));
+            if call.len() <= 110 {
+                let _ = writeln!(calls, "{call}");
+            } else {
+                let _ = writeln!(calls, "    {name}_{}(\n        {});", item.name, args.join(",\n        "));
+            }
         }
-        let _ = writeln!(o, "\n{}\n{{", run_signature(module, name));
+        let _ = writeln!(o, "\n{}\n{{", c_header::run_signature(module, name));
         let idents = module.inputs.iter().chain(&module.outputs).map(String::as_str);
         for ident in std::iter::once("arena").chain(idents) {
             if !used.contains(ident) {
@@ -713,15 +432,5 @@ impl Cx<'_> {
         // Without this note, linkers on Linux ask for an executable stack.
         o.push_str("\n#if defined(__ELF__)\n    .section .note.GNU-stack,\"\",%progbits\n#endif\n");
         o
-    }
-}
-
-/// Whether an expression is 0 or 1 by its form.
-fn truth(e: &Expr) -> bool {
-    match e {
-        Expr::Binary(op, a, b) => {
-            op.compares() || (matches!(op, BinOp::And | BinOp::Or) && truth(a) && truth(b))
-        }
-        _ => false,
     }
 }

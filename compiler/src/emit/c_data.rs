@@ -1,16 +1,17 @@
 //! Constants as C arrays.
+//!
+//! Law: every array reads back as the constant's bytes, bit for bit.
 
-use super::c::{c_type, float_literal};
+use super::c::c_type;
+use super::c_expr::float_literal;
 use crate::program::Constant;
 use crate::tensor::{DType, Data};
 use std::fmt::Write;
 
 /// Floats that have no literal (infinities, NaN) are stored as their bits.
 fn as_bits(constant: &Constant) -> bool {
-    match Data::from_le_bytes(constant.dtype, &constant.bytes) {
-        Data::F32(v) => v.iter().any(|x| !x.is_finite()),
-        _ => false,
-    }
+    let (words, _) = constant.bytes.as_chunks::<4>();
+    constant.dtype == DType::F32 && words.iter().any(|w| !f32::from_le_bytes(*w).is_finite())
 }
 
 /// Element type of the array in C.

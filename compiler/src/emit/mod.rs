@@ -5,10 +5,13 @@
 
 pub mod c;
 mod c_data;
+mod c_expr;
+mod c_header;
 mod module;
 pub mod names;
 mod range;
 pub mod rust;
+mod rust_expr;
 
 /// What the printers need to know besides the program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,0 +1,137 @@
+//! `NAME.h`: what the user of generated C sees.
+//!
+//! Out: sizes, shapes, scales, the arena, the two calls, and conversions at the border. Law: it
+//! compiles as C99 and as C++, and needs nothing but `stdint.h` where floats are left out.
+
+use super::EmitOptions;
+use super::c::{c_type, comment};
+use super::c_expr::float_literal;
+use super::module::{Module, banner, printable};
+use crate::program::Port;
+use std::fmt::Write;
+
+/// `NAME.h`.
+pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, border: bool) -> String {
+    let (program, upper) = (module.program, name.to_ascii_uppercase());
+    let mut o = comment(&banner(program, options, "C interface"));
+    let _ = writeln!(o, "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>");
+    if border {
+        let _ = writeln!(o, "#ifndef {upper}_NO_FLOAT\n#include \"secateur_math.h\"\n#endif");
+    }
+    o.push_str("\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n/* Sizes in bytes. */\n");
+    let _ = writeln!(o, "#define {upper}_ARENA_BYTES {}", program.arena);
+    let _ = writeln!(o, "#define {upper}_WEIGHTS_BYTES {}", module.weight_bytes());
+    match options.code {
+        Some(code) => {
+            let _ = writeln!(o, "#define {upper}_CODE_BYTES {code}");
+            let _ = writeln!(o, "#define {upper}_FLASH_BYTES {}", module.weight_bytes() + code);
+        }
+        None => {
+            let _ =
+                writeln!(o, "/* {upper}_CODE_BYTES and {upper}_FLASH_BYTES: not measured for this text. */");
+        }
+    }
+    match options.stack {
+        Some(stack) => {
+            let _ = writeln!(o, "#define {upper}_STACK_BYTES {stack}");
+        }
+        None => {
+            let _ = writeln!(o, "/* {upper}_STACK_BYTES: not measured for this text. */");
+        }
+    }
+    for (what, ports, names) in
+        [("Input", &program.inputs, &module.inputs), ("Output", &program.outputs, &module.outputs)]
+    {
+        for (port, ident) in ports.iter().zip(names) {
+            port_macros(&mut o, what, port, &format!("{upper}_{}", ident.to_ascii_uppercase()));
+        }
+    }
+    let _ = writeln!(
+        o,
+        "\n/* Working memory of one instance. Instances are independent of each other. */\n\
+         typedef union {{\n    uint64_t align;\n    uint8_t bytes[{}];\n}} {name}_arena;\n",
+        program.arena.max(8)
+    );
+    let _ = writeln!(
+        o,
+        "/* Makes an arena ready; once before the first run, and again to start over. */\n\
+         void {name}_init({name}_arena *arena);\n"
+    );
+    let _ = writeln!(
+        o,
+        "/* One inference. Arrays are row-major in the shapes above and do not overlap. */\n{};",
+        run_signature(module, name)
+    );
+    o.push_str("\n#ifdef __cplusplus\n}\n#endif\n");
+    if border {
+        let _ = writeln!(
+            o,
+            "\n/* Between real numbers and the stored integers of the model: real = scale * (stored - zero point).\n \
+             * Define {upper}_NO_FLOAT before including this file to leave them out. */\n#ifndef {upper}_NO_FLOAT"
+        );
+        for (port, ident) in program.inputs.iter().zip(&module.inputs) {
+            border_helper(&mut o, port, ident, name, true);
+        }
+        for (port, ident) in program.outputs.iter().zip(&module.outputs) {
+            border_helper(&mut o, port, ident, name, false);
+        }
+        o.push_str("#endif\n");
+    }
+    o.push_str("\n#endif\n");
+    o
+}
+
+fn port_macros(o: &mut String, what: &str, port: &Port, prefix: &str) {
+    let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
+    let _ = writeln!(
+        o,
+        "\n/* {what} `{}`: {} [{}]. */",
+        printable(&port.name),
+        port.elem.name(),
+        dims.join(", ")
+    );
+    let _ = writeln!(o, "#define {prefix}_TYPE {}", c_type(port.elem));
+    let _ = writeln!(o, "#define {prefix}_LEN {}", port.shape.iter().product::<usize>());
+    let _ = writeln!(o, "#define {prefix}_RANK {}", port.shape.len());
+    if !dims.is_empty() {
+        let _ = writeln!(o, "#define {prefix}_SHAPE {{{}}}", dims.join(", "));
+    }
+    if let Some((scale, zero_point)) = port.affine {
+        let _ = writeln!(o, "#define {prefix}_SCALE {}", float_literal(scale));
+        let _ = writeln!(o, "#define {prefix}_ZERO_POINT ({zero_point})");
+    }
+}
+
+fn border_helper(o: &mut String, port: &Port, ident: &str, name: &str, input: bool) {
+    if port.affine.is_none() {
+        return;
+    }
+    let upper = format!("{}_{}", name.to_ascii_uppercase(), ident.to_ascii_uppercase());
+    let ty = c_type(port.elem);
+    let (lo, hi) = port.elem.range().unwrap_or((0, 0));
+    let loop_head = format!("    int32_t i;\n    for (i = 0; i < {upper}_LEN; i++) {{");
+    let _ = if input {
+        writeln!(
+            o,
+            "static inline void {name}_quantize_{ident}(const float *real, {ty} *stored)\n{{\n{loop_head}\n        \
+             stored[i] = ({ty})secateur_quantize(real[i], {upper}_SCALE, {upper}_ZERO_POINT, {lo}, {hi});\n    }}\n}}"
+        )
+    } else {
+        writeln!(
+            o,
+            "static inline void {name}_dequantize_{ident}(const {ty} *stored, float *real)\n{{\n{loop_head}\n        \
+             real[i] = {upper}_SCALE * (float)(stored[i] - {upper}_ZERO_POINT);\n    }}\n}}"
+        )
+    };
+}
+
+pub(super) fn run_signature(module: &Module<'_>, name: &str) -> String {
+    let mut args = vec![format!("{name}_arena *arena")];
+    for (port, ident) in module.program.inputs.iter().zip(&module.inputs) {
+        args.push(format!("const {} *{ident}", c_type(port.elem)));
+    }
+    for (port, ident) in module.program.outputs.iter().zip(&module.outputs) {
+        args.push(format!("{} *{ident}", c_type(port.elem)));
+    }
+    format!("void {name}_run({})", args.join(", "))
+}

@@ -1,0 +1,47 @@
+//! The attribute's code is the text of the command line. (What it accepts and what it says where
+//! something is wrong: `tests/ui`.)
+
+// The expansion itself, as the macro crate has it: a proc macro cannot be called from a test.
+#[path = "../../macros/src/arguments.rs"]
+mod arguments;
+#[path = "../../macros/src/expand.rs"]
+mod expand;
+
+use proc_macro2::TokenStream;
+use secateur_compiler::artifact::compile;
+use secateur_compiler::options::Language;
+use secateur_compiler::tensor::Samples;
+use secateur_compiler::{Options, Silent, npy, targets};
+
+/// What the macro puts around the emitted text: a module and a `use`.
+#[test]
+fn the_code_is_that_of_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundled = secateur_tests::repository().join("compiler/models/watch_cnn1d");
+    std::fs::create_dir(dir.path().join("models")).unwrap();
+    for (from, to) in [("model.onnx", "watch.onnx"), ("calib.npy", "calib.npy")] {
+        std::fs::copy(bundled.join(from), dir.path().join("models").join(to)).unwrap();
+    }
+    let arguments = "\"models/watch.onnx\", target = \"nrf52840\", calibrate = \"models/calib.npy\"";
+    let item = "pub struct WatchNet;";
+    let expanded = expand::expand(arguments.parse().unwrap(), item.parse().unwrap(), dir.path()).unwrap();
+
+    let read = |name: &str| std::fs::read(dir.path().join("models").join(name)).unwrap();
+    let mut samples = Samples::default();
+    samples.arrays.insert(String::new(), npy::read(&read("calib.npy")).unwrap());
+    let options = Options { name: "watch_net".into(), emit: vec![Language::Rust], ..Options::default() };
+    let target = targets::find("nrf52840").unwrap();
+    let artifact = compile(&read("watch.onnx"), &target, Some(&samples), &options, &mut Silent).unwrap();
+    assert_eq!(artifact.files[0].path, "watch_net.rs");
+    let code: TokenStream = artifact.files[0].text.parse().unwrap();
+    let want = quote::quote! {
+        #[doc(hidden)]
+        mod __secateur_watch_net {
+            const _: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch.onnx"));
+            const _: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/calib.npy"));
+            #code
+        }
+        pub use __secateur_watch_net::WatchNet;
+    };
+    assert_eq!(expanded.to_string(), want.to_string());
+}
