@@ -204,3 +204,23 @@ fn compare_has_a_row_a_layer() {
         assert!(layer["cosine"].as_f64().is_some_and(|v| v > 0.95), "{layer}");
     }
 }
+
+#[test]
+fn inspect_tells_what_a_refused_model_is_made_of() {
+    // One node, `Frobnicate`, of the default domain: ModelProto { ir_version, graph, opset }.
+    let mut node = vec![0x0a, 1, b'x', 0x12, 1, b'y', 0x1a, 1, b'n', 0x22, 10];
+    node.extend(b"Frobnicate");
+    let mut graph = vec![0x0a, node.len() as u8];
+    graph.extend(node);
+    graph.extend([0x12, 1, b'g']);
+    let mut model = vec![0x08, 8, 0x3a, graph.len() as u8];
+    model.extend(graph);
+    model.extend([0x42, 2, 0x10, 17]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    std::fs::write(&path, model).unwrap();
+    let done = secateur(&["inspect", path.to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(text(&done.stdout).contains("Frobnicate 1 operator is not supported"), "{}", text(&done.stdout));
+    assert!(text(&done.stderr).contains("node `n` (Frobnicate)"), "{}", text(&done.stderr));
+}

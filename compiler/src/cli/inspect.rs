@@ -56,7 +56,18 @@ fn layers(graph: &Graph) -> Vec<Layer> {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let bytes = output::read(&args.model)?;
     let dims = args.dim.iter().cloned().collect();
-    let graph = onnx::import(&bytes, &dims)?;
+    let graph = match onnx::import(&bytes, &dims) {
+        Ok(graph) => graph,
+        Err(error) => {
+            // What can still be said of a refused model: its operators, and which are the trouble.
+            if !args.json
+                && let Ok(found) = onnx::survey(&bytes)
+            {
+                output::print(&survey(&found))?;
+            }
+            return Err(error);
+        }
+    };
     let layers = layers(&graph);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     layers.iter().for_each(|l| *counts.entry(l.op).or_default() += 1);
@@ -105,4 +116,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     text += &format!("MACs        {}\n", table::count(macs));
     text += "every operator is supported\n";
     output::print(&text)
+}
+
+fn survey(found: &[onnx::Surveyed]) -> String {
+    let rows = found
+        .iter()
+        .map(|s| vec![s.op.clone(), s.count.to_string(), s.refusal.unwrap_or("supported").to_string()])
+        .collect();
+    table::table(&["operator", "nodes", ""], rows, usize::MAX)
 }

@@ -107,23 +107,53 @@ fn supported(model: &Model) -> Result<()> {
     if model.nodes.is_empty() && model.outputs.is_empty() {
         return Err(Error::model(Site::Whole, "the graph is empty: no nodes and no outputs"));
     }
+    let refused = refusals(model);
+    let errors = model.nodes.iter().zip(refused).filter_map(|(n, why)| Some(Error::model(site(n), why?)));
+    Error::join(errors.collect()).map_or(Ok(()), Err)
+}
+
+/// For each node: why its operator is not supported, if it is not.
+fn refusals(model: &Model) -> Vec<Option<&'static str>> {
     let functions: BTreeSet<(&str, &str)> =
         model.functions.iter().map(|(d, n)| (plain(d), n.as_str())).collect();
-    let mut errors = Vec::new();
-    for node in &model.nodes {
+    let refusal = |node: &RawNode| {
         let domain = plain(&node.domain);
-        let why = if functions.contains(&(domain, &node.op_type)) {
-            "functions of the model are not supported; inline them"
+        if functions.contains(&(domain, &node.op_type)) {
+            Some("functions of the model are not supported; inline them")
         } else if !domain.is_empty() {
-            "operators of this domain are not supported"
+            Some("operators of this domain are not supported")
         } else if !Op::NAMES.contains(&node.op_type.as_str()) || OURS.contains(&node.op_type.as_str()) {
-            "operator is not supported"
+            Some("operator is not supported")
         } else {
-            continue;
+            None
+        }
+    };
+    model.nodes.iter().map(refusal).collect()
+}
+
+/// An operator of a model as the file names it, how often it stands there, and why it is
+/// refused, if it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    /// With its domain in front, unless that is the default one.
+    pub op: String,
+    pub count: usize,
+    pub refusal: Option<&'static str>,
+}
+
+/// The operators of a model, sorted by name, without any further check: what can be said of a
+/// model that `import` refuses.
+pub fn survey(bytes: &[u8]) -> Result<Vec<Surveyed>> {
+    let model = proto::decode(bytes)?;
+    let mut found: BTreeMap<String, Surveyed> = BTreeMap::new();
+    for (node, refusal) in model.nodes.iter().zip(refusals(&model)) {
+        let op = match plain(&node.domain) {
+            "" => node.op_type.clone(),
+            domain => format!("{domain}.{}", node.op_type),
         };
-        errors.push(Error::model(site(node), why));
+        found.entry(op.clone()).or_insert(Surveyed { op, count: 0, refusal }).count += 1;
     }
-    Error::join(errors).map_or(Ok(()), Err)
+    Ok(found.into_values().collect())
 }
 
 /// Operators of our own that share the list of names but are no ONNX.
