@@ -49,8 +49,46 @@ pub fn absorb(graph: &mut Graph) -> Result<bool> {
         }
     }
     shift_unsigned(graph);
+    move_constants(graph)?;
     fuse(graph);
     Ok(true)
+}
+
+/// Transposes and reshapes of dequantized constants are done now, on the stored integers.
+fn move_constants(graph: &mut Graph) -> Result<()> {
+    for id in graph.topological() {
+        let node = &graph[id];
+        let output = node.outputs[0];
+        let Some(x) = node.inputs.first().copied().flatten() else { continue };
+        let (Some(stored), Some(quant)) = (graph[x].constant().cloned(), graph[x].quant.clone()) else {
+            continue;
+        };
+        let (old, new) = (&graph[x].shape, &graph[output].shape);
+        let axis = match (&node.op, quant.axis) {
+            (Op::Transpose(_) | Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_), None) => None,
+            (Op::Flatten(_) | Op::Identity(_), None) => None,
+            (Op::Transpose(t), Some(a)) => t.perm.iter().position(|&p| p == a),
+            // The axis of the same length with as many elements before it.
+            (
+                Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Flatten(_) | Op::Identity(_),
+                Some(a),
+            ) => {
+                let before = |shape: &[usize], at: usize| shape[..at].iter().product::<usize>();
+                (0..new.len()).find(|&b| new[b] == old[a] && before(new, b) == before(old, a))
+            }
+            _ => continue,
+        };
+        if axis.is_some() != quant.axis.is_some() || graph[output].quant.is_some() {
+            continue;
+        }
+        let moved = node.op.eval(&[Some(stored.as_ref())]).map_err(|e| e.at(node.site()))?;
+        let Some(moved) = moved.into_iter().next() else { continue };
+        let mut patch = Patch::new(graph);
+        patch.remove_node(id);
+        patch.set_constant(output, moved);
+        patch.set_quant(output, Some(Quant { axis, ..quant }));
+    }
+    Ok(())
 }
 
 /// The nodes that move 8-bit integers about, between a Q and a DQ, before anything is absorbed.
@@ -235,7 +273,7 @@ fn absorb_dequantize(graph: &mut Graph, id: NodeId, moving: &BTreeSet<NodeId>) -
     match &graph[q].quant {
         None => set_backward(graph, q, &quant, moving)?,
         Some(have) if *have == quant => {}
-        Some(_) => return Err(two_meanings(graph, q)),
+        Some(_) => return Err(Error { site: graph[id].site(), ..two_meanings(graph, q) }),
     }
     if alias(graph, y, q) {
         Patch::new(graph).remove_node(id);
@@ -253,7 +291,7 @@ fn absorb_dequantize(graph: &mut Graph, id: NodeId, moving: &BTreeSet<NodeId>) -
 fn two_meanings(graph: &Graph, value: ValueId) -> Error {
     Error::model(
         Site::Value(graph[value].name.clone()),
-        "is written with one scale and zero point and read with another",
+        "the integers are written with one scale and zero point and read with another",
     )
     .help("a DequantizeLinear must use the parameters of the QuantizeLinear before it")
 }

@@ -1,0 +1,188 @@
+//! Quantized (QDQ) models written by hand: what absorption makes of them computes what the
+//! float meaning of QuantizeLinear and DequantizeLinear says, and nonsense is refused.
+
+use secateur_compiler::artifact::compile;
+use secateur_compiler::graph::print;
+use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::tensor::{DType, Data, Tensor};
+use secateur_compiler::{Options, Silent, onnx, ops, passes, quantize, targets};
+use secateur_tests::onnx::{
+    FLOAT, INT8, INT32, Message, Model, UINT8, attr_int, attr_ints, dims, floats, ints,
+};
+use secateur_tests::onnx::{node, port, tensor};
+use secateur_tests::zoo;
+use std::collections::BTreeMap;
+
+/// A model under construction, with shorthands for quantizers.
+#[derive(Default)]
+struct Qdq {
+    model: Model,
+}
+
+impl Qdq {
+    fn node(&mut self, op: &str, inputs: &[&str], output: &str, attrs: &[Message]) {
+        self.model.nodes.push(node(&format!("{output}_node"), op, inputs, &[output], attrs));
+    }
+    fn parameters(&mut self, name: &str, scale: &[f32], elem: i64, zero: &[i32]) -> (String, String) {
+        let (s, z) = (format!("{name}_s"), format!("{name}_z"));
+        let shape: Vec<i64> = if scale.len() == 1 { vec![] } else { vec![scale.len() as i64] };
+        let raw: Vec<u8> = match elem {
+            INT32 => zero.iter().flat_map(|z| z.to_le_bytes()).collect(),
+            _ => zero.iter().map(|&z| z as u8).collect(),
+        };
+        self.model.initializers.push(floats(&s, &shape, scale));
+        self.model.initializers.push(tensor(&z, elem, &shape, &raw));
+        (s, z)
+    }
+    /// `x` through a Q (unsigned) and a DQ; the result is called `name`.
+    fn requant(&mut self, x: &str, name: &str, scale: f32, zero: i32) {
+        let (s, z) = self.parameters(name, &[scale], UINT8, &[zero]);
+        let q = format!("{name}_q");
+        self.node("QuantizeLinear", &[x, &s, &z], &q, &[]);
+        self.node("DequantizeLinear", &[&q, &s, &z], name, &[]);
+    }
+    /// A stored constant through a DQ.
+    fn constant(&mut self, name: &str, elem: i64, shape: &[i64], values: &[i32], scale: &[f32], axis: i64) {
+        let raw: Vec<u8> = match elem {
+            INT32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            _ => values.iter().map(|&v| v as u8).collect(),
+        };
+        let stored = format!("{name}_q");
+        self.model.initializers.push(tensor(&stored, elem, shape, &raw));
+        let (s, z) = self.parameters(name, scale, elem, &vec![0; scale.len()]);
+        self.node("DequantizeLinear", &[&stored, &s, &z], name, &[attr_int("axis", axis)]);
+    }
+    fn input(&mut self, name: &str, shape: &[i64]) {
+        self.model.inputs.push(port(name, FLOAT, &dims(shape)));
+    }
+    fn output(&mut self, name: &str, shape: &[i64]) {
+        self.model.outputs.push(port(name, FLOAT, &dims(shape)));
+    }
+}
+
+fn noise(seed: u64, n: usize, range: i32) -> Vec<i32> {
+    let mut state = seed;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as i32 % (2 * range + 1) - range
+        })
+        .collect()
+}
+
+/// Unsigned activations, per-channel and per-tensor weights, a moved weight, pools and a Concat
+/// that change the scale, and biases of their own scale.
+fn mixed() -> Vec<u8> {
+    let mut m = Qdq::default();
+    m.input("x", &[1, 2, 6, 6]);
+    m.requant("x", "xd", 0.02, 120);
+    m.constant("w", INT8, &[3, 2, 3, 3], &noise(1, 54, 127), &[0.01, 0.004, 0.007], 0);
+    m.constant("b", INT32, &[3], &[400, -3000, 900], &[0.0002, 0.00008, 0.0003], 0);
+    m.node("Conv", &["xd", "w", "b"], "conv", &[attr_ints("pads", &[1, 1, 1, 1])]);
+    m.node("Relu", &["conv"], "relu", &[]);
+    m.requant("relu", "r", 0.03, 0);
+    let window = [attr_ints("kernel_shape", &[2, 2]), attr_ints("strides", &[2, 2])];
+    m.node("MaxPool", &["r"], "max", &window);
+    m.requant("max", "maxd", 0.04, 3);
+    m.node("AveragePool", &["r"], "mean", &window);
+    m.requant("mean", "meand", 0.025, 10);
+    m.node("Concat", &["maxd", "meand"], "both", &[attr_int("axis", 1)]);
+    m.requant("both", "bothd", 0.045, 5);
+    m.node("Transpose", &["bothd"], "last", &[attr_ints("perm", &[0, 2, 3, 1])]);
+    m.model.initializers.push(ints("flat_shape", &[2], &[1, 54]));
+    m.node("Reshape", &["last", "flat_shape"], "flat", &[]);
+    m.constant("v", INT8, &[5, 54], &noise(2, 270, 127), &[0.003], 0);
+    m.node("Transpose", &["v"], "vt", &[attr_ints("perm", &[1, 0])]);
+    m.node("MatMul", &["flat", "vt"], "product", &[]);
+    m.constant("c", INT32, &[5], &[100, -200, 300, -400, 500], &[0.000135], 0);
+    m.node("Add", &["product", "c"], "sum", &[]);
+    m.requant("sum", "y", 0.06, 128);
+    m.output("y", &[1, 5]);
+    m.model.bytes()
+}
+
+#[test]
+fn a_mixed_model_computes_its_float_meaning() {
+    let bytes = mixed();
+    let host = targets::find("host").expect("the host is known");
+    let options = Options { name: "net".into(), ..Options::default() };
+    let artifact = compile(&bytes, &host, None, &options, &mut Silent).expect("the model compiles");
+    for (_, value) in artifact.graph.values().filter(|(_, v)| v.dtype == DType::F32) {
+        let read = artifact
+            .graph
+            .nodes()
+            .any(|(_, n)| n.outputs.iter().any(|&o| artifact.graph[o].name == value.name));
+        assert!(!read || value.quant.is_some(), "`{}` stayed float:\n{}", value.name, print(&artifact.graph));
+    }
+    let mut machine = Machine::new(&artifact.program).expect("the program is sound");
+    let (input, output) = (&artifact.program.inputs[0], &artifact.program.outputs[0]);
+    assert_eq!((input.name.as_str(), input.elem, input.affine), ("x", DType::I8, Some((0.02, -8))));
+    assert_eq!((output.name.as_str(), output.elem, output.affine), ("y", DType::I8, Some((0.06, 0))));
+    let mut off = Vec::new();
+    for seed in 0..200 {
+        let stored: Vec<i8> = noise(seed + 10, 72, 127).iter().map(|&v| v as i8).collect();
+        let real: Vec<f32> = stored.iter().map(|&q| (f32::from(q) + 8.0) * 0.02).collect();
+        let want =
+            ops::run(&artifact.imported, &[Tensor::f32(&[1, 2, 6, 6], real)]).expect("the float meaning");
+        let have = machine
+            .run(&[Tensor::new(vec![1, 2, 6, 6], Data::I8(stored)).expect("72 elements")])
+            .expect("the program runs");
+        for (q, y) in have[0].to_i64_vec().iter().zip(want[0].to_f32_vec()) {
+            off.push((q - (y / 0.06).round() as i64).abs());
+        }
+    }
+    // One step of a layer in between may move the result by a few; most results are exact.
+    let exact = off.iter().filter(|&&d| d == 0).count();
+    println!("{exact} of {} values exact, worst {}", off.len(), off.iter().max().unwrap_or(&0));
+    assert!(off.iter().all(|&d| d <= 2) && exact * 10 > off.len() * 8, "{exact} of {}", off.len());
+}
+
+/// The refusal of a chain x -> Q -> DQ -> y with these parameters.
+fn refused(q: (&[f32], &[i32]), d: (&[f32], &[i32])) -> String {
+    let mut m = Qdq::default();
+    m.input("x", &[1, 2]);
+    let (s, z) = m.parameters("q", q.0, INT8, q.1);
+    let (t, u) = m.parameters("d", d.0, INT8, d.1);
+    m.node("QuantizeLinear", &["x", &s, &z], "stored", &[]);
+    m.node("DequantizeLinear", &["stored", &t, &u], "read", &[]);
+    m.node("Relu", &["read"], "y", &[]);
+    m.output("y", &[1, 2]);
+    let absorbed = onnx::import(&m.model.bytes(), &BTreeMap::new())
+        .and_then(|mut graph| passes::run(&mut graph, &mut |_, _| {}));
+    absorbed.expect_err("nonsense is refused").to_string()
+}
+
+#[test]
+fn scales_without_meaning_are_refused_by_name() {
+    for scale in [f32::NAN, f32::INFINITY, 0.0, -0.5, 1e-42] {
+        let message = refused((&[scale], &[0]), (&[scale], &[0]));
+        assert!(message.contains("q_s") && message.contains("scale"), "{scale}: {message}");
+    }
+    let message = refused((&[0.5], &[1]), (&[0.5], &[2]));
+    assert!(message.contains("`read_node`") && message.contains("read with another"), "{message}");
+    let message = refused((&[0.5, 0.25], &[0, 0]), (&[0.5, 0.25], &[0, 0]));
+    assert!(message.contains("per channel"), "{message}");
+}
+
+#[test]
+fn fused_vendor_operators_are_refused() {
+    let Some(zoo) = zoo() else { return };
+    let bytes =
+        std::fs::read(zoo.join("third_party/micro_kws_m/model_qoperator_msft.onnx")).expect("a model");
+    let error = onnx::import(&bytes, &BTreeMap::new()).expect_err("it has operators of another domain");
+    let message = error.to_string();
+    assert!(message.contains("QLinear"), "{message}");
+}
+
+#[test]
+fn a_float_model_is_left_alone() {
+    let mut m = Qdq::default();
+    m.input("x", &[1, 2]);
+    m.node("Relu", &["x"], "y", &[]);
+    m.output("y", &[1, 2]);
+    let mut graph = onnx::import(&m.model.bytes(), &BTreeMap::new()).expect("the model imports");
+    let before = graph.clone();
+    assert!(!quantize::absorb(&mut graph).expect("nothing to absorb"));
+    quantize::settle(&mut graph).expect("nothing to settle");
+    assert_eq!(print(&graph), print(&before));
+}
