@@ -122,8 +122,11 @@ pub fn sqrt(x: f32) -> f32 {
 /// e to the `x`. Overflows to infinity, underflows through the subnormals to zero.
 #[inline]
 pub fn exp(x: f32) -> f32 {
-    if !(x <= 88.722_84) {
-        return if x > 88.0 { f32::INFINITY } else { x }; // NaN stays
+    if x.is_nan() {
+        return x;
+    }
+    if x > 88.722_84 {
+        return f32::INFINITY;
     }
     if x < -103.972_08 {
         return 0.0;

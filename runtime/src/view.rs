@@ -43,7 +43,10 @@ pub struct ViewMut<'a, T: Element> {
 macro_rules! check {
     ($self:ident, $index:expr, $len:expr) => {
         #[cfg(debug_assertions)]
-        assert!($index >= 0 && $index as usize + $len <= $self.len, "index outside of the view");
+        assert!(
+            $index >= 0 && $self.len.checked_sub($len).is_some_and(|last| $index as usize <= last),
+            "index outside of the view"
+        );
     };
 }
 

@@ -1,0 +1,4 @@
+#[secateur::model("models/nowhere.onnx", target = "nrf52840")]
+pub struct Nowhere;
+
+fn main() {}

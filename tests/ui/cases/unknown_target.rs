@@ -1,0 +1,8 @@
+#[secateur::model(
+    "models/watch.onnx",
+    target = "nrf52480",
+    calibrate = "models/calib.npy"
+)]
+pub struct Watch;
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[secateur::model("models/unsupported.onnx", quantize = "none")]
+pub struct Unsupported;
+
+fn main() {}
