@@ -109,8 +109,8 @@ impl Graph {
                 let mut frames: Vec<usize> = self.frames.values().copied().collect();
                 frames.sort_unstable_by(|a, b| b.cmp(a));
                 let depth = program.entries.iter().flat_map(|e| &e.steps).map(|s| depth(&s.kernel)).max();
-                // `run`, the kernels, a helper of theirs.
-                frames.iter().take(depth.unwrap_or(0) + 2).sum::<usize>() + outside
+                // `run`, the kernels, a helper of theirs and one of its own.
+                frames.iter().take(depth.unwrap_or(0) + 3).sum::<usize>() + outside
             }
         }
     }
