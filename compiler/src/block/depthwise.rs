@@ -3,12 +3,14 @@
 //!
 //! Widened inputs and 16-bit weights stand in the order of the widening block: the words of
 //! four channels hold channels 0 and 2, and 1 and 3. Stream of a group of four channels, in
-//! 16-bit halves: four biases as words; four weights per tap; four multipliers as words.
+//! 16-bit halves: four biases as words; four weights per tap; then multiplier, rounding
+//! constant and shift of each channel as words, or the multipliers alone where a layer has one
+//! shift.
 //!
 //! Law: sums are plain 32-bit sums; nothing wraps that the product did not prove.
 
 use super::widen::position;
-use super::{Block, Cond, Inst, Reg, Slot};
+use super::{Block, Cond, Inst, Reg, Round, Rounding, Slot, close, word};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
 use crate::quantize::requant::requantize_high_instr;
@@ -30,8 +32,9 @@ pub(crate) struct Depthwise {
     pub(crate) stride: usize,
     /// Result elements from one output column to the next.
     pub(crate) step: usize,
-    /// Right shift after the high word of the product ([`crate::quantize::requant::high`]).
-    pub(crate) sh: u32,
+    /// Right shift of all channels after the high word of the product
+    /// ([`crate::quantize::requant::high`]); `None` where each has its own.
+    pub(crate) sh: Option<u32>,
     pub(crate) lo: i32,
     pub(crate) hi: i32,
 }
@@ -43,7 +46,11 @@ impl Depthwise {
         self.kernel[0] * self.kernel[1]
     }
     fn group_len(&self) -> usize {
-        16 + 4 * self.taps()
+        8 + 4 * self.taps() + self.tail_len()
+    }
+    /// Halves of what ends the stream of a group.
+    fn tail_len(&self) -> usize {
+        if self.sh.is_some() { 8 } else { 24 }
     }
     /// Halves of the whole stream.
     pub(crate) fn stream_len(&self) -> usize {
@@ -64,9 +71,8 @@ impl Depthwise {
     }
 
     /// Packs weights `[channels, taps]`; `None` if one does not fit 16 bits.
-    pub(crate) fn pack(&self, weights: &[i32], bias: &[i32], multipliers: &[i32]) -> Option<Vec<i16>> {
+    pub(crate) fn pack(&self, weights: &[i32], bias: &[i32], rounding: Rounding<'_>) -> Option<Vec<i16>> {
         let mut stream = Vec::with_capacity(self.stream_len());
-        let word = |stream: &mut Vec<i16>, v: i32| stream.extend([v as i16, (v >> 16) as i16]);
         for first in (0..self.channels).step_by(GROUP) {
             bias[first..first + GROUP].iter().for_each(|&b| word(&mut stream, b));
             for tap in 0..self.taps() {
@@ -75,12 +81,18 @@ impl Depthwise {
                     stream.push(i16::try_from(w).ok()?);
                 }
             }
-            multipliers[first..first + GROUP].iter().for_each(|&m| word(&mut stream, m));
+            for c in first..first + GROUP {
+                word(&mut stream, rounding.multipliers[c]);
+                if self.sh.is_none() {
+                    word(&mut stream, rounding.each[c].0);
+                    word(&mut stream, rounding.each[c].1 as i32);
+                }
+            }
         }
         Some(stream)
     }
 
-    /// The kernel: `(acts, w, y, rnd)`, its meaning as loops and its native form.
+    /// The kernel: `(acts, w, y, rnd)`, without `rnd` where channels have their own, its meaning as loops and its native form.
     pub(crate) fn kernel(&self) -> Result<Arc<Kernel>> {
         if !self.fits() {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
@@ -90,14 +102,26 @@ impl Depthwise {
         let acts = k.buffer("acts", DType::I16, self.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
         let y = k.buffer("y", DType::I8, (self.columns - 1) * self.step + self.channels, Access::Write);
-        let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
+        let rnd = self.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
         k.for_("group", 0, self.channels / GROUP, |k, group| {
             let base = k.let_("base", group * self.group_len());
             let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
             for half in 0..GROUP {
                 let channel = position(half);
                 let bias = k.let_("bias", word(base + 2 * channel));
-                let m = k.let_("m", word(base + (self.group_len() - 8 + 2 * channel)));
+                let tail = self.group_len() - self.tail_len();
+                let (m, round, shift): (Expr, Expr, Expr) = match (self.sh, rnd) {
+                    (Some(sh), Some(rnd)) => {
+                        (word(base + (tail + 2 * channel)), rnd.into(), (sh as i32).into())
+                    }
+                    _ => {
+                        let at = tail + 6 * channel;
+                        // A shift has five bits, which the mask says to the proof.
+                        (word(base + at), word(base + (at + 2)), w.at(base + (at + 4)) & 31)
+                    }
+                };
+                let (m, round) = (k.let_("m", m), k.let_("round", round));
+                let shift = k.let_("shift", shift);
                 k.for_("q", 0, self.columns, |k, q| {
                     let sum = k.var("sum", bias);
                     let first = k.let_("first", q * (self.stride * self.channels) + group * GROUP + half);
@@ -108,10 +132,16 @@ impl Depthwise {
                             k.add_to(sum, x * w.at(base + tap * GROUP + (8 + half)));
                         });
                     });
-                    let sh = self.sh as i32;
                     let value = instr(
                         &requantize_high_instr(),
-                        vec![sum.into(), m.into(), rnd.into(), sh.into(), self.lo.into(), self.hi.into()],
+                        vec![
+                            sum.into(),
+                            m.into(),
+                            round.into(),
+                            shift.into(),
+                            self.lo.into(),
+                            self.hi.into(),
+                        ],
                     );
                     k.store(y, q * self.step + group * GROUP + channel, value);
                 });
@@ -125,11 +155,13 @@ impl Depthwise {
     pub(crate) fn block(&self) -> Block {
         let [kh, _] = self.kernel;
         let groups = self.channels / GROUP;
-        let mut b = Block::new(4);
-        let [acts, w, y, rnd] = [b.args[0], b.args[1], b.args[2], b.args[3]];
+        let mut b = Block::new(if self.sh.is_some() { 4 } else { 3 });
+        let [acts, w, y] = [b.args[0], b.args[1], b.args[2]];
         let (y_slot, rnd_slot, end_slot, stop_slot) = (b.slot(), b.slot(), b.slot(), b.slot());
         b.push(Inst::StrSlot(y, y_slot));
-        b.push(Inst::StrSlot(rnd, rnd_slot));
+        if let Some(&rnd) = b.args.get(3) {
+            b.push(Inst::StrSlot(rnd, rnd_slot));
+        }
         let end = b.reg();
         b.push(Inst::Mov(end, w));
         b.advance(end, 2 * self.stream_len() as i32);
@@ -217,33 +249,25 @@ impl Depthwise {
 
     /// Requantizes and stores four channels of each column; moves on to the next group.
     fn finish(&self, b: &mut Block, w: Reg, (y_slot, rnd_slot): (Slot, Slot), sums: &[[Reg; GROUP]]) {
-        let [y, round] = b.regs_n();
+        let y = b.reg();
         b.push(Inst::LdrSlot(y, y_slot));
-        b.push(Inst::LdrSlot(round, rnd_slot));
-        for pair in 0..2 {
-            let m: [Reg; 2] = b.regs_n();
-            load(b, m, w, 8 * pair as u32);
-            for (i, &m) in m.iter().enumerate() {
-                let channel = 2 * pair + i;
-                for s in sums {
-                    b.push(Inst::Smmla(s[channel], s[channel], m, round));
-                }
-                for (column, s) in sums.iter().enumerate() {
-                    let s = s[channel];
-                    b.push(Inst::Ssat(s, 8, s, self.sh));
-                    if self.lo > -128 {
-                        b.push(Inst::MaxImm(s, self.lo));
-                    }
-                    if self.hi < 127 {
-                        b.push(Inst::MinImm(s, self.hi));
-                    }
-                    b.push(Inst::Strb(s, y, (self.step * column + channel) as u32));
-                }
-            }
+        let round = self.sh.map(|sh| (b.reg(), sh));
+        if let Some((round, _)) = round {
+            b.push(Inst::LdrSlot(round, rnd_slot));
+        }
+        for channel in 0..GROUP {
+            let m = b.reg();
+            let sums: Vec<Reg> = sums.iter().map(|s| s[channel]).collect();
+            let (at, round) = match round {
+                Some((round, sh)) => (4 * channel as u32, Round::Layer(round, sh)),
+                None => (12 * channel as u32, Round::Channel(w, 12 * channel as u32 + 4)),
+            };
+            b.push(Inst::Ldr(m, w, at));
+            close(b, &sums, m, round, (y, channel, self.step), (self.lo, self.hi));
         }
         b.push(Inst::AddImm(y, y, GROUP as i32));
         b.push(Inst::StrSlot(y, y_slot));
-        b.advance(w, 16);
+        b.advance(w, 2 * self.tail_len() as i32);
     }
 }
 
@@ -272,7 +296,7 @@ mod tests {
             columns: 2,
             stride: 1,
             step: 4,
-            sh: 4,
+            sh: Some(4),
             lo: -128,
             hi: 127,
         };
@@ -284,8 +308,10 @@ mod tests {
             Depthwise { channels: 8, kernel: [5, 2], run_pitch: 2100, stride: 3, step: 20, ..base },
             Depthwise { channels: 12, kernel: [7, 1], run_pitch: 24, step: 12, ..base },
         ];
+        // Every size with one shift and with a shift for each channel.
+        let each = sizes.map(|g| Depthwise { sh: None, ..g });
         let mut random = Random(8);
-        for (case, g) in sizes.iter().enumerate() {
+        for (case, g) in sizes.iter().chain(&each).enumerate() {
             for round in 0..3 {
                 let taps = g.taps();
                 let w: Vec<i32> = (0..g.channels * taps).map(|_| random.within(-255, 255) as i32).collect();
@@ -295,17 +321,20 @@ mod tests {
                 let zx = [-128, 127, -3][round];
                 let zp = [127, -128, 0][round];
                 let acts: Vec<i16> = random.bytes(g.acts_len()).iter().map(|&v| i16::from(v) - zx).collect();
-                let stream = g.pack(&w, &bias, &m).unwrap();
+                let sh: Vec<u32> =
+                    (0..g.channels).map(|_| g.sh.unwrap_or(random.within(1, 22) as u32)).collect();
+                let each: Vec<(i32, u32)> = sh.iter().map(|sh| high(sh + 32, zp)).collect();
+                let stream = g.pack(&w, &bias, Rounding { multipliers: &m, each: &each }).unwrap();
                 assert_eq!(stream.len(), g.stream_len());
-                let (rnd, _) = high(g.sh + 32, zp);
+                let rnd = each[0].0;
 
                 let y_len = (g.columns - 1) * g.step + g.channels;
-                let args = vec![
+                let mut args = vec![
                     Role::Operand(0),
                     Role::Data { name: "w", data: Data::I16(stream.clone()), align: 4 },
                     Role::Result,
-                    Role::Scalar(rnd),
                 ];
+                args.extend(g.sh.map(|_| Role::Scalar(rnd)));
                 let call = Spelled { kernel: g.kernel().unwrap(), args };
                 let Data::I8(body) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else {
                     panic!()
@@ -329,7 +358,7 @@ mod tests {
                                 i64::from(acts[at]) * i64::from(w[c * taps + t])
                             })
                             .sum();
-                        let by = Multiplier { m: m[c], s: g.sh + 32 };
+                        let by = Multiplier { m: m[c], s: sh[c] + 32 };
                         let want = requantize((sum + i64::from(bias[c])) as i32, by, zp, g.lo, g.hi);
                         let at = q * g.step + c;
                         assert_eq!(i32::from(body[at]), want, "body, case {case} round {round} channel {c}");

@@ -10,10 +10,14 @@
 //! of both pairs as words; then for each two inputs the halves of pair 0 and of pair 1; then
 //! the multipliers of A0, A1, B0, B1. Missing channels of the last group are zeros.
 //!
-//! Law: exact while every `|SA| < 2^23` ([`pack`] refuses otherwise); sums that wrap on the way
-//! there come back.
+//! That is exact while every `|SA| < 2^23`; sums that wrap on the way there come back. Layers
+//! with larger sums, or with a shift for each channel, take the *plain* form at two more
+//! extensions for sixteen products: bytes `a` and `b` side by side and extended each, `bias_A`
+//! and `bias_B`, and at the end multiplier, rounding constant and shift of each channel.
+//!
+//! Law: a stream whose sums could be wrong is refused when it is packed.
 
-use super::{Block, Cond, Inst, Reg, Ror, Slot};
+use super::{Block, Cond, Inst, Reg, Ror, Round, Rounding, Slot, close, word};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, instr};
 use crate::quantize::requant::requantize_high_instr;
@@ -37,8 +41,9 @@ pub(crate) struct Gemm {
     pub(crate) pitch: usize,
     /// Result elements from one column's channels to the next column's.
     pub(crate) step: usize,
-    /// Right shift after the high word of the product ([`crate::quantize::requant::high`]).
-    pub(crate) sh: u32,
+    /// Right shift of all channels after the high word of the product
+    /// ([`crate::quantize::requant::high`]); `None` for the plain form.
+    pub(crate) sh: Option<u32>,
     pub(crate) lo: i32,
     pub(crate) hi: i32,
 }
@@ -57,7 +62,11 @@ pub(crate) const MAX_SH: u32 = 14;
 impl Gemm {
     /// Halves of the stream for one group of channels.
     fn group_len(&self) -> usize {
-        16 + 4 * self.runs * self.pairs
+        8 + 4 * self.runs * self.pairs + self.tail_len()
+    }
+    /// Halves of what ends the stream of a group.
+    fn tail_len(&self) -> usize {
+        if self.sh.is_some() { 8 } else { 24 }
     }
     /// Halves of the whole stream.
     pub(crate) fn stream_len(&self) -> usize {
@@ -67,7 +76,7 @@ impl Gemm {
     pub(crate) fn fits(&self) -> bool {
         let column = 2 * self.pitch * (self.columns - 1);
         let result = self.step * (self.columns - 1);
-        (1..=MAX_SH).contains(&self.sh)
+        self.sh.is_none_or(|sh| (1..=MAX_SH).contains(&sh))
             && column + 4 * STRAIGHT <= 4095
             && result + GROUP <= 4095
             && (self.runs == 1 || 4 * self.pairs <= 4095)
@@ -82,20 +91,21 @@ impl Gemm {
         self.runs * self.pairs <= limit && last <= 4095
     }
 
-    /// Packs one layer's coefficients. Runs are joined: `taps[j]` says which of the model's `row` weights column
-    /// element `j` meets (`None`: padding). Refuses (`None`) sums or weights that do not fit.
+    /// Packs one layer's coefficients. Runs are joined: `taps[j]` says which of a row's weights
+    /// column element `j` meets (`None`: padding). Refuses (`None`) sums or weights that do
+    /// not fit.
     pub(crate) fn pack(
         &self,
         weights: &[i32],
         bias: &[i32],
-        multipliers: &[i32],
+        rounding: Rounding<'_>,
         reach: &[(i32, i32)],
         taps: &[Option<usize>],
     ) -> Option<Vec<i16>> {
         let row = weights.len() / self.outputs.max(1);
         let bound = 1 << 23;
         // Of each pair only A is multiplied by 256, but its partner's sum rides on it.
-        if reach.iter().any(|&(lo, hi)| lo <= -bound || hi >= bound) {
+        if self.sh.is_some() && reach.iter().any(|&(lo, hi)| lo <= -bound || hi >= bound) {
             return None;
         }
         let weight = |o: usize, j: usize| match taps.get(j).copied().flatten() {
@@ -104,11 +114,11 @@ impl Gemm {
         };
         let of = |v: &[i32], o: usize, missing: i32| v.get(o).copied().unwrap_or(missing);
         let mut stream = Vec::with_capacity(self.stream_len());
-        let word = |stream: &mut Vec<i16>, v: i32| stream.extend([v as i16, (v >> 16) as i16]);
         for first in (0..self.outputs).step_by(GROUP) {
             for pair in [first, first + 2] {
                 let (a, b) = (of(bias, pair, 0), of(bias, pair + 1, 0));
-                word(&mut stream, a.checked_mul(256)?.checked_add(b)?);
+                let first = if self.sh.is_some() { a.checked_mul(256)?.checked_add(b)? } else { a };
+                word(&mut stream, first);
                 word(&mut stream, b);
             }
             for p in 0..self.runs * self.pairs {
@@ -118,18 +128,30 @@ impl Gemm {
                         if !(-128..=127).contains(&b) {
                             return None;
                         }
-                        stream.push(i16::try_from(256 * a + b).ok()?);
+                        stream.push(match self.sh {
+                            Some(_) => i16::try_from(256 * a + b).ok()?,
+                            None => i16::from_le_bytes([b as u8, i8::try_from(a).ok()? as u8]),
+                        });
                     }
                 }
             }
-            for o in [first, first + 2, first + 1, first + 3] {
-                word(&mut stream, of(multipliers, o, 1));
+            if self.sh.is_some() {
+                for o in [first, first + 2, first + 1, first + 3] {
+                    word(&mut stream, of(rounding.multipliers, o, 1));
+                }
+                continue;
+            }
+            for o in first..first + GROUP {
+                let (rnd, sh) = rounding.each.get(o).copied().unwrap_or((0, 1));
+                word(&mut stream, of(rounding.multipliers, o, 1));
+                word(&mut stream, rnd);
+                word(&mut stream, sh as i32);
             }
         }
         Some(stream)
     }
 
-    /// The kernel: `(acts, w, y, rnd)`, its meaning as loops and its native form.
+    /// The kernel: `(acts, w, y, rnd)`, without `rnd` in the plain form, its meaning as loops and its native form.
     pub(crate) fn kernel(&self) -> Result<Arc<Kernel>> {
         if !self.fits() {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
@@ -138,7 +160,7 @@ impl Gemm {
         let acts = k.buffer("acts", DType::I16, self.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
         let y = k.buffer("y", DType::I8, (self.columns - 1) * self.step + self.outputs, Access::Write);
-        let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
+        let rnd = self.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
         let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
         k.for_("group", 0, whole, |k, group| self.body(k, (acts, w, y, rnd), group.into(), GROUP));
         if rest > 0 {
@@ -152,7 +174,7 @@ impl Gemm {
     fn body(
         &self,
         k: &mut KernelBuilder,
-        (acts, w, y, rnd): (Buf, Buf, Buf, Val),
+        (acts, w, y, rnd): (Buf, Buf, Buf, Option<Val>),
         group: Expr,
         valid: usize,
     ) {
@@ -162,7 +184,8 @@ impl Gemm {
         let mut sums: Vec<Vec<(Val, Val)>> = Vec::new();
         for pair in 0..2usize {
             let b = k.let_(&format!("bias_b{pair}"), word(base + (4 * pair + 2)));
-            let a = k.let_(&format!("bias_a{pair}"), (word(base + 4 * pair) - b) >> 8);
+            let a = word(base + 4 * pair);
+            let a = k.let_(&format!("bias_a{pair}"), if self.sh.is_some() { (a - b) >> 8 } else { a });
             let column = |q: usize, k: &mut KernelBuilder| {
                 (k.var(&format!("a{pair}{q}"), a), k.var(&format!("b{pair}{q}"), b))
             };
@@ -179,7 +202,8 @@ impl Gemm {
                     for (pair, columns) in sums.iter().enumerate() {
                         let both = k.let_("both", w.at(at + (8 + 2 * pair + half)));
                         let low = k.let_("low", ((both & 255) ^ 128) - 128);
-                        let high = k.let_("high", (both - low) >> 8);
+                        let high = if self.sh.is_some() { (both - low) >> 8 } else { both >> 8 };
+                        let high = k.let_("high", high);
                         for (&x, &(a, b)) in inputs.iter().zip(columns) {
                             k.add_to(a, x * high);
                             k.add_to(b, x * low);
@@ -188,22 +212,25 @@ impl Gemm {
                 }
             });
         });
-        let multipliers = self.group_len() - 8;
+        let tail = self.group_len() - self.tail_len();
         for channel in 0..valid {
             let (pair, second) = (channel / 2, channel % 2);
-            let m = k.let_("m", word(base + (multipliers + 4 * second + 2 * pair)));
+            let (m, round, shift): (Expr, Expr, Expr) = match (self.sh, rnd) {
+                (Some(sh), Some(rnd)) => {
+                    (word(base + (tail + 4 * second + 2 * pair)), rnd.into(), (sh as i32).into())
+                }
+                _ => {
+                    let at = tail + 6 * channel;
+                    // A shift has five bits, which the mask says to the proof.
+                    (word(base + at), word(base + (at + 2)), w.at(base + (at + 4)) & 31)
+                }
+            };
+            let m = k.let_("m", m);
             for (q, &(a, b)) in sums[pair].iter().enumerate() {
                 let sum = if second == 0 { a } else { b };
                 let value = instr(
                     &requantize_high_instr(),
-                    vec![
-                        sum.into(),
-                        m.into(),
-                        rnd.into(),
-                        (self.sh as i32).into(),
-                        self.lo.into(),
-                        self.hi.into(),
-                    ],
+                    vec![sum.into(), m.into(), round.clone(), shift.clone(), self.lo.into(), self.hi.into()],
                 );
                 k.store(y, &group * GROUP + (q * self.step + channel), value);
             }
@@ -212,12 +239,14 @@ impl Gemm {
 
     /// The instructions.
     pub(crate) fn block(&self) -> Block {
-        let mut b = Block::new(4);
-        let [acts, w, y, rnd] = [b.args[0], b.args[1], b.args[2], b.args[3]];
+        let mut b = Block::new(if self.sh.is_some() { 4 } else { 3 });
+        let [acts, w, y] = [b.args[0], b.args[1], b.args[2]];
         let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
         let frame = Frame { y: b.slot(), rnd: b.slot(), stop: b.slot(), inner: b.slot(), end: b.slot() };
         b.push(Inst::StrSlot(y, frame.y));
-        b.push(Inst::StrSlot(rnd, frame.rnd));
+        if let Some(&rnd) = b.args.get(3) {
+            b.push(Inst::StrSlot(rnd, frame.rnd));
+        }
         if !self.straight(STRAIGHT.min(ROUND)) {
             // Where the loop over runs, or over the rounds of a single run, has come to its end.
             let whole = if self.runs > 1 { 2 * self.runs * self.run_pitch } else { 4 * self.pairs };
@@ -331,6 +360,9 @@ impl Gemm {
         (high, low): (&[Reg], &[Reg]),
         mut opening: bool,
     ) {
+        if self.sh.is_none() {
+            return self.plain_pairs(b, (acts, input), (w, weight), n, (high, low), opening);
+        }
         let q = self.columns;
         // Loads side by side cost one cycle less each: with one column there are registers for
         // two pairs' loads at once.
@@ -338,40 +370,75 @@ impl Gemm {
         for start in (0..n).step_by(side_by_side) {
             let mut loaded = Vec::new();
             for p in start..n.min(start + side_by_side) {
-                let weights: [Reg; 2] = b.regs_n();
-                for (pair, &r) in weights.iter().enumerate() {
-                    b.push(Inst::Ldr(r, w, weight + 8 * p as u32 + 4 * pair as u32));
+                let words: [Reg; 2] = b.regs_n();
+                for (pair, &r) in words.iter().enumerate() {
+                    b.push(Inst::Ldr(r, w, weight + (8 * p + 4 * pair) as u32));
                 }
-                let inputs: Vec<Reg> = (0..q).map(|_| b.reg()).collect();
-                for (column, &r) in inputs.iter().enumerate() {
-                    b.push(Inst::Ldr(r, acts, input + (4 * p + 2 * self.pitch * column) as u32));
-                }
-                loaded.push((weights, inputs));
+                loaded.push((words, self.inputs(b, acts, input + 4 * p as u32)));
             }
             for (words, inputs) in loaded {
-                self.sums(b, words, &inputs, high, opening);
+                for (pair, &word) in words.iter().enumerate() {
+                    self.sums(b, word, &inputs, &high[pair * q..][..q], opening);
+                }
                 let narrow: [Reg; 2] = b.regs_n();
                 for (d, word) in narrow.into_iter().zip(words) {
                     b.push(Inst::Sxtb16(d, word, Ror::R0));
                 }
-                self.sums(b, narrow, &inputs, low, opening);
+                for (pair, &word) in narrow.iter().enumerate() {
+                    self.sums(b, word, &inputs, &low[pair * q..][..q], opening);
+                }
                 opening = false;
             }
         }
     }
 
-    fn sums(&self, b: &mut Block, words: [Reg; 2], inputs: &[Reg], sums: &[Reg], opening: bool) {
+    /// The plain form: each pair's word is extended twice, so one is loaded at a time.
+    fn plain_pairs(
+        &self,
+        b: &mut Block,
+        (acts, input): (Reg, u32),
+        (w, weight): (Reg, u32),
+        n: usize,
+        (high, low): (&[Reg], &[Reg]),
+        mut opening: bool,
+    ) {
         let q = self.columns;
-        for (pair, &word) in words.iter().enumerate() {
-            for (column, &input) in inputs.iter().enumerate() {
-                let sum = sums[pair * q + column];
-                let addend = if opening { sums[pair * q + q - 1] } else { sum };
-                b.push(Inst::Smlad(sum, input, word, addend));
+        for p in 0..n {
+            let mut inputs = Vec::new();
+            for pair in 0..2 {
+                let word = b.reg();
+                b.push(Inst::Ldr(word, w, weight + (8 * p + 4 * pair) as u32));
+                if pair == 0 {
+                    inputs = self.inputs(b, acts, input + 4 * p as u32);
+                }
+                for (sums, ror) in [(high, Ror::R8), (low, Ror::R0)] {
+                    let narrow = b.reg();
+                    b.push(Inst::Sxtb16(narrow, word, ror));
+                    self.sums(b, narrow, &inputs, &sums[pair * q..][..q], opening);
+                }
             }
+            opening = false;
         }
     }
 
-    /// Requantizes and stores the sums of a group; `at` is the offset of the multipliers.
+    /// Loads one pair of inputs of each column.
+    fn inputs(&self, b: &mut Block, acts: Reg, at: u32) -> Vec<Reg> {
+        let inputs: Vec<Reg> = (0..self.columns).map(|_| b.reg()).collect();
+        for (column, &r) in inputs.iter().enumerate() {
+            b.push(Inst::Ldr(r, acts, at + (2 * self.pitch * column) as u32));
+        }
+        inputs
+    }
+
+    /// One word of weights into the sums of one channel; the first takes the bias as addend.
+    fn sums(&self, b: &mut Block, word: Reg, inputs: &[Reg], sums: &[Reg], opening: bool) {
+        for (&sum, &input) in sums.iter().zip(inputs) {
+            let addend = if opening { sums[sums.len() - 1] } else { sum };
+            b.push(Inst::Smlad(sum, input, word, addend));
+        }
+    }
+
+    /// Requantizes and stores the sums of a group; `at` is the offset of the stream's tail.
     fn finish(
         &self,
         b: &mut Block,
@@ -382,62 +449,48 @@ impl Gemm {
         (high, low): (&[Reg], &[Reg]),
     ) {
         let q = self.columns;
-        let [y, round] = b.regs_n();
-        let m: [Reg; 2] = b.regs_n();
-        b.push(Inst::Ldr(m[0], w, at));
-        b.push(Inst::Ldr(m[1], w, at + 4));
-        b.push(Inst::LdrSlot(y, frame.y));
-        b.push(Inst::LdrSlot(round, frame.rnd));
-        // Channels A: 256 * SA remains, its constant and shift are 2^8 larger.
-        let high_round = b.reg();
-        b.push(Inst::LslImm(high_round, round, 8));
-        for (&p, &s) in high.iter().zip(low) {
-            b.push(Inst::Sub(p, p, s));
-        }
-        for pair in 0..2 {
-            self.close(b, &high[pair * q..][..q], m[pair], high_round, self.sh + 8, y, 2 * pair, valid);
-        }
-        let m: [Reg; 2] = b.regs_n();
-        let round = b.reg();
-        b.push(Inst::Ldr(m[0], w, at + 8));
-        b.push(Inst::Ldr(m[1], w, at + 12));
-        b.push(Inst::LdrSlot(round, frame.rnd));
-        for pair in 0..2 {
-            self.close(b, &low[pair * q..][..q], m[pair], round, self.sh, y, 2 * pair + 1, valid);
+        let y = b.reg();
+        let limits = (self.lo, self.hi);
+        if let Some(sh) = self.sh {
+            let round = b.reg();
+            let m: [Reg; 2] = b.regs_n();
+            b.push(Inst::Ldr(m[0], w, at));
+            b.push(Inst::Ldr(m[1], w, at + 4));
+            b.push(Inst::LdrSlot(y, frame.y));
+            b.push(Inst::LdrSlot(round, frame.rnd));
+            // Channels A: 256 * SA remains, its constant and shift are 2^8 larger.
+            let high_round = b.reg();
+            b.push(Inst::LslImm(high_round, round, 8));
+            for (&p, &s) in high.iter().zip(low) {
+                b.push(Inst::Sub(p, p, s));
+            }
+            for pair in (0..2).filter(|pair| 2 * pair < valid) {
+                let round = Round::Layer(high_round, sh + 8);
+                close(b, &high[pair * q..][..q], m[pair], round, (y, 2 * pair, self.step), limits);
+            }
+            let m: [Reg; 2] = b.regs_n();
+            let round = b.reg();
+            b.push(Inst::Ldr(m[0], w, at + 8));
+            b.push(Inst::Ldr(m[1], w, at + 12));
+            b.push(Inst::LdrSlot(round, frame.rnd));
+            for pair in (0..2).filter(|pair| 2 * pair + 1 < valid) {
+                let round = Round::Layer(round, sh);
+                close(b, &low[pair * q..][..q], m[pair], round, (y, 2 * pair + 1, self.step), limits);
+            }
+        } else {
+            b.push(Inst::LdrSlot(y, frame.y));
+            for channel in 0..valid {
+                let sums = if channel % 2 == 0 { high } else { low };
+                let from = at + 12 * channel as u32;
+                let m = b.reg();
+                b.push(Inst::Ldr(m, w, from));
+                let round = Round::Channel(w, from + 4);
+                close(b, &sums[channel / 2 * q..][..q], m, round, (y, channel, self.step), limits);
+            }
         }
         b.push(Inst::AddImm(y, y, GROUP as i32));
         b.push(Inst::StrSlot(y, frame.y));
-        b.advance(w, at as i32 + 16);
-    }
-
-    /// Requantizes the sums of one channel and stores them.
-    fn close(
-        &self,
-        b: &mut Block,
-        sums: &[Reg],
-        m: Reg,
-        round: Reg,
-        shift: u32,
-        y: Reg,
-        channel: usize,
-        valid: usize,
-    ) {
-        if channel >= valid {
-            return;
-        }
-        for &s in sums {
-            b.push(Inst::Smmla(s, s, m, round));
-        }
-        for (column, &s) in sums.iter().enumerate() {
-            b.push(Inst::Ssat(s, 8, s, shift));
-            if self.lo > -128 {
-                b.push(Inst::MaxImm(s, self.lo));
-            }
-            if self.hi < 127 {
-                b.push(Inst::MinImm(s, self.hi));
-            }
-            b.push(Inst::Strb(s, y, (self.step * column + channel) as u32));
-        }
+        b.advance(w, at as i32 + 2 * self.tail_len() as i32);
     }
 }
 
@@ -472,22 +525,22 @@ mod tests {
             columns: 2,
             pitch: 2,
             step: 4,
-            sh: 5,
+            sh: Some(5),
             lo: -128,
             hi: 127,
         };
         vec![
             base,
             Gemm { columns: 1, ..base },
-            Gemm { pairs: 8, outputs: 8, pitch: 16, step: 8, sh: 1, ..base },
-            Gemm { pairs: 5, outputs: 7, pitch: 12, step: 11, sh: 9, lo: -5, hi: 120, ..base },
+            Gemm { pairs: 8, outputs: 8, pitch: 16, step: 8, sh: Some(1), ..base },
+            Gemm { pairs: 5, outputs: 7, pitch: 12, step: 11, sh: Some(9), lo: -5, hi: 120, ..base },
             Gemm { pairs: 5, outputs: 7, pitch: 12, step: 11, columns: 1, lo: 0, hi: 60, ..base },
-            Gemm { pairs: 32, outputs: 12, pitch: 64, step: 12, sh: MAX_SH, ..base },
+            Gemm { pairs: 32, outputs: 12, pitch: 64, step: 12, sh: Some(MAX_SH), ..base },
             Gemm { pairs: 33, outputs: 9, pitch: 66, step: 9, ..base },
             Gemm { pairs: 72, outputs: 6, pitch: 144, step: 6, ..base },
             Gemm { pairs: 72, outputs: 16, pitch: 144, step: 16, columns: 1, ..base },
             Gemm { pairs: 49, outputs: 3, pitch: 100, columns: 1, ..base },
-            Gemm { pairs: 320, outputs: 5, pitch: 640, step: 5, columns: 1, sh: 12, ..base },
+            Gemm { pairs: 320, outputs: 5, pitch: 640, step: 5, columns: 1, sh: Some(12), ..base },
             Gemm { pairs: 17, outputs: 1, pitch: 34, step: 1, ..base },
             // Windows: runs of a few pairs, of many, and columns that overlap.
             Gemm { runs: 3, run_pitch: 22, pairs: 5, outputs: 8, pitch: 6, step: 8, ..base },
@@ -515,14 +568,18 @@ mod tests {
     #[test]
     fn body_and_instructions_are_exact() {
         let mut random = Random(21);
-        for (case, g) in sizes().iter().enumerate() {
+        // Every size in both forms.
+        let plain: Vec<Gemm> = sizes().into_iter().map(|g| Gemm { sh: None, ..g }).collect();
+        for (case, g) in sizes().iter().chain(&plain).enumerate() {
             for round in 0..4 {
                 let k = 2 * g.runs * g.pairs;
-                // Long rows take smaller weights, so that their sums stay within 2^23.
-                let scale = if k > 200 { 4 } else { 1 };
+                // Long rows take smaller weights, so that their sums stay within 2^23, and plain
+                // ones biases that leave it.
+                let scale = if k > 200 && g.sh.is_some() { 4 } else { 1 };
+                let most = if g.sh.is_some() { 90_000 } else { 1 << 28 };
                 let w: Vec<i32> =
                     (random.bytes(g.outputs * k).iter()).map(|&v| i32::from(v).max(-127) / scale).collect();
-                let bias: Vec<i32> = (0..g.outputs).map(|_| random.within(-90_000, 90_000) as i32).collect();
+                let bias: Vec<i32> = (0..g.outputs).map(|_| random.within(-most, most) as i32).collect();
                 let m: Vec<i32> =
                     (0..g.outputs).map(|_| random.within(1 << 20, i32::MAX.into()) as i32).collect();
                 let zx = [-128, 127, 0, -3][round];
@@ -536,19 +593,23 @@ mod tests {
                     })
                     .collect();
                 let taps: Vec<Option<usize>> = (0..k).rev().map(Some).collect();
-                let Some(stream) = g.pack(&w, &bias, &m, &reach, &taps) else {
+                let sh: Vec<u32> =
+                    (0..g.outputs).map(|_| g.sh.unwrap_or(random.within(1, 22) as u32)).collect();
+                let each: Vec<(i32, u32)> = sh.iter().map(|sh| high(sh + 32, zp)).collect();
+                let rounding = Rounding { multipliers: &m, each: &each };
+                let Some(stream) = g.pack(&w, &bias, rounding, &reach, &taps) else {
                     panic!("case {case} does not pack");
                 };
                 assert_eq!(stream.len(), g.stream_len());
-                let (rnd, _) = high(g.sh + 32, zp);
+                let rnd = each[0].0;
 
                 let kernel = g.kernel().unwrap();
-                let args = vec![
+                let mut args = vec![
                     Role::Operand(0),
                     Role::Data { name: "w", data: Data::I16(stream.clone()), align: 4 },
                     Role::Result,
-                    Role::Scalar(rnd),
                 ];
+                args.extend(g.sh.map(|_| Role::Scalar(rnd)));
                 let y_len = (g.columns - 1) * g.step + g.outputs;
                 let call = Spelled { kernel, args };
                 let Data::I8(body) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else {
@@ -562,7 +623,7 @@ mod tests {
                         };
                         let sum: i64 =
                             (0..k).map(|j| i64::from(input(j)) * i64::from(w[o * k + k - 1 - j])).sum();
-                        let by = Multiplier { m: m[o], s: g.sh + 32 };
+                        let by = Multiplier { m: m[o], s: sh[o] + 32 };
                         let want = requantize((sum + i64::from(bias[o])) as i32, by, zp, g.lo, g.hi);
                         let at = q * g.step + o;
                         assert_eq!(i32::from(body[at]), want, "body, case {case} round {round} output {o}");
@@ -583,17 +644,18 @@ mod tests {
             columns: 1,
             pitch: 600,
             step: 4,
-            sh: 5,
+            sh: Some(5),
             lo: -128,
             hi: 127,
         };
         let w = vec![127; 4 * 600];
         let taps: Vec<Option<usize>> = (0..600).map(Some).collect();
+        let rounding = Rounding { multipliers: &[1; 4], each: &[(0, 5); 4] };
         let reach = [(0, 127 * 255 * 600); 4];
-        assert!(g.pack(&w, &[0; 4], &[1; 4], &reach, &taps).is_none());
-        assert!(g.pack(&w, &[0; 4], &[1; 4], &[(0, 8_000_000); 4], &taps).is_some());
+        assert!(g.pack(&w, &[0; 4], rounding, &reach, &taps).is_none());
+        assert!(g.pack(&w, &[0; 4], rounding, &[(0, 8_000_000); 4], &taps).is_some());
         // -128 beside a negative partner leaves sixteen bits.
-        assert!(g.pack(&vec![-128; 2400], &[0; 4], &[1; 4], &[(0, 1); 4], &taps).is_none());
+        assert!(g.pack(&vec![-128; 2400], &[0; 4], rounding, &[(0, 1); 4], &taps).is_none());
     }
 
     /// The bound of the inner loop on Cortex-M4: for two inputs times four channels times two
@@ -609,7 +671,7 @@ mod tests {
             columns: 2,
             pitch: 64,
             step: 64,
-            sh: 5,
+            sh: Some(5),
             lo: -128,
             hi: 127,
         };

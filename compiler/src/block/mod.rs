@@ -93,7 +93,9 @@ pub enum Inst {
     Smlatt(Reg, Reg, Reg, Reg),
     /// High word of `a * b + (c << 32)`.
     Smmla(Reg, Reg, Reg, Reg),
-    /// Arithmetic right shift by 1..=31, saturated to `bits`.
+    /// Arithmetic right shift by a register's low byte, below 32 here.
+    Asr(Reg, Reg, Reg),
+    /// Arithmetic right shift by 0..=31, saturated to `bits`.
     Ssat(Reg, u32, Reg, u32),
 }
 
@@ -154,6 +156,68 @@ impl Block {
     }
 }
 
+/// How the sums of a layer's channels are requantized.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rounding<'a> {
+    pub(crate) multipliers: &'a [i32],
+    /// Rounding constant and shift of each channel, as [`crate::quantize::requant::high`] gives
+    /// them.
+    pub(crate) each: &'a [(i32, u32)],
+}
+
+/// Appends a word to a stream of 16-bit halves.
+fn word(stream: &mut Vec<i16>, v: i32) {
+    stream.extend([v as i16, (v >> 16) as i16]);
+}
+
+/// Where a block keeps what rounds a channel's sums.
+enum Round {
+    /// One constant in a register, one shift.
+    Layer(Reg, u32),
+    /// Constant and shift are words of the stream, from a byte offset on.
+    Channel(Reg, u32),
+}
+
+/// Requantizes the sums of one channel, multiplied by `m`, and stores them, `step` bytes apart
+/// from `y + at` on.
+fn close(
+    b: &mut Block,
+    sums: &[Reg],
+    m: Reg,
+    round: Round,
+    (y, at, step): (Reg, usize, usize),
+    limits: (i32, i32),
+) {
+    let (constant, shift) = match round {
+        Round::Layer(constant, _) => (constant, None),
+        Round::Channel(w, from) => {
+            let [constant, shift] = b.regs_n();
+            b.push(Inst::Ldr(constant, w, from));
+            b.push(Inst::Ldr(shift, w, from + 4));
+            (constant, Some(shift))
+        }
+    };
+    for &s in sums {
+        b.push(Inst::Smmla(s, s, m, constant));
+    }
+    for (column, &s) in sums.iter().enumerate() {
+        match (shift, &round) {
+            (Some(shift), _) => {
+                b.push(Inst::Asr(s, s, shift));
+                b.push(Inst::Ssat(s, 8, s, 0));
+            }
+            (None, Round::Layer(_, sh) | Round::Channel(_, sh)) => b.push(Inst::Ssat(s, 8, s, *sh)),
+        }
+        if limits.0 > -128 {
+            b.push(Inst::MaxImm(s, limits.0));
+        }
+        if limits.1 < 127 {
+            b.push(Inst::MinImm(s, limits.1));
+        }
+        b.push(Inst::Strb(s, y, (at + step * column) as u32));
+    }
+}
+
 impl Inst {
     /// Registers written and read, in the order of their text.
     pub fn operands(&self) -> (Option<Reg>, Vec<Reg>) {
@@ -170,7 +234,9 @@ impl Inst {
             | LslImm(d, a, _)
             | Sxtb16(d, a, _)
             | Ssat(d, _, a, _) => (Some(d), vec![a]),
-            Add(d, a, b) | Sub(d, a, b) | Pkhbt(d, a, b) | Sxtab16(d, a, b, _) => (Some(d), vec![a, b]),
+            Add(d, a, b) | Sub(d, a, b) | Asr(d, a, b) | Pkhbt(d, a, b) | Sxtab16(d, a, b, _) => {
+                (Some(d), vec![a, b])
+            }
             Cmp(a, b) => (None, vec![a, b]),
             MaxImm(d, _) | MinImm(d, _) => (Some(d), vec![d]),
             Smlad(d, a, b, c) | Smlabb(d, a, b, c) | Smlatt(d, a, b, c) | Smmla(d, a, b, c) => {
@@ -194,6 +260,7 @@ impl Inst {
             MovImm(d, v) => MovImm(f(d), v),
             Add(d, a, b) => Add(f(d), f(a), f(b)),
             Sub(d, a, b) => Sub(f(d), f(a), f(b)),
+            Asr(d, a, b) => Asr(f(d), f(a), f(b)),
             AddImm(d, a, v) => AddImm(f(d), f(a), v),
             Cmp(a, b) => Cmp(f(a), f(b)),
             MaxImm(d, v) => MaxImm(f(d), v),

@@ -72,6 +72,7 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
             MovImm(d, v) => (Some(d), v as u32),
             Add(d, a, b) => (Some(d), g(a).wrapping_add(g(b))),
             Sub(d, a, b) => (Some(d), g(a).wrapping_sub(g(b))),
+            Asr(d, a, b) => (Some(d), (g(a) as i32 >> (g(b) & 31)) as u32),
             AddImm(d, a, v) => (Some(d), g(a).wrapping_add(v as u32)),
             Cmp(a, b) => {
                 equal = g(a) == g(b);

@@ -74,6 +74,8 @@ fn line(text: &mut String, block: &Assigned, inst: &Inst) {
         Smlabb(d, a, b, c) => writeln!(text, "smlabb {}, {}, {}, {}", r(d), r(a), r(b), r(c)),
         Smlatt(d, a, b, c) => writeln!(text, "smlatt {}, {}, {}, {}", r(d), r(a), r(b), r(c)),
         Smmla(d, a, b, c) => writeln!(text, "smmla {}, {}, {}, {}", r(d), r(a), r(b), r(c)),
+        Asr(d, a, b) => writeln!(text, "asr {}, {}, {}", r(d), r(a), r(b)),
+        Ssat(d, n, a, 0) => writeln!(text, "ssat {}, #{n}, {}", r(d), r(a)),
         Ssat(d, n, a, s) => writeln!(text, "ssat {}, #{n}, {}, asr #{s}", r(d), r(a)),
     };
 }

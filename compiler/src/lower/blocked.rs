@@ -13,6 +13,7 @@ use super::dense::Rows;
 use super::finish::Finish;
 use super::product::{Product, reach_len};
 use super::spelled::{Role, Spelled};
+use crate::block::Rounding;
 use crate::block::depthwise::Depthwise;
 use crate::block::gemm::{Gemm, MAX_SH};
 use crate::block::widen;
@@ -52,23 +53,52 @@ impl Order {
     }
 }
 
-/// What every block needs of the way a product ends: shift and limits, rounding, multipliers.
-fn ending(product: &Product) -> Option<(u32, i32, &[i32], (i32, i32))> {
-    let Finish::Int(r) = &product.finish else { return None };
-    let Shift::Layer(s) = r.shift else { return None };
-    if !(HIGH_SHIFT..=MAX_SH + 32).contains(&s) {
-        return None;
-    }
-    let (rnd, sh) = high(s, r.out.zp);
-    Some((sh, rnd, &r.m, (r.out.lo, r.out.hi)))
+/// The way a product ends, as the blocks need it.
+struct Ending<'a> {
+    /// The one shift of all channels, if there is one and the packed form has room for it.
+    sh: Option<u32>,
+    /// Its rounding constant.
+    rnd: i32,
+    multipliers: &'a [i32],
+    each: Vec<(i32, u32)>,
+    limits: (i32, i32),
 }
 
-/// Packs a product for a block; `None` if its sums or weights do not fit.
-fn stream(gemm: &Gemm, product: &Product, taps: &[Option<usize>]) -> Option<Role> {
-    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return None };
-    let (_, _, m, _) = ending(product)?;
-    let packed = gemm.pack(w, b, m, &product.reach().ok()?, taps)?;
-    Some(Role::Data { name: "weights", data: Data::I16(packed), align: 4 })
+impl Ending<'_> {
+    fn of(product: &Product) -> Option<Ending<'_>> {
+        let Finish::Int(r) = &product.finish else { return None };
+        if r.least_shift() < HIGH_SHIFT {
+            return None;
+        }
+        let each: Vec<(i32, u32)> = (0..r.m.len()).map(|c| high(r.at(c).s, r.out.zp)).collect();
+        let (rnd, sh) = match r.shift {
+            Shift::Layer(s) if s <= MAX_SH + 32 => (high(s, r.out.zp).0, Some(s - 32)),
+            _ => (0, None),
+        };
+        Some(Ending { sh, rnd, multipliers: &r.m, each, limits: (r.out.lo, r.out.hi) })
+    }
+    fn rounding(&self) -> Rounding<'_> {
+        Rounding { multipliers: self.multipliers, each: &self.each }
+    }
+}
+
+/// Packs a product for a block of these sizes, in the packed form if its sums allow, else in
+/// the plain form. `None` if its weights do not fit.
+fn packed(
+    sizes: &Gemm,
+    product: &Product,
+    ending: &Ending<'_>,
+    taps: &[Option<usize>],
+) -> Result<Option<(Gemm, Role)>> {
+    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
+    let reach = product.reach()?;
+    for sh in [ending.sh, None] {
+        let gemm = Gemm { sh, ..*sizes };
+        if let Some(stream) = gemm.pack(w, b, ending.rounding(), &reach, taps) {
+            return Ok(Some((gemm, Role::Data { name: "weights", data: Data::I16(stream), align: 4 })));
+        }
+    }
+    Ok(None)
 }
 
 /// Widens `n` inputs: the block where they part evenly, else a plain loop.
@@ -90,7 +120,8 @@ fn call_widen(k: &mut KernelBuilder, kernel: &Arc<Kernel>, from: CallArg, to: Ca
 
 /// A dense layer or pointwise convolution.
 pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
-    let Some((sh, rnd, _, (lo, hi))) = ending(product) else { return Ok(None) };
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let (lo, hi) = ending.limits;
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
     if !unit || inputs < 4 {
@@ -111,7 +142,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
         columns: 2,
         pitch,
         step: inner.y,
-        sh,
+        sh: ending.sh,
         lo,
         hi,
     };
@@ -119,7 +150,10 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
     let pairs = if inner.len > 1 && two.fits() { inner.len / 2 } else { 0 };
     let taps: Vec<Option<usize>> =
         (0..pitch).map(|i| Some(order.position(i)).filter(|&p| p < inputs)).collect();
-    let Some(weights) = stream(&one, product, &taps).filter(|_| one.fits()) else { return Ok(None) };
+    let Some((one, weights)) = packed(&one, product, &ending, &taps)?.filter(|p| p.0.fits()) else {
+        return Ok(None);
+    };
+    let two = Gemm { sh: one.sh, ..two };
 
     let axes = |step: fn(&super::dense::Axis) -> usize, last: (usize, usize)| {
         let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
@@ -135,13 +169,15 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
     let wide = k.buffer("wide", DType::I16, columns * pitch, Access::ReadWrite);
     let w = k.buffer("w", DType::I16, one.stream_len(), Access::Read);
     let zx = k.scalar("zx", -128, 127);
-    let round = k.scalar("rnd", i32::MIN, i32::MAX);
+    let round = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widen_one = widen_kernel(inputs, order)?;
     let close = order == Order::Parted && inner.x == inputs;
     let widen_two = if pairs > 0 && close { Some(widen_kernel(2 * inputs, order)?) } else { None };
     let (gemm_two, gemm_one) = (if pairs > 0 { Some(two.kernel()?) } else { None }, one.kernel()?);
     let product_of = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, to: Expr| {
-        k.call(gemm, vec![wide.from(0), w.from(0), y.from(to), CallArg::Scalar(round.into())]);
+        let mut args = vec![wide.from(0), w.from(0), y.from(to)];
+        args.extend(round.map(|r| CallArg::Scalar(r.into())));
+        k.call(gemm, args);
     };
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         if let Some(gemm) = &gemm_two {
@@ -162,14 +198,9 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
             product_of(k, &gemm_one, y0 + row * inner.y);
         });
     });
-    let args = vec![
-        Role::Operand(0),
-        Role::Result,
-        Role::Workspace(0),
-        weights,
-        Role::Scalar(product.x_zp),
-        Role::Scalar(rnd),
-    ];
+    let mut args =
+        vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
+    args.extend(round.map(|_| Role::Scalar(ending.rnd)));
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Blocked { call, workspace: 2 * columns * pitch }))
 }
@@ -224,7 +255,8 @@ pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Opti
     if g.groups > 1 {
         return depthwise(g, product, limit);
     }
-    let Some((sh, rnd, _, (lo, hi))) = ending(product) else { return Ok(None) };
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let (lo, hi) = ending.limits;
     let [kh, kw] = g.kernel;
     let (run, outputs) = (kw * g.cin, g.cout);
     // Pixels must lie side by side, channels last.
@@ -244,7 +276,7 @@ pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Opti
         columns: 2,
         pitch: g.strides[1] * g.cin,
         step: g.y[3],
-        sh,
+        sh: ending.sh,
         lo,
         hi,
     };
@@ -260,17 +292,19 @@ pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Opti
             Some((ic * kh + ky) * kw + kx)
         }));
     }
-    let Some(weights) = stream(&one, product, &taps) else { return Ok(None) };
+    let Some((one, weights)) = packed(&one, product, &ending, &taps)? else { return Ok(None) };
+    let two = Gemm { sh: one.sh, ..two };
 
     let kernels = (one.kernel()?, two.kernel()?);
-    let driver =
-        Driver { g, tiling: &tiling, order, name: "conv_s8_gemm", stream: one.stream_len(), kernels };
+    let (stream, rnd) = (one.stream_len(), one.sh.map(|_| ending.rnd));
+    let driver = Driver { g, tiling: &tiling, order, name: "conv_s8_gemm", stream, kernels };
     driver.spell(product.x_zp, weights, rnd).map(Some)
 }
 
 /// A depthwise convolution: one output channel per group, undilated columns.
 fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blocked>> {
-    let Some((sh, rnd, m, (lo, hi))) = ending(product) else { return Ok(None) };
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let (lo, hi) = ending.limits;
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
     let packed = g.x[1] == 1 && g.y[1] == 1 && (g.input[1] == 1 || g.x[3] == g.groups);
     let undilated = g.kernel[1] == 1 || g.dilations[1] == 1;
@@ -285,7 +319,7 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blo
         columns: 2,
         stride: g.strides[1],
         step: g.y[3],
-        sh,
+        sh: ending.sh,
         lo,
         hi,
     };
@@ -293,10 +327,10 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blo
     if !one.fits() || !two.fits() {
         return Ok(None);
     }
-    let Some(packed) = one.pack(w, b, m) else { return Ok(None) };
+    let Some(packed) = one.pack(w, b, ending.rounding()) else { return Ok(None) };
     let weights = Role::Data { name: "weights", data: Data::I16(packed), align: 4 };
     let kernels = (one.kernel()?, two.kernel()?);
-    let (order, stream) = (Order::Parted, one.stream_len());
+    let (order, stream, rnd) = (Order::Parted, one.stream_len(), ending.sh.map(|_| ending.rnd));
     let driver = Driver { g, tiling: &tiling, order, name: "depthwise_s8_rows", stream, kernels };
     driver.spell(product.x_zp, weights, rnd).map(Some)
 }
@@ -314,7 +348,7 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    fn spell(&self, x_zp: i32, weights: Role, rnd: i32) -> Result<Blocked> {
+    fn spell(&self, x_zp: i32, weights: Role, rnd: Option<i32>) -> Result<Blocked> {
         let (g, tiling) = (self.g, self.tiling);
         let wide_len = g.kernel[0] * tiling.pitch;
         let mut k = KernelBuilder::new(self.name);
@@ -323,14 +357,16 @@ impl Driver<'_> {
         let wide = k.buffer("wide", DType::I16, wide_len, Access::ReadWrite);
         let w = k.buffer("w", DType::I16, self.stream, Access::Read);
         let zx = k.scalar("zx", -128, 127);
-        let round = k.scalar("rnd", i32::MIN, i32::MAX);
+        let round = rnd.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
         let rows = RowWriter::new(g, tiling, self.order, (x, wide, zx))?;
         // The first `n` pixels of a tile, two by two.
         let pixels = |k: &mut KernelBuilder, n: usize, y0: &Expr| {
             let call = |k: &mut KernelBuilder, block: &Arc<Kernel>, column: Expr| {
                 let acts = wide.from(&column * (g.strides[1] * rows.pixel));
                 let to = y.from(y0 + column * g.y[3]);
-                k.call(block, vec![acts, w.from(0), to, CallArg::Scalar(round.into())]);
+                let mut args = vec![acts, w.from(0), to];
+                args.extend(round.map(|r| CallArg::Scalar(r.into())));
+                k.call(block, args);
             };
             k.for_step("column", 0, n / 2 * 2, 2, |k, column| call(k, &self.kernels.1, column.into()));
             if n % 2 == 1 {
@@ -361,14 +397,8 @@ impl Driver<'_> {
                 }
             });
         });
-        let args = vec![
-            Role::Operand(0),
-            Role::Result,
-            Role::Workspace(0),
-            weights,
-            Role::Scalar(x_zp),
-            Role::Scalar(rnd),
-        ];
+        let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(x_zp)];
+        args.extend(rnd.map(Role::Scalar));
         let call = Spelled { kernel: k.finish()?, args };
         Ok(Blocked { call, workspace: 2 * wide_len })
     }
@@ -482,9 +512,16 @@ mod tests {
         let (x_zp, y_zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
         let clamp = if case % 2 == 0 { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
         let scale = 0.004 / (taps as f32).sqrt();
-        let q_b = Quant::per_tensor(DType::I32, scale * 0.1, 0);
-        Product::int((&w, &q(scale, 0)), Some((&b, Some(&q_b))), &q(0.1, x_zp), &q(0.05, y_zp), clamp)
-            .unwrap()
+        let w_q = Quant { axis: Some(0), ..q(scale, 0) };
+        let w_q = Quant { scale: vec![scale; rows], zero_point: vec![0; rows], ..w_q };
+        let q_b = Quant { dtype: DType::I32, ..q(scale * 0.1, 0) };
+        let (x_q, y_q) = (q(0.1, x_zp), q(0.05, y_zp));
+        let mut product = Product::int((&w, &w_q), Some((&b, Some(&q_b))), &x_q, &y_q, clamp).unwrap();
+        // Every third layer has a shift for each channel.
+        if let (2, Finish::Int(r)) = (case % 3, &mut product.finish) {
+            r.shift = Shift::Channel((0..rows).map(|c| r.at(c).s + c as u32 % 3).collect());
+        }
+        product
     }
 
     fn geometry(
@@ -551,7 +588,7 @@ mod tests {
             y: [72, 1, 24, 4],
             ..geometry(8, 4, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1])
         });
-        let mut tiled = 0;
+        let (mut tiled, mut shifts) = (0, 0);
         for (case, g) in shapes.iter().enumerate() {
             let limit = if case % 2 == 0 { ROWS_LIMIT } else { 256 };
             let product = product(&mut random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
@@ -559,6 +596,7 @@ mod tests {
                 conv(g, &product, limit).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
             assert!(blocked.workspace <= 2 * ROWS_LIMIT, "case {case}");
             tiled += usize::from(Tiling::new(g, limit).tiles > 1);
+            shifts += usize::from(Ending::of(&product).unwrap().sh.is_none());
             let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
             for _ in 0..2 {
                 let x = [Data::I8(random.bytes(g.x_len()))];
@@ -567,6 +605,7 @@ mod tests {
             }
         }
         assert!(tiled >= 2, "{tiled} cases are tiled");
+        assert!(shifts >= 2, "{shifts} cases have a shift for each channel");
     }
 
     #[test]
