@@ -9,7 +9,7 @@ impl Random {
     pub fn new(seed: u64) -> Self {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -17,7 +17,7 @@ impl Random {
     }
     /// A number below `n`; 0 for 0.
     pub fn below(&mut self, n: usize) -> usize {
-        if n == 0 { 0 } else { (self.next() >> 11) as usize % n }
+        if n == 0 { 0 } else { (self.number() >> 11) as usize % n }
     }
 }
 
@@ -27,14 +27,14 @@ const EXTREMES: [u8; 12] = [0, 1, 2, 3, 7, 8, 0x0b, 0x12, 0x7f, 0x80, 0xfe, 0xff
 /// One change of bytes somewhere; `other` is a file to splice from.
 pub fn bytes(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     if bytes.is_empty() {
-        bytes.push(random.next() as u8);
+        bytes.push(random.number() as u8);
         return;
     }
     let at = random.below(bytes.len());
     let len = 1 + random.below(8.min(bytes.len() - at));
     match random.below(9) {
         0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = random.next() as u8,
+        1 => bytes[at] = random.number() as u8,
         2 => bytes[at] = EXTREMES[random.below(EXTREMES.len())],
         3 => bytes[at] = bytes[at].wrapping_add(if random.below(2) == 0 { 1 } else { 255 }),
         4 => {
@@ -121,7 +121,7 @@ fn parse(kind: Kind, bytes: &[u8]) -> Option<Vec<Field>> {
     while at < bytes.len() {
         let tag = varint(bytes, &mut at)?;
         let number = tag >> 3;
-        let mut take = |at: &mut usize, len: usize| {
+        let take = |at: &mut usize, len: usize| {
             let part = bytes.get(*at..at.checked_add(len)?)?.to_vec();
             *at += len;
             Some(part)
@@ -247,7 +247,7 @@ pub fn fields(file: &mut Vec<u8>, other: &[u8], random: &mut Random) {
                     v.wrapping_mul(2),
                     1 << random.below(64),
                     u64::MAX >> random.below(64),
-                    random.next(),
+                    random.number(),
                 ];
                 *v = steps[random.below(steps.len())];
             }

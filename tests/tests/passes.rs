@@ -82,3 +82,26 @@ fn passes_keep_the_float_meaning() {
         }
     }
 }
+
+#[test]
+fn nothing_is_moved_at_run_time() {
+    // Models of tf2onnx are channels-last outside and channels-first inside: their transpositions
+    // and reshapes must all be views of memory that lies right already.
+    let target = secateur_compiler::targets::find("host").expect("the target `host` exists");
+    for (name, path) in zoo_models() {
+        let bytes = std::fs::read(&path).expect("a readable model");
+        let Ok(mut graph) = onnx::import(&bytes, &BTreeMap::new()) else { continue };
+        passes::run(&mut graph, &mut |_, _| {})
+            .and_then(|()| passes::run_quantized(&mut graph, &mut |_, _| {}))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        let schedule =
+            secateur_compiler::schedule::schedule(&graph, &target).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for (id, node) in graph.nodes() {
+            let choice = schedule.choices[id.index()].as_ref().expect("every node has a choice");
+            let view = choice.family == secateur_compiler::schedule::Family::Alias;
+            if matches!(node.op, Op::Transpose(_) | Op::Reshape(_)) {
+                assert!(view, "{name}: `{}` moves data in\n{}", node.name, print(&graph));
+            }
+        }
+    }
+}
