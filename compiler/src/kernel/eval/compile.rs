@@ -111,6 +111,10 @@ pub(super) struct Compiler {
     /// Kernel and statement of each site.
     pub(super) sites: Vec<(String, String)>,
     pub(super) vector: Option<Vector>,
+    /// Loops that were kept in lanes.
+    pub(super) loops_in_lanes: usize,
+    /// Takes lanes wherever they are legal, whatever they cost: for tests.
+    pub(super) always_lanes: bool,
 }
 
 impl Compiler {
@@ -395,9 +399,13 @@ impl Compiler {
         let in_lanes = self.for_lanes(scope, *var, lo, hi, *step, body);
         self.vector = None;
         scope.binds = binds;
+        let kept = self.loops_in_lanes;
         let plain = self.for_each(scope, *var, lo, hi, *step, body)?;
         match in_lanes {
-            Ok(lanes) if lanes.1 < plain.1 => Ok(lanes),
+            Ok(lanes) if self.always_lanes || lanes.1 < plain.1 => {
+                self.loops_in_lanes = kept + 1;
+                Ok(lanes)
+            }
             _ => Ok(plain),
         }
     }

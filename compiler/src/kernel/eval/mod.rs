@@ -253,7 +253,16 @@ fn skip(s: Slice, offset: usize) -> Option<Slice> {
 
 /// Compiles a kernel for given arguments and makes room for it in the environment.
 fn compile_step(kernel: &Kernel, bound: Vec<Bound>, env: &mut Env) -> Result<Step> {
-    let mut compiler = Compiler::default();
+    compile_step_with(Compiler::default(), kernel, bound, env).map(|(step, _)| step)
+}
+
+/// As [`compile_step`] with a compiler's settings; also tells how many loops run in lanes.
+fn compile_step_with(
+    mut compiler: Compiler,
+    kernel: &Kernel,
+    bound: Vec<Bound>,
+    env: &mut Env,
+) -> Result<(Step, usize)> {
     let (run, _) = compiler.kernel(kernel, bound).map_err(|_| {
         Error::internal(Site::Kernel(kernel.name.clone()), "is not well formed and cannot be evaluated")
     })?;
@@ -261,7 +270,7 @@ fn compile_step(kernel: &Kernel, bound: Vec<Bound>, env: &mut Env) -> Result<Ste
     env.floats.resize(env.floats.len().max(compiler.floats), 0.0);
     env.lane_ints.resize(env.lane_ints.len().max(compiler.lane_ints), vec![0; LANES]);
     env.lane_floats.resize(env.lane_floats.len().max(compiler.lane_floats), vec![0.0; LANES]);
-    Ok(Step { run, sites: compiler.sites })
+    Ok((Step { run, sites: compiler.sites }, compiler.loops_in_lanes))
 }
 
 /// A failure in words.

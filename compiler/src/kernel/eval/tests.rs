@@ -1,7 +1,7 @@
 //! The compiled evaluator against the plain meaning: random kernels with a fixed seed, and the
 //! loops that lowering writes. The same random kernels check the simplifier and the prover.
 
-use super::compile::Bound;
+use super::compile::{Bound, Compiler};
 use super::env::{Base, Env, Mem};
 use super::interpret;
 use super::memory::{Memory, Slice};
@@ -60,8 +60,20 @@ fn memory(kernel: &Kernel, r: &mut Random) -> (Memory, Vec<Slice>) {
     (memory, slices)
 }
 
-/// Runs compiled code.
+/// Runs compiled code as it is chosen by cost.
 fn compiled(kernel: &Kernel, slices: &[Slice], scalar: i32, memory: Memory) -> (Result<()>, Memory) {
+    let (result, memory, _) = compiled_with(Compiler::default(), kernel, slices, scalar, memory);
+    (result, memory)
+}
+
+/// Runs compiled code; also tells how many of its loops run in lanes.
+fn compiled_with(
+    compiler: Compiler,
+    kernel: &Kernel,
+    slices: &[Slice],
+    scalar: i32,
+    memory: Memory,
+) -> (Result<()>, Memory, usize) {
     let mut env = Env { memory, ..Env::default() };
     let mut next = slices.iter();
     let bound = kernel
@@ -77,10 +89,10 @@ fn compiled(kernel: &Kernel, slices: &[Slice], scalar: i32, memory: Memory) -> (
             }
         })
         .collect();
-    let step = super::compile_step(kernel, bound, &mut env).unwrap();
+    let (step, in_lanes) = super::compile_step_with(compiler, kernel, bound, &mut env).unwrap();
     (step.run)(&mut env);
     let result = env.failure.take().map_or(Ok(()), |f| Err(super::explain(f, &step.sites)));
-    (result, env.memory)
+    (result, env.memory, in_lanes)
 }
 
 /// Runs the plain meaning.
@@ -98,23 +110,34 @@ fn plain(kernel: &Kernel, slices: &[Slice], scalar: i32, mut memory: Memory) -> 
     (result, memory)
 }
 
-/// Both ways give the same memory, or both refuse. Returns whether it ran.
+/// Compiled, by cost and in lanes wherever legal, and plain give the same memory, or all
+/// refuse. Returns whether it ran.
 fn check(kernel: &Kernel, seed: u64) -> bool {
+    check_in_lanes(kernel, seed).is_some()
+}
+
+/// As [`check`]; if it ran, how many loops ran in lanes where that was legal.
+fn check_in_lanes(kernel: &Kernel, seed: u64) -> Option<usize> {
     let mut r = Random(seed);
     let (memory, slices) = memory(kernel, &mut r);
     let scalar = 3;
     let (want, expected) = plain(kernel, &slices, scalar, memory.clone());
-    let (got, actual) = compiled(kernel, &slices, scalar, memory);
-    match (&want, &got) {
-        (Ok(()), Ok(())) => {
-            for (i, (a, b)) in expected.regions.iter().zip(&actual.regions).enumerate() {
-                assert!(a == b, "region {i} differs\n{}", print(kernel));
+    let mut loops = 0;
+    for always_lanes in [false, true] {
+        let compiler = Compiler { always_lanes, ..Compiler::default() };
+        let (got, actual, in_lanes) = compiled_with(compiler, kernel, &slices, scalar, memory.clone());
+        loops = in_lanes;
+        match (&want, &got) {
+            (Ok(()), Ok(())) => {
+                for (i, (a, b)) in expected.regions.iter().zip(&actual.regions).enumerate() {
+                    assert!(a == b, "region {i} differs\n{}", print(kernel));
+                }
             }
-            true
+            (Err(_), Err(_)) => {}
+            (a, b) => panic!("meaning: {a:?}, compiled: {b:?}\n{}", print(kernel)),
         }
-        (Err(_), Err(_)) => false,
-        (a, b) => panic!("meaning: {a:?}, compiled: {b:?}\n{}", print(kernel)),
     }
+    want.is_ok().then_some(loops)
 }
 
 /// Writes random kernels.
@@ -382,8 +405,9 @@ fn random_kernel(seed: u64) -> Kernel {
 
 #[test]
 fn random_kernels_mean_the_same_compiled() {
-    let ran = (0..500).filter(|&seed| check(&random_kernel(seed), seed)).count();
-    assert!(ran > 200, "only {ran} kernels ran");
+    let ran: Vec<usize> = (0..500).filter_map(|seed| check_in_lanes(&random_kernel(seed), seed)).collect();
+    let loops: usize = ran.iter().sum();
+    assert!(ran.len() > 200 && loops > 400, "only {} kernels with {loops} loops in lanes ran", ran.len());
 }
 
 #[test]
