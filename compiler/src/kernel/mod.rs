@@ -12,6 +12,7 @@
 //! The amount of a shift is `I32` whatever is shifted. `Min` is `b < a ? b : a`, `Max` is
 //! `a < b ? b : a`, on floats too. Casts to a narrower integer must fit, casts of integers to
 //! F32 round to nearest even, casts of F32 to integers truncate, saturate, and take NaN to 0.
+//! Which NaN a float operation gives (sign, payload) is open.
 //!
 //! Law: every index interval is proven from the loop bounds (`prove`), the evaluator asserts it.
 

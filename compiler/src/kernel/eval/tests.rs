@@ -110,6 +110,16 @@ fn plain(kernel: &Kernel, slices: &[Slice], scalar: i32, mut memory: Memory) -> 
     (result, memory)
 }
 
+/// Where two memories differ. Which NaN an operation gives is open (compilers swap operands),
+/// so any two are equal.
+fn first_difference(elem: DType, a: &[u8], b: &[u8]) -> Option<(usize, String)> {
+    let size = elem.size();
+    a.chunks(size).zip(b.chunks(size)).enumerate().find_map(|(i, (a, b))| {
+        let nan = |v: &[u8]| elem == DType::F32 && super::memory::get_f32(v, 0).is_nan();
+        (a != b && !(nan(a) && nan(b))).then(|| (i, format!("{a:02x?} {b:02x?}")))
+    })
+}
+
 /// Compiled, by cost and in lanes wherever legal, and plain give the same memory, or all
 /// refuse. Returns whether it ran.
 fn check(kernel: &Kernel, seed: u64) -> bool {
@@ -129,8 +139,9 @@ fn check_in_lanes(kernel: &Kernel, seed: u64) -> Option<usize> {
         loops = in_lanes;
         match (&want, &got) {
             (Ok(()), Ok(())) => {
-                for (i, (a, b)) in expected.regions.iter().zip(&actual.regions).enumerate() {
-                    assert!(a == b, "region {i} differs\n{}", print(kernel));
+                for (s, (a, b)) in slices.iter().zip(expected.regions.iter().zip(&actual.regions)) {
+                    let differ = first_difference(s.elem, a, b);
+                    assert!(differ.is_none(), "region {} differs: {differ:?}\n{}", s.region, print(kernel));
                 }
             }
             (Err(_), Err(_)) => {}
@@ -264,7 +275,11 @@ impl Writer<'_> {
         match self.r.below(13) {
             0..=3 if depth > 0 => {
                 let (lo, step) = (self.r.within(0, 2), self.r.within(1, 3));
-                let trips = if self.r.chance(10) { 300 } else { self.r.within(1, 9).min(self.budget) };
+                let trips = if self.budget > 100 && self.r.chance(10) {
+                    300
+                } else {
+                    self.r.within(1, 9).min(self.budget)
+                };
                 let budget = self.budget;
                 self.budget = (budget / trips).max(1);
                 let hi = if self.r.chance(80) {
@@ -425,7 +440,10 @@ fn simplified_kernels_mean_the_same() {
         }
         let (got, actual) = plain(&simple, &slices, 3, memory);
         got.unwrap_or_else(|e| panic!("{e}\n{}\n{}", print(&kernel), print(&simple)));
-        assert!(expected.regions == actual.regions, "{}\n{}", print(&kernel), print(&simple));
+        for (s, (a, b)) in slices.iter().zip(expected.regions.iter().zip(&actual.regions)) {
+            let differ = first_difference(s.elem, a, b);
+            assert!(differ.is_none(), "{differ:?}\n{}\n{}", print(&kernel), print(&simple));
+        }
         shorter += usize::from(print(&simple).len() < print(&kernel).len());
     }
     assert!(shorter > 60, "only {shorter} became shorter");
