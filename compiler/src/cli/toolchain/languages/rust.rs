@@ -43,6 +43,8 @@ fn compiler(target: &Target) -> Result<Compiler> {
             .into_iter()
             .next()
             .ok_or_else(|| tools::missing("A Rust compiler", &["rustc"], "rustc-web"))?;
+        // rustc links by the C compiler.
+        tools::find(&["cc"]).ok_or_else(|| tools::missing("A linker", &["cc"], "gcc"))?;
         return Ok(Compiler { program, flags: Vec::new() });
     }
     let Some(toolchain) = &target.core.toolchain else {
