@@ -46,7 +46,7 @@ enum Order {
 impl Order {
     /// Runs of a multiple of four inputs can be parted.
     fn of(run: usize) -> Order {
-        if run % 4 == 0 { Order::Parted } else { Order::Natural }
+        if run.is_multiple_of(4) { Order::Parted } else { Order::Natural }
     }
     fn position(self, i: usize) -> usize {
         if self == Order::Parted { widen::position(i) } else { i }
@@ -308,7 +308,7 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blo
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
     let packed = g.x[1] == 1 && g.y[1] == 1 && (g.input[1] == 1 || g.x[3] == g.groups);
     let undilated = g.kernel[1] == 1 || g.dilations[1] == 1;
-    if g.cin != 1 || g.cout != 1 || g.groups % 4 != 0 || !packed || !undilated {
+    if g.cin != 1 || g.cout != 1 || !g.groups.is_multiple_of(4) || !packed || !undilated {
         return Ok(None);
     }
     let tiling = Tiling::new(g, limit);
