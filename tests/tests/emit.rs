@@ -208,7 +208,10 @@ const ARITHMETIC: [Operator; 8] = [
 const BITS: [Operator; 8] = [
     ("rem", |a, b| a % b),
     ("rem_const", |a, _| a % 10),
-    ("rem_minus_one", |a, _| a % -1),
+    ("rem_minus_one", |a, _| {
+        let minus_one = -1;
+        a % minus_one
+    }),
     ("and", |a, b| a & b),
     ("or", |a, b| a | b),
     ("xor", |a, b| a ^ b),
@@ -360,10 +363,10 @@ fn float_sets() -> Vec<Vec<Data>> {
 }
 
 fn float_arithmetic() -> Vec<Case> {
-    let mut cases = Vec::new();
-    cases.push((program_of(operators("arithmetic_f32", DType::F32, &ARITHMETIC, DType::F32)), float_sets()));
-    cases.push((program_of(operators("compare_f32", DType::F32, &COMPARISONS, DType::I32)), float_sets()));
-    cases
+    vec![
+        (program_of(operators("arithmetic_f32", DType::F32, &ARITHMETIC, DType::F32)), float_sets()),
+        (program_of(operators("compare_f32", DType::F32, &COMPARISONS, DType::I32)), float_sets()),
+    ]
 }
 
 fn float_functions() -> Vec<Case> {
@@ -506,7 +509,9 @@ fn statements() -> Vec<Case> {
     let sets: Vec<Vec<Data>> = (0..50)
         .map(|_| {
             vec![Data::I8(
-                (0..16).map(|_| if random.next() % 5 == 0 { -128 } else { random.next() as i8 }).collect(),
+                (0..16)
+                    .map(|_| if random.next().is_multiple_of(5) { -128 } else { random.next() as i8 })
+                    .collect(),
             )]
         })
         .collect();

@@ -510,7 +510,7 @@ mod tests {
         let b = Tensor::new(vec![rows], Data::I32(b)).unwrap();
         let q = |scale, zp| Quant::per_tensor(DType::I8, scale, zp);
         let (x_zp, y_zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
-        let clamp = if case % 2 == 0 { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
+        let clamp = if case.is_multiple_of(2) { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
         let scale = 0.004 / (taps as f32).sqrt();
         let w_q = Quant { axis: Some(0), ..q(scale, 0) };
         let w_q = Quant { scale: vec![scale; rows], zero_point: vec![0; rows], ..w_q };

@@ -56,9 +56,8 @@ pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
             let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
             let (lo, hi) = y.limits(clamp);
             let far = |a: f64, v: &f64| a.max(v.abs());
-            let widest = gain.iter().fold(0.0, &far) * si / so * 256.0
-                + offset.iter().fold(0.0, far) / so
-                + 256.0;
+            let widest =
+                gain.iter().fold(0.0, &far) * si / so * 256.0 + offset.iter().fold(0.0, far) / so + 256.0;
             let (_, exponent) = libm::frexp(widest);
             let s = (30 - exponent).min(24);
             if s < 6 {

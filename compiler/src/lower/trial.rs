@@ -21,10 +21,10 @@ impl Random {
     }
     /// I8 data; every third array holds the two extremes only.
     pub(crate) fn bytes(&mut self, n: usize) -> Vec<i8> {
-        let extreme = self.next() % 3 == 0;
+        let extreme = self.next().is_multiple_of(3);
         (0..n)
             .map(|_| match extreme {
-                true if self.next() % 2 == 0 => -128,
+                true if self.next().is_multiple_of(2) => -128,
                 true => 127,
                 false => self.within(-128, 127) as i8,
             })
