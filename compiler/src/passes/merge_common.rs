@@ -1,13 +1,14 @@
 //! Common subexpressions: two nodes with one operator, the same operands and results stored
-//! alike become one.
+//! alike become one, and so do equal constants.
 
 use super::edit::bypass;
 use crate::error::Result;
-use crate::graph::{NodeId, Patch};
-use std::collections::BTreeMap;
+use crate::graph::{NodeId, Patch, ValueId};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn merge_common(patch: &mut Patch<'_>) -> Result<usize> {
-    let mut merged = 0;
+    let mut merged = merge_constants(patch);
     let mut seen: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
     for id in patch.graph().topological() {
         let graph = patch.graph();
@@ -38,6 +39,34 @@ pub(super) fn merge_common(patch: &mut Patch<'_>) -> Result<usize> {
         }
     }
     Ok(merged)
+}
+
+/// Constants of one type, shape, meaning and content become the first of them.
+fn merge_constants(patch: &mut Patch<'_>) -> usize {
+    let graph = patch.graph();
+    let read: BTreeSet<ValueId> =
+        graph.nodes().flat_map(|(_, node)| node.inputs.iter().flatten().copied()).collect();
+    let mut first: BTreeMap<(String, Vec<u8>), ValueId> = BTreeMap::new();
+    let mut twins = Vec::new();
+    for id in read {
+        let v = &graph[id];
+        let Some(t) = v.constant() else { continue };
+        if graph.outputs().contains(&id) {
+            continue;
+        }
+        // The debug form prints every scale exactly.
+        let key = (format!("{} {:?} {:?}", t.dtype(), v.shape, v.quant), t.data().to_le_bytes());
+        match first.entry(key) {
+            Entry::Vacant(slot) => {
+                slot.insert(id);
+            }
+            Entry::Occupied(slot) => twins.push((id, *slot.get())),
+        }
+    }
+    for &(twin, first) in &twins {
+        patch.replace_uses(twin, first);
+    }
+    twins.len()
 }
 
 #[cfg(test)]
@@ -82,6 +111,28 @@ mod tests {
              %r: f32[1x4] i8(scale 1e-1, zero 0) = Relu(%x)  # r
              %s: f32[1x4] i8(scale 2e-1, zero 0) = Relu(%x)  # s
              %y: f32[1x4] = Add(%r, %s)  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn equal_constants_become_one() {
+        let mut b = Build::new();
+        let x = b.input("x", &[1, 2]);
+        let c = b.constant("c", &[2], &[1.0, 2.0]);
+        let d = b.constant("d", &[2], &[1.0, 2.0]);
+        let e = b.constant("e", &[1, 2], &[1.0, 2.0]);
+        let p = b.node("p", Add, &[x, c]);
+        let q = b.node("q", Add, &[x, d]);
+        let r = b.node("r", Add, &[p, q]);
+        let y = b.node("y", Add, &[r, e]);
+        b.output(y);
+        b.check(
+            merge_common,
+            "in  %x: f32[1x2]
+             %p: f32[1x2] = Add(%x, const %c: f32[2])  # p
+             %r: f32[1x2] = Add(%p, %p)  # r
+             %y: f32[1x2] = Add(%r, const %e: f32[1x2])  # y
              out %y",
         );
     }
