@@ -309,7 +309,7 @@ fn quantizers_that_mean_nothing() {
     }
     let mut two = seeds::quantized(0.1);
     two.nodes[1] = node("dx", "DequantizeLinear", &["xq", "sy", "zx"], &["xf"], &[]);
-    says(&two, &["tensor `x`", "one scale"]);
+    says(&two, &["node `dx` (DequantizeLinear)", "one scale"]);
     let mut run_time = seeds::quantized(0.1);
     run_time.initializers.remove(0);
     run_time.inputs.push(port("sx", FLOAT, &[]));
