@@ -54,7 +54,10 @@ fn story(name: &str, model: &[u8], calibration: Option<Tensor>, quantize: Quanti
 /// Cuts runs of lines that hold nothing but numbers, and long literals, to their digest.
 fn shorten(text: &str) -> String {
     let number = |n: &str| n.trim().trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
-    let numeric = |line: &str| line.trim().strip_suffix(',').is_some_and(|l| l.split(',').all(number));
+    // Arguments of a call stand alone in their line.
+    let many = |line: &str| line.matches(',').count() > 2;
+    let numbers = |line: &str| line.trim().strip_suffix(',').is_some_and(|l| l.split(',').all(number));
+    let numeric = |line: &str| many(line) && numbers(line);
     let mut out = String::new();
     let mut run: Vec<&str> = Vec::new();
     let flush = |run: &mut Vec<&str>, out: &mut String| {

@@ -3,10 +3,11 @@
 //! Law: floats are taken in the order of iterations; integer sums are checked after every
 //! term, unless the terms cannot leave the type.
 
-use super::compile::{Bind, Compiler, No, Run, Scope, accumulates};
+use super::compile::{Bind, Compiler, No, Run, Scope};
 use super::env::{Env, Fault, LANES, Site};
 use super::expr::IntKind;
 use super::lanes::{self, IntLane, IntLoad};
+use super::loops::accumulates;
 use super::uniform::float_op;
 use crate::kernel::{BinOp, Expr, Ty, VarId};
 

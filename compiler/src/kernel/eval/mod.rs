@@ -13,6 +13,7 @@ mod expr;
 mod interpret;
 mod lanes;
 mod legal;
+mod loops;
 mod memory;
 #[cfg(test)]
 mod tests;
