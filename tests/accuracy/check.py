@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 
+import numpy
+
 secateur, zoo = sys.argv[1], pathlib.Path(sys.argv[2])
 only = sys.argv[sys.argv.index("--only") + 1] if "--only" in sys.argv else ""
 third, ours = zoo / "third_party", zoo / "ours"
@@ -89,8 +91,11 @@ with tempfile.TemporaryDirectory() as folder:
                       ("mlperf_ad_autoencoder", 2.5), ("mlperf_sww_streaming", 14.9)]:
         if not wanted(name):
             continue
+        # Sixty samples: what compile times are promised for.
+        sixty = pathlib.Path(folder) / "calib60.npy"
+        numpy.save(sixty, numpy.load(third / name / "calib.npy")[:60])
         for kind, model, extra in [("qdq", "model_int8_qdq.onnx", []),
-                                   ("calibrated", "model.onnx", ["--calibrate", third / name / "calib.npy"])]:
+                                   ("calibrated", "model.onnx", ["--calibrate", sixty])]:
             begin = time.time()
             r = call("compile", third / name / model, "--name", "m", "--target", "stm32l4r5", "-o", folder, *extra)
             seconds = time.time() - begin

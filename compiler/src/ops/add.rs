@@ -10,6 +10,7 @@ pub struct Add;
 
 impl Operator for Add {
     const NAME: &'static str = "Add";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 2;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

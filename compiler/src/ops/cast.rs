@@ -13,6 +13,7 @@ pub struct Cast {
 
 impl Operator for Cast {
     const NAME: &'static str = "Cast";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(cx: &ParseCx<'_>) -> Result<Self> {

@@ -14,6 +14,7 @@ pub struct Clip {
 
 impl Operator for Clip {
     const NAME: &'static str = "Clip";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(cx: &ParseCx<'_>) -> Result<Self> {

@@ -10,6 +10,7 @@ pub struct Div;
 
 impl Operator for Div {
     const NAME: &'static str = "Div";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 2;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

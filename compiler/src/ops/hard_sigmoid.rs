@@ -13,6 +13,7 @@ pub struct HardSigmoid {
 
 impl Operator for HardSigmoid {
     const NAME: &'static str = "HardSigmoid";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(cx: &ParseCx<'_>) -> Result<Self> {

@@ -10,6 +10,7 @@ pub struct HardSwish;
 
 impl Operator for HardSwish {
     const NAME: &'static str = "HardSwish";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

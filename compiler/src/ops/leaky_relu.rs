@@ -12,6 +12,7 @@ pub struct LeakyRelu {
 
 impl Operator for LeakyRelu {
     const NAME: &'static str = "LeakyRelu";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(cx: &ParseCx<'_>) -> Result<Self> {

@@ -134,6 +134,9 @@ pub trait Operator: Debug + Clone + PartialEq + Sized {
     const NAME: &'static str;
     /// How many leading ONNX inputs stay operands after `parse`; the rest became fields.
     const OPERANDS: usize = usize::MAX;
+    /// Whether each element of the result depends on the elements at its own place only,
+    /// broadcasting aside; its kernels read them before they write it.
+    const ELEMENTWISE: bool = false;
 
     /// Reads attributes and constant inputs. The caller adds node name and operator to errors.
     fn parse(cx: &ParseCx<'_>) -> Result<Self>;
@@ -163,6 +166,10 @@ macro_rules! ops {
         impl Op {
             pub fn name(&self) -> &'static str {
                 match self { $(Op::$name(_) => <$name as Operator>::NAME),* }
+            }
+            /// See [`Operator::ELEMENTWISE`].
+            pub fn is_elementwise(&self) -> bool {
+                match self { $(Op::$name(_) => <$name as Operator>::ELEMENTWISE),* }
             }
             pub fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
                 match self { $(Op::$name(op) => op.infer(inputs)),* }

@@ -10,6 +10,7 @@ pub struct Mul;
 
 impl Operator for Mul {
     const NAME: &'static str = "Mul";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 2;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

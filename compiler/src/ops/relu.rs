@@ -11,6 +11,7 @@ pub struct Relu;
 
 impl Operator for Relu {
     const NAME: &'static str = "Relu";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

@@ -15,6 +15,7 @@ pub struct Requantize;
 
 impl Operator for Requantize {
     const NAME: &'static str = "Requantize";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

@@ -10,6 +10,7 @@ pub struct Sigmoid;
 
 impl Operator for Sigmoid {
     const NAME: &'static str = "Sigmoid";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

@@ -10,6 +10,7 @@ pub struct Sqrt;
 
 impl Operator for Sqrt {
     const NAME: &'static str = "Sqrt";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

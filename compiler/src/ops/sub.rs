@@ -10,6 +10,7 @@ pub struct Sub;
 
 impl Operator for Sub {
     const NAME: &'static str = "Sub";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 2;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

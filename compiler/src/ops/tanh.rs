@@ -10,6 +10,7 @@ pub struct Tanh;
 
 impl Operator for Tanh {
     const NAME: &'static str = "Tanh";
+    const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

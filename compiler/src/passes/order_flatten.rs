@@ -63,18 +63,7 @@ fn channels_last(graph: &Graph, value: ValueId) -> bool {
     let Some(id) = graph.producer(value) else { return false };
     match graph[id].op {
         Op::Conv(_) | Op::MaxPool(_) | Op::AveragePool(_) => true,
-        Op::Add(_)
-        | Op::Sub(_)
-        | Op::Mul(_)
-        | Op::Div(_)
-        | Op::Relu(_)
-        | Op::Clip(_)
-        | Op::LeakyRelu(_)
-        | Op::HardSigmoid(_)
-        | Op::HardSwish(_)
-        | Op::Sigmoid(_)
-        | Op::Tanh(_)
-        | Op::Requantize(_) => {
+        ref op if op.is_elementwise() => {
             let mut operands = graph[id].inputs.iter().flatten().copied();
             let operand = operands.find(|&v| is_activation(graph, v) && graph[v].shape == graph[value].shape);
             operand.is_some_and(|v| channels_last(graph, v))

@@ -128,20 +128,7 @@ fn permuted(op: &Op, perm: &[usize]) -> Option<(Op, Vec<usize>)> {
         out
     };
     let op = match op.clone() {
-        op @ (Op::Add(_)
-        | Op::Sub(_)
-        | Op::Mul(_)
-        | Op::Div(_)
-        | Op::Relu(_)
-        | Op::Clip(_)
-        | Op::LeakyRelu(_)
-        | Op::HardSigmoid(_)
-        | Op::HardSwish(_)
-        | Op::Sigmoid(_)
-        | Op::Tanh(_)
-        | Op::Sqrt(_)
-        | Op::Cast(_)
-        | Op::Requantize(_)) => op,
+        op if op.is_elementwise() => op,
         Op::Concat(op) => Concat { axis: perm[op.axis] }.into(),
         Op::Pad(mut op) => {
             let (begins, ends) = op.pads.split_at(rank);

@@ -296,30 +296,17 @@ fn preferred(graph: &Graph, id: NodeId, output: usize, layouts: &[Option<Layout>
         Op::ArgMax(op) => first
             .and_then(of)
             .map_or(Layout::row_major(rank), |l| if op.keepdims { l } else { without(&l, &[op.axis]) }),
-        Op::Add(_)
-        | Op::Sub(_)
-        | Op::Mul(_)
-        | Op::Div(_)
-        | Op::Relu(_)
-        | Op::Clip(_)
-        | Op::LeakyRelu(_)
-        | Op::HardSigmoid(_)
-        | Op::HardSwish(_)
-        | Op::Sigmoid(_)
-        | Op::Tanh(_)
-        | Op::Sqrt(_)
-        | Op::BatchNormalization(_)
+        Op::BatchNormalization(_)
         | Op::Softmax(_)
         | Op::LogSoftmax(_)
         | Op::Concat(_)
         | Op::Split(_)
         | Op::Slice(_)
         | Op::Pad(_)
-        | Op::Cast(_)
         | Op::QuantizeLinear(_)
         | Op::DequantizeLinear(_)
-        | Op::Requantize(_)
         | Op::Expand(_) => follow(),
+        op if op.is_elementwise() => follow(),
         _ => Layout::row_major(rank),
     }
 }

@@ -120,25 +120,7 @@ fn is_alias(choices: &[Option<Choice>], id: NodeId) -> bool {
 
 /// Operators whose kernels read each element before they write it, at the same place.
 fn overwrites(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Add(_)
-            | Op::Sub(_)
-            | Op::Mul(_)
-            | Op::Div(_)
-            | Op::Relu(_)
-            | Op::Clip(_)
-            | Op::LeakyRelu(_)
-            | Op::HardSigmoid(_)
-            | Op::HardSwish(_)
-            | Op::Sigmoid(_)
-            | Op::Tanh(_)
-            | Op::Sqrt(_)
-            | Op::BatchNormalization(_)
-            | Op::Requantize(_)
-            | Op::Softmax(_)
-            | Op::LogSoftmax(_)
-    )
+    op.is_elementwise() || matches!(op, Op::BatchNormalization(_) | Op::Softmax(_) | Op::LogSoftmax(_))
 }
 
 fn place_classes(
