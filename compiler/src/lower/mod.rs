@@ -42,7 +42,7 @@ use crate::kernel::{Access, Buf, Kernel, KernelBuilder, ParamKind};
 use crate::program::{
     Arg, Buffer, BufferId, Constant, ConstantId, Entry, Held, Layer, Place, Port, Program, State, Step,
 };
-use crate::schedule::{Family, Region, Schedule};
+use crate::schedule::{Choice, Family, Region, Schedule};
 use crate::tensor::{DType, Data, row_major_strides};
 use secateur_targets::Target;
 use std::collections::BTreeMap;
@@ -115,6 +115,7 @@ pub struct Cx<'a> {
     pub schedule: &'a Schedule,
     pub target: &'a Target,
     pub node: NodeId,
+    clamp: Clamp,
     state: &'a mut Building,
 }
 
@@ -133,19 +134,23 @@ struct Building {
 impl<'a> Cx<'a> {
     /// An error that names this node.
     pub fn unsupported(&self, why: &str) -> Error {
-        Error::model(self.node().site(), why)
+        let node = self.graph.nodes.get(self.node.index()).and_then(Option::as_ref);
+        Error::model(node.map_or(Site::Whole, Node::site), why)
     }
     /// The node being lowered.
     pub fn node(&self) -> &'a Node {
         &self.graph[self.node]
     }
-    /// The activation fused into the node.
+    /// The activation fused into the node; none in a copy that belongs to no node.
     pub fn clamp(&self) -> Clamp {
-        self.node().clamp
+        self.clamp
+    }
+    fn choice(&self) -> Option<&'a Choice> {
+        self.schedule.choices.get(self.node.index())?.as_ref()
     }
     /// The family that the schedule chose.
     pub fn family(&self) -> Family {
-        self.schedule.choices[self.node.index()].as_ref().map_or(Family::Portable, |c| c.family)
+        self.choice().map_or(Family::Portable, |c| c.family)
     }
     /// Operand `i` as a value; `None` when it is left out.
     pub fn operand(&self, i: usize) -> Option<&'a Value> {
@@ -218,7 +223,7 @@ impl<'a> Cx<'a> {
     }
     /// Bytes of workspace that the schedule chose.
     pub fn workspace_bytes(&self) -> usize {
-        self.schedule.choices[self.node.index()].as_ref().map_or(0, |c| c.workspace)
+        self.choice().map_or(0, |c| c.workspace)
     }
     /// Part of the workspace that the schedule gave the node: `len` elements from a byte
     /// offset on.
@@ -331,7 +336,8 @@ pub fn lower(graph: &Graph, schedule: &Schedule, target: &Target) -> Result<Prog
         let mut layer = layer(graph, schedule, node);
         layer.live_bytes = schedule.live_bytes(group);
         state.program.layers.push(layer);
-        let mut cx = Cx { graph, schedule, target, node, state: &mut state };
+        let clamp = graph[node].clamp;
+        let mut cx = Cx { graph, schedule, target, node, clamp, state: &mut state };
         if cx.family() != Family::Alias
             && let Err(e) = graph[node].op.lower(&mut cx)
         {
@@ -372,8 +378,8 @@ fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Buil
             continue;
         }
         let value = &graph[v];
-        // The copy belongs to no node; any node's context serves to spell it.
-        let node = NodeId(0);
+        // The copy belongs to no node.
+        let node = NodeId(u32::MAX);
         state.layer = state.program.layers.len();
         state.program.layers.push(Layer {
             name: value.name.clone(),
@@ -386,7 +392,7 @@ fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Buil
             weight_bytes: 0,
             live_bytes: schedule.live_bytes(schedule.groups.len()),
         });
-        let mut cx = Cx { graph, schedule, target, node, state };
+        let mut cx = Cx { graph, schedule, target, node, clamp: Clamp::NONE, state };
         let from = cx.loc(v)?;
         let buffer = BufferId(cx.state.program.buffers.len() as u32);
         cx.state.program.buffers.push(Buffer {

@@ -758,3 +758,31 @@ fn states_stand_first_and_survive() {
         assert_eq!(got[0].to_f32_vec(), [2.0, 2.0, 4.0, 4.0, 6.0, 6.0]);
     }
 }
+
+/// An input that is an output is copied as it is: no node's activation is applied to it, and no
+/// node need stand first in the graph.
+#[test]
+fn a_copied_input_takes_no_activation_from_a_node() {
+    for first_removed in [false, true] {
+        let mut graph = Graph::default();
+        let mut p = Patch::new(&mut graph);
+        let x = p.add_input("x", DType::F32, &[4]);
+        let y = p.add_value("y", DType::F32, &[4]);
+        let quant = Some(Quant::per_tensor(DType::I8, 0.5, 0));
+        p.set_quant(x, quant.clone());
+        p.set_quant(y, quant);
+        if first_removed {
+            let gone = p.add_node("gone", ops::Relu.into(), vec![Some(x)], vec![y]);
+            p.remove_node(gone);
+        }
+        let id = p.add_node("double", ops::Add.into(), vec![Some(x), Some(x)], vec![y]);
+        p.node_mut(id).clamp = Clamp { lo: 0.0, hi: f32::INFINITY };
+        p.add_output(y);
+        p.add_output(x);
+        let program = compiled(&graph);
+        let input = Tensor::new(vec![4], Data::I8(vec![-128, -1, 3, 127])).unwrap();
+        let got = Machine::new(&program).unwrap().run(std::slice::from_ref(&input)).unwrap();
+        assert_eq!(got[1], input);
+        assert_eq!(got[0].to_i64_vec(), [0, 0, 6, 127]);
+    }
+}

@@ -1,7 +1,7 @@
 //! The cases as `tests/conformance/cases.py` wrote them.
 
 use secateur_compiler::tensor::{DType, Tensor};
-use secateur_tests::{npy, repository};
+use secateur_tests::npy;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -98,13 +98,13 @@ impl Case {
     }
 }
 
-/// All cases; none, said on standard error, where they were not written.
+/// All cases of the folder that `SECATEUR_CONFORMANCE` names; none, said on standard error,
+/// without it, so that a run of all suites does not pass them twice.
 pub(crate) fn all() -> Vec<Case> {
-    let folder = std::env::var_os("SECATEUR_CONFORMANCE")
-        .map_or_else(|| repository().join("target/conformance/cases"), PathBuf::from);
-    if !folder.is_dir() {
-        eprintln!("skipped: no cases at {}; tests/conformance/run writes them", folder.display());
+    let Some(folder) = std::env::var_os("SECATEUR_CONFORMANCE").map(PathBuf::from) else {
+        eprintln!("skipped: SECATEUR_CONFORMANCE names no folder; tests/conformance/run writes and names it");
         return Vec::new();
-    }
+    };
+    assert!(folder.is_dir(), "no cases at {}", folder.display());
     read(&folder)
 }

@@ -21,6 +21,9 @@ const LEAST: usize = 230;
 
 /// Compares verdicts with the ledger; fails on every surprise, all of them listed.
 fn judge(engine: &str, cases: &[Case], verdicts: Vec<Result<(), String>>) {
+    if cases.is_empty() {
+        return; // said to be skipped by `cases::all`
+    }
     let ledger = Ledger::read();
     let mut wrong = ledger.stale(cases);
     let mut passed = [0, 0];
@@ -35,7 +38,7 @@ fn judge(engine: &str, cases: &[Case], verdicts: Vec<Result<(), String>>) {
     let listed = cases.iter().filter(|c| c.listed).count();
     println!("{engine}: {} of {listed} cases of supported operators pass, {} others", passed[1], passed[0]);
     assert!(wrong.is_empty(), "{engine}: {} surprises:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(passed[1] >= LEAST || cases.is_empty());
+    assert!(passed[1] >= LEAST, "{} cases", passed[1]);
 }
 
 #[test]

@@ -40,6 +40,9 @@ pub fn measure(model: &Model, target: &Target) -> Result<Measured> {
         let object = folder.path().join(format!("{i}.o"));
         let mut command = Command::new(&compiler.program);
         command.args(&compiler.flags).args(c::EXACT).arg(c::level(Optimize::Speed));
+        if !target.is_host() {
+            command.args(c::FIRMWARE);
+        }
         command.arg("-I").arg(folder.path());
         let is_c = source.extension().is_some_and(|e| e == "c");
         if is_c {

@@ -68,6 +68,10 @@ pub(crate) fn write_sources(model: &Model, folder: &Path, host: bool) -> Result<
 /// Flags that keep the arithmetic as the evaluator has it.
 pub(crate) const EXACT: &[&str] = &["-std=c99", "-ffp-contract=off"];
 
+/// Flags that firmware is usually built with. They move frames by some bytes, so what is measured
+/// is built with them too.
+pub(crate) const FIRMWARE: &[&str] = &["-ffunction-sections", "-fdata-sections"];
+
 pub(crate) fn level(optimize: Optimize) -> &'static str {
     match optimize {
         Optimize::Speed => "-O2",
@@ -100,10 +104,9 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
             tools::write(&at("port.c"), include_str!("../../harness/port_semihosting.c"))?;
             tools::write(&at("start.s"), include_str!("../../harness/start.s"))?;
             tools::write(&at("link.ld"), glue::linker_script(emulator))?;
-            command.args(["-ffunction-sections", "-fdata-sections", "-nostdlib", "-Wl,--gc-sections"]);
+            command.args(FIRMWARE).args(["-nostdlib", "-Wl,--gc-sections"]);
             command.arg("-T").arg(at("link.ld"));
             if compiler.gcc {
-                command.arg("-fno-tree-loop-distribute-patterns");
                 command.args(["-Wl,--no-warn-rwx-segments"]);
             } else {
                 command.args(["-fno-builtin", "-fuse-ld=lld"]);
