@@ -1,6 +1,6 @@
 //! NumPy `.npy` bytes <-> [`Tensor`]. Format: NumPy enhancement proposal 1, versions 1 to 3.
 //!
-//! Our own forty lines rather than a crate, because the macro builds this library too and the
+//! Our own reader rather than a crate, because the macro builds this library too and the
 //! crates for it bring a parser generator along. Reads C-order arrays of bool, integers and
 //! floats of either byte order; half and double precision become F32.
 
