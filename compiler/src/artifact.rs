@@ -113,7 +113,7 @@ pub fn compile(
     }
 
     step(observer, "schedule")?;
-    let schedule = schedule::schedule(&graph, target)?;
+    let schedule = schedule::schedule(&graph, target, options.optimize)?;
     if wanted("schedule") {
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
     }

@@ -14,6 +14,20 @@ pub enum Quantize {
     None,
 }
 
+/// What is spent when speed, flash and memory pull apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimize {
+    /// Fewest cycles: larger forms of the weights, transforms and longer code where they gain
+    /// and the flash has room.
+    Speed,
+    /// Weights stay about as large as they are, code is unrolled where it pays most.
+    #[default]
+    Balanced,
+    /// Least flash, then fewest cycles.
+    Size,
+}
+
 /// A language that is emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,6 +43,7 @@ pub struct Options {
     /// Name of the emitted module, file and C prefix: an identifier; empty means the file stem.
     pub name: String,
     pub quantize: Quantize,
+    pub optimize: Optimize,
     /// Languages to emit, sorted.
     pub emit: Vec<Language>,
     /// Emit Rust as a small crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
@@ -45,6 +60,7 @@ impl Default for Options {
         Options {
             name: String::new(),
             quantize: Quantize::Int8,
+            optimize: Optimize::Balanced,
             emit: vec![Language::C],
             as_crate: false,
             dims: BTreeMap::new(),

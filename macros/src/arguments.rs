@@ -8,8 +8,8 @@ use syn::punctuated::Punctuated;
 use syn::{Error, Ident, LitInt, LitStr, Result, Token};
 
 /// Arguments that take a text.
-const TEXTS: [&str; 5] = ["target", "core", "flash", "ram", "quantize"];
-const ALL: [&str; 7] = ["target", "core", "flash", "ram", "quantize", "calibrate", "dims"];
+const TEXTS: [&str; 6] = ["target", "core", "flash", "ram", "quantize", "optimize"];
+const ALL: [&str; 8] = ["target", "core", "flash", "ram", "quantize", "optimize", "calibrate", "dims"];
 
 /// What stands in the parentheses of the attribute.
 pub(crate) struct Arguments {

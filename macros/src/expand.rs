@@ -11,7 +11,7 @@ use quote::{format_ident, quote};
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
 use secateur_compiler::error::Fault;
-use secateur_compiler::options::{Language, Quantize};
+use secateur_compiler::options::{Language, Optimize, Quantize};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, Silent, Site, npy};
@@ -55,6 +55,21 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
                 return Err(Error::new(
                     text.span(),
                     format!("`{other}` is no kind of quantization; there are \"int8\" and \"none\""),
+                ));
+            }
+        };
+    }
+    if let Some(text) = arguments.text("optimize") {
+        options.optimize = match text.value().as_str() {
+            "speed" => Optimize::Speed,
+            "balanced" => Optimize::Balanced,
+            "size" => Optimize::Size,
+            other => {
+                return Err(Error::new(
+                    text.span(),
+                    format!(
+                        "nothing is optimized for `{other}`; there are \"speed\", \"balanced\" and \"size\""
+                    ),
                 ));
             }
         };

@@ -32,6 +32,7 @@ use proc_macro::TokenStream;
 /// | `target = "nrf52840"` | chip or core by name, or a TOML file; without it the host |
 /// | `core = "cortex-m4", flash = "256K", ram = "64K"` | a chip without a file |
 /// | `quantize = "int8"` | `"int8"` (the default) or `"none"` |
+/// | `optimize = "balanced"` | `"speed"`, `"balanced"` (the default) or `"size"` |
 /// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
 ///

@@ -79,7 +79,7 @@ pub struct Core {
     /// Instruction set, as the maker calls it (`Armv7E-M`).
     #[serde(default)]
     pub architecture: String,
-    /// Feature names that kernels ask for: `dsp` (packed 16-bit multiply-accumulate), `mve`
+    /// Feature names that kernels ask for: `thumb` (any M-profile Arm core), `dsp` (packed 16-bit multiply-accumulate), `mve`
     /// (Helium), `fpu` (single precision), `mla` (multiply-accumulate), `mul64` (32×32→64
     /// multiply), `div` (integer divide), `unaligned` (loads at any address), `clz`.
     #[serde(default)]

@@ -10,7 +10,8 @@ use secateur_tests::{full, import, npy, zoo};
 
 fn program(graph: &Graph) -> Program {
     let host = targets::find("host").expect("the host is known");
-    let schedule = schedule::schedule(graph, &host).expect("the graph is scheduled");
+    let schedule = schedule::schedule(graph, &host, secateur_compiler::options::Optimize::Balanced)
+        .expect("the graph is scheduled");
     lower::lower(graph, &schedule, &host).expect("the graph is lowered")
 }
 

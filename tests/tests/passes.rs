@@ -94,8 +94,12 @@ fn nothing_is_moved_at_run_time() {
         passes::run(&mut graph, &mut |_, _| {})
             .and_then(|()| passes::run_quantized(&mut graph, &mut |_, _| {}))
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        let schedule =
-            secateur_compiler::schedule::schedule(&graph, &target).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let schedule = secateur_compiler::schedule::schedule(
+            &graph,
+            &target,
+            secateur_compiler::options::Optimize::Balanced,
+        )
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
         for (id, node) in graph.nodes() {
             let choice = schedule.choices[id.index()].as_ref().expect("every node has a choice");
             let view = choice.family == secateur_compiler::schedule::Family::Alias;

@@ -22,7 +22,8 @@ fn compile(path: &Path, target: &Target) -> Option<(Graph, Schedule, Program)> {
     let mut graph = secateur_compiler::onnx::import(&bytes, &BTreeMap::new()).ok()?;
     passes::run(&mut graph, &mut |_, _| {}).expect("passes");
     passes::run_quantized(&mut graph, &mut |_, _| {}).expect("quantized passes");
-    let schedule = schedule::schedule(&graph, target).expect("a schedule");
+    let schedule = schedule::schedule(&graph, target, secateur_compiler::options::Optimize::Balanced)
+        .expect("a schedule");
     let program =
         lower::lower(&graph, &schedule, target).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     Some((graph, schedule, program))

@@ -154,7 +154,7 @@ fn every_layer_alone_is_within_one_step() {
                 skipped.push(site);
                 continue;
             }
-            let program = schedule::schedule(&single, &host)
+            let program = schedule::schedule(&single, &host, secateur_compiler::options::Optimize::Balanced)
                 .and_then(|s| lower::lower(&single, &s, &host))
                 .unwrap_or_else(|e| panic!("{site}: {e}"));
             let mut machine = Machine::new(&program).unwrap_or_else(|e| panic!("{site}: {e}"));

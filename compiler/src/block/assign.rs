@@ -140,7 +140,7 @@ mod tests {
         let [sum, kept] = b.regs_n();
         b.push(Inst::MovImm(sum, 0));
         b.push(Inst::MovImm(kept, 7));
-        let top = b.label();
+        let top = b.label(2);
         for _ in 0..3 {
             let v = b.reg();
             b.push(Inst::Ldr(v, p, 0));

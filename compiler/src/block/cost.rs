@@ -86,7 +86,7 @@ mod tests {
     fn loops_count_their_trips() {
         let mut b = Block::new(2);
         let (p, q) = (b.args[0], b.args[1]);
-        let top = b.label();
+        let top = b.label(4);
         b.push(Inst::AddImm(p, p, 4));
         b.push(Inst::Cmp(p, q));
         b.push(Inst::BranchBack(Cond::Ne, top));

@@ -166,7 +166,7 @@ impl Depthwise {
         b.push(Inst::Mov(end, w));
         b.advance(end, 2 * self.stream_len() as i32);
         b.push(Inst::StrSlot(end, end_slot));
-        let top = (groups > 1).then(|| b.label());
+        let top = (groups > 1).then(|| b.label(groups as u64));
 
         // Sums by column, then channel.
         let sums: Vec<[Reg; GROUP]> = (0..self.columns).map(|_| b.regs_n()).collect();
@@ -186,7 +186,7 @@ impl Depthwise {
         }
         b.advance(w, 16);
         if kh > 1 {
-            let row = b.label();
+            let row = b.label(kh as u64);
             self.row(&mut b, acts, w, &sums);
             b.advance(acts, 2 * self.run_pitch as i32);
             b.advance(w, 8 * self.kernel[1] as i32);

@@ -260,7 +260,7 @@ impl Gemm {
             b.push(Inst::Mov(end, w));
             b.advance(end, (2 * self.group_len() * whole) as i32);
             b.push(Inst::StrSlot(end, frame.end));
-            let top = b.label();
+            let top = b.label(whole as u64);
             self.group(&mut b, &frame, acts, w, GROUP, STRAIGHT);
             let end = b.reg();
             b.push(Inst::LdrSlot(end, frame.end));
@@ -310,7 +310,7 @@ impl Gemm {
                 }
             }
             b.advance(w, at as i32);
-            let top = b.label();
+            let top = b.label(self.runs as u64);
             let (first, rounds) = match self.pairs {
                 n if n <= RUN => (n, 0),
                 n => ((n - 1) % ROUND + 1, (n - 1) / ROUND),
@@ -336,7 +336,7 @@ impl Gemm {
 
     /// A loop of [`ROUND`] pairs until `acts` reaches the address in `stop`.
     fn rounds(&self, b: &mut Block, acts: Reg, w: Reg, stop: Slot, sums: (&[Reg], &[Reg])) {
-        let top = b.label();
+        let top = b.label(((self.pairs - 1) / ROUND) as u64);
         self.pairs(b, (acts, 0), (w, 0), ROUND, sums, false);
         b.advance(acts, 4 * ROUND as i32);
         b.advance(w, 8 * ROUND as i32);

@@ -108,7 +108,8 @@ pub struct Block {
     /// Words of the frame.
     pub slots: u32,
     regs: u32,
-    labels: u32,
+    /// By label, how often its loop turns.
+    trips: Vec<u64>,
 }
 
 impl Block {
@@ -129,11 +130,16 @@ impl Block {
         self.slots += 1;
         Slot(self.slots - 1)
     }
-    pub fn label(&mut self) -> Label {
-        self.labels += 1;
-        let label = Label(self.labels);
+    /// The head of a loop that turns `trips` times whenever it is entered.
+    pub fn label(&mut self, trips: u64) -> Label {
+        self.trips.push(trips);
+        let label = Label(self.trips.len() as u32);
         self.push(Inst::Label(label));
         label
+    }
+    /// How often the loop at a label turns.
+    pub fn trips(&self, label: Label) -> u64 {
+        self.trips.get(label.0 as usize - 1).copied().unwrap_or(1)
     }
     pub fn push(&mut self, inst: Inst) {
         self.insts.push(inst);
@@ -152,7 +158,13 @@ impl Block {
     /// Assigns registers and prints the text for cores with `feature`.
     pub fn native(&self, feature: &str) -> Result<Native> {
         let assigned = assign::assign(self)?;
-        Ok(Native { feature: feature.to_string(), text: text::print(&assigned), stack: assigned.stack() })
+        Ok(Native {
+            feature: feature.to_string(),
+            text: text::print(&assigned),
+            stack: assigned.stack(),
+            cycles: cost::cycles(&self.insts, &|label| self.trips(label)),
+            bytes: 4 * self.insts.len() as u32,
+        })
     }
 }
 

@@ -55,7 +55,7 @@ fn block(n: usize) -> Block {
         b.advance(out, 8 * rest as i32);
         b.push(Inst::Mov(end, x));
         b.advance(end, (4 * ROUND * rounds) as i32);
-        let top = b.label();
+        let top = b.label(rounds as u64);
         round(&mut b, x, out, z, 0, ROUND);
         b.advance(x, 4 * ROUND as i32);
         b.advance(out, 8 * ROUND as i32);

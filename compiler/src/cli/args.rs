@@ -2,7 +2,7 @@
 
 use super::{data, output};
 use crate::error::{Error, Fault, Result, Site};
-use crate::options::{Language, Options, Quantize};
+use crate::options::{Language, Optimize, Options, Quantize};
 use crate::tensor::Samples;
 use clap::ValueEnum;
 use secateur_targets::Target;
@@ -12,6 +12,16 @@ use std::path::{Path, PathBuf};
 pub(crate) enum QuantizeArg {
     Int8,
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizeArg {
+    /// Fewest cycles, whatever flash and memory allow.
+    Speed,
+    /// Fast, with weights about as large as they are.
+    Balanced,
+    /// Least flash.
+    Size,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -43,6 +53,9 @@ pub(crate) struct ModelArgs {
     /// Arithmetic of the emitted code.
     #[arg(long, value_enum, default_value = "int8")]
     pub(crate) quantize: QuantizeArg,
+    /// What to spend: flash and memory for speed, or time for flash.
+    #[arg(long, value_enum, default_value = "balanced")]
+    pub(crate) optimize: OptimizeArg,
     /// Unlabelled samples to calibrate a float model with (.npy, or .npz with one key an input).
     #[arg(long, value_name = "X.npy|X.npz")]
     pub(crate) calibrate: Option<PathBuf>,
@@ -82,6 +95,11 @@ impl ModelArgs {
             quantize: match self.quantize {
                 QuantizeArg::Int8 => Quantize::Int8,
                 QuantizeArg::None => Quantize::None,
+            },
+            optimize: match self.optimize {
+                OptimizeArg::Speed => Optimize::Speed,
+                OptimizeArg::Balanced => Optimize::Balanced,
+                OptimizeArg::Size => Optimize::Size,
             },
             emit: Vec::new(),
             dims: self.dim.iter().cloned().collect(),

@@ -61,6 +61,7 @@ fn feature_test(feature: &str) -> String {
     match feature {
         "dsp" => "defined(__ARM_FEATURE_DSP)".to_string(),
         "mve" => "defined(__ARM_FEATURE_MVE)".to_string(),
+        "thumb" => "defined(__thumb__)".to_string(),
         _ => "defined(__arm__)".to_string(),
     }
 }

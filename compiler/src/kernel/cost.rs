@@ -34,6 +34,8 @@ pub struct Count {
     /// Turns of loops, and conditions.
     pub branches: f64,
     pub calls: f64,
+    /// Cycles of native kernels, their entry and return included.
+    pub native: f64,
 }
 
 impl AddAssign for Count {
@@ -63,6 +65,7 @@ impl Count {
         self.functions += o.functions * times;
         self.branches += o.branches * times;
         self.calls += o.calls * times;
+        self.native += o.native * times;
     }
     fn total(&self) -> f64 {
         self.loads
@@ -76,6 +79,7 @@ impl Count {
             + FUNCTION * self.functions
             + self.branches
             + self.calls
+            + self.native
     }
     /// Cycles on a core, from memory without wait states.
     pub fn cycles(&self, core: &Cost) -> f64 {
@@ -96,6 +100,7 @@ impl Count {
             + self.branches * (f64::from(core.branch_taken) + 2.0 * alu)
             + self.calls * 2.0 * f64::from(core.call))
             / f64::from(core.issue.max(1))
+            + self.native
     }
 }
 
@@ -111,6 +116,26 @@ pub fn count_step(step: &Step) -> Count {
         _ => None,
     });
     count_with(&step.kernel, &scalars.collect())
+}
+
+/// Bytes of machine code of the native kernels that a kernel calls, each kernel once.
+pub fn native_bytes(kernel: &Kernel) -> usize {
+    fn collect<'a>(kernel: &'a Kernel, found: &mut Vec<&'a Kernel>) {
+        if found.contains(&kernel) {
+            return;
+        }
+        if !kernel.native.is_empty() {
+            return found.push(kernel);
+        }
+        super::visit(&kernel.body, &mut |s| {
+            if let Stmt::Call { kernel, .. } = s {
+                collect(kernel, found);
+            }
+        });
+    }
+    let mut found = Vec::new();
+    collect(kernel, &mut found);
+    found.iter().filter_map(|k| k.native.first()).map(|n| n.bytes as usize).sum()
 }
 
 /// Operations of one call, with ranges of some scalar parameters known.
@@ -174,7 +199,11 @@ impl Cx<'_> {
                         }
                     }
                 }
-                sum += count_with(kernel, &scalars);
+                // Kernels carry natives for the one core that they are built for.
+                match kernel.native.first() {
+                    Some(native) => sum.native += native.cycles as f64,
+                    None => sum += count_with(kernel, &scalars),
+                }
             }
         }
         sum

@@ -254,6 +254,11 @@ pub struct Native {
     pub text: String,
     /// Bytes of stack it uses, exact.
     pub stack: u32,
+    /// Cycles of one call on the core that the text is ordered for, entry and return included,
+    /// from memory without wait states.
+    pub cycles: u64,
+    /// Bytes of machine code.
+    pub bytes: u32,
 }
 
 /// A function over buffers and scalars.

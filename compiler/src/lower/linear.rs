@@ -3,11 +3,11 @@
 //! In: a node with its operands' places. Out: steps of the program. Law: the family was chosen
 //! by the schedule; here it is only spelled.
 
-use super::blocked::{self, Blocked};
 use super::conv::{Geometry, Kernels, conv};
 use super::dense::{Axis, Rows, dense, merge};
 use super::finish::Finish;
 use super::matmul::{Addend, Outer, Pair, matmul};
+use super::native::{Candidate, Want, engine, named};
 use super::product::{Product, affine};
 use super::spelled::{Role, Spelled};
 use super::{Cx, Loc};
@@ -17,7 +17,6 @@ use crate::ops::{self, Op};
 use crate::quantize::requant::{Output, requant};
 use crate::schedule::{Family, Layout};
 use crate::tensor::{DType, Data, Tensor};
-use secateur_targets::Target;
 
 /// Appends a spelled call, its roles bound to the node's operands and result.
 fn emit(cx: &mut Cx<'_>, call: Spelled, operands: &[&Loc], result: &Loc) -> Result<()> {
@@ -177,8 +176,7 @@ pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
     };
     let product = At::of(cx).product(w)?;
     let call = match (pointwise(&g), cx.family()) {
-        (Some(rows), Family::GemmBlock) => chosen(blocked::dense(&rows, &product)),
-        (None, Family::GemmBlock) => chosen(blocked::conv(&g, &product, cx.workspace_bytes())),
+        (_, Family::Native { way, rows_limit }) => named(conv_ways(&g, &product, &want(cx, rows_limit)), way),
         (Some(rows), _) => dense(&rows, &product),
         (None, _) => conv(&g, &product, Kernels::Packed),
     };
@@ -223,7 +221,7 @@ pub(crate) fn lower_dense(cx: &mut Cx<'_>) -> Result<()> {
     let rows = rows((&x).into(), (&y).into());
     let product = At::of(cx).product(w)?;
     let call = match cx.family() {
-        Family::GemmBlock => chosen(blocked::dense(&rows, &product)),
+        Family::Native { way, rows_limit } => named(dense_ways(&rows, &product, &want(cx, rows_limit)), way),
         _ => dense(&rows, &product),
     };
     let call = call.map_err(|e| e.at(cx.node().site()))?;
@@ -384,24 +382,44 @@ fn product_step(cx: &Cx<'_>, alpha: f32) -> Result<f64> {
     Ok(step)
 }
 
-/// The call that the schedule found to fit.
-fn chosen(blocked: Result<Option<Blocked>>) -> Result<Spelled> {
-    let missing = || Error::internal(crate::error::Site::Whole, "no instruction block fits after all");
-    blocked?.map(|b| b.call).ok_or_else(missing)
+/// What the schedule let the chosen way spend.
+fn want<'a>(cx: &Cx<'a>, rows_limit: usize) -> Want<'a> {
+    Want { target: cx.target, optimize: cx.schedule.optimize, rows_limit }
 }
 
-/// Whether the target's instruction blocks can spell a node, and the workspace it then needs,
-/// in bytes: at most `limit` where a smaller one will do. `layouts` is by value index.
-pub(crate) fn blocked_workspace(
+/// The native ways of a convolution; a pointwise one is a dense layer of pixels.
+fn conv_ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+    let Some(engine) = engine(want.target) else { return Ok(Vec::new()) };
+    match pointwise(g) {
+        Some(rows) => engine.dense(&rows, product, want),
+        None => engine.conv(g, product, want),
+    }
+}
+
+/// The native ways of a dense layer.
+fn dense_ways(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+    engine(want.target).map_or_else(|| Ok(Vec::new()), |engine| engine.dense(rows, product, want))
+}
+
+/// The native ways in which the target's engine can spell a node; none where the portable loops
+/// stay. `layouts` is by value index.
+pub(crate) fn candidates(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
-    target: &Target,
-    limit: usize,
-) -> Option<usize> {
-    if !target.has("dsp") {
-        return None;
-    }
+    want: &Want<'_>,
+) -> Vec<Candidate> {
+    // What cannot be lowered at all is refused when it is lowered.
+    native(graph, node, layouts, want).unwrap_or_default()
+}
+
+fn native(
+    graph: &Graph,
+    node: NodeId,
+    layouts: &[Option<Layout>],
+    want: &Want<'_>,
+) -> Option<Vec<Candidate>> {
+    engine(want.target)?;
     let at = At { graph, node };
     let (x, w, y) = (at.operand(0)?, at.operand(1)?, at.result().ok()?);
     let weights = w.constant()?;
@@ -414,18 +432,10 @@ pub(crate) fn blocked_workspace(
     let xs = strides(graph[node].inputs.first().copied().flatten(), x)?;
     let ys = strides(graph[node].outputs.first().copied(), y)?;
     let (x, y) = (Lay { shape: &x.shape, strides: &xs }, Lay { shape: &y.shape, strides: &ys });
-    // What cannot be lowered at all is refused when it is lowered.
-    let product = at.product(weights).ok()?;
-    let blocked = match &graph[node].op {
-        Op::Conv(op) => {
-            let g = geometry(op, x, &w.shape, y);
-            match pointwise(&g) {
-                Some(rows) => blocked::dense(&rows, &product),
-                None => blocked::conv(&g, &product, if g.groups > 1 { 2 * limit } else { limit }),
-            }
-        }
-        Op::Dense(_) => blocked::dense(&rows(x, y), &product),
+    let ways = match &graph[node].op {
+        Op::Conv(op) => conv_ways(&geometry(op, x, &w.shape, y), &at.product(weights).ok()?, want),
+        Op::Dense(_) => dense_ways(&rows(x, y), &at.product(weights).ok()?, want),
         _ => return None,
     };
-    Some(blocked.ok()??.workspace)
+    ways.ok()
 }

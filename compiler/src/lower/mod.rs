@@ -4,7 +4,6 @@
 //! `run` in order. Operators spell themselves in their `lower`, which works on a [`Cx`]; the
 //! loops of a family of operators stand in one file here.
 
-mod blocked;
 mod conv;
 mod copy;
 mod dense;
@@ -12,6 +11,7 @@ mod elementwise;
 mod finish;
 mod linear;
 mod matmul;
+pub(crate) mod native;
 pub(crate) mod nest;
 mod normalize;
 mod pool;
@@ -24,11 +24,10 @@ pub(crate) mod spelled;
 #[cfg(test)]
 pub(crate) mod trial;
 
-pub(crate) use blocked::ROWS_LIMIT;
 use copy::relayout;
 pub(crate) use copy::{concat, expand, gather, pad, reshape, slice, split, transpose};
 pub(crate) use elementwise::{Arith, binary, clip, unary};
-pub(crate) use linear::{blocked_workspace, lower_conv, lower_dense, lower_gemm, lower_matmul};
+pub(crate) use linear::{candidates, lower_conv, lower_dense, lower_gemm, lower_matmul};
 pub(crate) use normalize::normalize;
 pub(crate) use pool::{average_pool, max_pool};
 pub(crate) use quant::{cast, dequantize_linear, quantize_linear, requantize};
@@ -469,7 +468,7 @@ fn layer(graph: &Graph, schedule: &Schedule, id: NodeId) -> Layer {
     };
     let family = match schedule.choices[id.index()].as_ref().map(|c| c.family) {
         Some(Family::Alias) => "alias",
-        Some(Family::GemmBlock) => "gemm-block",
+        Some(Family::Native { way, .. }) => way,
         _ => "portable",
     };
     let output = node.outputs.first().map(|v| &graph[*v]);

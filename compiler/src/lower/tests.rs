@@ -142,7 +142,7 @@ fn graph(
 
 fn compiled(graph: &Graph) -> Program {
     crate::graph::verify(graph).unwrap();
-    let schedule = crate::schedule::schedule(graph, &host()).unwrap();
+    let schedule = crate::schedule::schedule(graph, &host(), crate::options::Optimize::Balanced).unwrap();
     let program = lower(graph, &schedule, &host()).unwrap();
     crate::kernel::prove(&program).unwrap_or_else(|e| panic!("{e}"));
     program

@@ -17,6 +17,7 @@ pub use text::print;
 
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, ValueId};
+use crate::options::Optimize;
 use secateur_targets::Target;
 
 /// Which loop nest spells a node.
@@ -24,8 +25,9 @@ use secateur_targets::Target;
 pub enum Family {
     /// Plain loops, any shape, stride and type.
     Portable,
-    /// Blocked product over widened rows through an instruction block.
-    GemmBlock,
+    /// A way of the core's native kernels (`lower::native`), with at most `rows_limit` bytes of
+    /// widened rows where cutting rows into tiles can keep that.
+    Native { way: &'static str, rows_limit: usize },
     /// Nothing happens at run time: the result is the operand seen differently.
     Alias,
 }
@@ -87,6 +89,8 @@ pub enum Placed {
 /// All choices for a graph on a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
+    /// What the choices were made for.
+    pub optimize: Optimize,
     /// By value index; `None` for constants and for values that nothing computes.
     pub layouts: Vec<Option<Layout>>,
     /// By node index; `None` for removed nodes.
@@ -121,7 +125,7 @@ impl Schedule {
 }
 
 /// Chooses for every node and value.
-pub fn schedule(graph: &Graph, target: &Target) -> Result<Schedule> {
+pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Schedule> {
     if graph.topological().len() != graph.nodes().count() {
         return Err(Error::internal(Site::Whole, "the graph has a cycle"));
     }
@@ -132,7 +136,7 @@ pub fn schedule(graph: &Graph, target: &Target) -> Result<Schedule> {
         choices[id.index()] = Some(if aliases[id.index()] {
             Choice { family: Family::Alias, workspace: 0 }
         } else {
-            family::choose(graph, id, &layouts, target)
+            family::choose(graph, id, &layouts, target, optimize)
         });
     }
     let mut storage = least(graph, &uses, &layouts, &choices)?;
@@ -141,7 +145,7 @@ pub fn schedule(graph: &Graph, target: &Target) -> Result<Schedule> {
         let mut shrunk = choices.clone();
         for id in storage.fullest() {
             if let Some(choice) = &choices[id.index()]
-                && let Some(less) = family::smaller(graph, id, &layouts, target, choice)
+                && let Some(less) = family::smaller(graph, id, &layouts, target, optimize, choice)
             {
                 shrunk[id.index()] = Some(less);
             }
@@ -152,7 +156,7 @@ pub fn schedule(graph: &Graph, target: &Target) -> Result<Schedule> {
         }
         (storage, choices) = (next, shrunk);
     }
-    Ok(storage.placed(layouts, choices))
+    Ok(storage.placed(layouts, choices, optimize))
 }
 
 /// The order of the nodes that needs least memory, among those worth trying.

@@ -243,13 +243,19 @@ impl Storage {
         (0..self.order.len()).filter(|&step| live(step) == most).map(|step| self.order[step]).collect()
     }
     /// Chooses the offsets.
-    pub(crate) fn placed(mut self, layouts: Vec<Option<Layout>>, choices: Vec<Option<Choice>>) -> Schedule {
+    pub(crate) fn placed(
+        mut self,
+        layouts: Vec<Option<Layout>>,
+        choices: Vec<Option<Choice>>,
+        optimize: crate::options::Optimize,
+    ) -> Schedule {
         let (positions, items) = items(&self.placements, &self.aligns);
         let (offsets, height) = place::pack(&items);
         for (&position, offset) in positions.iter().zip(offsets) {
             self.placements[position].offset = self.states + offset;
         }
         Schedule {
+            optimize,
             layouts,
             choices,
             groups: self.order.iter().map(|&id| Group { nodes: vec![id], mode: Mode::Whole }).collect(),

@@ -14,7 +14,7 @@ pub fn print(graph: &Graph, schedule: &Schedule) -> String {
             let choice = schedule.choices[id.index()].as_ref();
             let family = match choice.map(|c| c.family) {
                 Some(Family::Alias) => "alias",
-                Some(Family::GemmBlock) => "gemm-block",
+                Some(Family::Native { way, .. }) => way,
                 Some(Family::Portable) => "portable",
                 None => "none",
             };

@@ -4,35 +4,39 @@
 //! the workspace, padding included as zeros, and multiplies two output pixels at a time; a
 //! dense layer or pointwise convolution widens two rows of inputs at a time.
 //!
-//! In: sizes and a product. Out: a call and the workspace it needs, or `None` where the blocks
-//! do not fit: the schedule asks first, lowering spells. Law: the outputs are those of the
-//! portable loops, bit by bit.
+//! In: sizes and a product. Out: the ways `gemm` and `depthwise` where they fit. Law: the outputs
+//! are those of the portable loops, bit by bit.
 
-use super::conv::Geometry;
-use super::dense::Rows;
-use super::finish::Finish;
-use super::product::{Product, reach_len};
-use super::spelled::{Role, Spelled};
+use super::{Candidate, Engine, Want};
 use crate::block::Rounding;
 use crate::block::depthwise::Depthwise;
 use crate::block::gemm::{Gemm, MAX_SH};
 use crate::block::widen;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
+use crate::lower::conv::Geometry;
+use crate::lower::dense::Rows;
+use crate::lower::finish::Finish;
+use crate::lower::product::{Product, reach_len};
+use crate::lower::spelled::{Role, Spelled};
 use crate::quantize::requant::{HIGH_SHIFT, Shift, high};
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
-/// A call and the bytes of workspace that it needs.
+/// The engine.
 #[derive(Debug)]
-pub(crate) struct Blocked {
-    pub(crate) call: Spelled,
-    pub(crate) workspace: usize,
-}
+pub(crate) struct Dsp;
 
-/// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
-/// Depthwise convolutions may take twice as much: their rows hold all channels.
-pub(crate) const ROWS_LIMIT: usize = 4096;
+impl Engine for Dsp {
+    fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        // The rows of a depthwise convolution hold all channels.
+        let limit = if g.groups > 1 { 2 * want.rows_limit } else { want.rows_limit };
+        Ok(conv(g, product, limit)?.into_iter().collect())
+    }
+    fn dense(&self, rows: &Rows, product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(dense(rows, product)?.into_iter().collect())
+    }
+}
 
 /// How widened inputs lie in the workspace.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,7 +123,7 @@ fn call_widen(k: &mut KernelBuilder, kernel: &Arc<Kernel>, from: CallArg, to: Ca
 }
 
 /// A dense layer or pointwise convolution.
-pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
+pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
@@ -132,7 +136,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
     // Pairs of rows are taken along the innermost axis of rows.
     let (outer, inner) = match rows.rows.split_last() {
         Some((last, outer)) => (outer, *last),
-        None => (&[][..], super::dense::Axis { len: 1, x: 0, y: 0 }),
+        None => (&[][..], crate::lower::dense::Axis { len: 1, x: 0, y: 0 }),
     };
     let two = Gemm {
         runs: 1,
@@ -155,7 +159,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
     };
     let two = Gemm { sh: one.sh, ..two };
 
-    let axes = |step: fn(&super::dense::Axis) -> usize, last: (usize, usize)| {
+    let axes = |step: fn(&crate::lower::dense::Axis) -> usize, last: (usize, usize)| {
         let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
         let mut steps: Vec<usize> = rows.rows.iter().map(step).collect();
         lens.push(last.0);
@@ -202,12 +206,12 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Blocked>> {
         vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
     args.extend(round.map(|_| Role::Scalar(ending.rnd)));
     let call = Spelled { kernel: k.finish()?, args };
-    Ok(Some(Blocked { call, workspace: 2 * columns * pitch }))
+    Ok(Some(Candidate { way: "gemm", call, workspace: 2 * columns * pitch }))
 }
 
 fn nest(
     k: &mut KernelBuilder,
-    axes: &[super::dense::Axis],
+    axes: &[crate::lower::dense::Axis],
     x0: Expr,
     y0: Expr,
     body: &mut dyn FnMut(&mut KernelBuilder, &Expr, &Expr),
@@ -251,7 +255,7 @@ impl Tiling {
 
 /// A convolution with one group, or one channel in each, and undilated columns, with at most
 /// `limit` bytes of widened rows where tiles can be cut that small.
-pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blocked>> {
+pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidate>> {
     if g.groups > 1 {
         return depthwise(g, product, limit);
     }
@@ -297,12 +301,12 @@ pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Opti
 
     let kernels = (one.kernel()?, two.kernel()?);
     let (stream, rnd) = (one.stream_len(), one.sh.map(|_| ending.rnd));
-    let driver = Driver { g, tiling: &tiling, order, name: "conv_s8_gemm", stream, kernels };
+    let driver = Driver { g, tiling: &tiling, order, way: "gemm", name: "conv_s8_gemm", stream, kernels };
     driver.spell(product.x_zp, weights, rnd).map(Some)
 }
 
 /// A depthwise convolution: one output channel per group, undilated columns.
-fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blocked>> {
+fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
@@ -331,7 +335,8 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Blo
     let weights = Role::Data { name: "weights", data: Data::I16(packed), align: 4 };
     let kernels = (one.kernel()?, two.kernel()?);
     let (order, stream, rnd) = (Order::Parted, one.stream_len(), ending.sh.map(|_| ending.rnd));
-    let driver = Driver { g, tiling: &tiling, order, name: "depthwise_s8_rows", stream, kernels };
+    let driver =
+        Driver { g, tiling: &tiling, order, way: "depthwise", name: "depthwise_s8_rows", stream, kernels };
     driver.spell(product.x_zp, weights, rnd).map(Some)
 }
 
@@ -340,6 +345,7 @@ struct Driver<'a> {
     g: &'a Geometry,
     tiling: &'a Tiling,
     order: Order,
+    way: &'static str,
     name: &'static str,
     /// Halves of the packed coefficients.
     stream: usize,
@@ -348,7 +354,7 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    fn spell(&self, x_zp: i32, weights: Role, rnd: Option<i32>) -> Result<Blocked> {
+    fn spell(&self, x_zp: i32, weights: Role, rnd: Option<i32>) -> Result<Candidate> {
         let (g, tiling) = (self.g, self.tiling);
         let wide_len = g.kernel[0] * tiling.pitch;
         let mut k = KernelBuilder::new(self.name);
@@ -400,7 +406,7 @@ impl Driver<'_> {
         let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(x_zp)];
         args.extend(rnd.map(Role::Scalar));
         let call = Spelled { kernel: k.finish()?, args };
-        Ok(Blocked { call, workspace: 2 * wide_len })
+        Ok(Candidate { way: self.way, call, workspace: 2 * wide_len })
     }
 }
 
@@ -495,11 +501,12 @@ impl<'a> RowWriter<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::conv::{self, Kernels};
-    use super::super::dense::{self, Axis};
-    use super::super::trial::{Random, run};
+    use super::super::ROWS_LIMIT;
     use super::*;
     use crate::graph::{Clamp, Quant};
+    use crate::lower::conv::{self, Kernels};
+    use crate::lower::dense::{self, Axis};
+    use crate::lower::trial::{Random, run};
     use crate::tensor::Tensor;
 
     /// A product of random weights with zero points at the ends.

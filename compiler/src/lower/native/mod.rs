@@ -1,0 +1,86 @@
+//! Engines: how a core's native kernels spell convolutions, dense layers and their kin.
+//!
+//! In: sizes and a product, what may be spent. Out: the ways there are, each a finished call with
+//! the workspace it needs; none where no native kernel fits and the portable loops stay. The
+//! schedule asks, weighs and names one; lowering asks again and takes the one that was named.
+//!
+//! Laws: every way computes exactly what the portable loops compute, bit by bit. The kernels of
+//! a way carry native texts for the core of the target and for no other. The same question
+//! gets the same answer.
+
+pub(crate) mod dsp;
+
+use super::conv::Geometry;
+use super::dense::Rows;
+use super::product::Product;
+use super::spelled::{Role, Spelled};
+use crate::error::{Error, Result, Site};
+use crate::kernel::cost;
+use crate::options::Optimize;
+use secateur_targets::Target;
+
+/// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
+pub(crate) const ROWS_LIMIT: usize = 4096;
+
+/// One way to spell a node with native kernels.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    /// Names the way (`gemm`, `winograd`); no two ways of one node share it.
+    pub(crate) way: &'static str,
+    pub(crate) call: Spelled,
+    /// Bytes of arena needed beside operands and result.
+    pub(crate) workspace: usize,
+}
+
+impl Candidate {
+    /// Bytes of coefficients in flash.
+    pub(crate) fn weights(&self) -> usize {
+        let data = self.call.args.iter().filter_map(|a| match a {
+            Role::Data { data, .. } => Some(data.len() * data.dtype().size()),
+            _ => None,
+        });
+        data.sum()
+    }
+    /// Cycles of one call that the target's cost table predicts; 0 where there is no table.
+    pub(crate) fn cycles(&self, target: &Target) -> f64 {
+        target.core.cost.as_ref().map_or(0.0, |c| cost::count(&self.call.kernel).cycles(c))
+    }
+    /// Bytes of machine code of the native kernels, each once.
+    pub(crate) fn code(&self) -> usize {
+        cost::native_bytes(&self.call.kernel)
+    }
+}
+
+/// What a way may spend, and on which core.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) optimize: Optimize,
+    /// Bytes of widened input rows, where cutting a row of outputs into tiles can keep it.
+    pub(crate) rows_limit: usize,
+}
+
+/// The native kernels of one kind of core. Every method may give no way or several.
+pub(crate) trait Engine: Sync {
+    /// Convolutions over one or two axes, grouped and depthwise ones included.
+    fn conv(&self, _g: &Geometry, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(Vec::new())
+    }
+    /// Dense layers and pointwise convolutions.
+    fn dense(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(Vec::new())
+    }
+}
+
+/// The engine of a target's core, if there is one.
+pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
+    let engines: [(&str, &'static dyn Engine); 1] = [("dsp", &dsp::Dsp)];
+    engines.into_iter().find(|(feature, _)| target.has(feature)).map(|(_, engine)| engine)
+}
+
+/// The way of that name: what the schedule named must be there again.
+pub(crate) fn named(candidates: Result<Vec<Candidate>>, way: &str) -> Result<Spelled> {
+    let missing =
+        || Error::internal(Site::Whole, format!("the way `{way}` that was chosen is not there any more"));
+    candidates?.into_iter().find(|c| c.way == way).map(|c| c.call).ok_or_else(missing)
+}
