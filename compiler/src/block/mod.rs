@@ -86,6 +86,11 @@ pub enum Inst {
     Sxtb16(Reg, Reg, Ror),
     /// The same, added to the halves of the first operand.
     Sxtab16(Reg, Reg, Reg, Ror),
+    /// Sums and differences of the halves, wrapping.
+    Sadd16(Reg, Reg, Reg),
+    Ssub16(Reg, Reg, Reg),
+    /// `a.lo * b.lo + a.hi * b.hi`.
+    Smuad(Reg, Reg, Reg),
     /// `c + a.lo * b.lo + a.hi * b.hi`, wrapping.
     Smlad(Reg, Reg, Reg, Reg),
     /// `c + a.lo * b.lo` and `c + a.hi * b.hi`, wrapping.
@@ -246,9 +251,14 @@ impl Inst {
             | LslImm(d, a, _)
             | Sxtb16(d, a, _)
             | Ssat(d, _, a, _) => (Some(d), vec![a]),
-            Add(d, a, b) | Sub(d, a, b) | Asr(d, a, b) | Pkhbt(d, a, b) | Sxtab16(d, a, b, _) => {
-                (Some(d), vec![a, b])
-            }
+            Add(d, a, b)
+            | Sub(d, a, b)
+            | Asr(d, a, b)
+            | Pkhbt(d, a, b)
+            | Sxtab16(d, a, b, _)
+            | Sadd16(d, a, b)
+            | Ssub16(d, a, b)
+            | Smuad(d, a, b) => (Some(d), vec![a, b]),
             Cmp(a, b) => (None, vec![a, b]),
             MaxImm(d, _) | MinImm(d, _) => (Some(d), vec![d]),
             Smlad(d, a, b, c) | Smlabb(d, a, b, c) | Smlatt(d, a, b, c) | Smmla(d, a, b, c) => {
@@ -282,6 +292,9 @@ impl Inst {
             Pkhbt(d, a, b) => Pkhbt(f(d), f(a), f(b)),
             Sxtb16(d, a, r) => Sxtb16(f(d), f(a), r),
             Sxtab16(d, a, b, r) => Sxtab16(f(d), f(a), f(b), r),
+            Sadd16(d, a, b) => Sadd16(f(d), f(a), f(b)),
+            Ssub16(d, a, b) => Ssub16(f(d), f(a), f(b)),
+            Smuad(d, a, b) => Smuad(f(d), f(a), f(b)),
             Smlad(d, a, b, c) => Smlad(f(d), f(a), f(b), f(c)),
             Smlabb(d, a, b, c) => Smlabb(f(d), f(a), f(b), f(c)),
             Smlatt(d, a, b, c) => Smlatt(f(d), f(a), f(b), f(c)),

@@ -85,6 +85,12 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
             Pkhbt(d, a, b) => (Some(d), (g(a) & 0xffff) | (g(b) << 16)),
             Sxtb16(d, a, k) => (Some(d), extend(0, g(a), k)),
             Sxtab16(d, a, b, k) => (Some(d), extend(g(a), g(b), k)),
+            Sadd16(d, a, b) => (Some(d), lanes(g(a), g(b), i32::wrapping_add)),
+            Ssub16(d, a, b) => (Some(d), lanes(g(a), g(b), i32::wrapping_sub)),
+            Smuad(d, a, b) => {
+                let ((al, ah), (bl, bh)) = (halves(g(a)), halves(g(b)));
+                (Some(d), (i64::from(al * bl) + i64::from(ah * bh)) as u32)
+            }
             Smlad(d, a, b, c) => {
                 let ((al, ah), (bl, bh)) = (halves(g(a)), halves(g(b)));
                 let sum = i64::from(al * bl) + i64::from(ah * bh);
@@ -114,4 +120,9 @@ fn extend(add: u32, v: u32, ror: Ror) -> u32 {
     let (lo, hi) = (i32::from(v as i8), i32::from((v >> 16) as i8));
     let (al, ah) = halves(add);
     ((al + lo) as u16 as u32) | ((ah + hi) as u16 as u32) << 16
+}
+
+fn lanes(a: u32, b: u32, f: fn(i32, i32) -> i32) -> u32 {
+    let ((al, ah), (bl, bh)) = (halves(a), halves(b));
+    (f(al, bl) as u16 as u32) | (f(ah, bh) as u16 as u32) << 16
 }
