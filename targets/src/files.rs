@@ -15,6 +15,8 @@ pub(crate) const CORES: &[(&str, &str)] = files!("cores":
     "cortex-m7",
     "cortex-m55",
     "cortex-m85",
+    "rv32imc",
+    "rv32imcv",
     "host",
 );
 

@@ -81,7 +81,8 @@ pub struct Core {
     pub architecture: String,
     /// Feature names that kernels ask for: `thumb` (any M-profile Arm core), `dsp` (packed 16-bit multiply-accumulate), `mve`
     /// (Helium), `fpu` (single precision), `mla` (multiply-accumulate), `mul64` (32×32→64
-    /// multiply), `div` (integer divide), `unaligned` (loads at any address), `clz`.
+    /// multiply), `div` (integer divide), `unaligned` (loads at any address), `clz`, `rv32`
+    /// (RV32IM), `rvv` (vectors of 32-bit integers, 128 bits or longer).
     #[serde(default)]
     pub features: Vec<String>,
     pub toolchain: Option<Toolchain>,
@@ -96,9 +97,18 @@ pub struct Core {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Toolchain {
-    /// Flags for `arm-none-eabi-gcc` (for `host`: `cc`); empty if GCC 12 does not know the core.
+    /// What the names of GCC and binutils begin with; left out: `arm-none-eabi`.
+    #[serde(default)]
+    pub prefix: String,
+    /// Debian package of that GCC; left out: `gcc-arm-none-eabi`.
+    #[serde(default)]
+    pub package: String,
+    /// Flags for that GCC (for `host`: `cc`); empty if GCC 12 does not know the core.
     #[serde(default)]
     pub gcc: Vec<String>,
+    /// Flags by which GCC finds its arithmetic library, where it has none for those above.
+    #[serde(default)]
+    pub gcc_library: Vec<String>,
     /// Flags for `clang`.
     #[serde(default)]
     pub clang: Vec<String>,
@@ -113,15 +123,37 @@ pub struct Toolchain {
     pub assembler_cpu: String,
 }
 
-/// A QEMU board that runs code for the core.
+impl Toolchain {
+    /// A command of GCC or binutils for the core: `tool` is `gcc`, `ld`, `objdump`.
+    pub fn command(&self, tool: &str) -> String {
+        let prefix = if self.prefix.is_empty() { "arm-none-eabi" } else { &self.prefix };
+        format!("{prefix}-{tool}")
+    }
+    /// The Debian package that brings these commands.
+    pub fn package(&self) -> &str {
+        if self.package.is_empty() { "gcc-arm-none-eabi" } else { &self.package }
+    }
+}
+
+/// A QEMU board, or QEMU in user mode, that runs code for the core.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Emulator {
     /// The emulator's command.
     pub program: String,
-    /// Operand of `-M`.
+    /// Debian package that brings it; left out: `qemu-system-arm`.
+    #[serde(default)]
+    pub package: String,
+    /// Operand of `-M`; left out: no board, the image is a program of QEMU's user mode.
+    #[serde(default)]
     pub machine: String,
-    /// Where the image is loaded; the vector table stands at its start.
+    /// Further arguments, such as the kind of processor.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Which of the harness's start files; left out: `arm`.
+    #[serde(default)]
+    pub start_file: String,
+    /// Where the image is loaded; on a board the vector table stands at its start.
     pub code: Span,
     /// Where data, arena and stack stand.
     pub ram: Span,
@@ -129,6 +161,27 @@ pub struct Emulator {
     /// does not.
     #[serde(default)]
     pub trap_unaligned: bool,
+}
+
+impl Emulator {
+    /// Whether there is no board: a process in QEMU's user mode.
+    pub fn is_user_mode(&self) -> bool {
+        self.machine.is_empty()
+    }
+    /// The Debian package that brings it.
+    pub fn package(&self) -> &str {
+        if self.package.is_empty() { "qemu-system-arm" } else { &self.package }
+    }
+    /// The command's arguments up to the image.
+    pub fn command_line(&self) -> Vec<String> {
+        let mut line = self.arguments.clone();
+        if !self.is_user_mode() {
+            let board = ["-M", &self.machine, "-nographic", "-monitor", "none", "-serial", "none"];
+            line.extend(board.map(str::to_owned));
+            line.extend(["-semihosting-config", "enable=on,target=native", "-kernel"].map(str::to_owned));
+        }
+        line
+    }
 }
 
 /// A stretch of addresses.

@@ -9,8 +9,17 @@ use secateur_compiler::program::{Port, Program};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::{DType, Data, Tensor};
 
-const CORES: [&str; 7] =
-    ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m33", "cortex-m7", "cortex-m55", "cortex-m85"];
+const CORES: [&str; 9] = [
+    "cortex-m0plus",
+    "cortex-m3",
+    "cortex-m4",
+    "cortex-m33",
+    "cortex-m7",
+    "cortex-m55",
+    "cortex-m85",
+    "rv32imc",
+    "rv32imcv",
+];
 
 fn target(name: &str) -> Target {
     targets::find(name).expect("a known target")

@@ -80,7 +80,11 @@ fn one(target: &Target) -> String {
         line("Rust", tools.rust_triple.clone());
     }
     if let Some(emulator) = &target.core.emulator {
-        line("emulator", format!("{} -M {}", emulator.program, emulator.machine));
+        let what = match emulator.is_user_mode() {
+            true => emulator.arguments.join(" "),
+            false => format!("-M {}", emulator.machine),
+        };
+        line("emulator", format!("{} {what}", emulator.program));
     }
     for source in &target.sources {
         line("source", source.clone());

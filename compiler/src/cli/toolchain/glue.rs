@@ -109,7 +109,15 @@ pub(super) fn models_rs(models: &[Model]) -> String {
     text
 }
 
-/// The linker script of a board.
+/// What an emulator begins with: start-up, semihosting, stack painting.
+pub(super) fn start_file(emulator: &Emulator) -> &'static str {
+    match emulator.start_file.as_str() {
+        "riscv" => include_str!("../harness/start_riscv.s"),
+        _ => include_str!("../harness/start.s"),
+    }
+}
+
+/// The linker script of a board or of a program in user mode.
 pub(super) fn linker_script(emulator: &Emulator) -> String {
     let trap = if emulator.trap_unaligned { 8 } else { 0 };
     let fill = [
@@ -120,7 +128,11 @@ pub(super) fn linker_script(emulator: &Emulator) -> String {
         ("@stack-size@", STACK),
         ("@unaligned-trap@", trap),
     ];
-    fill.iter().fold(include_str!("../harness/link.ld").to_owned(), |text, (name, value)| {
+    let script = match emulator.is_user_mode() {
+        true => include_str!("../harness/link_user.ld"),
+        false => include_str!("../harness/link.ld"),
+    };
+    fill.iter().fold(script.to_owned(), |text, (name, value)| {
         text.replace(name, &format!("{value:#x}"))
     })
 }

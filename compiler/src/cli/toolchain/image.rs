@@ -86,11 +86,9 @@ impl Image {
             }
             Some(emulator) => {
                 let found = tools::find(&[emulator.program.as_str()])
-                    .ok_or_else(|| tools::missing("The emulator", &[&emulator.program], "qemu-system-arm"))?;
+                    .ok_or_else(|| tools::missing("The emulator", &[&emulator.program], emulator.package()))?;
                 let mut command = Command::new(found);
-                command.args(["-M", &emulator.machine, "-nographic", "-monitor", "none", "-serial", "none"]);
-                command.args(["-semihosting-config", "enable=on,target=native", "-kernel"]);
-                command.arg(&self.file);
+                command.args(emulator.command_line()).arg(&self.file);
                 command
             }
         };

@@ -1,4 +1,4 @@
-//! Emitted C: `cc` for the host; for a chip `arm-none-eabi-gcc`, else `clang`.
+//! Emitted C: `cc` for the host; for a chip its core's GCC, else `clang`.
 
 use super::super::image::{Image, ports};
 use super::super::{Model, Optimize, glue, tools};
@@ -29,18 +29,14 @@ pub(crate) fn compiler(target: &Target) -> Result<Compiler> {
     let Some(tools) = &target.core.toolchain else {
         return Err(Error::option("target", format!("core `{}` has no toolchain", target.core.name)));
     };
+    let gcc = tools.command("gcc");
     if !tools.gcc.is_empty()
-        && let Some(program) = self::tools::find(&["arm-none-eabi-gcc"])
+        && let Some(program) = self::tools::find(&[gcc.as_str()])
     {
         return Ok(Compiler { program, flags: tools.gcc.clone(), gcc: true });
     }
     let program = self::tools::find(CLANGS).ok_or_else(|| {
-        let commands = ["arm-none-eabi-gcc", "clang"];
-        self::tools::missing(
-            "A C compiler for Arm microcontrollers",
-            &commands,
-            "gcc-arm-none-eabi libnewlib-arm-none-eabi",
-        )
+        self::tools::missing("A C compiler for the target", &[gcc.as_str(), "clang"], tools.package())
     })?;
     Ok(Compiler { program, flags: tools.clang.clone(), gcc: false })
 }
@@ -80,6 +76,18 @@ pub(crate) fn level(optimize: Optimize) -> &'static str {
     }
 }
 
+/// GCC's arithmetic library for a target, as an argument of the linking compiler.
+fn arithmetic(compiler: &Compiler, target: &Target) -> Result<String> {
+    match target.core.toolchain.as_ref().map(|t| &t.gcc_library) {
+        Some(flags) if !flags.is_empty() => {
+            let found =
+                tools::run(Command::new(&compiler.program).args(flags).arg("-print-libgcc-file-name"))?;
+            Ok(String::from_utf8_lossy(&found.stdout).trim().to_owned())
+        }
+        _ => Ok("-lgcc".to_owned()),
+    }
+}
+
 pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Result<Image> {
     let compiler = compiler(target)?;
     let folder = tempfile::tempdir().map_err(|e| tools::environment(e.to_string()))?;
@@ -102,7 +110,7 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
         }
         Some(emulator) => {
             tools::write(&at("port.c"), include_str!("../../harness/port_semihosting.c"))?;
-            tools::write(&at("start.s"), include_str!("../../harness/start.s"))?;
+            tools::write(&at("start.s"), glue::start_file(emulator))?;
             tools::write(&at("link.ld"), glue::linker_script(emulator))?;
             command.args(FIRMWARE).args(["-nostdlib", "-Wl,--gc-sections"]);
             command.arg("-T").arg(at("link.ld"));
@@ -117,13 +125,14 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
     let file = at("model.elf");
     command.args(&sources).arg("-o").arg(&file);
     if emulator.is_some() && compiler.gcc {
-        command.arg("-lgcc");
+        command.arg(arithmetic(&compiler, target)?);
     }
     tools::run(&mut command).map_err(|e| {
         // Software floats and 64-bit products live in a library that comes with GCC only.
-        let library = emulator.is_some() && !compiler.gcc && e.message.contains("__aeabi_");
+        let library = emulator.is_some() && !compiler.gcc && e.message.contains("undefined symbol: __");
+        let package = target.core.toolchain.as_ref().map(|t| t.package()).unwrap_or_default();
         if library {
-            e.help("clang has no arithmetic library for this core: apt-get install gcc-arm-none-eabi")
+            e.help(format!("clang has no arithmetic library for this core: apt-get install {package}"))
         } else {
             e
         }

@@ -10,7 +10,7 @@ use super::super::{Model, Optimize, glue, tools};
 use crate::artifact::File;
 use crate::error::{Error, Result, Site};
 use secateur_runtime::sources;
-use secateur_targets::Target;
+use secateur_targets::{Target, Toolchain};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -72,7 +72,7 @@ fn compiler(target: &Target) -> Result<Compiler> {
         let version = say(program, &["--version"]).unwrap_or_default();
         let built = build_core(program, &version, &library, triple)?;
         flags.push(format!("--sysroot={}", built.display()));
-        let (linker, flavor) = linker()?;
+        let (linker, flavor) = linker(toolchain)?;
         flags.extend([format!("-Clinker={}", linker.display()), format!("-Clinker-flavor={flavor}")]);
         return Ok(Compiler { program: program.clone(), flags });
     }
@@ -81,15 +81,16 @@ fn compiler(target: &Target) -> Result<Compiler> {
     )))
 }
 
-fn linker() -> Result<(PathBuf, &'static str)> {
-    if let Some(ld) = tools::find(&["arm-none-eabi-ld"]) {
+fn linker(toolchain: &Toolchain) -> Result<(PathBuf, &'static str)> {
+    let ld = toolchain.command("ld");
+    if let Some(ld) = tools::find(&[ld.as_str()]) {
         return Ok((ld, "ld"));
     }
     let llds = ["ld.lld", "ld.lld-21", "ld.lld-20", "ld.lld-19", "ld.lld-18", "ld.lld-17", "ld.lld-16"];
     match tools::find(&llds) {
         Some(lld) => Ok((lld, "ld.lld")),
         None => {
-            Err(tools::missing("A linker for Arm", &["arm-none-eabi-ld", "ld.lld"], "binutils-arm-none-eabi"))
+            Err(tools::missing("A linker for the target", &[ld.as_str(), "ld.lld"], toolchain.package()))
         }
     }
 }
@@ -180,7 +181,7 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
     let main = match &emulator {
         None => include_str!("../../harness/host_main.rs"),
         Some(emulator) => {
-            tools::write(&at("start.s"), include_str!("../../harness/start.s"))?;
+            tools::write(&at("start.s"), glue::start_file(emulator))?;
             tools::write(&at("link.ld"), glue::linker_script(emulator))?;
             include_str!("../../harness/firmware_main.rs")
         }
