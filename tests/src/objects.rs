@@ -6,12 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 /// The mnemonics of an image's code, without condition and width: `objdump`'s own words.
-pub fn mnemonics(image: &Path) -> Vec<String> {
-    let output = Command::new("arm-none-eabi-objdump")
+pub fn mnemonics(image: &Path, on: &Target) -> Vec<String> {
+    let tools = on.core.toolchain.as_ref().expect("a core has a toolchain");
+    let output = Command::new(tools.command("objdump"))
         .args(["-d", "--no-show-raw-insn"])
         .arg(image)
         .output()
-        .expect("arm-none-eabi-objdump comes with binutils-arm-none-eabi");
+        .unwrap_or_else(|e| panic!("objdump comes with {}: {e}", tools.package()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let lines = text.lines().filter_map(|l| l.split_once(":\t")?.1.split_whitespace().next());
@@ -37,6 +38,12 @@ pub fn is_float(mnemonic: &str) -> bool {
     mnemonic.starts_with('v') && [".f16", ".f32", ".f64"].iter().any(|t| mnemonic.contains(t))
 }
 
+/// Whether a mnemonic of RISC-V computes with floats.
+pub fn is_riscv_float(mnemonic: &str) -> bool {
+    let rest = mnemonic.strip_prefix("c.").unwrap_or(mnemonic);
+    (rest.starts_with('f') && !rest.starts_with("fence")) || rest.starts_with("vf")
+}
+
 /// Whether a symbol is the compiler's own float arithmetic.
 pub fn is_float_symbol(name: &str) -> bool {
     let aeabi = ["__aeabi_f", "__aeabi_d", "__aeabi_cf", "__aeabi_cd", "__aeabi_i2f", "__aeabi_ui2f"];
@@ -55,7 +62,7 @@ pub fn symbols(image: &Path) -> Vec<String> {
 /// Which rules an image breaks: only instructions that the core has, no heap, and in an integer
 /// program no float instruction and no float arithmetic of the compiler's.
 pub fn broken_rules(image: &Path, on: &Target, integer: bool) -> Vec<String> {
-    let code = mnemonics(image);
+    let code = mnemonics(image, on);
     let mut broken = Vec::new();
     let mut none = |what: &str, found: Vec<String>| {
         if !found.is_empty() {
@@ -70,8 +77,12 @@ pub fn broken_rules(image: &Path, on: &Target, integer: bool) -> Vec<String> {
     if !on.has("dsp") {
         none("DSP instructions", code_that(is_dsp));
     }
+    if on.has("rv32") && !on.has("rvv") {
+        none("vector instructions", code_that(|m| m.starts_with('v')));
+    }
     if integer {
-        none("float instructions", code_that(is_float));
+        let is = if on.has("rv32") { is_riscv_float } else { is_float };
+        none("float instructions", code_that(is));
         none("float functions", names_that(is_float_symbol));
     }
     none("heap", names_that(|s| ["malloc", "_malloc_r", "_sbrk", "free"].contains(&s)));

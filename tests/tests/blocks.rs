@@ -504,7 +504,7 @@ fn all_alike(languages: &[Language], core: &str) {
     for &language in languages {
         let image = build(language, &models, &on, Optimize::Speed).unwrap_or_else(|e| panic!("{e}"));
         // The image holds the blocks and not their loops: no compiler makes these of the loops.
-        let code = mnemonics(image.file());
+        let code = mnemonics(image.file(), &on);
         for instruction in ["smlad", "sxtab16", "smmla", "smlatt"] {
             let count = code.iter().filter(|m| *m == instruction).count();
             assert!(count >= 50, "{language:?} on {core}: {count} times {instruction}");

@@ -6,6 +6,7 @@
 //! body, which other processors and compilers get.
 
 use super::EmitOptions;
+use super::architecture::wrapping;
 use super::c_expr::int_literal;
 use super::module::{Item, Module, banner, layer_comment};
 use super::names::base_name;
@@ -53,16 +54,6 @@ pub(super) fn scalar_type(ty: Ty) -> &'static str {
         Ty::I32 => "int32_t",
         Ty::I64 => "int64_t",
         Ty::F32 => "float",
-    }
-}
-
-/// The preprocessor's word for a core feature, so that one file serves every processor.
-fn feature_test(feature: &str) -> String {
-    match feature {
-        "dsp" => "defined(__ARM_FEATURE_DSP)".to_string(),
-        "mve" => "defined(__ARM_FEATURE_MVE)".to_string(),
-        "thumb" => "defined(__thumb__)".to_string(),
-        _ => "defined(__arm__)".to_string(),
     }
 }
 
@@ -182,8 +173,8 @@ impl Cx<'_> {
         let head = format!("void {}_{}({})", self.name, item.name, self.parameters(item));
         o.push('\n');
         if let Some(native) = item.native {
-            let _ =
-                writeln!(o, "#if {}\n{head}; /* in {}.S */\n#else", feature_test(&native.feature), self.name);
+            let condition = wrapping(&native.feature).c;
+            let _ = writeln!(o, "#if {condition}\n{head}; /* in {}.S */\n#else", self.name);
         }
         let _ = writeln!(o, "static {head}\n{{");
         for (i, ident) in item.params.iter().enumerate() {
@@ -411,22 +402,22 @@ impl Cx<'_> {
     /// `NAME.S`: the native kernels, each a global function.
     fn assembly(&self, options: &EmitOptions) -> String {
         let mut o = comment(&banner(self.module.program, options, "Instruction blocks"));
-        o.push_str("    .syntax unified\n");
         for item in &self.module.items {
             let Some(Native { feature, text, .. }) = item.native else { continue };
             let symbol = format!("{}_{}", self.name, item.name);
+            let around = wrapping(feature);
             let _ = writeln!(
                 o,
-                "\n#if {}\n    .section .text.{symbol},\"ax\",%progbits\n    .balign 4\n    .thumb\n    .thumb_func\n    \
-                 .global {symbol}\n    .type {symbol}, %function\n{symbol}:",
-                feature_test(feature)
+                "\n#if {}\n    .section .text.{symbol},\"ax\",%progbits\n    .balign 4",
+                around.c
             );
-            for line in text.lines() {
-                let _ = writeln!(
-                    o,
-                    "{}{line}",
-                    if line.starts_with(char::is_whitespace) || line.ends_with(':') { "" } else { "    " }
-                );
+            for line in around.head {
+                let _ = writeln!(o, "    {line}");
+            }
+            let _ = writeln!(o, "    .global {symbol}\n    .type {symbol}, %function\n{symbol}:");
+            for line in around.open.iter().copied().chain(text.lines()).chain(around.close.iter().copied()) {
+                let flush = line.starts_with(char::is_whitespace) || line.ends_with(':');
+                let _ = writeln!(o, "{}{line}", if flush { "" } else { "    " });
             }
             let _ = writeln!(o, "    .size {symbol}, . - {symbol}\n#endif");
         }

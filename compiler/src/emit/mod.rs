@@ -3,6 +3,7 @@
 //! In: a [`Program`], proven. Out: files. Law: a printer makes no choice that changes a result;
 //! the same program and options give the same text.
 
+mod architecture;
 pub mod c;
 mod c_data;
 mod c_expr;

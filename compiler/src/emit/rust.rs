@@ -6,6 +6,7 @@
 //! where views are made and where instruction blocks are called. The macro gives this same text.
 
 use super::EmitOptions;
+use super::architecture::wrapping;
 use super::module::{Item, Module, banner, layer_comment, printable};
 use super::names::{base_name, type_name};
 use super::range::{Ranges, of_type};
@@ -384,8 +385,8 @@ impl Cx<'_> {
         let _ = writeln!(o, "\n    pub(super) fn {}({}) {{", item.name, args.join(", "));
         let mut depth = 2;
         if let Some(native) = item.native {
-            self.native_call(o, item);
-            o.push_str("        #[cfg(not(target_arch = \"arm\"))]\n        {\n");
+            self.native_call(o, item, native);
+            let _ = writeln!(o, "        #[cfg(not({}))]\n        {{", wrapping(&native.feature).rust);
             depth = 3;
             self.body(o, item, depth)?;
             let _ = writeln!(o, "        }}\n    }}");
@@ -407,7 +408,7 @@ impl Cx<'_> {
         item.kernel.body.iter().try_for_each(|s| self.stmt(o, s, item, &scope, depth))
     }
 
-    fn native_call(&self, o: &mut String, item: &Item<'_>) {
+    fn native_call(&self, o: &mut String, item: &Item<'_>, native: &Native) {
         let args: Vec<String> = item
             .kernel
             .params
@@ -422,7 +423,8 @@ impl Cx<'_> {
         let _ = writeln!(
             o,
             "        // SAFETY: the block touches what the loops below touch, and keeps the calling convention.\n        \
-             #[cfg(target_arch = \"arm\")]\n        unsafe {{\n            self::{}_block({})\n        }};",
+             #[cfg({})]\n        unsafe {{\n            self::{}_block({})\n        }};",
+            wrapping(&native.feature).rust,
             item.name,
             args.join(", ")
         );
@@ -430,6 +432,7 @@ impl Cx<'_> {
 
     /// The instruction block as a naked function.
     fn naked(&self, o: &mut String, item: &Item<'_>, native: &Native) {
+        let around = wrapping(&native.feature);
         let args: Vec<String> = item
             .kernel
             .params
@@ -445,13 +448,16 @@ impl Cx<'_> {
             .collect();
         let _ = writeln!(
             o,
-            "\n    /// Instruction block for cores with `{}`.\n    #[cfg(target_arch = \"arm\")]\n    #[unsafe(naked)]\n    \
+            "\n    /// Instruction block for cores with `{}`.\n    #[cfg({})]\n    #[unsafe(naked)]\n    \
              unsafe extern \"C\" fn {}_block({}) {{\n        core::arch::naked_asm!(",
             printable(&native.feature),
+            around.rust,
             item.name,
             args.join(", ")
         );
-        for line in native.text.lines().filter(|l| !l.trim().is_empty()) {
+        let lines =
+            around.open.iter().copied().chain(native.text.lines()).chain(around.close.iter().copied());
+        for line in lines.filter(|l| !l.trim().is_empty()) {
             // The text is a format string: braces of register lists are doubled.
             let line = line.trim_end().replace('{', "{{").replace('}', "}}");
             let _ = writeln!(o, "            {line:?},");

@@ -132,7 +132,5 @@ pub(super) fn linker_script(emulator: &Emulator) -> String {
         true => include_str!("../harness/link_user.ld"),
         false => include_str!("../harness/link.ld"),
     };
-    fill.iter().fold(script.to_owned(), |text, (name, value)| {
-        text.replace(name, &format!("{value:#x}"))
-    })
+    fill.iter().fold(script.to_owned(), |text, (name, value)| text.replace(name, &format!("{value:#x}")))
 }

@@ -85,8 +85,9 @@ impl Image {
                 command
             }
             Some(emulator) => {
-                let found = tools::find(&[emulator.program.as_str()])
-                    .ok_or_else(|| tools::missing("The emulator", &[&emulator.program], emulator.package()))?;
+                let found = tools::find(&[emulator.program.as_str()]).ok_or_else(|| {
+                    tools::missing("The emulator", &[&emulator.program], emulator.package())
+                })?;
                 let mut command = Command::new(found);
                 command.args(emulator.command_line()).arg(&self.file);
                 command

@@ -89,9 +89,7 @@ fn linker(toolchain: &Toolchain) -> Result<(PathBuf, &'static str)> {
     let llds = ["ld.lld", "ld.lld-21", "ld.lld-20", "ld.lld-19", "ld.lld-18", "ld.lld-17", "ld.lld-16"];
     match tools::find(&llds) {
         Some(lld) => Ok((lld, "ld.lld")),
-        None => {
-            Err(tools::missing("A linker for the target", &[ld.as_str(), "ld.lld"], toolchain.package()))
-        }
+        None => Err(tools::missing("A linker for the target", &[ld.as_str(), "ld.lld"], toolchain.package())),
     }
 }
 

@@ -1,0 +1,54 @@
+//! What the printers must know of an architecture to print native kernels for it: when a C
+//! compiler builds for it, when a Rust compiler does, and the directives around a function.
+//!
+//! In: a core feature, as natives name it. Out: words of the preprocessor, of `cfg` and of the
+//! assembler, in the syntax that GNU as and LLVM share.
+
+/// How natives for one core feature are wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wrapping {
+    /// The preprocessor's condition, so that one file serves every processor.
+    pub(super) c: &'static str,
+    /// Rust's, as in `cfg(...)`.
+    pub(super) rust: &'static str,
+    /// Lines of a `.S` file before the label of each function.
+    pub(super) head: &'static [&'static str],
+    /// Lines around the instructions, in C and in Rust: they allow what the compiler's flags may
+    /// not.
+    pub(super) open: &'static [&'static str],
+    pub(super) close: &'static [&'static str],
+}
+
+const ARM: Wrapping = Wrapping {
+    c: "defined(__arm__)",
+    rust: "target_arch = \"arm\"",
+    head: &[".syntax unified", ".thumb", ".thumb_func"],
+    open: &[],
+    close: &[],
+};
+
+const RISCV: Wrapping = Wrapping {
+    c: "defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul)",
+    rust: "target_arch = \"riscv32\"",
+    head: &[],
+    open: &[],
+    close: &[],
+};
+
+/// The wrapping of natives that need a feature.
+pub(super) fn wrapping(feature: &str) -> Wrapping {
+    match feature {
+        "dsp" => Wrapping { c: "defined(__ARM_FEATURE_DSP)", ..ARM },
+        "thumb" => Wrapping { c: "defined(__thumb__)", ..ARM },
+        "mve" => Wrapping { c: "defined(__ARM_FEATURE_MVE)", ..ARM },
+        "rv32" => RISCV,
+        // A Rust compiler for the scalar core assembles vectors where it is told so.
+        "rvv" => Wrapping {
+            c: "defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_vector)",
+            open: &[".option push", ".option arch, +zve32x"],
+            close: &[".option pop"],
+            ..RISCV
+        },
+        _ => ARM,
+    }
+}
