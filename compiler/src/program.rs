@@ -32,9 +32,6 @@ pub struct Constant {
 /// Where a buffer lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// The caller's input or output, by port position.
-    Input(usize),
-    Output(usize),
     /// Byte offset in the arena.
     Arena(usize),
     /// Byte offset in the arena too (states stand first), in the part that survives between runs.
@@ -67,7 +64,9 @@ pub struct Held {
     pub affine: Option<(f32, i32)>,
 }
 
-/// An input or output of the model as the caller sees it, row-major in its logical shape.
+/// An input or output of the model as the caller sees it, row-major in its logical shape. Its
+/// elements stand in the arena: an input's until the step that reads it last, an output's from the
+/// step that writes it to the end of the run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Port {
     /// ONNX name.
@@ -79,6 +78,22 @@ pub struct Port {
     pub real: DType,
     /// Scale and zero point, when `elem` is a quantized integer.
     pub affine: Option<(f32, i32)>,
+    /// Byte offset of its elements in the arena.
+    pub at: usize,
+}
+
+impl Port {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Bytes that its elements take.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.elem.size()
+    }
 }
 
 /// Argument of a step.
@@ -147,7 +162,7 @@ pub struct Program {
     pub states: Vec<State>,
     pub layers: Vec<Layer>,
     pub entries: Vec<Entry>,
-    /// Bytes of the arena, states included; alignment 8.
+    /// Bytes of the arena, states, inputs and outputs included; alignment 8.
     pub arena: usize,
     /// No placement can need fewer bytes (greatest sum of live buffers over the steps).
     pub arena_lower_bound: usize,

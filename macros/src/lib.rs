@@ -19,7 +19,9 @@ use proc_macro::TokenStream;
 /// har.run(&input, &mut output);           // arrays of the model's shapes, row-major
 /// ```
 ///
-/// The struct gets `new()`, `run(...)` with one array per input and output, and constants: for
+/// The struct gets `new()`, `run(...)` with one array per input and output, and constants. The
+/// instance holds its inputs and outputs too: `x_mut()` is the input `x`, to be filled before each
+/// `run_in_place()`, which copies nothing, and `y()` the output `y` after it. The constants are for
 /// each input and output `X_LEN`, `X_SHAPE` and, where integers are stored, `X_SCALE` and
 /// `X_ZERO_POINT`; `ARENA_BYTES` and `WEIGHTS_BYTES`. `quantize_x` and `dequantize_y` convert
 /// between real values and the stored integers. The code is the same as `secateur compile --emit

@@ -13,6 +13,15 @@
 #error "secateur needs a compiler that shifts negative numbers arithmetically"
 #endif
 
+/* The one function of a C library that generated code calls; these compilers know it without a
+ * header, which a bare processor may not have. */
+#if defined(__GNUC__) || defined(__clang__)
+#define secateur_copy __builtin_memcpy
+#else
+#include <string.h>
+#define secateur_copy memcpy
+#endif
+
 /* The arena is one array of bytes that kernels read and write as other types; these types say
  * so to compilers that would otherwise assume that such accesses never meet. */
 #if defined(__GNUC__) || defined(__clang__)

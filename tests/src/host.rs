@@ -121,7 +121,8 @@ fn parse(program: &Program, bytes: &[u8], samples: usize) -> Vec<Vec<Data>> {
     out
 }
 
-/// Runs emitted C on samples (one array per input), one instance for all.
+/// Runs emitted C on samples (one array per input), one instance for all. Inputs and outputs stand
+/// in arrays of the caller's own; the harness of the command line uses those inside the arena.
 pub fn run_c(cc: &str, program: &Program, files: &[File], samples: &[Vec<Data>]) -> Vec<Vec<Data>> {
     let name = names::base_name(&program.name);
     let mut main = format!("#include \"{name}.h\"\n#include <stdio.h>\nstatic {name}_arena arena;\n");

@@ -27,8 +27,8 @@ impl Random {
     }
 }
 
-fn port(name: &str, elem: DType, len: usize) -> Port {
-    Port { name: name.into(), shape: vec![len], elem, real: elem, affine: None }
+fn port(name: &str, elem: DType, len: usize, at: usize) -> Port {
+    Port { name: name.into(), shape: vec![len], elem, real: elem, affine: None, at }
 }
 
 /// A program of one step: buffers that the kernel only reads are inputs, the others outputs.
@@ -37,13 +37,10 @@ fn program_of(kernel: Arc<Kernel>) -> Program {
     let mut args = Vec::new();
     for param in &kernel.params {
         let ParamKind::Buffer { elem, len, access } = param.kind else { panic!("only buffers") };
-        let place = if access == Access::Read {
-            p.inputs.push(port(&param.name, elem, len));
-            Place::Input(p.inputs.len() - 1)
-        } else {
-            p.outputs.push(port(&param.name, elem, len));
-            Place::Output(p.outputs.len() - 1)
-        };
+        let ports = if access == Access::Read { &mut p.inputs } else { &mut p.outputs };
+        ports.push(port(&param.name, elem, len, p.arena));
+        let place = Place::Arena(p.arena);
+        p.arena = (p.arena + len * elem.size()).next_multiple_of(8);
         p.buffers.push(Buffer { name: param.name.clone(), elem, len, place, holds: None });
         args.push(Arg::Buffer { buffer: BufferId(p.buffers.len() as u32 - 1), offset: 0 });
     }
@@ -603,14 +600,14 @@ fn memory_program() -> Program {
             constant("nobody reads this", Data::I8(vec![1]), 1),
         ],
         buffers: vec![
-            buffer("x", DType::I16, 8, Place::Input(0)),
+            buffer("x", DType::I16, 8, Place::Arena(32)),
             buffer("t", DType::I16, 8, Place::Arena(16)),
             buffer("u", DType::I16, 8, Place::Arena(16)),
             buffer("state", DType::I64, 1, Place::State(0)),
-            buffer("y", DType::F32, 9, Place::Output(0)),
+            buffer("y", DType::F32, 9, Place::Arena(48)),
         ],
-        inputs: vec![port("serving_default:0", DType::I16, 8)],
-        outputs: vec![port("serving/default:0", DType::F32, 9)],
+        inputs: vec![port("serving_default:0", DType::I16, 8, 32)],
+        outputs: vec![port("serving/default:0", DType::F32, 9, 48)],
         states: vec![State { buffer: BufferId(3), init: ConstantId(2) }],
         layers: vec![],
         entries: vec![Entry {
@@ -621,8 +618,8 @@ fn memory_program() -> Program {
                 Step { layer: 1, kernel: finish, args: vec![at(2, 0), of(1, 0), at(3, 0), at(4, 0)] },
             ],
         }],
-        arena: 32,
-        arena_lower_bound: 32,
+        arena: 88,
+        arena_lower_bound: 88,
     }
 }
 

@@ -26,7 +26,7 @@ fn target(name: &str) -> Target {
 }
 
 fn port(name: &str, shape: &[usize], elem: DType) -> Port {
-    Port { name: name.into(), shape: shape.to_vec(), elem, real: elem, affine: None }
+    Port { name: name.into(), shape: shape.to_vec(), elem, real: elem, affine: None, at: 0 }
 }
 
 /// Two inputs, two outputs, a state: `sum` adds all bytes seen so far, `half` halves floats.
@@ -44,7 +44,11 @@ const HEADER: &str = "\
 #ifndef HAND_MADE_H
 #define HAND_MADE_H
 #include <stdint.h>
-typedef struct { int32_t total; } hand_made_arena;
+typedef struct { int32_t total; int8_t a[5]; float b[3]; int32_t sum; float half[3]; } hand_made_arena;
+static inline int8_t *hand_made_input_a(hand_made_arena *arena) { return arena->a; }
+static inline float *hand_made_input_b(hand_made_arena *arena) { return arena->b; }
+static inline int32_t *hand_made_output_sum(hand_made_arena *arena) { return &arena->sum; }
+static inline float *hand_made_output_half(hand_made_arena *arena) { return arena->half; }
 void hand_made_init(hand_made_arena *arena);
 void hand_made_run(hand_made_arena *arena, const int8_t *a, const float *b, int32_t *sum, float *half);
 #endif
@@ -69,16 +73,20 @@ void hand_made_run(hand_made_arena *arena, const int8_t *a, const float *b, int3
 ";
 
 const MODULE: &str = "
-pub struct HandMade { total: i32 }
+pub struct HandMade { total: i32, a: [i8; 5], b: [f32; 3], sum: [i32; 1], half: [f32; 3] }
 impl HandMade {
-    pub const fn new() -> Self { HandMade { total: 0 } }
-    pub fn run(&mut self, a: &[i8; 5], b: &[f32; 3], sum: &mut [i32; 1], half: &mut [f32; 3]) {
+    pub const fn new() -> Self { HandMade { total: 0, a: [0; 5], b: [0.0; 3], sum: [0], half: [0.0; 3] } }
+    pub fn a_mut(&mut self) -> &mut [i8; 5] { &mut self.a }
+    pub fn b_mut(&mut self) -> &mut [f32; 3] { &mut self.b }
+    pub fn sum(&self) -> &[i32; 1] { &self.sum }
+    pub fn half(&self) -> &[f32; 3] { &self.half }
+    pub fn run_in_place(&mut self) {
         let mut room = [0i8; 256];
         let room: &mut [i8; 256] = core::hint::black_box(&mut room);
-        for (to, from) in room.iter_mut().zip(a.iter().cycle()) { *to = *from; }
+        for (to, from) in room.iter_mut().zip(self.a.iter().cycle()) { *to = *from; }
         for x in room.iter().take(5) { self.total = self.total.wrapping_add(i32::from(*x)); }
-        *sum = [self.total];
-        for (h, b) in half.iter_mut().zip(b) { *h = *b * 0.5; }
+        self.sum = [self.total];
+        for (h, b) in self.half.iter_mut().zip(&self.b) { *h = *b * 0.5; }
     }
 }
 ";

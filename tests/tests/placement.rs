@@ -41,14 +41,14 @@ fn origin(graph: &Graph, schedule: &Schedule, mut value: ValueId) -> ValueId {
     value
 }
 
-/// Replays the steps over a map of the bytes of arena and output ports: whatever is read must
-/// still be what was written there for that value.
+/// Replays the steps over a map of the bytes of the arena: whatever is read must still be what was
+/// written there for that value, inputs by the caller and outputs for the caller included.
 fn nothing_is_overwritten(name: &str, graph: &Graph, schedule: &Schedule, program: &Program) {
     let by_name: BTreeMap<&str, ValueId> = graph.values().map(|(id, v)| (v.name.as_str(), id)).collect();
-    // The arena, then the output ports.
-    let mut memory: Vec<Vec<Option<ValueId>>> = vec![vec![None; program.arena]];
-    for port in &program.outputs {
-        memory.push(vec![None; port.shape.iter().product::<usize>() * port.elem.size()]);
+    let mut memory: Vec<Option<ValueId>> = vec![None; program.arena];
+    let tag = |name: &str| Some(origin(graph, schedule, by_name[name]));
+    for port in &program.inputs {
+        memory[port.at..port.at + port.bytes()].fill(tag(&port.name));
     }
     for step in &program.entries[0].steps {
         for write in [false, true] {
@@ -56,26 +56,26 @@ fn nothing_is_overwritten(name: &str, graph: &Graph, schedule: &Schedule, progra
                 let ParamKind::Buffer { access, .. } = param.kind else { continue };
                 let Arg::Buffer { buffer, .. } = *arg else { continue };
                 let b = &program.buffers[buffer.0 as usize];
-                let (region, at) = match b.place {
-                    Place::Arena(at) => (0, at),
-                    Place::Output(i) => (1 + i, 0),
-                    _ => continue,
-                };
-                let Some(holds) = &b.holds else { continue };
-                let bytes = &mut memory[region][at..at + b.len * b.elem.size()];
-                let tag = Some(origin(graph, schedule, by_name[holds.value.as_str()]));
+                let Place::Arena(at) = b.place else { continue };
+                let bytes = &mut memory[at..at + b.len * b.elem.size()];
+                // A workspace holds no value.
+                let tag = b.holds.as_ref().and_then(|holds| tag(&holds.value));
                 if write && access != Access::Read {
                     bytes.fill(tag);
-                } else if !write && access == Access::Read {
+                } else if !write && access == Access::Read && tag.is_some() {
                     let intact = bytes.iter().all(|t| *t == tag);
                     assert!(
                         intact,
                         "{name}: `{}` is overwritten before `{}` reads it",
-                        holds.value, step.kernel.name
+                        b.name, step.kernel.name
                     );
                 }
             }
         }
+    }
+    for port in &program.outputs {
+        let intact = memory[port.at..port.at + port.bytes()].iter().all(|t| *t == tag(&port.name));
+        assert!(intact, "{name}: output `{}` is overwritten", port.name);
     }
 }
 
@@ -90,28 +90,23 @@ fn zoo_models_are_placed_soundly() {
     }
 }
 
-/// Arena and ports together, against TFLM's arena for the same network (its ports are inside):
-/// TFLM with CMSIS-NN on Cortex-M4, KiB.
+/// Arenas in KiB, inputs and outputs inside. TFLM with CMSIS-NN on Cortex-M4 takes 22.3, 53.7, 98.3,
+/// 2.5 and 14.9 for the same networks.
 #[test]
-fn mlperf_arenas_are_no_larger_than_tflm() {
+fn mlperf_arenas_keep_their_limits() {
     let Some(root) = zoo() else { return };
     let limits = [
-        ("mlperf_kws_dscnn", 22.3),
-        ("mlperf_ic_resnet8", 53.7),
-        ("mlperf_vww_mobilenetv1", 98.3),
-        ("mlperf_ad_autoencoder", 2.5),
-        ("mlperf_sww_streaming", 14.9),
+        ("mlperf_kws_dscnn", 18.5),
+        ("mlperf_ic_resnet8", 53.0),
+        ("mlperf_vww_mobilenetv1", 58.0),
+        ("mlperf_ad_autoencoder", 2.0),
+        ("mlperf_sww_streaming", 9.0),
     ];
     for (model, limit) in limits {
         let path = root.join("third_party").join(model).join("model_int8_qdq.onnx");
         let (_, _, program) = compile(&path, &target("cortex-m4")).expect("a model of the zoo compiles");
-        let ports = program.inputs.iter().chain(&program.outputs);
-        let io: usize = ports.map(|p| p.shape.iter().product::<usize>() * p.elem.size()).sum();
-        let kib = (program.arena + io) as f64 / 1024.0;
-        println!(
-            "{model}: arena {} + ports {io} = {kib:.1} KiB, lower bound {}",
-            program.arena, program.arena_lower_bound
-        );
+        let kib = program.arena as f64 / 1024.0;
+        println!("{model}: arena {} lower bound {}", program.arena, program.arena_lower_bound);
         assert!(kib <= limit, "{model}: {kib:.1} KiB, limit {limit}");
     }
 }

@@ -89,7 +89,10 @@ pub(crate) fn report(report: &Report) -> String {
         "arena",
         format!("{}, proven lower bound {} B", bytes(total.arena), count(total.arena_lower_bound as u64)),
     );
-    line("arena with in/outputs", bytes(total.arena_with_io));
+    line(
+        "inputs and outputs",
+        format!("in the arena; in arrays of the caller's own, {} more", bytes(total.io)),
+    );
     line("stack, at most", total.stack.map_or_else(unknown, bytes));
     out
 }

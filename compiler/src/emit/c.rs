@@ -110,9 +110,6 @@ impl Cx<'_> {
         if module.uses_float {
             o.push_str("#include \"secateur_math.h\"\n");
         }
-        if !module.program.states.is_empty() {
-            o.push_str("#include <string.h>\n");
-        }
         for (constant, ident) in module.program.constants.iter().zip(&module.constants) {
             if let Some(ident) = ident {
                 c_data::constant(&mut o, constant, &format!("{name}_{ident}"));
@@ -294,23 +291,22 @@ impl Cx<'_> {
                 return Err(Error::internal(Site::Whole, "a state's initial value has another size"));
             }
             let ident = self.module.constants[state.init.0 as usize].as_deref().unwrap_or("?");
-            let _ = writeln!(o, "    memcpy(arena->bytes + {at}, {name}_{ident}, {bytes});");
+            let _ = writeln!(o, "    secateur_copy(arena->bytes + {at}, {name}_{ident}, {bytes});");
         }
         o.push_str("}\n");
         Ok(())
     }
 
     fn run(&self, o: &mut String) -> Result<()> {
-        let (module, name) = (self.module, self.name);
+        let (module, program, name) = (self.module, self.module.program, self.name);
         let mut calls = String::new();
-        let mut used = std::collections::BTreeSet::new();
         let mut last = None;
         for step in &module.run.steps {
-            if let Some(layer) = layer_comment(module.program, step, &mut last) {
+            if let Some(layer) = layer_comment(program, step, &mut last) {
                 let _ = writeln!(calls, "    /* {layer} */");
             }
             let item = module.item(&step.kernel)?;
-            let args = self.step_args(step, &mut used)?;
+            let args = self.step_args(step)?;
             let call = format!("    {name}_{}({});", item.name, args.join(", "));
             if call.len() <= 110 {
                 let _ = writeln!(calls, "{call}");
@@ -319,18 +315,34 @@ impl Cx<'_> {
             }
         }
         let _ = writeln!(o, "\n{}\n{{", c_header::run_signature(module, name));
-        let idents = module.inputs.iter().chain(&module.outputs).map(String::as_str);
-        for ident in std::iter::once("arena").chain(idents) {
-            if !used.contains(ident) {
-                let _ = writeln!(o, "    (void){ident};");
-            }
+        if program.inputs.is_empty() && program.outputs.is_empty() && calls.is_empty() {
+            o.push_str("    (void)arena;\n");
+        }
+        // Only a caller's own arrays are copied.
+        for (port, ident) in program.inputs.iter().zip(&module.inputs) {
+            let _ = writeln!(
+                o,
+                "    if ({ident} != {name}_input_{ident}(arena)) {{\n        \
+                 secateur_copy(arena->bytes + {}, {ident}, {});\n    }}",
+                port.at,
+                port.bytes()
+            );
         }
         o.push_str(&calls);
+        for (port, ident) in program.outputs.iter().zip(&module.outputs) {
+            let _ = writeln!(
+                o,
+                "    if ({ident} != {name}_output_{ident}(arena)) {{\n        \
+                 secateur_copy({ident}, arena->bytes + {}, {});\n    }}",
+                port.at,
+                port.bytes()
+            );
+        }
         o.push_str("}\n");
         Ok(())
     }
 
-    fn step_args(&self, step: &Step, used: &mut std::collections::BTreeSet<String>) -> Result<Vec<String>> {
+    fn step_args(&self, step: &Step) -> Result<Vec<String>> {
         let module = self.module;
         let site = || Site::Kernel(step.kernel.name.clone());
         if step.args.len() != step.kernel.params.len() {
@@ -341,37 +353,13 @@ impl Cx<'_> {
             out.push(match (arg, &param.kind) {
                 (Arg::Scalar(v), ParamKind::Scalar { .. }) => int_literal((*v).into(), Ty::I32),
                 (Arg::Buffer { buffer, offset }, ParamKind::Buffer { elem, access, .. }) => {
-                    let (place, own) = module.place(step, *buffer)?;
+                    let (at, own) = module.place(step, *buffer)?;
                     let constness = if *access == Access::Read { "const " } else { "" };
-                    match place {
-                        Place::Arena(at) | Place::State(at) => {
-                            used.insert("arena".to_string());
-                            let at = at + offset * own.size();
-                            if alias_type(*elem) == "uint8_t" {
-                                format!("arena->bytes + {at}")
-                            } else {
-                                format!("({constness}{} *)(void *)(arena->bytes + {at})", alias_type(*elem))
-                            }
-                        }
-                        Place::Input(i) | Place::Output(i) => {
-                            let input = matches!(place, Place::Input(_));
-                            if input && *access != Access::Read {
-                                return Err(Error::internal(
-                                    site(),
-                                    "a step writes to an input of the model",
-                                ));
-                            }
-                            let ident = if input { &module.inputs[i] } else { &module.outputs[i] };
-                            used.insert(ident.clone());
-                            let start =
-                                if *offset == 0 { ident.clone() } else { format!("({ident} + {offset})") };
-                            if alias_type(*elem) == c_type(own) {
-                                if *offset == 0 { ident.clone() } else { format!("{ident} + {offset}") }
-                            } else {
-                                let void = if input { "const void *" } else { "void *" };
-                                format!("({constness}{} *)({void}){start}", alias_type(*elem))
-                            }
-                        }
+                    let at = at + offset * own.size();
+                    if alias_type(*elem) == "uint8_t" {
+                        format!("arena->bytes + {at}")
+                    } else {
+                        format!("({constness}{} *)(void *)(arena->bytes + {at})", alias_type(*elem))
                     }
                 }
                 (

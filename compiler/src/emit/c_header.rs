@@ -52,6 +52,7 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
          typedef union {{\n    uint64_t align;\n    uint8_t bytes[{}];\n}} {name}_arena;\n",
         program.arena.max(8)
     );
+    slots(&mut o, module, name);
     let _ = writeln!(
         o,
         "/* Makes an arena ready; once before the first run, and again to start over. */\n\
@@ -59,7 +60,8 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
     );
     let _ = writeln!(
         o,
-        "/* One inference. Arrays are row-major in the shapes above and do not overlap. */\n{};",
+        "/* One inference. Arrays are row-major in the shapes above and do not overlap. Arrays of the\n \
+         * caller's own are copied to and from those inside the arena. */\n{};",
         run_signature(module, name)
     );
     o.push_str("\n#ifdef __cplusplus\n}\n#endif\n");
@@ -79,6 +81,39 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
     }
     o.push_str("\n#endif\n");
     o
+}
+
+/// Accessors of the inputs and outputs inside the arena.
+fn slots(o: &mut String, module: &Module<'_>, name: &str) {
+    let program = module.program;
+    let Some(call) = example(module, name) else { return };
+    let _ = writeln!(
+        o,
+        "/* The inputs and outputs inside the arena. Given to {name}_run they are used in place, and no other\n \
+         * arrays are needed:\n *\n *     {call}\n *\n \
+         * An input is to be filled before each run, which may overwrite it; an output holds until the\n \
+         * next use of the arena. */"
+    );
+    let inputs = program.inputs.iter().zip(&module.inputs).map(|(p, ident)| ("input", p, ident));
+    let outputs = program.outputs.iter().zip(&module.outputs).map(|(p, ident)| ("output", p, ident));
+    for (what, port, ident) in inputs.chain(outputs) {
+        let ty = c_type(port.elem);
+        let _ = writeln!(
+            o,
+            "static inline {ty} *{name}_{what}_{ident}({name}_arena *arena)\n{{\n    \
+             return ({ty} *)(void *)(arena->bytes + {});\n}}",
+            port.at
+        );
+    }
+    o.push('\n');
+}
+
+/// The call of `run` without a copy; `None` if the model has no ports.
+fn example(module: &Module<'_>, name: &str) -> Option<String> {
+    let inputs = module.inputs.iter().map(|ident| format!("{name}_input_{ident}(&arena)"));
+    let outputs = module.outputs.iter().map(|ident| format!("{name}_output_{ident}(&arena)"));
+    let ports: Vec<String> = inputs.chain(outputs).collect();
+    (!ports.is_empty()).then(|| format!("{name}_run(&arena, {});", ports.join(", ")))
 }
 
 fn port_macros(o: &mut String, what: &str, port: &Port, prefix: &str) {

@@ -4,7 +4,7 @@
 //! Law: structurally equal kernels are one item.
 
 use super::EmitOptions;
-use super::names::Namespace;
+use super::names::{self, Namespace};
 use super::range::Ranges;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Expr, Instr, Kernel, Native, Stmt, Ty, VarId, visit};
@@ -62,21 +62,17 @@ impl<'a> Module<'a> {
         };
         // Names that every module has.
         let mut functions = Namespace::default();
-        for fixed in ["run", "init", "arena"] {
+        for fixed in ["run", "run_in_place", "init", "arena"] {
             functions.take(fixed);
         }
-        // One name space: both become arguments of one function, and prefixes of macros.
-        let mut ports = Namespace::default();
-        for fixed in ["arena", "weights", "stack", "flash", "code", "no", "h"] {
-            ports.take(fixed);
-        }
-        module.inputs = program.inputs.iter().map(|p| ports.take(&p.name)).collect();
-        module.outputs = program.outputs.iter().map(|p| ports.take(&p.name)).collect();
+        (module.inputs, module.outputs) = names::ports(program);
         for input in &module.inputs {
             functions.take(&format!("quantize_{input}"));
+            functions.take(&format!("input_{input}"));
         }
         for output in &module.outputs {
             functions.take(&format!("dequantize_{output}"));
+            functions.take(&format!("output_{output}"));
         }
         for step in &run.steps {
             module.add(&step.kernel, options, &mut functions)?;
@@ -185,20 +181,17 @@ impl<'a> Module<'a> {
     pub(super) fn instr(&self, instr: &Instr) -> &str {
         self.instrs.iter().find(|(i, _)| *i == instr).map_or("?", |(_, name)| name)
     }
-    /// Where a buffer stands and its element type.
-    pub(super) fn place(&self, step: &Step, buffer: crate::program::BufferId) -> Result<(Place, DType)> {
+    /// Byte offset of a buffer in the arena, and its element type.
+    pub(super) fn place(&self, step: &Step, buffer: crate::program::BufferId) -> Result<(usize, DType)> {
         let site = || Site::Kernel(step.kernel.name.clone());
         let b = self
             .program
             .buffers
             .get(buffer.0 as usize)
             .ok_or_else(|| Error::internal(site(), "a step names a buffer that does not exist"))?;
-        let fits = match b.place {
-            Place::Input(i) => i < self.inputs.len(),
-            Place::Output(i) => i < self.outputs.len(),
-            Place::Arena(at) | Place::State(at) => at + b.len * b.elem.size() <= self.program.arena,
-        };
-        if fits { Ok((b.place, b.elem)) } else { Err(Error::internal(site(), "a buffer is misplaced")) }
+        let (Place::Arena(at) | Place::State(at)) = b.place;
+        let fits = at + b.len * b.elem.size() <= self.program.arena;
+        if fits { Ok((at, b.elem)) } else { Err(Error::internal(site(), "a buffer is misplaced")) }
     }
     /// Bytes of the constants that are emitted.
     pub(super) fn weight_bytes(&self) -> usize {

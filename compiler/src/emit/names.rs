@@ -3,6 +3,7 @@
 //! In: ONNX names (any text), kernel and variable names. Out: identifiers that C99, C++ and
 //! Rust accept, unique where asked. Law: the same names in, the same identifiers out.
 
+use crate::program::Program;
 use std::collections::BTreeSet;
 
 /// Words that C, C++ or Rust keep for themselves, and the types and helpers that emitted code
@@ -205,6 +206,19 @@ pub fn module_name(type_name: &str) -> String {
     identifier(&out)
 }
 
+/// Identifiers of a program's inputs and outputs. Both become arguments of one function, prefixes
+/// of macros, and methods: an input `x` gives `x_mut`, an output `y` gives `y`.
+pub fn ports(program: &Program) -> (Vec<String>, Vec<String>) {
+    let mut ports = Namespace::default();
+    for fixed in ["arena", "weights", "stack", "flash", "code", "no", "h", "run", "run_in_place", "init"] {
+        ports.take(fixed);
+    }
+    let inputs = program.inputs.iter().map(|p| ports.take_with(&p.name, &["", "quantize_"], "_mut"));
+    let inputs = inputs.collect();
+    let outputs = program.outputs.iter().map(|p| ports.take_with(&p.name, &["", "dequantize_"], ""));
+    (inputs, outputs.collect())
+}
+
 /// Hands out identifiers that differ, also when letter case is ignored (they become macros).
 #[derive(Debug, Default)]
 pub struct Namespace {
@@ -214,13 +228,24 @@ pub struct Namespace {
 impl Namespace {
     /// `name` as an identifier, with a number where it is taken.
     pub fn take(&mut self, name: &str) -> String {
+        self.take_with(name, &[""], "")
+    }
+    /// The same for a name from which others are made: each of `prefixes` before it, `suffix`
+    /// behind it. All of them become taken.
+    pub fn take_with(&mut self, name: &str, prefixes: &[&str], suffix: &str) -> String {
         let base = identifier(name);
         let mut out = base.clone();
         let mut n = 2;
-        while !self.taken.insert(out.to_ascii_lowercase()) {
+        loop {
+            let lower = out.to_ascii_lowercase();
+            let mut made: BTreeSet<String> = prefixes.iter().map(|p| format!("{p}{lower}")).collect();
+            made.insert(format!("{lower}{suffix}"));
+            if made.is_disjoint(&self.taken) {
+                self.taken.extend(made);
+                return out;
+            }
             out = format!("{base}_{n}");
             n += 1;
         }
-        out
     }
 }

@@ -109,7 +109,7 @@ impl Cx<'_> {
         let _ = writeln!(
             o,
             "\n/// One instance of the model `{}`; instances are independent of each other.\n\
-             pub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\n// An interface: nobody uses all of it.\n#[allow(dead_code)]\nimpl {ty} {{",
+             pub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\n// An interface: nobody uses all of it, and its names are those of the model.\n#[allow(dead_code, non_snake_case)]\nimpl {ty} {{",
             printable(&program.name)
         );
         let _ = writeln!(
@@ -130,6 +130,7 @@ impl Cx<'_> {
             }
         }
         self.constructor(o)?;
+        self.slots(o);
         self.run(o)?;
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
             border_helper(o, port, ident, true);
@@ -183,29 +184,83 @@ impl Cx<'_> {
         self.module.constants[index].as_deref().unwrap_or("?").to_ascii_uppercase()
     }
 
+    /// Accessors of the inputs and outputs inside the arena.
+    fn slots(&self, o: &mut String) {
+        let (module, program) = (self.module, self.module.program);
+        for (port, ident) in program.inputs.iter().zip(&module.inputs) {
+            let (n, ty, at) = (port.len(), port.elem.name(), port.at);
+            let name = printable(&port.name);
+            let _ = writeln!(
+                o,
+                "\n    /// The input `{name}` inside the instance: to be filled before each `run_in_place`, which\n    \
+                 /// may overwrite it."
+            );
+            // What else stood there may be no `bool`.
+            let (more, clear) = if port.elem == DType::Bool {
+                (
+                    "    /// All of it is `false` at first.\n",
+                    format!("slot.write_bytes(0, {n});\n            "),
+                )
+            } else {
+                ("", String::new())
+            };
+            let _ = writeln!(
+                o,
+                "{more}    pub fn {ident}_mut(&mut self) -> &mut [{ty}; {n}] {{\n        \
+                 // SAFETY: inside the arena, aligned, and every bit pattern there is a value.\n        unsafe {{\n            \
+                 let slot = self.arena.as_mut_ptr().cast::<u8>().add({at});\n            {clear}&mut *slot.cast()\n        }}\n    }}"
+            );
+        }
+        for (port, ident) in program.outputs.iter().zip(&module.outputs) {
+            let (n, ty, at) = (port.len(), element(port.elem), port.at);
+            let name = printable(&port.name);
+            let _ = writeln!(
+                o,
+                "\n    /// The output `{name}` inside the instance, as the last run left it.{}\n    \
+                 pub fn {ident}(&self) -> &[{ty}; {n}] {{\n        \
+                 // SAFETY: inside the arena, aligned, and every bit pattern there is a value.\n        \
+                 unsafe {{ &*self.arena.as_ptr().cast::<u8>().add({at}).cast() }}\n    }}",
+                if port.elem == DType::Bool { " Bytes of 0 and 1." } else { "" }
+            );
+        }
+    }
+
     fn run(&self, o: &mut String) -> Result<()> {
         let (module, program) = (self.module, self.module.program);
         let mut args = vec!["&mut self".to_string()];
+        let (mut before, mut after) = (String::new(), String::new());
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
-            args.push(format!("{ident}: &[{}; {}]", port.elem.name(), len(port)));
+            args.push(format!("{ident}: &[{}; {}]", port.elem.name(), port.len()));
+            let _ = writeln!(before, "        *self.{ident}_mut() = *{ident};");
         }
         for (port, ident) in program.outputs.iter().zip(&module.outputs) {
-            args.push(format!("{ident}: &mut [{}; {}]", port.elem.name(), len(port)));
+            args.push(format!("{ident}: &mut [{}; {}]", port.elem.name(), port.len()));
+            let _ = if port.elem == DType::Bool {
+                writeln!(
+                    after,
+                    "        for (to, from) in {ident}.iter_mut().zip(self.{ident}()) {{\n            \
+                     *to = *from != 0;\n        }}"
+                )
+            } else {
+                writeln!(after, "        *{ident} = *self.{ident}();")
+            };
         }
         let _ = writeln!(
             o,
-            "\n    /// One inference. Arrays are row-major in the shapes above.\n    #[allow(clippy::too_many_arguments)] // one argument a port\n    pub fn run({}) {{",
+            "\n    /// One inference. Arrays are row-major in the shapes above; they are copied to and from those\n    \
+             /// inside the instance.\n    #[allow(clippy::too_many_arguments)] // one argument a port\n    \
+             pub fn run({}) {{\n{before}        self.run_in_place();\n{after}    }}",
             args.join(", ")
         );
+        o.push_str("\n    /// One inference on the inputs and outputs inside the instance: nothing is copied.\n    pub fn run_in_place(&mut self) {\n");
         let mut calls = String::new();
-        let mut used = std::collections::BTreeSet::new();
         let mut last = None;
         for step in &module.run.steps {
             if let Some(layer) = layer_comment(program, step, &mut last) {
                 let _ = writeln!(calls, "        // {layer}");
             }
             let item = module.item(&step.kernel)?;
-            let args = self.step_args(step, &mut used)?;
+            let args = self.step_args(step)?;
             let views = args.iter().any(|a| a.contains("::new("));
             let (head, args) = (format!("kernels::{}", item.name), args.join(",\n                "));
             let _ = if views {
@@ -218,31 +273,15 @@ impl Cx<'_> {
                 writeln!(calls, "        {head}({args});")
             };
         }
-        if used.contains("arena") {
+        if calls.contains("arena.add(") {
             o.push_str("        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
-        } else {
-            o.push_str("        let _ = &self.arena; // this model needs no memory of its own\n");
-        }
-        for (port, ident) in program.inputs.iter().zip(&module.inputs) {
-            if used.contains(ident) {
-                let _ = writeln!(o, "        let {ident} = {ident}.as_ptr(){};", cast(port.elem));
-            } else {
-                let _ = writeln!(o, "        let _ = {ident};");
-            }
-        }
-        for (port, ident) in program.outputs.iter().zip(&module.outputs) {
-            if used.contains(ident) {
-                let _ = writeln!(o, "        let {ident} = {ident}.as_mut_ptr(){};", cast(port.elem));
-            } else {
-                let _ = writeln!(o, "        let _ = {ident};");
-            }
         }
         o.push_str(&calls);
         o.push_str("    }\n");
         Ok(())
     }
 
-    fn step_args(&self, step: &Step, used: &mut std::collections::BTreeSet<String>) -> Result<Vec<String>> {
+    fn step_args(&self, step: &Step) -> Result<Vec<String>> {
         let module = self.module;
         let site = || Site::Kernel(step.kernel.name.clone());
         if step.args.len() != step.kernel.params.len() {
@@ -253,30 +292,10 @@ impl Cx<'_> {
             out.push(match (arg, &param.kind) {
                 (Arg::Scalar(v), ParamKind::Scalar { .. }) => v.to_string(),
                 (Arg::Buffer { buffer, offset }, ParamKind::Buffer { elem, len, access }) => {
-                    let (place, own) = module.place(step, *buffer)?;
+                    let (at, own) = module.place(step, *buffer)?;
                     let view = if *access == Access::Read { "View" } else { "ViewMut" };
-                    let start = match place {
-                        Place::Arena(at) | Place::State(at) => {
-                            used.insert("arena".to_string());
-                            format!("arena.add({}).cast::<{}>()", at + offset * own.size(), element(*elem))
-                        }
-                        Place::Input(i) | Place::Output(i) => {
-                            let input = matches!(place, Place::Input(_));
-                            if input && *access != Access::Read {
-                                return Err(Error::internal(site(), "a step writes to an input of the model"));
-                            }
-                            let ident = if input { &module.inputs[i] } else { &module.outputs[i] };
-                            used.insert(ident.clone());
-                            let add = if *offset == 0 { String::new() } else { format!(".add({offset})") };
-                            let cast = if element(*elem) == element(own) {
-                                String::new()
-                            } else {
-                                format!(".cast::<{}>()", element(*elem))
-                            };
-                            format!("{ident}{add}{cast}")
-                        }
-                    };
-                    format!("::secateur::{view}::new({start}, {len})")
+                    let at = at + offset * own.size();
+                    format!("::secateur::{view}::new(arena.add({at}).cast::<{}>(), {len})", element(*elem))
                 }
                 (Arg::Constant { constant, offset }, ParamKind::Buffer { elem, len, access: Access::Read }) => {
                     let own = module.program.constants[constant.0 as usize].dtype;
@@ -557,18 +576,10 @@ impl Cx<'_> {
     }
 }
 
-fn len(port: &Port) -> usize {
-    port.shape.iter().product()
-}
-
-fn cast(elem: DType) -> &'static str {
-    if elem == DType::Bool { ".cast::<u8>()" } else { "" }
-}
-
 fn port_constants(o: &mut String, what: &str, port: &Port, upper: &str) {
     let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
     let _ = writeln!(o, "\n    /// Elements of the {what} `{}`.", printable(&port.name));
-    let _ = writeln!(o, "    pub const {upper}_LEN: usize = {};", len(port));
+    let _ = writeln!(o, "    pub const {upper}_LEN: usize = {};", port.len());
     let _ = writeln!(
         o,
         "    /// Its shape.\n    pub const {upper}_SHAPE: [usize; {}] = [{}];",
@@ -590,7 +601,7 @@ fn border_helper(o: &mut String, port: &Port, ident: &str, input: bool) {
     if port.affine.is_none() {
         return;
     }
-    let (n, ty, upper) = (len(port), port.elem.name(), ident.to_ascii_uppercase());
+    let (n, ty, upper) = (port.len(), port.elem.name(), ident.to_ascii_uppercase());
     let _ = if input {
         writeln!(
             o,

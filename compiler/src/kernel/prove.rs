@@ -13,7 +13,8 @@ use super::{
     Access, BinOp, CallArg, Expr, Kernel, ParamId, ParamKind, Stmt, Ty, Var, VarId, print_expr, print_stmt,
 };
 use crate::error::{Error, Result, Site};
-use crate::program::{Arg, Place, Program, kernels};
+use crate::program::{Arg, Place, Port, Program, kernels};
+use crate::tensor::DType;
 use std::collections::BTreeMap;
 
 /// Proves all kernels of a program and all of its steps.
@@ -51,21 +52,29 @@ fn prove_holding(kernel: &Kernel, held: &[Interval]) -> Result<()> {
     }
 }
 
-/// Every buffer lies in its memory, aligned to its elements.
+/// Every buffer and port lies in the arena, aligned to its elements. Inputs do not overlap each
+/// other, nor do outputs, unless they are one.
 fn placed(program: &Program) -> Result<()> {
+    let unproven = |why: String| Err(Error::internal(Site::Whole, format!("unproven: {why}")));
+    let lies = |name: &str, elem: DType, len: usize, at: usize| {
+        let (bytes, room) = (len.saturating_mul(elem.size()), program.arena);
+        if at.saturating_add(bytes) > room || at % elem.size() != 0 {
+            return unproven(format!("`{name}` of {bytes} bytes at {at} in {room} bytes"));
+        }
+        Ok(())
+    };
     for b in &program.buffers {
-        let bytes = b.len.saturating_mul(b.elem.size());
-        let port = |i: usize, ports: &[crate::program::Port]| {
-            ports.get(i).map_or(0, |p| p.shape.iter().product::<usize>() * p.elem.size())
-        };
-        let (start, room) = match b.place {
-            Place::Input(i) => (0, port(i, &program.inputs)),
-            Place::Output(i) => (0, port(i, &program.outputs)),
-            Place::Arena(at) | Place::State(at) => (at, program.arena),
-        };
-        if start.saturating_add(bytes) > room || start % b.elem.size() != 0 {
-            let why = format!("buffer `{}` of {bytes} bytes at {:?} in {room} bytes", b.name, b.place);
-            return Err(Error::internal(Site::Whole, format!("unproven: {why}")));
+        let (Place::Arena(at) | Place::State(at)) = b.place;
+        lies(&b.name, b.elem, b.len, at)?;
+    }
+    for ports in [&program.inputs, &program.outputs] {
+        for (i, a) in ports.iter().enumerate() {
+            lies(&a.name, a.elem, a.len(), a.at)?;
+            let meets = |b: &&Port| a.at < b.at + b.bytes() && b.at < a.at + a.bytes();
+            if let Some(b) = ports[..i].iter().find(meets).filter(|b| b.at != a.at || b.bytes() != a.bytes())
+            {
+                return unproven(format!("ports `{}` and `{}` overlap", a.name, b.name));
+            }
         }
     }
     Ok(())
@@ -92,13 +101,8 @@ fn step_fits(program: &Program, step: &crate::program::Step) -> Result<()> {
                 let Some(b) = program.buffers.get(buffer.0 as usize) else {
                     return fail(format!("`{}` does not exist", param.name));
                 };
-                if matches!(b.place, Place::Input(_)) && *access != Access::Read {
-                    return fail(format!("`{}` writes to an input of the caller", param.name));
-                }
-                let start = match b.place {
-                    Place::Arena(at) | Place::State(at) => Some((at + offset * b.elem.size(), *access)),
-                    _ => None,
-                };
+                let (Place::Arena(at) | Place::State(at)) = b.place;
+                let start = Some((at + offset * b.elem.size(), *access));
                 ((b.elem, b.len.checked_sub(*offset)), start)
             }
             (Arg::Constant { constant, offset }, ParamKind::Buffer { access, .. }) => {

@@ -301,8 +301,15 @@ impl Building {
 pub fn lower(graph: &Graph, schedule: &Schedule, target: &Target) -> Result<Program> {
     let mut state = Building { buffers: vec![None; graph.values.len()], ..Building::default() };
     state.program.name = graph.name.clone();
-    state.program.inputs = graph.inputs().iter().map(|&v| port(&graph[v])).collect();
-    state.program.outputs = graph.outputs().iter().map(|&v| port(&graph[v])).collect();
+    let unplaced = |v: &Value| Error::internal(Site::Value(v.name.clone()), "has no place in the schedule");
+    for &v in graph.inputs() {
+        let home = schedule.home(v).ok_or_else(|| unplaced(&graph[v]))?;
+        state.program.inputs.push(port(&graph[v], home.offset));
+    }
+    for (i, &v) in graph.outputs().iter().enumerate() {
+        let home = schedule.output(i).ok_or_else(|| unplaced(&graph[v]))?;
+        state.program.outputs.push(port(&graph[v], home.offset));
+    }
     state.program.arena = schedule.arena;
     state.program.arena_lower_bound = schedule.arena_lower_bound;
     for (id, value) in graph.values() {
@@ -369,11 +376,10 @@ impl Building {
     }
 }
 
-/// Copies what does not stand in its output port already: an input or a constant that is an
-/// output, or a value that is an output twice.
+/// Copies constants that are outputs; all other outputs stand where they were computed.
 fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Building) -> Result<()> {
     for (i, &v) in graph.outputs().iter().enumerate() {
-        if schedule.home(v).is_some_and(|home| home.region == Region::Output(i)) {
+        if schedule.home(v).is_some() {
             continue;
         }
         let value = &graph[v];
@@ -398,7 +404,7 @@ fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Buil
             name: value.name.clone(),
             elem: from.elem,
             len: value.len(),
-            place: Place::Output(i),
+            place: Place::Arena(cx.state.program.outputs[i].at),
             holds: None,
         });
         let to = Loc {
@@ -413,8 +419,6 @@ fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Buil
 
 fn place(region: Region, offset: usize) -> Place {
     match region {
-        Region::Input(i) => Place::Input(i),
-        Region::Output(i) => Place::Output(i),
         Region::Arena => Place::Arena(offset),
         Region::State => Place::State(offset),
     }
@@ -425,13 +429,14 @@ fn affine(value: &Value) -> Option<(f32, i32)> {
     Some((*q.scale.first()?, *q.zero_point.first()?))
 }
 
-fn port(value: &Value) -> Port {
+fn port(value: &Value, at: usize) -> Port {
     Port {
         name: value.name.clone(),
         shape: value.shape.clone(),
         elem: value.stored(),
         real: value.dtype,
         affine: affine(value),
+        at,
     }
 }
 

@@ -38,15 +38,21 @@ impl Random {
 /// The program of one call: operands are its inputs, the result (of `len`) its output.
 pub(crate) fn program(call: &Spelled, operands: &[Data], elem: DType, len: usize) -> Program {
     let mut p = Program { name: "trial".into(), ..Program::default() };
-    let port =
-        |name: &str, elem, len| Port { name: name.into(), shape: vec![len], elem, real: elem, affine: None };
+    let mut arena = 0usize;
+    let mut port = |name: &str, elem: DType, len: usize| {
+        let at = arena;
+        arena = (at + len * elem.size()).next_multiple_of(8);
+        Port { name: name.into(), shape: vec![len], elem, real: elem, affine: None, at }
+    };
     let buffer = |elem, len, place| Buffer { name: "b".into(), elem, len, place, holds: None };
-    for (i, data) in operands.iter().enumerate() {
-        p.inputs.push(port(&format!("x{i}"), data.dtype(), data.len()));
-        p.buffers.push(buffer(data.dtype(), data.len(), Place::Input(i)));
+    let inputs = operands.iter().enumerate();
+    p.inputs = inputs.map(|(i, data)| port(&format!("x{i}"), data.dtype(), data.len())).collect();
+    p.outputs = vec![port("y", elem, len)];
+    for port in p.inputs.iter().chain(&p.outputs) {
+        p.buffers.push(buffer(port.elem, port.len(), Place::Arena(port.at)));
     }
-    p.outputs.push(port("y", elem, len));
-    p.buffers.push(buffer(elem, len, Place::Output(0)));
+    // The workspace stands behind them.
+    p.arena = arena;
     let result = BufferId(operands.len() as u32);
     let mut args = Vec::new();
     for (role, param) in call.args.iter().zip(&call.kernel.params) {
@@ -65,8 +71,8 @@ pub(crate) fn program(call: &Spelled, operands: &[Data], elem: DType, len: usize
             }
             Role::Workspace(offset) => {
                 let ParamKind::Buffer { elem, len, .. } = param.kind else { panic!("not a buffer") };
-                p.arena = p.arena.max((offset + len * elem.size()).next_multiple_of(8));
-                p.buffers.push(buffer(elem, len, Place::Arena(*offset)));
+                p.arena = p.arena.max((arena + offset + len * elem.size()).next_multiple_of(8));
+                p.buffers.push(buffer(elem, len, Place::Arena(arena + offset)));
                 Arg::Buffer { buffer: BufferId(p.buffers.len() as u32 - 1), offset: 0 }
             }
         });

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn port(elem: DType, affine: Option<(f32, i32)>, shape: &[usize]) -> Port {
-        Port { name: "x".into(), shape: shape.to_vec(), elem, real: DType::F32, affine }
+        Port { name: "x".into(), shape: shape.to_vec(), elem, real: DType::F32, affine, at: 0 }
     }
 
     #[test]

@@ -23,8 +23,6 @@ pub fn print(program: &Program) -> String {
     }
     for (i, b) in program.buffers.iter().enumerate() {
         let place = match b.place {
-            Place::Input(i) => format!("input {i}"),
-            Place::Output(i) => format!("output {i}"),
             Place::Arena(at) => format!("arena {at}"),
             Place::State(at) => format!("state {at}"),
         };
@@ -93,6 +91,7 @@ fn port(p: &Port) -> String {
         let _ = write!(out, " real {}", p.real);
     }
     affine(p.affine, &mut out);
+    let _ = write!(out, " at arena {}", p.at);
     out
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Law: the JSON keys are a promise (`SCHEMA` counts their versions); sizes are bytes.
 
-use crate::program::{Place, Program};
+use crate::program::{Place, Port, Program};
 use secateur_targets::Target;
 use serde::Serialize;
 
@@ -20,9 +20,13 @@ pub struct Total {
     pub weights: usize,
     /// Machine code of model and kernels, measured by compiling it for the target.
     pub code: Option<usize>,
+    /// Working memory, inputs and outputs of the model inside.
     pub arena: usize,
-    /// Arena plus the caller's input and output arrays.
+    /// All RAM but the stack, for a caller that uses the inputs and outputs inside the arena: the
+    /// arena.
     pub arena_with_io: usize,
+    /// Bytes of input and output arrays that a caller has beside the arena who does not.
+    pub io: usize,
     /// No placement of this schedule's buffers can need fewer bytes of arena.
     pub arena_lower_bound: usize,
     /// Bound of the stack that `run` uses.
@@ -81,15 +85,10 @@ impl Report {
                 })
                 .collect()
         };
-        let io: usize = program
-            .inputs
-            .iter()
-            .chain(&program.outputs)
-            .map(|p| p.shape.iter().product::<usize>() * p.elem.size())
-            .sum();
-        debug_assert!(program.buffers.iter().all(|b| match b.place {
-            Place::Arena(at) | Place::State(at) => at + b.len * b.elem.size() <= program.arena,
-            Place::Input(_) | Place::Output(_) => true,
+        let io: usize = program.inputs.iter().chain(&program.outputs).map(Port::bytes).sum();
+        debug_assert!(program.buffers.iter().all(|b| {
+            let (Place::Arena(at) | Place::State(at)) = b.place;
+            at + b.len * b.elem.size() <= program.arena
         }));
         Report {
             schema: SCHEMA,
@@ -104,7 +103,8 @@ impl Report {
                 weights: program.constants.iter().map(|c| c.bytes.len()).sum(),
                 code: None,
                 arena: program.arena,
-                arena_with_io: program.arena + io,
+                arena_with_io: program.arena,
+                io,
                 arena_lower_bound: program.arena_lower_bound,
                 stack: None,
             },

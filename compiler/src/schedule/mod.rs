@@ -4,6 +4,8 @@
 //! workspaces, the order of nodes, and the placement of every buffer with a proven bound.
 //! Law: two buffers whose lifetimes meet never share a byte, except where an elementwise node
 //! writes over an operand that nobody reads again, or a result is its operand seen differently.
+//! Inputs and outputs of the model are buffers like any other: an input is live from before the
+//! first node to its last reader, an output to the end.
 
 mod family;
 mod layout;
@@ -55,11 +57,6 @@ pub enum Mode {
 /// Whose memory a placement is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Region {
-    /// The caller's input, by port: read only.
-    Input(usize),
-    /// The caller's output, by port: written and read while `run` lasts. Until its own value
-    /// is computed, it holds others of the same type that fit.
-    Output(usize),
     /// The arena, behind the states.
     Arena,
     /// The first bytes of the arena, which survive between runs.
@@ -72,11 +69,11 @@ pub struct Placement {
     /// What it is: a storage class of values (aliases share one), or a node's workspace.
     pub what: Placed,
     pub region: Region,
-    /// Byte offset from the start of the arena; 0 for inputs and outputs of the caller.
+    /// Byte offset from the start of the arena.
     pub offset: usize,
     pub bytes: usize,
-    /// First and last group (inclusive) during which it is live. The copies to output ports
-    /// that end a run count as one more group.
+    /// First and last group (inclusive) during which it is live. The end of a run, when
+    /// constants are copied to output ports and the caller reads these, counts as one more group.
     pub live: (usize, usize),
 }
 
@@ -100,6 +97,8 @@ pub struct Schedule {
     pub placements: Vec<Placement>,
     /// By value index: its entry of `placements`; `None` for constants.
     pub homes: Vec<Option<usize>>,
+    /// By output port: its entry of `placements`. Ports of one value share it.
+    pub outputs: Vec<usize>,
     /// Bytes, states included.
     pub arena: usize,
     /// The greatest sum of bytes live in one group: no placement of this order needs less.
@@ -110,6 +109,10 @@ impl Schedule {
     /// Where a value lives; `None` for constants.
     pub fn home(&self, value: ValueId) -> Option<&Placement> {
         self.homes.get(value.index()).copied().flatten().map(|i| &self.placements[i])
+    }
+    /// Where an output port stands.
+    pub fn output(&self, port: usize) -> Option<&Placement> {
+        self.outputs.get(port).map(|&i| &self.placements[i])
     }
     /// The workspace of a node, if it has one.
     pub fn workspace(&self, node: NodeId) -> Option<&Placement> {

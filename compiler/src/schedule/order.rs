@@ -67,7 +67,7 @@ fn least_live(graph: &Graph, uses: &Uses) -> Vec<NodeId> {
             for v in node.inputs.iter().flatten().map(|v| v.index()) {
                 let dies = readers[v] == 1
                     && !uses.is_output[v]
-                    && matches!(graph.values[v].kind, ValueKind::Activation);
+                    && matches!(graph.values[v].kind, ValueKind::Activation | ValueKind::Input);
                 if dies && !seen.contains(&v) {
                     seen.push(v);
                     grown -= bytes(v) as i64;

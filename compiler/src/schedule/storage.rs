@@ -16,6 +16,7 @@ pub(crate) struct Storage {
     placements: Vec<Placement>,
     aligns: Vec<usize>,
     homes: Vec<Option<usize>>,
+    outputs: Vec<usize>,
     states: usize,
     pub lower_bound: usize,
 }
@@ -101,7 +102,7 @@ pub(crate) fn plan(
             let members = classes.with(x.index());
             let dies = members
                 .iter()
-                .all(|&m| matches!(graph.values[m].kind, ValueKind::Activation) && last[m] <= step);
+                .all(|&m| !matches!(graph.values[m].kind, ValueKind::State(_)) && last[m] <= step);
             // Another operand may be a view of the same bytes in another order.
             let others = node.inputs.iter().flatten().filter(|v| *v != x);
             let clean = others.into_iter().all(|v| !members.contains(&v.index()));
@@ -135,13 +136,6 @@ fn place_classes(
     let mut aligns = Vec::new();
     let mut homes = vec![None; graph.values.len()];
     let mut states = 0;
-    // The first port of each value.
-    let ports = |list: &[ValueId]| {
-        let mut ports = vec![None; graph.values.len()];
-        list.iter().enumerate().rev().for_each(|(i, v)| ports[v.index()] = Some(i));
-        ports
-    };
-    let (inputs, outputs) = (ports(graph.inputs()), ports(graph.outputs()));
     for class in 0..graph.values.len() {
         if classes.of[class] != class {
             continue;
@@ -150,22 +144,13 @@ fn place_classes(
         members.retain(|&m| first[m] != usize::MAX);
         members.sort();
         let Some(&head) = members.first() else { continue };
-        let port = |ports: &[Option<usize>]| members.iter().filter_map(|&m| ports[m]).min();
         let align = graph.values[head].stored().size().max(4);
         let bytes = (graph.values[head].len() * graph.values[head].stored().size()).next_multiple_of(align);
         let state = members.iter().any(|&m| matches!(graph.values[m].kind, ValueKind::State(_)));
-        let mut offset = 0;
-        let region = if let Some(i) = port(&inputs) {
-            Region::Input(i)
-        } else if state {
-            offset = states;
+        let (region, offset) = if state { (Region::State, states) } else { (Region::Arena, 0) };
+        if state {
             states += bytes.next_multiple_of(8);
-            Region::State
-        } else if let Some(i) = port(&outputs) {
-            Region::Output(i)
-        } else {
-            Region::Arena
-        };
+        }
         let live = (
             members.iter().map(|&m| first[m]).min().unwrap_or(0),
             members.iter().map(|&m| last[m]).max().unwrap_or(0),
@@ -175,7 +160,18 @@ fn place_classes(
         placements.push(Placement { what, region, offset, bytes, live });
         aligns.push(align);
     }
-    lodge(graph, &mut placements);
+    // A constant that is an output is copied there at the end.
+    let outputs = graph.outputs().iter().map(|&v| {
+        homes[v.index()].unwrap_or_else(|| {
+            let align = graph[v].stored().size().max(4);
+            let bytes = (graph[v].len() * graph[v].stored().size()).next_multiple_of(align);
+            let (what, live) = (Placed::Values(vec![v]), (order.len(), order.len()));
+            placements.push(Placement { what, region: Region::Arena, offset: 0, bytes, live });
+            aligns.push(align);
+            placements.len() - 1
+        })
+    });
+    let outputs = outputs.collect();
     for (step, &id) in order.iter().enumerate() {
         let bytes = choices[id.index()].as_ref().map_or(0, |c| c.workspace).next_multiple_of(8);
         if bytes > 0 {
@@ -186,39 +182,7 @@ fn place_classes(
     }
     let items = items(&placements, &aligns);
     let lower_bound = states + place::lower_bound(&items.1);
-    Storage { order, placements, aligns, homes, states, lower_bound }
-}
-
-/// Moves values from the arena into output ports that nobody has written yet: the caller's
-/// memory is there anyway. Largest first; element types must agree.
-fn lodge(graph: &Graph, placements: &mut [Placement]) {
-    let elem = |p: &Placement| match &p.what {
-        Placed::Values(values) => values.first().map(|v| graph[*v].stored()),
-        Placed::Workspace(_) => None,
-    };
-    let meets = |a: (usize, usize), b: (usize, usize)| a.0 <= b.1 && b.0 <= a.1;
-    let mut taken: Vec<Vec<(usize, usize)>> = vec![Vec::new(); graph.outputs().len()];
-    for p in placements.iter() {
-        if let Region::Output(port) = p.region {
-            taken[port].push(p.live);
-        }
-    }
-    let mut by_size: Vec<usize> =
-        (0..placements.len()).filter(|&i| placements[i].region == Region::Arena).collect();
-    by_size.sort_by_key(|&i| std::cmp::Reverse(placements[i].bytes));
-    for i in by_size {
-        let guest = &placements[i];
-        let port = graph.outputs().iter().enumerate().position(|(port, &v)| {
-            // Copies to ports that no value lives in come last, when no guest is live.
-            elem(guest) == Some(graph[v].stored())
-                && guest.bytes <= graph[v].len() * graph[v].stored().size()
-                && taken[port].iter().all(|&live| !meets(guest.live, live))
-        });
-        if let Some(port) = port {
-            taken[port].push(guest.live);
-            placements[i].region = Region::Output(port);
-        }
-    }
+    Storage { order, placements, aligns, homes, outputs, states, lower_bound }
 }
 
 /// Placements of the arena as items, with their positions.
@@ -261,6 +225,7 @@ impl Storage {
             groups: self.order.iter().map(|&id| Group { nodes: vec![id], mode: Mode::Whole }).collect(),
             placements: self.placements,
             homes: self.homes,
+            outputs: self.outputs,
             arena: self.states + height,
             arena_lower_bound: self.lower_bound,
         }

@@ -38,8 +38,6 @@ pub fn print(graph: &Graph, schedule: &Schedule) -> String {
             }
         };
         let place = match p.region {
-            Region::Input(i) => format!("input {i}"),
-            Region::Output(i) => format!("output {i}"),
             Region::Arena => format!("arena {:6}", p.offset),
             Region::State => format!("state {:6}", p.offset),
         };

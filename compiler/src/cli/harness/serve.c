@@ -117,7 +117,7 @@ static int answer(uint32_t length)
         return fail("an input frame has the wrong length");
     }
     for (uint32_t i = 0; i < model->input_count; i++) {
-        if (get(model->inputs[i].data, model->inputs[i].bytes)) {
+        if (get(model->inputs[i].data(), model->inputs[i].bytes)) {
             return 1;
         }
     }
@@ -134,7 +134,7 @@ static int answer(uint32_t length)
         return 1;
     }
     for (uint32_t i = 0; i < model->output_count; i++) {
-        if (put(model->outputs[i].data, model->outputs[i].bytes)) {
+        if (put(model->outputs[i].data(), model->outputs[i].bytes)) {
             return 1;
         }
     }

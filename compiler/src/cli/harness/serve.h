@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-/* An input or output array of a model. */
+/* An input or output array of a model, inside its arena. */
 typedef struct {
-    void *data;
+    void *(*data)(void);
     uint32_t bytes;
 } serve_port;
 

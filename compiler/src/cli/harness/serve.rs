@@ -5,9 +5,9 @@
 use crate::models::MODELS;
 use crate::port;
 
-/// An input or output array of a model.
+/// An input or output array of a model, inside its instance.
 pub struct Port {
-    pub data: *mut u8,
+    pub data: fn() -> *mut u8,
     pub bytes: u32,
 }
 
@@ -17,9 +17,6 @@ pub struct Model {
     pub inputs: &'static [Port],
     pub outputs: &'static [Port],
 }
-
-// SAFETY: one thread; the pointers name statics.
-unsafe impl Sync for Port {}
 
 const HELLO: u8 = b'H';
 const INPUT: u8 = b'I';
@@ -104,7 +101,7 @@ impl Link {
             return self.fail("an input frame has the wrong length");
         }
         for port in model.inputs {
-            self.get(port.data, port.bytes)?;
+            self.get((port.data)(), port.bytes)?;
         }
         let expected = !self.crc;
         let mut sum = 0u32;
@@ -117,7 +114,7 @@ impl Link {
         self.put_word(index)?;
         self.put_word(stack)?;
         for port in model.outputs {
-            self.put(port.data, port.bytes)?;
+            self.put((port.data)(), port.bytes)?;
         }
         self.finish()
     }

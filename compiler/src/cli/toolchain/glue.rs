@@ -2,17 +2,14 @@
 //! script of a board.
 
 use super::Model;
-use super::image::port_bytes;
-use crate::emit::names::type_name;
-use crate::program::Port;
-use crate::tensor::DType;
+use crate::emit::names::{self, type_name};
 use secateur_targets::Emulator;
 use std::fmt::Write as _;
 
 /// Bytes of stack that the firmware has.
 const STACK: u64 = 64 << 10;
 
-/// `models.c`: arenas, port arrays and the table `serve_models`.
+/// `models.c`: arenas, where the ports stand in them, and the table `serve_models`.
 pub(super) fn models_c(models: &[Model]) -> String {
     let mut text = String::from("#include \"serve.h\"\n");
     for model in models {
@@ -21,20 +18,22 @@ pub(super) fn models_c(models: &[Model]) -> String {
     let mut table = String::new();
     for (index, model) in models.iter().enumerate() {
         let name = &model.program.name;
+        let (inputs, outputs) = names::ports(model.program);
         let mut arguments = String::new();
-        for (kind, ports) in [("in", &model.program.inputs), ("out", &model.program.outputs)] {
-            let mut list = String::new();
-            for (i, port) in ports.iter().enumerate() {
-                let bytes = port_bytes(port);
-                let array = format!("{kind}_{index}_{i}");
-                // Aligned for any element type.
-                let _ = writeln!(text, "static uint64_t {array}[{}];", bytes.div_ceil(8).max(1));
-                let _ = write!(arguments, ", (void *){array}");
-                let _ = write!(list, " {{{array}, {bytes}}},");
-            }
-            let _ = writeln!(text, "static const serve_port {kind}s_{index}[] = {{{list} {{0, 0}}}};");
-        }
         let _ = writeln!(text, "static {name}_arena arena_{index};");
+        for (kind, put, ports, idents) in [
+            ("ins", "input", &model.program.inputs, inputs),
+            ("outs", "output", &model.program.outputs, outputs),
+        ] {
+            let mut list = String::new();
+            for (i, (port, ident)) in ports.iter().zip(idents).enumerate() {
+                let slot = format!("{name}_{put}_{ident}(&arena_{index})");
+                let _ = writeln!(text, "static void *{put}_{index}_{i}(void) {{ return {slot}; }}");
+                let _ = write!(arguments, ", {slot}");
+                let _ = write!(list, " {{{put}_{index}_{i}, {}}},", port.bytes());
+            }
+            let _ = writeln!(text, "static const serve_port {kind}_{index}[] = {{{list} {{0, 0}}}};");
+        }
         let _ = writeln!(text, "static void init_{index}(void) {{ {name}_init(&arena_{index}); }}");
         let _ = writeln!(
             text,
@@ -50,15 +49,7 @@ pub(super) fn models_c(models: &[Model]) -> String {
     text
 }
 
-fn rust_type(port: &Port) -> String {
-    let elem = match port.elem {
-        DType::Bool => "bool",
-        other => other.name(),
-    };
-    format!("[{elem}; {}]", port.shape.iter().product::<usize>())
-}
-
-/// `models.rs`: the emitted modules, their instances, port arrays and the table `MODELS`.
+/// `models.rs`: the emitted modules, their instances, where the ports stand in them, and the table `MODELS`.
 pub(super) fn models_rs(models: &[Model]) -> String {
     let mut text = String::from(
         "//! The models of this harness.\n\nuse crate::port;\nuse crate::serve::{Model, Port};\n\n",
@@ -67,38 +58,30 @@ pub(super) fn models_rs(models: &[Model]) -> String {
     for (index, model) in models.iter().enumerate() {
         let name = &model.program.name;
         let ty = type_name(name);
+        let (inputs, outputs) = names::ports(model.program);
         let _ = writeln!(text, "#[path = \"{name}.rs\"]\n#[allow(dead_code)]\nmod model_{index};\n");
-        let mut arguments = String::new();
-        let mut statics = String::new();
-        for (kind, ports, reference) in [
-            ("IN", &model.program.inputs, "&*&raw const "),
-            ("OUT", &model.program.outputs, "&mut *&raw mut "),
+        for (kind, ports, idents, slot) in [
+            ("INS", &model.program.inputs, inputs, "_mut().as_mut_ptr()"),
+            ("OUTS", &model.program.outputs, outputs, "().as_ptr().cast_mut()"),
         ] {
             let mut list = String::new();
-            for (i, port) in ports.iter().enumerate() {
-                let array = format!("{kind}_{index}_{i}");
-                let zero = match port.elem {
-                    DType::F32 => "0.0",
-                    DType::Bool => "false",
-                    _ => "0",
-                };
-                let (ty, len) = (rust_type(port), port.shape.iter().product::<usize>());
-                let _ = writeln!(statics, "static mut {array}: {ty} = [{zero}; {len}];");
-                let _ =
-                    write!(arguments, "{}{reference}{array}", if arguments.is_empty() { "" } else { ", " });
-                let _ =
-                    write!(list, "Port {{ data: (&raw mut {array}).cast(), bytes: {} }}, ", port_bytes(port));
+            for (port, ident) in ports.iter().zip(idents) {
+                // SAFETY of that text: one thread, and no reference outlives the call.
+                let _ = write!(
+                    list,
+                    "Port {{ data: || unsafe {{ (*&raw mut MODEL_{index}).{ident}{slot}.cast() }}, bytes: {} }}, ",
+                    port.bytes()
+                );
             }
-            let _ = writeln!(statics, "static {kind}S_{index}: &[Port] = &[{list}];");
+            let _ = writeln!(text, "static {kind}_{index}: &[Port] = &[{list}];");
         }
-        text += &statics;
         let _ = writeln!(
             text,
             "static mut MODEL_{index}: model_{index}::{ty} = model_{index}::{ty}::new();\n\
              // Not inlined, so that the model's whole stack lies below the painted mark.\n\
              #[inline(never)]\nfn call_{index}() {{\n    \
              // SAFETY: one thread, and the harness holds no reference while this runs.\n    \
-             unsafe {{ (*&raw mut MODEL_{index}).run({arguments}) }}\n}}\n\
+             unsafe {{ (*&raw mut MODEL_{index}).run_in_place() }}\n}}\n\
              fn run_{index}() -> u32 {{\n    let mark = port::paint_stack();\n    call_{index}();\n    \
              port::painted_stack(mark)\n}}"
         );

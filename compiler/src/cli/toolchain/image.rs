@@ -40,10 +40,6 @@ pub(super) fn ports(program: &Program) -> (Vec<Port>, Vec<Port>) {
     (program.inputs.clone(), program.outputs.clone())
 }
 
-pub(super) fn port_bytes(port: &Port) -> usize {
-    port.shape.iter().product::<usize>() * port.elem.size()
-}
-
 impl Image {
     /// The program or firmware file.
     pub fn file(&self) -> &Path {
@@ -59,7 +55,7 @@ impl Image {
             protocol::write(&Frame::Input { model: model as u32, bytes: pack(sample, ins)? }, &mut requests);
         }
         protocol::write(&Frame::End, &mut requests);
-        let per_sample = outs.iter().map(port_bytes).sum::<usize>() + 20;
+        let per_sample = outs.iter().map(Port::bytes).sum::<usize>() + 20;
         let replies = self.exchange(&requests, per_sample, inputs.len(), observer)?;
         self.understand(&replies, model, inputs.len())
     }
@@ -124,7 +120,7 @@ impl Image {
                         .ports
                         .iter()
                         .map(|(i, o)| {
-                            let sum = |p: &[Port]| p.iter().map(port_bytes).sum::<usize>() as u32;
+                            let sum = |p: &[Port]| p.iter().map(Port::bytes).sum::<usize>() as u32;
                             (sum(i), sum(o))
                         })
                         .collect();
@@ -186,7 +182,7 @@ fn pack(sample: &[Tensor], ports: &[Port]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for (tensor, port) in sample.iter().zip(ports) {
         let data = tensor.data();
-        if data.dtype() != port.elem || data.len() * port.elem.size() != port_bytes(port) {
+        if data.dtype() != port.elem || data.len() * port.elem.size() != port.bytes() {
             return Err(Error::data(
                 Site::Value(port.name.clone()),
                 format!(
@@ -207,7 +203,7 @@ fn unpack(mut bytes: &[u8], ports: &[Port]) -> Result<Vec<Tensor>> {
     ports
         .iter()
         .map(|port| {
-            let (part, rest) = bytes.split_at_checked(port_bytes(port)).ok_or_else(|| {
+            let (part, rest) = bytes.split_at_checked(port.bytes()).ok_or_else(|| {
                 Error::internal(Site::Value(port.name.clone()), "the harness sent too few bytes")
             })?;
             bytes = rest;

@@ -1,11 +1,10 @@
-//! The memory a program runs in: one byte array as the program placed it, the caller's ports,
-//! and the constants.
+//! The memory a program runs in: one byte array as the program placed it, and the constants.
 //!
 //! Law: an access outside of its region is an error, never a panic.
 
 use crate::tensor::{DType, Data};
 
-/// Byte arrays, by region: the arena, the inputs, the outputs, the constants.
+/// Byte arrays, by region: the arena, the constants.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     pub regions: Vec<Vec<u8>>,

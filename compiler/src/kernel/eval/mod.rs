@@ -62,17 +62,13 @@ impl Machine {
     /// initialises the states. Refusals are defects of the lowering: `Fault::Internal`.
     pub fn new(program: &Program) -> Result<Machine> {
         let mut regions = vec![vec![0; program.arena]];
-        for port in program.inputs.iter().chain(&program.outputs) {
-            regions.push(vec![0; port.shape.iter().product::<usize>() * port.elem.size()]);
-        }
         regions.extend(program.constants.iter().map(|c| c.bytes.clone()));
         let memory = Memory { regions };
-        let first_output = 1 + program.inputs.len();
-        let first_constant = first_output + program.outputs.len();
-        for b in &program.buffers {
-            let slice = place(b, program.inputs.len());
+        let buffers = program.buffers.iter().map(|b| (&b.name, place(b)));
+        let ports = program.inputs.iter().chain(&program.outputs).map(|p| (&p.name, slot(p)));
+        for (name, slice) in buffers.chain(ports) {
             if !fits(&memory, slice) {
-                let why = format!("buffer `{}` lies outside of its memory: {slice:?}", b.name);
+                let why = format!("buffer `{name}` lies outside of its memory: {slice:?}");
                 return Err(Error::internal(Site::Whole, why));
             }
         }
@@ -88,13 +84,12 @@ impl Machine {
             for (arg, param) in step.args.iter().zip(&k.params) {
                 let slice = match *arg {
                     Arg::Scalar(_) => None,
-                    Arg::Buffer { buffer, offset } => program
-                        .buffers
-                        .get(buffer.0 as usize)
-                        .and_then(|b| skip(place(b, program.inputs.len()), offset)),
+                    Arg::Buffer { buffer, offset } => {
+                        program.buffers.get(buffer.0 as usize).and_then(|b| skip(place(b), offset))
+                    }
                     Arg::Constant { constant, offset } => {
                         program.constants.get(constant.0 as usize).and_then(|c| {
-                            let region = first_constant + constant.0 as usize;
+                            let region = ARENA + 1 + constant.0 as usize;
                             let len = c.bytes.len() / c.dtype.size();
                             skip(Slice { region, start: 0, len, elem: c.dtype }, offset)
                         })
@@ -144,7 +139,7 @@ impl Machine {
     /// Gives every state its initial value.
     pub fn init(&mut self) {
         for (id, bytes) in &self.states {
-            let slice = place(&self.buffers[id.0 as usize], self.inputs.len());
+            let slice = place(&self.buffers[id.0 as usize]);
             self.env.memory.regions[slice.region][slice.start..slice.start + bytes.len()]
                 .copy_from_slice(bytes);
         }
@@ -166,9 +161,9 @@ impl Machine {
             let why = format!("the model has {} inputs, got {}", self.inputs.len(), inputs.len());
             return Err(Error::data(Site::Whole, why));
         }
-        for (i, (tensor, port)) in inputs.iter().zip(&self.inputs).enumerate() {
+        for (tensor, port) in inputs.iter().zip(&self.inputs) {
             let bytes = tensor.data().to_le_bytes();
-            if tensor.dtype() != port.elem || bytes.len() != self.env.memory.regions[1 + i].len() {
+            if tensor.dtype() != port.elem || bytes.len() != port.bytes() {
                 let why = format!(
                     "takes {} of shape {:?}, got {} of shape {:?}",
                     port.elem,
@@ -178,7 +173,7 @@ impl Machine {
                 );
                 return Err(Error::data(Site::Value(port.name.clone()), why));
             }
-            self.env.memory.regions[1 + i] = bytes;
+            self.env.memory.regions[ARENA][port.at..port.at + bytes.len()].copy_from_slice(&bytes);
         }
         for i in 0..self.steps.len() {
             (self.steps[i].run)(&mut self.env);
@@ -187,17 +182,18 @@ impl Machine {
             }
             tap(self, i)?;
         }
-        let first = 1 + self.inputs.len();
         self.outputs
             .iter()
-            .zip(&self.env.memory.regions[first..])
-            .map(|(port, bytes)| Tensor::new(port.shape.clone(), Data::from_le_bytes(port.elem, bytes)))
+            .map(|port| {
+                let bytes = &self.env.memory.regions[ARENA][port.at..port.at + port.bytes()];
+                Tensor::new(port.shape.clone(), Data::from_le_bytes(port.elem, bytes))
+            })
             .collect()
     }
 
     /// The stored elements of a buffer as they lie in memory now.
     pub fn buffer(&self, id: BufferId) -> Option<Data> {
-        self.env.memory.read(place(self.buffers.get(id.0 as usize)?, self.inputs.len()))
+        self.env.memory.read(place(self.buffers.get(id.0 as usize)?))
     }
 
     /// The tensor that a buffer holds, in its logical shape, as stored (integers stay
@@ -232,13 +228,14 @@ impl Machine {
 }
 
 /// Where a buffer lies.
-fn place(b: &Buffer, inputs: usize) -> Slice {
-    let (region, start) = match b.place {
-        Place::Arena(at) | Place::State(at) => (ARENA, at),
-        Place::Input(i) => (1 + i, 0),
-        Place::Output(i) => (1 + inputs + i, 0),
-    };
-    Slice { region, start, len: b.len, elem: b.elem }
+fn place(b: &Buffer) -> Slice {
+    let (Place::Arena(start) | Place::State(start)) = b.place;
+    Slice { region: ARENA, start, len: b.len, elem: b.elem }
+}
+
+/// Where a port's elements lie.
+fn slot(p: &Port) -> Slice {
+    Slice { region: ARENA, start: p.at, len: p.len(), elem: p.elem }
 }
 
 fn fits(memory: &Memory, s: Slice) -> bool {
