@@ -12,12 +12,13 @@ pub fn straight(insts: &[Inst]) -> u64 {
     for (i, inst) in insts.iter().enumerate() {
         cycles += match inst {
             Inst::Label(_) => 0,
-            Inst::Ldr(d, ..) | Inst::LdrSlot(d, _) | Inst::LdrArg(d, _) => {
+            Inst::Ldr(d, ..) | Inst::Ldrsb(d, ..) | Inst::LdrSlot(d, _) | Inst::LdrArg(d, _) => {
                 let next = insts.get(i + 1);
                 let memory = matches!(
                     next,
                     Some(
                         Inst::Ldr(..)
+                            | Inst::Ldrsb(..)
                             | Inst::LdrSlot(..)
                             | Inst::LdrArg(..)
                             | Inst::Str(..)

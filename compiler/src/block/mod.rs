@@ -14,6 +14,7 @@ pub mod assign;
 pub mod cost;
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
+pub(crate) mod runs;
 mod text;
 pub(crate) mod widen;
 
@@ -60,6 +61,8 @@ pub enum Inst {
     Str(Reg, Reg, u32),
     /// Stores the low byte.
     Strb(Reg, Reg, u32),
+    /// Loads a byte, sign-extended.
+    Ldrsb(Reg, Reg, u32),
     /// Loads and stores a word of the frame.
     LdrSlot(Reg, Slot),
     StrSlot(Reg, Slot),
@@ -73,6 +76,14 @@ pub enum Inst {
     /// Constant of -4095..=4095.
     AddImm(Reg, Reg, i32),
     Cmp(Reg, Reg),
+    /// `a * b` and `c + a * b`, wrapping.
+    Mul(Reg, Reg, Reg),
+    Mla(Reg, Reg, Reg, Reg),
+    /// `width` bits from `lsb` on, as an unsigned number.
+    Ubfx(Reg, Reg, u32, u32),
+    /// A byte (0 the lowest) of the operand, sign-extended; the same, added to the first operand.
+    Sxtb(Reg, Reg, u32),
+    Sxtab(Reg, Reg, Reg, u32),
     /// `if r < c { r = c }` and `if r > c { r = c }`, c of -255..=255.
     MaxImm(Reg, i32),
     MinImm(Reg, i32),
@@ -241,7 +252,7 @@ impl Inst {
         use Inst::*;
         match *self {
             Label(_) | BranchBack(..) => (None, vec![]),
-            Ldr(d, a, _) => (Some(d), vec![a]),
+            Ldr(d, a, _) | Ldrsb(d, a, _) => (Some(d), vec![a]),
             Str(s, a, _) | Strb(s, a, _) => (None, vec![s, a]),
             LdrSlot(d, _) | LdrArg(d, _) | MovImm(d, _) => (Some(d), vec![]),
             StrSlot(s, _) => (None, vec![s]),
@@ -249,11 +260,15 @@ impl Inst {
             | Neg(d, a)
             | AddImm(d, a, _)
             | LslImm(d, a, _)
+            | Ubfx(d, a, ..)
+            | Sxtb(d, a, _)
             | Sxtb16(d, a, _)
             | Ssat(d, _, a, _) => (Some(d), vec![a]),
             Add(d, a, b)
             | Sub(d, a, b)
             | Asr(d, a, b)
+            | Mul(d, a, b)
+            | Sxtab(d, a, b, _)
             | Pkhbt(d, a, b)
             | Sxtab16(d, a, b, _)
             | Sadd16(d, a, b)
@@ -261,9 +276,11 @@ impl Inst {
             | Smuad(d, a, b) => (Some(d), vec![a, b]),
             Cmp(a, b) => (None, vec![a, b]),
             MaxImm(d, _) | MinImm(d, _) => (Some(d), vec![d]),
-            Smlad(d, a, b, c) | Smlabb(d, a, b, c) | Smlatt(d, a, b, c) | Smmla(d, a, b, c) => {
-                (Some(d), vec![a, b, c])
-            }
+            Mla(d, a, b, c)
+            | Smlad(d, a, b, c)
+            | Smlabb(d, a, b, c)
+            | Smlatt(d, a, b, c)
+            | Smmla(d, a, b, c) => (Some(d), vec![a, b, c]),
         }
     }
     /// The same instruction on other registers.
@@ -273,6 +290,7 @@ impl Inst {
             Label(l) => Label(l),
             BranchBack(c, l) => BranchBack(c, l),
             Ldr(d, a, o) => Ldr(f(d), f(a), o),
+            Ldrsb(d, a, o) => Ldrsb(f(d), f(a), o),
             Str(s, a, o) => Str(f(s), f(a), o),
             Strb(s, a, o) => Strb(f(s), f(a), o),
             LdrSlot(d, s) => LdrSlot(f(d), s),
@@ -285,6 +303,11 @@ impl Inst {
             Asr(d, a, b) => Asr(f(d), f(a), f(b)),
             AddImm(d, a, v) => AddImm(f(d), f(a), v),
             Cmp(a, b) => Cmp(f(a), f(b)),
+            Mul(d, a, b) => Mul(f(d), f(a), f(b)),
+            Mla(d, a, b, c) => Mla(f(d), f(a), f(b), f(c)),
+            Ubfx(d, a, l, w) => Ubfx(f(d), f(a), l, w),
+            Sxtb(d, a, n) => Sxtb(f(d), f(a), n),
+            Sxtab(d, a, b, n) => Sxtab(f(d), f(a), f(b), n),
             MaxImm(d, v) => MaxImm(f(d), v),
             MinImm(d, v) => MinImm(f(d), v),
             Neg(d, a) => Neg(f(d), f(a)),

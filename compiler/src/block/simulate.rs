@@ -31,10 +31,11 @@ fn halves(v: u32) -> (i32, i32) {
     (i32::from(v as i16), i32::from((v >> 16) as i16))
 }
 
-/// Runs with the arguments in r0..r3; gives the number of instructions executed.
+/// Runs with the arguments in r0..r3 and on the stack; gives the number of instructions executed.
 pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
     let mut r = [0xdead_beefu32; 15];
-    r[..args.len()].copy_from_slice(args);
+    let first = args.len().min(4);
+    r[..first].copy_from_slice(&args[..first]);
     let mut frame = vec![0xdead_beefu32; block.slots as usize];
     let (mut pc, mut equal, mut count) = (0, false, 0u64);
     while let Some(inst) = block.insts.get(pc) {
@@ -54,6 +55,7 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
                 (None, 0)
             }
             Ldr(d, a, o) => (Some(d), memory.word(g(a) + o)),
+            Ldrsb(d, a, o) => (Some(d), i32::from(memory.at(g(a) + o, 1)[0] as i8) as u32),
             Str(s, a, o) => {
                 memory.put(g(a) + o, g(s));
                 (None, 0)
@@ -67,7 +69,7 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
                 frame[slot.0 as usize] = g(s);
                 (None, 0)
             }
-            LdrArg(..) => panic!("no stack arguments here"),
+            LdrArg(d, n) => (Some(d), args[n as usize]),
             Mov(d, a) => (Some(d), g(a)),
             MovImm(d, v) => (Some(d), v as u32),
             Add(d, a, b) => (Some(d), g(a).wrapping_add(g(b))),
@@ -78,6 +80,11 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
                 equal = g(a) == g(b);
                 (None, 0)
             }
+            Mul(d, a, b) => (Some(d), g(a).wrapping_mul(g(b))),
+            Mla(d, a, b, c) => (Some(d), g(a).wrapping_mul(g(b)).wrapping_add(g(c))),
+            Ubfx(d, a, l, w) => (Some(d), g(a) >> l & ((1 << w) - 1)),
+            Sxtb(d, a, n) => (Some(d), i32::from((g(a) >> (8 * n)) as i8) as u32),
+            Sxtab(d, a, b, n) => (Some(d), g(a).wrapping_add(i32::from((g(b) >> (8 * n)) as i8) as u32)),
             MaxImm(d, v) => (Some(d), (g(d) as i32).max(v) as u32),
             MinImm(d, v) => (Some(d), (g(d) as i32).min(v) as u32),
             Neg(d, a) => (Some(d), g(a).wrapping_neg()),

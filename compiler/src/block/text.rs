@@ -18,6 +18,11 @@ fn ror(ror: Ror) -> &'static str {
     }
 }
 
+/// The rotation that brings byte `n` down.
+fn byte(n: u32) -> &'static str {
+    ["", ", ror #8", ", ror #16", ", ror #24"][n as usize % 4]
+}
+
 /// One instruction per line, entry and exit included.
 pub(super) fn print(block: &Assigned) -> String {
     let saved: Vec<String> = block.saved.iter().map(|&n| r(Reg(n))).collect();
@@ -45,6 +50,7 @@ fn line(text: &mut String, block: &Assigned, inst: &Inst) {
         Label(self::Label(l)) => writeln!(text, "{l}:"),
         BranchBack(Cond::Ne, self::Label(l)) => writeln!(text, "bne {l}b"),
         Ldr(d, a, o) => writeln!(text, "ldr {}, [{}, #{o}]", r(d), r(a)),
+        Ldrsb(d, a, o) => writeln!(text, "ldrsb {}, [{}, #{o}]", r(d), r(a)),
         Str(s, a, o) => writeln!(text, "str {}, [{}, #{o}]", r(s), r(a)),
         Strb(s, a, o) => writeln!(text, "strb {}, [{}, #{o}]", r(s), r(a)),
         LdrSlot(d, slot) => writeln!(text, "ldr {}, [sp, #{}]", r(d), 4 * slot.0),
@@ -63,6 +69,11 @@ fn line(text: &mut String, block: &Assigned, inst: &Inst) {
         AddImm(d, a, v) if v < 0 => writeln!(text, "subw {}, {}, #{}", r(d), r(a), -v),
         AddImm(d, a, v) => writeln!(text, "addw {}, {}, #{v}", r(d), r(a)),
         Cmp(a, b) => writeln!(text, "cmp {}, {}", r(a), r(b)),
+        Mul(d, a, b) => writeln!(text, "mul {}, {}, {}", r(d), r(a), r(b)),
+        Mla(d, a, b, c) => writeln!(text, "mla {}, {}, {}, {}", r(d), r(a), r(b), r(c)),
+        Ubfx(d, a, l, w) => writeln!(text, "ubfx {}, {}, #{l}, #{w}", r(d), r(a)),
+        Sxtb(d, a, n) => writeln!(text, "sxtb {}, {}{}", r(d), r(a), byte(n)),
+        Sxtab(d, a, b, n) => writeln!(text, "sxtab {}, {}, {}{}", r(d), r(a), r(b), byte(n)),
         MaxImm(d, v) => limit(text, d, v, "lt"),
         MinImm(d, v) => limit(text, d, v, "gt"),
         Neg(d, a) => writeln!(text, "rsb {}, {}, #0", r(d), r(a)),

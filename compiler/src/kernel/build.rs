@@ -246,6 +246,12 @@ impl KernelBuilder {
     pub fn scalar(&mut self, name: &str, lo: i32, hi: i32) -> Val {
         Val::Param(self.param(name, ParamKind::Scalar { lo, hi }))
     }
+    /// Adds the scalar parameters that a kernel to be called has from parameter `from` on.
+    pub fn like(&mut self, callee: &Kernel, from: usize) -> Vec<Val> {
+        let rest = callee.params.iter().skip(from);
+        let scalars = rest.filter(|p| matches!(p.kind, ParamKind::Scalar { .. }));
+        scalars.map(|p| Val::Param(self.param(&p.name, p.kind.clone()))).collect()
+    }
     fn param(&mut self, name: &str, kind: ParamKind) -> ParamId {
         self.params.push(Param { name: name.to_string(), kind });
         ParamId(self.params.len() as u32 - 1)

@@ -6,12 +6,13 @@
 
 use super::elementwise::{map_table, named};
 use super::nest::{Nest, broadcast, signed, step};
+use super::run::{RUN_LEAST, Run};
 use super::{Cx, Loc, quantize};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Ty, float, long};
 use crate::ops::PadMode;
 use crate::program::Arg;
-use crate::tensor::row_major_strides;
+use crate::tensor::{DType, row_major_strides};
 
 /// A box of elements that is moved by one affine rule on each side.
 #[derive(Debug, Clone)]
@@ -71,6 +72,18 @@ fn run(cx: &mut Cx<'_>, name: &str, from: &Loc, to: &Loc, moves: &[Move]) -> Res
     let (mut k, port, args) = between(cx, name, from, to)?;
     for m in moves {
         let nest = Nest::new(&m.shape, &[m.to_strides.clone(), m.from_strides.clone()]);
+        let run = |n| if port.table.is_some() { Run::Table { n } } else { Run::Copy { n } };
+        if to.elem == DType::I8
+            && let Some((outer, n)) = nest.runs(RUN_LEAST)
+            && let Some(run) = run(n).kernel(cx.target)?
+        {
+            outer.write(&mut k, &[m.to.into(), m.from.into()], &mut |k, at| {
+                let table = port.table.map(|t| t.from(0));
+                let args = [Some(port.x.from(&at[1])), table, Some(port.y.from(&at[0]))];
+                k.call(&run, args.into_iter().flatten().collect());
+            });
+            continue;
+        }
         nest.write(&mut k, &[m.to.into(), m.from.into()], &mut |k, at| {
             k.store(port.y, &at[0], port.value(&at[1]));
         });

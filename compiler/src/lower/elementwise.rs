@@ -6,12 +6,13 @@
 //! requantization.
 
 use super::nest::{Nest, broadcast, signed};
+use super::run::{RUN_LEAST, Run};
 use super::{Cx, Loc, quantize, requantized};
 use crate::error::Result;
 use crate::graph::Clamp;
-use crate::kernel::{Access, Expr, KernelBuilder, Ty, float, long};
+use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Ty, float, long};
 use crate::program::Arg;
-use crate::quantize::requant::{Output, multiplier};
+use crate::quantize::requant::{HIGH_SHIFT, Multiplier, Output, high, multiplier};
 use crate::tensor::{DType, Data, Tensor};
 
 /// `op_s8` and the like: the house's names of kernels.
@@ -72,6 +73,14 @@ fn mapped(cx: &mut Cx<'_>, x: &Loc, y: &Loc, table: Arg) -> Result<()> {
     let from = x.param(&mut k, "x", Access::Read);
     let map = k.buffer("table", DType::I8, 256, Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
+    if let Some((outer, n)) = nest.runs(RUN_LEAST)
+        && let Some(run) = (Run::Table { n }).kernel(cx.target)?
+    {
+        outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+            k.call(&run, vec![from.from(&at[1]), map.from(0), to.from(&at[0])]);
+        });
+        return cx.step(k.finish()?, vec![x.arg, table, y.arg]);
+    }
     nest.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         k.store(to, &at[0], map.at(from.at(&at[1]) + 128));
     });
@@ -308,6 +317,9 @@ fn sum(cx: &mut Cx<'_>, p: &Pair, sign: f64) -> Result<()> {
     let scaled = |r: f64| libm::rint(libm::ldexp(r, s)) as i32;
     let (ma, mb) = (scaled(ra), scaled(rb));
     let c = (zo << s) + (1 << (s - 1)) - za * ma - zb * mb;
+    if in_runs(cx, p, &|n| Run::Sum { n, shift: s as u32, lo, hi }, "add_s8", &[ma, mb, c])? {
+        return Ok(());
+    }
     let mut k = KernelBuilder::new("add_s8");
     let x0 = p.a.param(&mut k, "a", Access::Read);
     let x1 = p.b.param(&mut k, "b", Access::Read);
@@ -326,6 +338,33 @@ fn sum(cx: &mut Cx<'_>, p: &Pair, sign: f64) -> Result<()> {
     let mut args = vec![p.a.arg, p.b.arg, p.y.arg];
     args.extend([ma, mb, c, s, lo, hi].map(Arg::Scalar));
     cx.step(k.finish()?, args)
+}
+
+/// The operation by the core's native kernels, `scalars` behind the operands; false where it
+/// has none or the operands do not lie side by side.
+fn in_runs(
+    cx: &mut Cx<'_>,
+    p: &Pair,
+    run: &dyn Fn(usize) -> Run,
+    name: &str,
+    scalars: &[i32],
+) -> Result<bool> {
+    let Some((outer, n)) = p.nest.runs(RUN_LEAST) else { return Ok(false) };
+    let Some(kernel) = run(n).kernel(cx.target)? else { return Ok(false) };
+    let mut k = KernelBuilder::new(name);
+    let a = p.a.param(&mut k, "a", Access::Read);
+    let b = p.b.param(&mut k, "b", Access::Read);
+    let y = p.y.param(&mut k, "y", Access::Write);
+    let given = k.like(&kernel, 3);
+    outer.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
+        let mut args = vec![a.from(&at[1]), b.from(&at[2]), y.from(&at[0])];
+        args.extend(given.iter().map(|&s| CallArg::Scalar(s.into())));
+        k.call(&kernel, args);
+    });
+    let mut args = vec![p.a.arg, p.b.arg, p.y.arg];
+    args.extend(scalars.iter().map(|&s| Arg::Scalar(s)));
+    cx.step(k.finish()?, args)?;
+    Ok(true)
 }
 
 /// The sum for scales more than 2^8 apart, in 64 bits.
@@ -356,6 +395,12 @@ fn product(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
     let ((sa, za), (sb, zb), (so, zo)) = (affine(cx, &p.a)?, affine(cx, &p.b)?, affine(cx, &p.y)?);
     let (lo, hi) = p.y.limits(cx.clamp());
     let by = multiplier(sa * sb / so).map_err(|e| e.at(cx.node().site()))?;
+    if let Multiplier { m, s: s @ HIGH_SHIFT.. } = by {
+        let (rnd, sh) = high(s, zo);
+        if in_runs(cx, p, &|n| Run::Product { n, sh, lo, hi }, "mul_s8", &[za, zb, m, rnd])? {
+            return Ok(());
+        }
+    }
     let mut k = KernelBuilder::new("mul_s8");
     let x0 = p.a.param(&mut k, "a", Access::Read);
     let x1 = p.b.param(&mut k, "b", Access::Read);

@@ -46,6 +46,17 @@ impl Nest {
         nest
     }
 
+    /// The loops around an innermost one that walks all operands side by side, and its length;
+    /// `None` where there is none of at least `least` elements.
+    pub(crate) fn runs(&self, least: usize) -> Option<(Nest, usize)> {
+        let (&n, outer) = self.dims.split_last()?;
+        if n < least || self.strides.iter().any(|s| s.last() != Some(&1)) {
+            return None;
+        }
+        let strides = self.strides.iter().map(|s| s[..outer.len()].to_vec()).collect();
+        Some((Nest { dims: outer.to_vec(), strides }, n))
+    }
+
     /// Writes the loops around `body`, which gets each operand's index from its own base.
     pub(crate) fn write(
         &self,

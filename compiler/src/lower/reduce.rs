@@ -7,11 +7,12 @@
 use super::copy::requantizing;
 use super::elementwise::{affine, clamped, named};
 use super::nest::{Nest, signed};
+use super::run::{RUN_LEAST, Run};
 use super::{Cx, Loc, requantized, ties_to_even};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, KernelBuilder, Ty, float, int, long};
+use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Ty, float, int, long};
 use crate::program::Arg;
-use crate::quantize::requant::{Output, multiplier};
+use crate::quantize::requant::{HIGH_SHIFT, Output, high, multiplier};
 use crate::tensor::DType;
 
 /// The two nests of a reduction: `outer` walks result and operand, `inner` the operand alone.
@@ -65,6 +66,23 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     }
     let (lo, hi) = y.limits(clamp);
     let by = multiplier(si / so / r.count as f64).map_err(|e| e.at(cx.node().site()))?;
+    if let ([stride], Some((outer, n))) = (r.inner.strides[0].as_slice(), r.outer.runs(RUN_LEAST))
+        && let Ok(pitch) = usize::try_from(*stride)
+        && by.s >= HIGH_SHIFT
+    {
+        let (rnd, sh) = high(by.s, zo);
+        let even = (by.m == 1 << 30 && by.s > 30).then(|| by.s - 30);
+        if let Some(run) = (Run::Mean { n, rows: r.count, pitch, sh, lo, hi, even }).kernel(cx.target)? {
+            let given = k.like(&run, 2);
+            outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+                let mut args = vec![from.from(&at[1]), to.from(&at[0])];
+                args.extend(given.iter().map(|&s| CallArg::Scalar(s.into())));
+                k.call(&run, args);
+            });
+            args.extend([-zi * r.count as i32, by.m, rnd].map(Arg::Scalar));
+            return cx.step(k.finish()?, args);
+        }
+    }
     let offset = k.scalar("offset", -(128 << 22), 128 << 22);
     args.push(Arg::Scalar(-zi * r.count as i32));
     let apply = requantized(&mut k, &mut args, by, Output { zp: zo, lo, hi });

@@ -11,16 +11,18 @@ use super::{Candidate, Engine, Want};
 use crate::block::Rounding;
 use crate::block::depthwise::Depthwise;
 use crate::block::gemm::{Gemm, MAX_SH};
-use crate::block::widen;
+use crate::block::{runs, widen};
 use crate::error::Result;
-use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::lower::conv::Geometry;
 use crate::lower::dense::Rows;
 use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
+use crate::lower::run::Run;
 use crate::lower::spelled::{Role, Spelled};
 use crate::quantize::requant::{HIGH_SHIFT, Shift, high};
 use crate::tensor::{DType, Data};
+use secateur_targets::Target;
 use std::sync::Arc;
 
 /// The engine.
@@ -35,6 +37,9 @@ impl Engine for Dsp {
     }
     fn dense(&self, rows: &Rows, product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(dense(rows, product)?.into_iter().collect())
+    }
+    fn run(&self, run: &Run, _target: &Target) -> Result<Vec<Native>> {
+        runs::block(run).iter().map(|b| b.native("dsp")).collect()
     }
 }
 

@@ -13,9 +13,10 @@ pub(crate) mod dsp;
 use super::conv::Geometry;
 use super::dense::Rows;
 use super::product::Product;
+use super::run::Run;
 use super::spelled::{Role, Spelled};
 use crate::error::{Error, Result, Site};
-use crate::kernel::cost;
+use crate::kernel::{Native, cost};
 use crate::options::Optimize;
 use secateur_targets::Target;
 
@@ -68,6 +69,10 @@ pub(crate) trait Engine: Sync {
     }
     /// Dense layers and pointwise convolutions.
     fn dense(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(Vec::new())
+    }
+    /// Native texts of an innermost loop without weights, for parameters as [`Run`] has them.
+    fn run(&self, _run: &Run, _target: &Target) -> Result<Vec<Native>> {
         Ok(Vec::new())
     }
 }

@@ -1,0 +1,303 @@
+//! Runs without weights for cores with `sxtab16` and `smmla`: sums, products and means of int8
+//! elements, four to a word.
+//!
+//! In: a [`Run`]. Out: its instructions, or `None` where its sizes do not fit them.
+//! Law: as the run's: ascending order, any alignment.
+
+use super::{Block, Cond, Inst, Reg, Ror};
+use crate::lower::run::Run;
+
+/// The instructions of a run.
+pub(crate) fn block(run: &Run) -> Option<Block> {
+    match *run {
+        Run::Sum { n, shift, lo, hi } => Some(sum(n, shift, (lo, hi))),
+        Run::Product { n, sh, lo, hi } => Some(product(n, sh, (lo, hi))),
+        Run::Mean { n, rows, pitch, sh, lo, hi, even } if rows <= MEAN_ROWS && n >= 4 && sh <= 31 => {
+            Some(mean(n, (rows, pitch), sh, (lo, hi), even))
+        }
+        Run::Mean { .. } | Run::Copy { .. } | Run::Table { .. } => None,
+    }
+}
+
+/// Rows whose sum of int8 surely fits 16 bits.
+const MEAN_ROWS: usize = 255;
+/// Words per turn of a loop.
+const TURN: usize = 2;
+
+/// Shifts, saturates, clamps and stores a byte.
+fn store(b: &mut Block, v: Reg, shift: u32, limits: (i32, i32), y: Reg, at: u32) {
+    b.push(Inst::Ssat(v, 8, v, shift));
+    if limits.0 > -128 {
+        b.push(Inst::MaxImm(v, limits.0));
+    }
+    if limits.1 < 127 {
+        b.push(Inst::MinImm(v, limits.1));
+    }
+    b.push(Inst::Strb(v, y, at));
+}
+
+/// A loop over the words of two operands and a result, and what remains byte by byte. `each`
+/// writes the element at an offset, `Some(i)` for byte `i` of two words and `None` for bytes
+/// that stand sign-extended.
+fn pairs(
+    b: &mut Block,
+    n: usize,
+    [x0, x1, y]: [Reg; 3],
+    each: &dyn Fn(&mut Block, [Reg; 2], Option<u32>, u32),
+) {
+    let words = |b: &mut Block, count: usize| {
+        let loaded: Vec<[Reg; 2]> = (0..count)
+            .map(|w| {
+                let pair = b.regs_n();
+                b.push(Inst::Ldr(pair[0], x0, 4 * w as u32));
+                b.push(Inst::Ldr(pair[1], x1, 4 * w as u32));
+                pair
+            })
+            .collect();
+        for (w, pair) in loaded.into_iter().enumerate() {
+            for i in 0..4 {
+                each(b, pair, Some(i), 4 * w as u32 + i);
+            }
+        }
+    };
+    let turns = n / (4 * TURN);
+    let advance = |b: &mut Block, by: usize| [x0, x1, y].into_iter().for_each(|r| b.advance(r, by as i32));
+    if turns > 0 {
+        let end = b.reg();
+        let slot = b.slot();
+        b.push(Inst::Mov(end, x0));
+        b.advance(end, (4 * TURN * turns) as i32);
+        b.push(Inst::StrSlot(end, slot));
+        let top = b.label(turns as u64);
+        words(b, TURN);
+        advance(b, 4 * TURN);
+        let end = b.reg();
+        b.push(Inst::LdrSlot(end, slot));
+        b.push(Inst::Cmp(x0, end));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    }
+    let mut rest = n - turns * 4 * TURN;
+    if rest >= 4 {
+        words(b, 1);
+        advance(b, 4);
+        rest -= 4;
+    }
+    for i in 0..rest as u32 {
+        let pair: [Reg; 2] = b.regs_n();
+        b.push(Inst::Ldrsb(pair[0], x0, i));
+        b.push(Inst::Ldrsb(pair[1], x1, i));
+        each(b, pair, None, i);
+    }
+}
+
+fn sum(n: usize, shift: u32, limits: (i32, i32)) -> Block {
+    let mut b = Block::new(4);
+    let [x0, x1, y, ma] = [b.args[0], b.args[1], b.args[2], b.args[3]];
+    let [mb, c] = b.regs_n();
+    b.push(Inst::LdrArg(mb, 4));
+    b.push(Inst::LdrArg(c, 5));
+    pairs(&mut b, n, [x0, x1, y], &|b, [u, v], byte, at| {
+        let (mut p, mut q) = (u, v);
+        if let Some(byte) = byte {
+            [p, q] = b.regs_n();
+            b.push(Inst::Sxtb(p, u, byte));
+            b.push(Inst::Sxtb(q, v, byte));
+        }
+        let acc = b.reg();
+        b.push(Inst::Mla(acc, p, ma, c));
+        b.push(Inst::Mla(acc, q, mb, acc));
+        store(b, acc, shift, limits, y, at);
+    });
+    b
+}
+
+fn product(n: usize, sh: u32, limits: (i32, i32)) -> Block {
+    let mut b = Block::new(4);
+    let [x0, x1, y, za] = [b.args[0], b.args[1], b.args[2], b.args[3]];
+    let [zb, m, rnd] = b.regs_n();
+    b.push(Inst::LdrArg(zb, 4));
+    b.push(Inst::LdrArg(m, 5));
+    b.push(Inst::LdrArg(rnd, 6));
+    b.push(Inst::Neg(za, za));
+    b.push(Inst::Neg(zb, zb));
+    pairs(&mut b, n, [x0, x1, y], &|b, [u, v], byte, at| {
+        let [p, q, acc] = b.regs_n();
+        match byte {
+            Some(byte) => {
+                b.push(Inst::Sxtab(p, za, u, byte));
+                b.push(Inst::Sxtab(q, zb, v, byte));
+            }
+            None => {
+                b.push(Inst::Add(p, u, za));
+                b.push(Inst::Add(q, v, zb));
+            }
+        }
+        b.push(Inst::Mul(acc, p, q));
+        b.push(Inst::Smmla(acc, acc, m, rnd));
+        store(b, acc, sh, limits, y, at);
+    });
+    b
+}
+
+fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, limits: (i32, i32), even: Option<u32>) -> Block {
+    let mut b = Block::new(4);
+    let [x, y, offset, m] = [b.args[0], b.args[1], b.args[2], b.args[3]];
+    let [rnd, one] = b.regs_n();
+    b.push(Inst::LdrArg(rnd, 4));
+    b.push(Inst::MovImm(one, 0x0001_0001));
+    // Rows of a turn: all that offsets and registers reach.
+    let turn = (1..=4.min(rows)).rev().find(|t| (t - 1) * pitch <= 4095).unwrap_or(1);
+    let four = |b: &mut Block| {
+        let [p, even_sum, odd_sum] = b.regs_n();
+        b.push(Inst::Mov(p, x));
+        b.push(Inst::MovImm(even_sum, 0));
+        b.push(Inst::MovImm(odd_sum, 0));
+        let add = |b: &mut Block, count: usize| {
+            let words: Vec<Reg> = (0..count).map(|_| b.reg()).collect();
+            for (i, &w) in words.iter().enumerate() {
+                b.push(Inst::Ldr(w, p, (i * pitch) as u32));
+            }
+            for w in words {
+                b.push(Inst::Sxtab16(even_sum, even_sum, w, Ror::R0));
+                b.push(Inst::Sxtab16(odd_sum, odd_sum, w, Ror::R8));
+            }
+        };
+        let turns = rows / turn;
+        if turns > 1 {
+            let end = b.reg();
+            let slot = b.slot();
+            b.push(Inst::Mov(end, p));
+            b.advance(end, (turns * turn * pitch) as i32);
+            b.push(Inst::StrSlot(end, slot));
+            let top = b.label(turns as u64);
+            add(b, turn);
+            b.advance(p, (turn * pitch) as i32);
+            let end = b.reg();
+            b.push(Inst::LdrSlot(end, slot));
+            b.push(Inst::Cmp(p, end));
+            b.push(Inst::BranchBack(Cond::Ne, top));
+            add(b, rows % turn);
+        } else {
+            add(b, turn);
+            b.advance(p, (turn * pitch) as i32);
+            add(b, rows % turn);
+        }
+        for i in 0..4 {
+            let acc = b.reg();
+            let halves = [even_sum, odd_sum][i % 2];
+            b.push(match i / 2 {
+                0 => Inst::Smlabb(acc, halves, one, offset),
+                _ => Inst::Smlatt(acc, halves, one, offset),
+            });
+            if let Some(by) = even {
+                let bit = b.reg();
+                b.push(Inst::Ubfx(bit, acc, by, 1));
+                b.push(Inst::AddImm(acc, acc, -1));
+                b.push(Inst::Add(acc, acc, bit));
+            }
+            b.push(Inst::Smmla(acc, acc, m, rnd));
+            store(b, acc, sh, limits, y, i as u32);
+        }
+    };
+    let groups = n / 4;
+    if groups > 1 {
+        let end = b.reg();
+        let slot = b.slot();
+        b.push(Inst::Mov(end, y));
+        b.advance(end, 4 * groups as i32);
+        b.push(Inst::StrSlot(end, slot));
+        let top = b.label(groups as u64);
+        four(&mut b);
+        b.advance(x, 4);
+        b.advance(y, 4);
+        let end = b.reg();
+        b.push(Inst::LdrSlot(end, slot));
+        b.push(Inst::Cmp(y, end));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    } else {
+        four(&mut b);
+        b.advance(x, 4);
+        b.advance(y, 4);
+    }
+    if n % 4 > 0 {
+        // The last four once more, as far as they are not done yet.
+        b.advance(x, (n % 4) as i32 - 4);
+        b.advance(y, (n % 4) as i32 - 4);
+        four(&mut b);
+    }
+    b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::assign::assign;
+    use super::super::simulate::{Memory, run as simulate};
+    use super::*;
+    use crate::lower::spelled::{Role, Spelled};
+    use crate::lower::trial::{Random, run};
+    use crate::tensor::{DType, Data};
+
+    /// Runs the body and the instructions on the same operands; each begins at an odd address.
+    fn alike(of: Run, operands: &[Vec<i8>], n: usize, scalars: &[i32]) -> Vec<i8> {
+        let mut args: Vec<Role> = (0..operands.len()).map(Role::Operand).collect();
+        args.push(Role::Result);
+        args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
+        let call = Spelled { kernel: of.body().finish().unwrap(), args };
+        let data: Vec<Data> = operands.iter().cloned().map(Data::I8).collect();
+        let Data::I8(want) = run(&call, &data, DType::I8, n) else { panic!() };
+        let bytes = |v: &[i8]| -> Vec<u8> { std::iter::once(0).chain(v.iter().map(|&b| b as u8)).collect() };
+        let mut regions: Vec<(u32, Vec<u8>)> =
+            operands.iter().enumerate().map(|(i, v)| ((i as u32 + 1) << 20, bytes(v))).collect();
+        regions.push((1 << 28, vec![0; n + 1]));
+        let mut registers: Vec<u32> = regions.iter().map(|r| r.0 + 1).collect();
+        registers.extend(scalars.iter().map(|&s| s as u32));
+        let mut memory = Memory { regions };
+        simulate(&assign(&block(&of).unwrap()).unwrap(), &registers, &mut memory);
+        let got: Vec<i8> = memory.regions.last().unwrap().1[1..].iter().map(|&b| b as i8).collect();
+        assert_eq!(got, want, "{of:?} {scalars:?}");
+        want
+    }
+
+    #[test]
+    fn sums_and_products_are_exact() {
+        let mut random = Random(40);
+        for (case, n) in [1usize, 3, 4, 7, 8, 9, 15, 16, 64, 203].into_iter().enumerate() {
+            let limits = [(-128, 127), (-5, 127), (-128, 90), (0, 60)][case % 4];
+            for round in 0..3 {
+                let x = [random.bytes(n), random.bytes(n)];
+                let shift = [12, 20, 22][round];
+                let most = 1 << 20;
+                let (ma, mb) = (random.within(0, most), random.within(-most, most));
+                let scalars = [ma as i32, mb as i32, random.within(-(4 << 28), 4 << 28) as i32];
+                alike(Run::Sum { n, shift, lo: limits.0, hi: limits.1 }, &x, n, &scalars);
+                let sh = [1, 5, 20][round];
+                let zero = [-128, 127, 3][round];
+                let m = random.within(1 << 24, i32::MAX.into()) as i32;
+                let (rnd, _) = crate::quantize::requant::high(sh + 32, zero);
+                let scalars = [zero, [127, -128, 0][round], m, rnd];
+                alike(Run::Product { n, sh, lo: limits.0, hi: limits.1 }, &x, n, &scalars);
+            }
+        }
+    }
+
+    #[test]
+    fn means_are_exact() {
+        let mut random = Random(41);
+        for (case, (n, rows, pitch)) in
+            [(4, 1, 4), (22, 9, 22), (64, 64, 64), (5, 255, 7), (8, 3, 5000), (7, 49, 1500)]
+                .into_iter()
+                .enumerate()
+        {
+            for (lo, hi) in [(-128, 127), (-20, 30)] {
+                for even in [None, Some(2), Some(7)] {
+                    let x = [random.bytes((rows - 1) * pitch + n)];
+                    let sh = [1, 3][case % 2];
+                    let m = random.within(1 << 22, 1 << 28) as i32;
+                    let zp = [-128, 127, 0][case % 3];
+                    let scalars = [-zp * rows as i32, m, crate::quantize::requant::high(sh + 32, -zp - 1).0];
+                    alike(Run::Mean { n, rows, pitch, sh, lo, hi, even }, &x, n, &scalars);
+                }
+            }
+        }
+    }
+}
