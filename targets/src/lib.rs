@@ -9,7 +9,9 @@ mod files;
 mod schema;
 mod size;
 
-pub use schema::{Chip, Clock, Core, Cost, Emulator, Memory, Power, Region, Span, Target, Toolchain};
+pub use schema::{
+    Chip, Clock, Core, Cost, Emulator, Memory, Pairing, Power, Region, Span, Target, Toolchain,
+};
 pub use size::{Size, parse_size};
 
 use thiserror::Error;

@@ -192,12 +192,27 @@ pub struct Span {
     pub size: Size,
 }
 
+/// Which two neighbouring instructions may start in one cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairing {
+    #[default]
+    None,
+    /// Two independent 16-bit ones, at least one of them plain arithmetic.
+    Narrow,
+    /// Any two independent ones, of which at most one is a product, one a shift, one a store,
+    /// one of the FPU; packed arithmetic only as the first.
+    Dual,
+}
+
 /// Cycles per instruction class, from memory without wait states. Fractions are averages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Cost {
     /// Instructions that may start in one cycle.
     pub issue: u32,
+    #[serde(default)]
+    pub pairing: Pairing,
     /// Add, logic, shift, move, compare.
     pub alu: f32,
     /// Single load on its own.
@@ -210,6 +225,9 @@ pub struct Cost {
     /// Load or store of several registers: this much plus `multiple-each` for each.
     pub multiple: f32,
     pub multiple_each: f32,
+    /// What a load of several registers costs more when it returns.
+    #[serde(default)]
+    pub multiple_return: f32,
     /// 32×32→32 multiply.
     pub mul: f32,
     /// 32-bit multiply-accumulate; left out where the core has none.
@@ -218,10 +236,17 @@ pub struct Cost {
     pub mul_long: Option<f32>,
     /// Packed 16-bit multiply-accumulate; left out where the core has none.
     pub dsp: Option<f32>,
+    /// Stall when the next instruction uses a product otherwise than as an addend.
+    #[serde(default)]
+    pub product_use: f32,
     /// 32-bit integer divide, typical; left out where the core has none.
     pub div: Option<f32>,
     pub branch_taken: f32,
     pub branch_not_taken: f32,
+    /// What a branch costs more that went another way than before; left out where branches are
+    /// not predicted.
+    #[serde(default)]
+    pub branch_missed: Option<f32>,
     /// Call or return.
     pub call: f32,
     /// Single-precision add or multiply; left out where the core has no FPU.

@@ -4,7 +4,8 @@
 //! Law: nothing is spilled behind the generator's back; a block that needs more than fourteen
 //! registers at once is refused, because its cycles would not be what was counted.
 
-use super::{Block, Inst, Label, Reg};
+use super::Block;
+use super::inst::{Inst, Label, Reg};
 use crate::error::{Error, Result, Site};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +44,8 @@ fn successors(insts: &[Inst]) -> Vec<[Option<usize>; 2]> {
         .map(|i| {
             let next = (i + 1 < insts.len()).then_some(i + 1);
             match insts[i] {
-                Inst::BranchBack(_, Label(l)) => [next, at.get(&l).copied()],
+                Inst::BranchBack(_, Label(l)) | Inst::Branch(_, Label(l)) => [next, at.get(&l).copied()],
+                Inst::Jump(Label(l)) => [None, at.get(&l).copied()],
                 _ => [next, None],
             }
         })
@@ -59,11 +61,11 @@ pub(super) fn liveness(insts: &[Inst]) -> Vec<BTreeSet<Reg>> {
         for i in (0..insts.len()).rev() {
             let mut now: BTreeSet<Reg> =
                 next[i].iter().flatten().flat_map(|&n| live[n].iter().copied()).collect();
-            let (def, uses) = insts[i].operands();
-            if let Some(def) = def {
-                now.remove(&def);
-            }
-            now.extend(uses);
+            let (written, read) = insts[i].operands();
+            written.iter().for_each(|reg| {
+                now.remove(reg);
+            });
+            now.extend(read);
             if now != live[i] {
                 live[i] = now;
                 changed = true;
@@ -89,11 +91,9 @@ pub fn assign(block: &Block) -> Result<Assigned> {
     block.args.iter().for_each(|&arg| touch(arg, 0));
     for (i, inst) in block.insts.iter().enumerate() {
         live[i].iter().for_each(|&reg| touch(reg, 2 * i));
-        let (def, uses) = inst.operands();
-        uses.iter().for_each(|&reg| touch(reg, 2 * i));
-        if let Some(def) = def {
-            touch(def, 2 * i + 1);
-        }
+        let (written, read) = inst.operands();
+        read.iter().for_each(|&reg| touch(reg, 2 * i));
+        written.iter().for_each(|&reg| touch(reg, 2 * i + 1));
     }
     if let Some(reg) = live.first().and_then(|l| l.iter().find(|r| !block.args.contains(r))) {
         return Err(refuse(format!("register v{} is read before it is written", reg.0)));
@@ -152,11 +152,11 @@ mod tests {
         b.push(Inst::Str(kept, p, 0));
         b.push(Inst::Str(sum, p, 4));
         let a = assign(&b).unwrap();
-        let (_, sum) = (a.insts[0].operands(), a.insts[0].operands().0.unwrap());
-        let kept = a.insts[1].operands().0.unwrap();
+        let (_, sum) = (a.insts[0].operands(), a.insts[0].operands().0[0]);
+        let kept = a.insts[1].operands().0[0];
         assert_ne!(sum, kept);
         for inst in &a.insts[2..a.insts.len() - 2] {
-            assert_ne!(inst.operands().0, Some(kept), "{inst:?} overwrites a value that lives on");
+            assert!(!inst.operands().0.contains(&kept), "{inst:?} overwrites a value that lives on");
         }
         // Three loaded values share one register: none outlives the next.
         let loaded: BTreeSet<Reg> =

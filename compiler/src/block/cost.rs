@@ -1,97 +1,299 @@
-//! Cycles of a block on an in-order core without wait states, by the Cortex-M4's rules: one
-//! cycle an instruction; a load takes two, but one when the next instruction is a load or
-//! store that does not need it; a taken branch takes three.
+//! Cycles of a block on an in-order core without wait states: when each instruction starts, by
+//! the core's `[cost]` table.
 //!
-//! Source: Arm Cortex-M4 Processor Technical Reference Manual r0p1, section 3.3.1.
+//! In: the lines of a function ([`super::text`]) and how often its loops turn. Out: cycles.
+//! Sources of the rules: Arm Cortex-M4 Technical Reference Manual r0p1, section 3.3.1 (loads side
+//! by side); for cores without a published table the core's file names what they are assumed
+//! from. Law: every rule reads a number of the table, so a new core is data.
 
-use super::{Inst, Label};
+use super::inst::Label;
+use super::text::{Class, FLAGS, Line, Op};
+use secateur_targets::{Cost, Pairing};
 
-/// Cycles of a straight run of instructions, labels and branches (as not taken) included.
-pub fn straight(insts: &[Inst]) -> u64 {
-    let mut cycles = 0;
-    for (i, inst) in insts.iter().enumerate() {
-        cycles += match inst {
-            Inst::Label(_) => 0,
-            Inst::Ldr(d, ..) | Inst::Ldrsb(d, ..) | Inst::LdrSlot(d, _) | Inst::LdrArg(d, _) => {
-                let next = insts.get(i + 1);
-                let memory = matches!(
-                    next,
-                    Some(
-                        Inst::Ldr(..)
-                            | Inst::Ldrsb(..)
-                            | Inst::LdrSlot(..)
-                            | Inst::LdrArg(..)
-                            | Inst::Str(..)
-                            | Inst::Strb(..)
-                            | Inst::StrSlot(..)
-                    )
-                );
-                if memory && next.is_some_and(|n| !n.operands().1.contains(d)) { 1 } else { 2 }
-            }
-            Inst::MovImm(_, v) => 1 + u64::from(*v as u32 > 0xffff),
-            Inst::MaxImm(..) | Inst::MinImm(..) => 3,
-            _ => 1,
-        };
-    }
-    cycles
+/// Whole cycles of a table's entry.
+fn whole(v: f32) -> u64 {
+    v.ceil().max(0.0) as u64
 }
 
-/// Cycles of a block whose backward branches are each taken `trips(label) - 1` times per entry
-/// of their loop, entry and exit of the function left out.
-pub fn cycles(insts: &[Inst], trips: &dyn Fn(Label) -> u64) -> u64 {
-    // Innermost loops end first: fold them into their cost from the inside out.
-    fn walk(insts: &[Inst], trips: &dyn Fn(Label) -> u64) -> u64 {
-        let mut total = 0;
-        let mut i = 0;
-        let mut from = 0;
-        while i < insts.len() {
-            if let Inst::Label(label) = insts[i] {
-                let end =
-                    (i..insts.len()).find(|&e| matches!(insts[e], Inst::BranchBack(_, l) if l == label));
-                if let Some(end) = end {
-                    total += straight(&insts[from..i]);
-                    let n = trips(label);
-                    total += n * (walk(&insts[i + 1..end], trips) + 3) - 2;
-                    i = end + 1;
-                    from = i;
-                    continue;
-                }
-            }
-            i += 1;
+/// Cycles for which an instruction keeps the issue to itself.
+fn occupancy(op: &Op, core: &Cost) -> u64 {
+    match op.class {
+        Class::Load => whole(core.load),
+        Class::Store => whole(core.store),
+        Class::LoadMany | Class::StoreMany => {
+            whole(core.multiple + core.multiple_each * op.words as f32).max(1)
         }
-        total + straight(&insts[from..])
+        Class::Mul => whole(core.mul),
+        Class::Mla => whole(core.mla.unwrap_or(core.mul + core.alu)),
+        Class::Dsp => whole(core.dsp.unwrap_or(core.alu)),
+        Class::LongMul => whole(core.mul_long.unwrap_or(core.mul)),
+        Class::Branch | Class::Jump => 0,
+        Class::Alu | Class::Shift | Class::Float | Class::It => whole(core.alu),
     }
-    walk(insts, trips)
+}
+
+/// Cycles from the end of an instruction until its result can be used.
+fn latency(op: &Op, core: &Cost) -> u64 {
+    match op.class {
+        Class::Load | Class::LoadMany => whole(core.load_use),
+        Class::Mul | Class::Mla | Class::Dsp | Class::LongMul => whole(core.product_use),
+        _ => 0,
+    }
+}
+
+fn memory(class: Class) -> bool {
+    matches!(class, Class::Load | Class::Store | Class::LoadMany | Class::StoreMany)
+}
+
+/// Whether `b` can start in the same cycle as the instruction before it.
+fn pair(a: &Op, b: &Op, core: &Cost) -> bool {
+    let alone = |c| matches!(c, Class::LoadMany | Class::StoreMany);
+    let branches = |c| matches!(c, Class::Branch | Class::Jump);
+    let product = |c| matches!(c, Class::Mul | Class::Mla | Class::Dsp | Class::LongMul);
+    if alone(a.class) || alone(b.class) || branches(a.class) {
+        return false;
+    }
+    if a.writes & (b.reads | b.addend | b.address | b.writes) & !FLAGS != 0 {
+        return false;
+    }
+    let flags = a.writes & b.reads & FLAGS != 0;
+    match core.pairing {
+        Pairing::None => false,
+        Pairing::Narrow => {
+            a.size == 2
+                && b.size == 2
+                && (a.class == Class::Alu || b.class == Class::Alu)
+                && !flags
+                && a.class != Class::It
+                && b.class != Class::It
+                && !branches(b.class)
+        }
+        Pairing::Dual => {
+            let both_load = a.class == Class::Load && b.class == Class::Load;
+            (!flags || b.class == Class::Branch)
+                && !(product(a.class) && product(b.class))
+                && b.class != Class::Dsp
+                && !(a.class == Class::Shift && b.class == Class::Shift)
+                && !(memory(a.class) && memory(b.class) && !both_load)
+                && !(a.class == Class::Float && b.class == Class::Float)
+        }
+    }
+}
+
+/// When the instructions of a straight line start.
+pub(super) struct Issue<'a> {
+    core: &'a Cost,
+    /// By register, when its value can be read.
+    ready: [u64; 49],
+    /// The first cycle that is free.
+    now: u64,
+    /// The last instruction, when it started, and whether it was the second of a pair.
+    last: Option<(Op, u64, bool)>,
+}
+
+impl<'a> Issue<'a> {
+    pub(super) fn new(core: &'a Cost) -> Issue<'a> {
+        Issue { core, ready: [0; 49], now: 0, last: None }
+    }
+    fn latest(&self, mask: u64) -> u64 {
+        let bits = (0..49).filter(|b| mask >> b & 1 == 1);
+        bits.map(|b: usize| self.ready[b]).max().unwrap_or(0)
+    }
+    /// Starts the next instruction; `next` is the one after it.
+    fn start(&mut self, op: &Op, next: Option<&Op>) {
+        let core = self.core;
+        let read = self.latest(op.reads | op.address);
+        let mut start = self.now.max(read);
+        if op.addend != 0 {
+            // A sum is handed from one product to the next without the product's latency.
+            let late = self.last.is_some_and(|(last, ..)| last.class != Class::Load);
+            let early = if late { whole(core.product_use) } else { 0 };
+            start = start.max(self.latest(op.addend).saturating_sub(early));
+        }
+        let (mut taken, latency) = (occupancy(op, core), latency(op, core));
+        if let Some((last, at, second)) = self.last
+            && !second
+            && start == self.now
+            && pair(&last, op, core)
+            && read <= at
+        {
+            self.last = Some((*op, at, true));
+            return self.written(op, at + taken.max(1) + latency);
+        }
+        let beside = |n: &Op| matches!(n.class, Class::Load | Class::Store) && n.address & op.writes == 0;
+        if op.class == Class::Load && next.is_some_and(beside) {
+            taken = whole(core.load_next).min(taken);
+        }
+        self.last = Some((*op, start, false));
+        self.now = start + taken;
+        self.written(op, start + taken.max(1) + latency);
+    }
+    fn written(&mut self, op: &Op, at: u64) {
+        for b in (0..49usize).filter(|b| op.writes >> b & 1 == 1) {
+            // A pointer that a load moves is there at once.
+            let moved = op.address >> b & 1 == 1 && op.class != Class::Load;
+            self.ready[b] = if moved { at - latency(op, self.core) } else { at };
+        }
+    }
+}
+
+/// Cycles of a straight line: the first time, and each time when it follows itself.
+fn straight(ops: &[Op], core: &Cost) -> (u64, u64) {
+    let mut issue = Issue::new(core);
+    let mut ends = [0; 4];
+    for pass in 1..4 {
+        issue.last = None;
+        for (i, op) in ops.iter().enumerate() {
+            issue.start(op, ops.get(i + 1));
+        }
+        ends[pass] = issue.now;
+    }
+    (ends[1], ends[3] - ends[2])
+}
+
+/// The walk over a function. Straight lines begin where control arrives and run through labels
+/// up to the next branch, as the counting emulator sees them.
+struct Walk<'a> {
+    lines: &'a [Line],
+    trips: &'a dyn Fn(Label) -> u64,
+    core: &'a Cost,
+}
+
+impl Walk<'_> {
+    /// Cycles of the straight line of `from..=to`.
+    fn line(&self, from: usize, to: usize) -> (u64, u64) {
+        let ops: Vec<Op> = self.lines[from..=to].iter().filter_map(|l| l.op).collect();
+        straight(&ops, self.core)
+    }
+    /// The branch at the end of the loop that the label at `at` begins.
+    fn end(&self, at: usize) -> Option<usize> {
+        let back =
+            |l: &Line| l.op.is_some_and(|op| op.class == Class::Branch) && l.label == self.lines[at].label;
+        (at + 1..self.lines.len()).find(|&i| back(&self.lines[i]))
+    }
+    /// Cycles of `at..end`, of which the straight line begins at `from`; gives where the line
+    /// that is open at the end begins.
+    fn walk(&self, mut from: usize, mut at: usize, end: usize) -> (u64, usize) {
+        let core = self.core;
+        let mut cycles = 0;
+        while at < end {
+            let line = &self.lines[at];
+            let Some(op) = line.op else {
+                let Some(last) = self.end(at).filter(|&last| last < end) else {
+                    at += 1;
+                    continue;
+                };
+                let trips = line.label.map_or(1, self.trips).max(1);
+                // The first turn runs on from what stands before the loop.
+                let (first, open) = self.walk(from, at + 1, last);
+                cycles += first + self.line(open, last).0;
+                if trips > 1 {
+                    let (turn, open) = self.walk(at + 1, at + 1, last);
+                    let (once, steady) = self.line(open, last);
+                    let again = if open == at + 1 { steady } else { once };
+                    cycles += turn + once + (trips - 2) * (turn + again);
+                    cycles += (trips - 1) * whole(core.branch_taken);
+                    cycles += core.branch_missed.map_or(0, whole);
+                }
+                cycles += whole(core.branch_not_taken);
+                (from, at) = (last + 1, last + 1);
+                continue;
+            };
+            match (op.class, line.label) {
+                (Class::Branch, _) => {
+                    // A forward branch is for the exception.
+                    cycles += self.line(from, at).0 + whole(core.branch_not_taken);
+                    (from, at) = (at + 1, at + 1);
+                }
+                (Class::Jump, label) => {
+                    cycles += self.line(from, at).0 + whole(core.branch_taken);
+                    let to = (at..end).find(|&i| self.lines[i].op.is_none() && self.lines[i].label == label);
+                    at = to.unwrap_or(end);
+                    from = at;
+                }
+                _ => at += 1,
+            }
+        }
+        (cycles, from)
+    }
+}
+
+/// Cycles of one call: entry and return included, the call itself not.
+pub(super) fn cycles(lines: &[Line], trips: &dyn Fn(Label) -> u64, core: &Cost) -> u64 {
+    let walk = Walk { lines, trips, core };
+    let (cycles, open) = walk.walk(0, 0, lines.len());
+    let last = if open < lines.len() { walk.line(open, lines.len() - 1).0 } else { 0 };
+    cycles + last + whole(core.multiple_return)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Block, Cond};
+    use super::super::assign::assign;
+    use super::super::inst::{Cond, Inst};
+    use super::super::{Block, text};
     use super::*;
+
+    fn core(name: &str) -> Cost {
+        secateur_targets::core(name).unwrap().cost.unwrap()
+    }
+
+    /// Cycles of the instructions between entry and exit.
+    fn body(block: &Block, name: &str) -> u64 {
+        let core = core(name);
+        let whole = |b: &Block| cycles(&text::lines(&assign(b).unwrap()), &|l| b.trips(l), &core);
+        let mut empty = Block::new(block.args.len() as u32);
+        // The same registers are saved.
+        empty.slots = block.slots;
+        whole(block) - whole(&empty)
+    }
 
     #[test]
     fn loads_side_by_side_cost_one_more_than_their_number() {
         let mut b = Block::new(1);
         let p = b.args[0];
-        let [u, v, w] = b.regs_n();
+        let [u, v] = b.regs_n();
         b.push(Inst::Ldr(u, p, 0));
         b.push(Inst::Ldr(v, p, 4));
-        b.push(Inst::Add(w, u, v));
-        assert_eq!(straight(&b.insts), 4);
+        b.push(Inst::Add(u, u, v));
+        b.push(Inst::Mov(u, u));
+        assert_eq!(body(&b, "cortex-m4"), 5);
         // A pointer that was just loaded cannot be used side by side.
-        b.insts.insert(1, Inst::Ldr(w, u, 0));
-        assert_eq!(straight(&b.insts), 6);
+        b.insts.insert(1, Inst::Ldr(v, u, 0));
+        assert_eq!(body(&b, "cortex-m4"), 7);
     }
 
     #[test]
     fn loops_count_their_trips() {
+        for trips in [1, 2, 5] {
+            let mut b = Block::new(2);
+            let (p, q) = (b.args[0], b.args[1]);
+            let top = b.label(trips);
+            b.push(Inst::AddImm(p, p, 4));
+            b.push(Inst::Cmp(p, q));
+            b.push(Inst::BranchBack(Cond::Ne, top));
+            // Rounds of 1 + 1 + 3, the last branch not taken.
+            assert_eq!(body(&b, "cortex-m4"), trips * 5 - 2);
+        }
+    }
+
+    #[test]
+    fn a_product_and_a_load_start_together_on_the_m7() {
         let mut b = Block::new(2);
-        let (p, q) = (b.args[0], b.args[1]);
-        let top = b.label(4);
-        b.push(Inst::AddImm(p, p, 4));
-        b.push(Inst::Cmp(p, q));
-        b.push(Inst::BranchBack(Cond::Ne, top));
-        // Four rounds of 1 + 1 + 3, the last branch not taken.
-        assert_eq!(cycles(&b.insts, &|_| 4), 4 * 5 - 2);
+        let [p, w] = [b.args[0], b.args[1]];
+        let sums: [super::super::Reg; 2] = b.regs_n();
+        sums.iter().for_each(|&s| b.push(Inst::MovImm(s, 0)));
+        let of = |b: &Block| (body(b, "cortex-m7"), body(b, "cortex-m4"));
+        let before = of(&b);
+        for _ in 0..4 {
+            for sum in sums {
+                let v = b.reg();
+                b.push(Inst::Smlad(sum, w, w, sum));
+                b.push(Inst::Ldr(v, p, 0));
+            }
+        }
+        let after = of(&b);
+        assert_eq!(after.0 - before.0, 8);
+        // On the M4 a load that no other access follows costs two.
+        assert_eq!(after.1 - before.1, 4 * 6);
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
 use crate::quantize::requant::requantize_high_instr;
 use crate::tensor::DType;
+use secateur_targets::Core;
 use std::sync::Arc;
 
 /// Sizes of one call.
@@ -93,7 +94,7 @@ impl Depthwise {
     }
 
     /// The kernel: `(acts, w, y, rnd)`, without `rnd` where channels have their own, its meaning as loops and its native form.
-    pub(crate) fn kernel(&self) -> Result<Arc<Kernel>> {
+    pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         if !self.fits() {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
         }
@@ -147,7 +148,7 @@ impl Depthwise {
                 });
             }
         });
-        k.native(self.block().native("dsp")?);
+        k.native(self.block().native("dsp", core)?);
         k.finish()
     }
 
@@ -335,7 +336,10 @@ mod tests {
                     Role::Result,
                 ];
                 args.extend(g.sh.map(|_| Role::Scalar(rnd)));
-                let call = Spelled { kernel: g.kernel().unwrap(), args };
+                let call = Spelled {
+                    kernel: g.kernel(&secateur_targets::core("cortex-m4").unwrap()).unwrap(),
+                    args,
+                };
                 let Data::I8(body) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else {
                     panic!()
                 };

@@ -22,6 +22,7 @@ use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, instr};
 use crate::quantize::requant::requantize_high_instr;
 use crate::tensor::DType;
+use secateur_targets::Core;
 use std::sync::Arc;
 
 /// Sizes of one call.
@@ -152,7 +153,7 @@ impl Gemm {
     }
 
     /// The kernel: `(acts, w, y, rnd)`, without `rnd` in the plain form, its meaning as loops and its native form.
-    pub(crate) fn kernel(&self) -> Result<Arc<Kernel>> {
+    pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         if !self.fits() {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
         }
@@ -166,7 +167,7 @@ impl Gemm {
         if rest > 0 {
             self.body(&mut k, (acts, w, y, rnd), whole.into(), rest);
         }
-        k.native(self.block().native("dsp")?);
+        k.native(self.block().native("dsp", core)?);
         k.finish()
     }
 
@@ -603,7 +604,7 @@ mod tests {
                 assert_eq!(stream.len(), g.stream_len());
                 let rnd = each[0].0;
 
-                let kernel = g.kernel().unwrap();
+                let kernel = g.kernel(&secateur_targets::core("cortex-m4").unwrap()).unwrap();
                 let mut args = vec![
                     Role::Operand(0),
                     Role::Data { name: "w", data: Data::I16(stream.clone()), align: 4 },
@@ -662,7 +663,8 @@ mod tests {
     /// columns, 4 loads side by side (5), 2 extensions and 8 `smlad`: 15 cycles for 16 MAC.
     #[test]
     fn inner_loop_meets_its_bound() {
-        use super::super::cost::cycles;
+        let m4 = secateur_targets::core("cortex-m4").unwrap();
+        let cycles = |g: &Gemm| g.block().native("dsp", &m4).unwrap().cycles;
         let g = Gemm {
             runs: 1,
             run_pitch: 0,
@@ -675,13 +677,13 @@ mod tests {
             lo: -128,
             hi: 127,
         };
-        let whole = cycles(&g.block().insts, &|_| 16);
+        let whole = cycles(&g);
         let macs = 64 * 64 * 2;
         let inner = 16 * 32 * 15;
         assert!(whole < inner * 112 / 100, "{whole} cycles against {inner}");
         assert!(f64::from(whole as u32) / f64::from(macs) < 1.05, "{whole}");
         let one = Gemm { columns: 1, ..g };
-        let whole = cycles(&one.block().insts, &|_| 16);
+        let whole = cycles(&one);
         // Two pairs: 6 loads (7), 4 extensions, 8 `smlad`: 19 cycles for 16 MAC.
         assert!(whole < 16 * 16 * 19 * 115 / 100, "{whole}");
     }

@@ -2,7 +2,8 @@
 //! from the Armv7-M Architecture Reference Manual. The tests' host-side emulator.
 
 use super::assign::Assigned;
-use super::{Cond, Inst, Label, Reg, Ror};
+use super::inst::{Cond, Inst, Label, Reg, Ror};
+use std::cmp::Ordering;
 
 /// Memory regions by base address.
 pub(crate) struct Memory {
@@ -22,8 +23,14 @@ impl Memory {
     fn word(&mut self, address: u32) -> u32 {
         u32::from_le_bytes(self.at(address, 4).try_into().unwrap())
     }
-    fn put(&mut self, address: u32, v: u32) {
-        self.at(address, 4).copy_from_slice(&v.to_le_bytes());
+    fn half(&mut self, address: u32) -> u16 {
+        u16::from_le_bytes(self.at(address, 2).try_into().unwrap())
+    }
+    fn byte(&mut self, address: u32) -> u8 {
+        self.at(address, 1)[0]
+    }
+    fn put(&mut self, address: u32, v: u32, len: u32) {
+        self.at(address, len).copy_from_slice(&v.to_le_bytes()[..len as usize]);
     }
 }
 
@@ -31,89 +38,245 @@ fn halves(v: u32) -> (i32, i32) {
     (i32::from(v as i16), i32::from((v >> 16) as i16))
 }
 
-/// Runs with the arguments in r0..r3 and on the stack; gives the number of instructions executed.
+fn pack(lo: i32, hi: i32) -> u32 {
+    (lo as u32 & 0xffff) | (hi as u32) << 16
+}
+
+fn pairs(a: u32, b: u32, f: impl Fn(i32, i32) -> i32) -> u32 {
+    let ((al, ah), (bl, bh)) = (halves(a), halves(b));
+    pack(f(al, bl), f(ah, bh))
+}
+
+fn clip16(v: i32) -> i32 {
+    v.clamp(-0x8000, 0x7fff)
+}
+
+fn signed(v: i32, bits: u32) -> i32 {
+    let top = 1i64 << (bits - 1);
+    i64::from(v).clamp(-top, top - 1) as i32
+}
+
+fn unsigned(v: i32, bits: u32) -> i32 {
+    i64::from(v).clamp(0, (1 << bits) - 1) as i32
+}
+
+/// `a.lo * b.lo + sign * a.hi * b.hi + c`, wrapping.
+fn dual(a: u32, b: u32, c: u32, sign: i64) -> u32 {
+    let ((al, ah), (bl, bh)) = (halves(a), halves(b));
+    let sum = i64::from(al) * i64::from(bl) + sign * i64::from(ah) * i64::from(bh);
+    (sum as u32).wrapping_add(c)
+}
+
+/// High word of `a * b + (c << 32) + round`.
+fn high(a: u32, b: u32, c: u32, round: i64) -> u32 {
+    let product = i64::from(a as i32) * i64::from(b as i32);
+    (product.wrapping_add(i64::from(c) << 32).wrapping_add(round) >> 32) as u32
+}
+
+/// `(a * b) >> 16` of a word and a half.
+fn wide(a: u32, half: i32) -> u32 {
+    ((i64::from(a as i32) * i64::from(half)) >> 16) as u32
+}
+
+fn rotated(v: u32, ror: Ror) -> u32 {
+    v.rotate_right(ror.bits())
+}
+
+const ROUND: i64 = 1 << 31;
+
+/// What the last comparison found, signed and unsigned.
+#[derive(Clone, Copy)]
+struct Flags(Ordering, Ordering);
+
+impl Flags {
+    fn of(a: u32, b: u32) -> Flags {
+        Flags((a as i32).cmp(&(b as i32)), a.cmp(&b))
+    }
+    fn hold(self, cond: Cond) -> bool {
+        match cond {
+            Cond::Eq => self.0.is_eq(),
+            Cond::Ne => self.0.is_ne(),
+            Cond::Lo => self.1.is_lt(),
+            Cond::Hs => self.1.is_ge(),
+            Cond::Lt => self.0.is_lt(),
+            Cond::Ge => self.0.is_ge(),
+            Cond::Gt => self.0.is_gt(),
+            Cond::Le => self.0.is_le(),
+        }
+    }
+}
+
+/// Runs with the arguments in r0..r3, further ones where a caller leaves them; gives the number
+/// of instructions executed.
 pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
     let mut r = [0xdead_beefu32; 15];
     let first = args.len().min(4);
     r[..first].copy_from_slice(&args[..first]);
     let mut frame = vec![0xdead_beefu32; block.slots as usize];
-    let (mut pc, mut equal, mut count) = (0, false, 0u64);
+    let mut floats = [0xdead_beefu32; 16];
+    let (mut pc, mut flags, mut count) = (0, Flags::of(0, 0), 0u64);
     while let Some(inst) = block.insts.get(pc) {
         use Inst::*;
         let g = |reg: Reg| r[reg.0 as usize];
+        let to = |l: self::Label| block.insts.iter().position(|i| *i == Label(l)).unwrap();
         count += 1;
         assert!(count < 100_000_000, "runs away");
+        // A second result: the moved pointer, or the high word of a product.
+        let mut also: Option<(Reg, u32)> = None;
         let (d, value) = match *inst {
             Label(_) => {
                 count -= 1;
                 (None, 0)
             }
-            BranchBack(Cond::Ne, self::Label(l)) => {
-                if !equal {
-                    pc = block.insts.iter().position(|i| *i == Label(self::Label(l))).unwrap();
+            BranchBack(c, l) | Branch(c, l) => {
+                if flags.hold(c) {
+                    pc = to(l);
                 }
                 (None, 0)
             }
+            Jump(l) => {
+                pc = to(l);
+                (None, 0)
+            }
             Ldr(d, a, o) => (Some(d), memory.word(g(a) + o)),
-            Ldrsb(d, a, o) => (Some(d), i32::from(memory.at(g(a) + o, 1)[0] as i8) as u32),
-            Str(s, a, o) => {
-                memory.put(g(a) + o, g(s));
+            Ldrb(d, a, o) => (Some(d), memory.byte(g(a) + o).into()),
+            Ldrsb(d, a, o) => (Some(d), memory.byte(g(a) + o) as i8 as u32),
+            Ldrh(d, a, o) => (Some(d), memory.half(g(a) + o).into()),
+            Ldrsh(d, a, o) => (Some(d), memory.half(g(a) + o) as i16 as u32),
+            Str(s, a, o) => (memory.put(g(a) + o, g(s), 4), (None, 0)).1,
+            Strb(s, a, o) => (memory.put(g(a) + o, g(s), 1), (None, 0)).1,
+            Strh(s, a, o) => (memory.put(g(a) + o, g(s), 2), (None, 0)).1,
+            LdrPost(d, a, by) | LdrsbPost(d, a, by) | LdrshPost(d, a, by) => {
+                also = Some((a, g(a).wrapping_add(by as u32)));
+                let v = match inst {
+                    LdrPost(..) => memory.word(g(a)),
+                    LdrsbPost(..) => memory.byte(g(a)) as i8 as u32,
+                    _ => memory.half(g(a)) as i16 as u32,
+                };
+                (Some(d), v)
+            }
+            StrPost(s, a, by) | StrbPost(s, a, by) | StrhPost(s, a, by) => {
+                also = Some((a, g(a).wrapping_add(by as u32)));
+                let len = match inst {
+                    StrPost(..) => 4,
+                    StrbPost(..) => 1,
+                    _ => 2,
+                };
+                memory.put(g(a), g(s), len);
                 (None, 0)
             }
-            Strb(s, a, o) => {
-                memory.at(g(a) + o, 1)[0] = g(s) as u8;
-                (None, 0)
-            }
+            LdrAt(d, a, b, n) => (Some(d), memory.word(g(a).wrapping_add(g(b) << n))),
+            LdrbAt(d, a, b, n) => (Some(d), memory.byte(g(a).wrapping_add(g(b) << n)).into()),
+            LdrsbAt(d, a, b, n) => (Some(d), memory.byte(g(a).wrapping_add(g(b) << n)) as i8 as u32),
+            LdrshAt(d, a, b, n) => (Some(d), memory.half(g(a).wrapping_add(g(b) << n)) as i16 as u32),
+            StrAt(s, a, b, n) => (memory.put(g(a).wrapping_add(g(b) << n), g(s), 4), (None, 0)).1,
+            StrbAt(s, a, b, n) => (memory.put(g(a).wrapping_add(g(b) << n), g(s), 1), (None, 0)).1,
             LdrSlot(d, s) => (Some(d), frame[s.0 as usize]),
             StrSlot(s, slot) => {
                 frame[slot.0 as usize] = g(s);
                 (None, 0)
             }
             LdrArg(d, n) => (Some(d), args[n as usize]),
+            FloatTo(f, a) => {
+                floats[f.0 as usize] = g(a);
+                (None, 0)
+            }
+            FloatFrom(d, f) => (Some(d), floats[f.0 as usize]),
             Mov(d, a) => (Some(d), g(a)),
             MovImm(d, v) => (Some(d), v as u32),
             Add(d, a, b) => (Some(d), g(a).wrapping_add(g(b))),
             Sub(d, a, b) => (Some(d), g(a).wrapping_sub(g(b))),
-            Asr(d, a, b) => (Some(d), (g(a) as i32 >> (g(b) & 31)) as u32),
             AddImm(d, a, v) => (Some(d), g(a).wrapping_add(v as u32)),
-            Cmp(a, b) => {
-                equal = g(a) == g(b);
-                (None, 0)
-            }
-            Mul(d, a, b) => (Some(d), g(a).wrapping_mul(g(b))),
-            Mla(d, a, b, c) => (Some(d), g(a).wrapping_mul(g(b)).wrapping_add(g(c))),
-            Ubfx(d, a, l, w) => (Some(d), g(a) >> l & ((1 << w) - 1)),
-            Sxtb(d, a, n) => (Some(d), i32::from((g(a) >> (8 * n)) as i8) as u32),
-            Sxtab(d, a, b, n) => (Some(d), g(a).wrapping_add(i32::from((g(b) >> (8 * n)) as i8) as u32)),
-            MaxImm(d, v) => (Some(d), (g(d) as i32).max(v) as u32),
-            MinImm(d, v) => (Some(d), (g(d) as i32).min(v) as u32),
+            AddLsl(d, a, b, n) => (Some(d), g(a).wrapping_add(g(b) << n)),
+            AddAsr(d, a, b, n) => (Some(d), g(a).wrapping_add((g(b) as i32 >> n) as u32)),
+            And(d, a, b) => (Some(d), g(a) & g(b)),
+            Orr(d, a, b) => (Some(d), g(a) | g(b)),
+            Eor(d, a, b) => (Some(d), g(a) ^ g(b)),
             Neg(d, a) => (Some(d), g(a).wrapping_neg()),
             LslImm(d, a, n) => (Some(d), g(a) << n),
+            LsrImm(d, a, n) => (Some(d), g(a) >> n),
+            AsrImm(d, a, n) => (Some(d), (g(a) as i32 >> n) as u32),
+            Lsl(d, a, b) => (Some(d), g(a) << (g(b) & 31)),
+            Lsr(d, a, b) => (Some(d), g(a) >> (g(b) & 31)),
+            Asr(d, a, b) => (Some(d), (g(a) as i32 >> (g(b) & 31)) as u32),
+            Ubfx(d, a, at, n) => (Some(d), g(a) << (32 - at - n) >> (32 - n)),
+            Sbfx(d, a, at, n) => (Some(d), ((g(a) << (32 - at - n)) as i32 >> (32 - n)) as u32),
+            Bfi(d, a, at, n) => {
+                let mask = ((1u64 << n) - 1) as u32;
+                (Some(d), g(d) & !(mask << at) | (g(a) & mask) << at)
+            }
+            Uxtb(d, a, n) => (Some(d), g(a) >> (8 * n) & 0xff),
+            Sxtb(d, a, n) => (Some(d), (g(a) >> (8 * n)) as i8 as u32),
+            Uxth(d, a) => (Some(d), g(a) & 0xffff),
+            Sxth(d, a) => (Some(d), g(a) as i16 as u32),
+            Cmp(a, b) => {
+                flags = Flags::of(g(a), g(b));
+                (None, 0)
+            }
+            CmpImm(a, v) => {
+                flags = Flags::of(g(a), v);
+                (None, 0)
+            }
+            SubsImm(d, a, v) => {
+                flags = Flags::of(g(a), v);
+                (Some(d), g(a).wrapping_sub(v))
+            }
+            MaxImm(d, v) => (Some(d), (g(d) as i32).max(v) as u32),
+            MinImm(d, v) => (Some(d), (g(d) as i32).min(v) as u32),
+            Max(d, a) => (Some(d), (g(d) as i32).max(g(a) as i32) as u32),
+            Min(d, a) => (Some(d), (g(d) as i32).min(g(a) as i32) as u32),
             Pkhbt(d, a, b) => (Some(d), (g(a) & 0xffff) | (g(b) << 16)),
-            Sxtb16(d, a, k) => (Some(d), extend(0, g(a), k)),
-            Sxtab16(d, a, b, k) => (Some(d), extend(g(a), g(b), k)),
-            Sadd16(d, a, b) => (Some(d), lanes(g(a), g(b), i32::wrapping_add)),
-            Ssub16(d, a, b) => (Some(d), lanes(g(a), g(b), i32::wrapping_sub)),
-            Smuad(d, a, b) => {
-                let ((al, ah), (bl, bh)) = (halves(g(a)), halves(g(b)));
-                (Some(d), (i64::from(al * bl) + i64::from(ah * bh)) as u32)
-            }
-            Smlad(d, a, b, c) => {
-                let ((al, ah), (bl, bh)) = (halves(g(a)), halves(g(b)));
-                let sum = i64::from(al * bl) + i64::from(ah * bh);
-                (Some(d), (sum as u32).wrapping_add(g(c)))
-            }
-            Smlabb(d, a, b, c) => (Some(d), ((halves(g(a)).0 * halves(g(b)).0) as u32).wrapping_add(g(c))),
-            Smlatt(d, a, b, c) => (Some(d), ((halves(g(a)).1 * halves(g(b)).1) as u32).wrapping_add(g(c))),
-            Smmla(d, a, b, c) => {
+            Pkh(d, a, b) => (Some(d), (g(a) & 0xffff) | (g(b) & 0xffff_0000)),
+            Pkhtb(d, a, b, n) => (Some(d), (g(a) & 0xffff_0000) | ((g(b) as i32 >> n) as u32 & 0xffff)),
+            Sxtb16(d, a, k) => (Some(d), extend(0, g(a), k, |v| i32::from(v as i8))),
+            Uxtb16(d, a, k) => (Some(d), extend(0, g(a), k, |v| i32::from(v as u8))),
+            Sxtab16(d, a, b, k) => (Some(d), extend(g(a), g(b), k, |v| i32::from(v as i8))),
+            Uxtab16(d, a, b, k) => (Some(d), extend(g(a), g(b), k, |v| i32::from(v as u8))),
+            Sxtab(d, a, b, n) => (Some(d), g(a).wrapping_add((g(b) >> (8 * n)) as i8 as u32)),
+            Sxtah(d, a, b, k) => (Some(d), g(a).wrapping_add(rotated(g(b), k) as i16 as u32)),
+            Sadd16(d, a, b) => (Some(d), pairs(g(a), g(b), |a, b| a + b)),
+            Ssub16(d, a, b) => (Some(d), pairs(g(a), g(b), |a, b| a - b)),
+            Qadd16(d, a, b) => (Some(d), pairs(g(a), g(b), |a, b| clip16(a + b))),
+            Qsub16(d, a, b) => (Some(d), pairs(g(a), g(b), |a, b| clip16(a - b))),
+            Mul(d, a, b) => (Some(d), g(a).wrapping_mul(g(b))),
+            Mla(d, a, b, c) => (Some(d), g(c).wrapping_add(g(a).wrapping_mul(g(b)))),
+            Mls(d, a, b, c) => (Some(d), g(c).wrapping_sub(g(a).wrapping_mul(g(b)))),
+            Smull(lo, hi, a, b) => {
                 let product = i64::from(g(a) as i32) * i64::from(g(b) as i32);
-                (Some(d), (product.wrapping_add(i64::from(g(c)) << 32) >> 32) as u32)
+                also = Some((hi, (product >> 32) as u32));
+                (Some(lo), product as u32)
             }
-            Ssat(d, bits, a, s) => {
-                let top = 1i32 << (bits - 1);
-                (Some(d), (g(a) as i32 >> s).clamp(-top, top - 1) as u32)
-            }
+            Smuad(d, a, b) => (Some(d), dual(g(a), g(b), 0, 1)),
+            Smuadx(d, a, b) => (Some(d), dual(g(a), g(b).rotate_right(16), 0, 1)),
+            Smusd(d, a, b) => (Some(d), dual(g(a), g(b), 0, -1)),
+            Smlad(d, a, b, c) => (Some(d), dual(g(a), g(b), g(c), 1)),
+            Smladx(d, a, b, c) => (Some(d), dual(g(a), g(b).rotate_right(16), g(c), 1)),
+            Smlsd(d, a, b, c) => (Some(d), dual(g(a), g(b), g(c), -1)),
+            Smulbb(d, a, b) => (Some(d), (halves(g(a)).0 * halves(g(b)).0) as u32),
+            Smulbt(d, a, b) => (Some(d), (halves(g(a)).0 * halves(g(b)).1) as u32),
+            Smultb(d, a, b) => (Some(d), (halves(g(a)).1 * halves(g(b)).0) as u32),
+            Smultt(d, a, b) => (Some(d), (halves(g(a)).1 * halves(g(b)).1) as u32),
+            Smlabb(d, a, b, c) => (Some(d), ((halves(g(a)).0 * halves(g(b)).0) as u32).wrapping_add(g(c))),
+            Smlabt(d, a, b, c) => (Some(d), ((halves(g(a)).0 * halves(g(b)).1) as u32).wrapping_add(g(c))),
+            Smlatb(d, a, b, c) => (Some(d), ((halves(g(a)).1 * halves(g(b)).0) as u32).wrapping_add(g(c))),
+            Smlatt(d, a, b, c) => (Some(d), ((halves(g(a)).1 * halves(g(b)).1) as u32).wrapping_add(g(c))),
+            Smulwb(d, a, b) => (Some(d), wide(g(a), halves(g(b)).0)),
+            Smulwt(d, a, b) => (Some(d), wide(g(a), halves(g(b)).1)),
+            Smlawb(d, a, b, c) => (Some(d), wide(g(a), halves(g(b)).0).wrapping_add(g(c))),
+            Smlawt(d, a, b, c) => (Some(d), wide(g(a), halves(g(b)).1).wrapping_add(g(c))),
+            Smmul(d, a, b) => (Some(d), high(g(a), g(b), 0, 0)),
+            Smmulr(d, a, b) => (Some(d), high(g(a), g(b), 0, ROUND)),
+            Smmla(d, a, b, c) => (Some(d), high(g(a), g(b), g(c), 0)),
+            Smmlar(d, a, b, c) => (Some(d), high(g(a), g(b), g(c), ROUND)),
+            Ssat(d, bits, a, s) => (Some(d), signed(g(a) as i32 >> s, bits) as u32),
+            Usat(d, bits, a, s) => (Some(d), unsigned(g(a) as i32 >> s, bits) as u32),
+            SsatLsl(d, bits, a, s) => (Some(d), signed(((g(a)) << s) as i32, bits) as u32),
+            Ssat16(d, bits, a) => (Some(d), pairs(g(a), 0, |v, _| signed(v, bits))),
+            Usat16(d, bits, a) => (Some(d), pairs(g(a), 0, |v, _| unsigned(v, bits))),
         };
+        if let Some((reg, v)) = also {
+            r[reg.0 as usize] = v;
+        }
         if let Some(d) = d {
             r[d.0 as usize] = value;
         }
@@ -122,14 +285,8 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
     count
 }
 
-fn extend(add: u32, v: u32, ror: Ror) -> u32 {
-    let v = v.rotate_right(if ror == Ror::R8 { 8 } else { 0 });
-    let (lo, hi) = (i32::from(v as i8), i32::from((v >> 16) as i8));
+fn extend(add: u32, v: u32, ror: Ror, byte: impl Fn(u32) -> i32) -> u32 {
+    let v = rotated(v, ror);
     let (al, ah) = halves(add);
-    ((al + lo) as u16 as u32) | ((ah + hi) as u16 as u32) << 16
-}
-
-fn lanes(a: u32, b: u32, f: fn(i32, i32) -> i32) -> u32 {
-    let ((al, ah), (bl, bh)) = (halves(a), halves(b));
-    (f(al, bl) as u16 as u32) | (f(ah, bh) as u16 as u32) << 16
+    pack(al + byte(v), ah + byte(v >> 16))
 }

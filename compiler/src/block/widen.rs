@@ -8,6 +8,7 @@ use super::{Block, Cond, Inst, Reg, Ror};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder};
 use crate::tensor::DType;
+use secateur_targets::Core;
 use std::sync::Arc;
 
 /// Which input of a run stands at half `i` of the widened run.
@@ -20,7 +21,7 @@ pub(crate) fn position(i: usize) -> usize {
 }
 
 /// The kernel `(x, out, zx)` for `n` inputs, a multiple of four.
-pub(crate) fn kernel(n: usize) -> Result<Arc<Kernel>> {
+pub(crate) fn kernel(n: usize, core: &Core) -> Result<Arc<Kernel>> {
     let mut k = KernelBuilder::new("widen_s8");
     let x = k.buffer("x", DType::I8, n, Access::Read);
     let out = k.buffer("out", DType::I16, n, Access::Write);
@@ -30,7 +31,7 @@ pub(crate) fn kernel(n: usize) -> Result<Arc<Kernel>> {
             k.store(out, i + half, x.at(i + position(half)) - zx);
         }
     });
-    k.native(block(n).native("dsp")?);
+    k.native(block(n).native("dsp", core)?);
     k.finish()
 }
 
@@ -97,7 +98,10 @@ mod tests {
                 let x = random.bytes(n);
                 let want: Vec<i16> = (0..n).map(|i| i16::from(x[position(i)]) - zx as i16).collect();
                 let args = vec![Role::Operand(0), Role::Result, Role::Scalar(zx)];
-                let call = Spelled { kernel: kernel(n).unwrap(), args };
+                let call = Spelled {
+                    kernel: kernel(n, &secateur_targets::core("cortex-m4").unwrap()).unwrap(),
+                    args,
+                };
                 assert_eq!(run(&call, &[Data::I8(x.clone())], DType::I16, n), Data::I16(want.clone()));
                 // The input begins at an odd address, as a caller's array may.
                 let mut bytes = vec![0u8];

@@ -22,7 +22,7 @@ use crate::lower::run::Run;
 use crate::lower::spelled::{Role, Spelled};
 use crate::quantize::requant::{HIGH_SHIFT, Shift, high};
 use crate::tensor::{DType, Data};
-use secateur_targets::Target;
+use secateur_targets::{Core, Target};
 use std::sync::Arc;
 
 /// The engine.
@@ -33,13 +33,13 @@ impl Engine for Dsp {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         // The rows of a depthwise convolution hold all channels.
         let limit = if g.groups > 1 { 2 * want.rows_limit } else { want.rows_limit };
-        Ok(conv(g, product, limit)?.into_iter().collect())
+        Ok(conv(g, product, limit, &want.target.core)?.into_iter().collect())
     }
-    fn dense(&self, rows: &Rows, product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
-        Ok(dense(rows, product)?.into_iter().collect())
+    fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(dense(rows, product, &want.target.core)?.into_iter().collect())
     }
-    fn run(&self, run: &Run, _target: &Target) -> Result<Vec<Native>> {
-        runs::block(run).iter().map(|b| b.native("dsp")).collect()
+    fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
+        runs::block(run).iter().map(|b| b.native("dsp", &target.core)).collect()
     }
 }
 
@@ -111,9 +111,9 @@ fn packed(
 }
 
 /// Widens `n` inputs: the block where they part evenly, else a plain loop.
-fn widen_kernel(n: usize, order: Order) -> Result<Arc<Kernel>> {
+fn widen_kernel(n: usize, order: Order, core: &Core) -> Result<Arc<Kernel>> {
     if order == Order::Parted {
-        return widen::kernel(n);
+        return widen::kernel(n, core);
     }
     let mut k = KernelBuilder::new("widen_s8");
     let x = k.buffer("x", DType::I8, n, Access::Read);
@@ -128,7 +128,7 @@ fn call_widen(k: &mut KernelBuilder, kernel: &Arc<Kernel>, from: CallArg, to: Ca
 }
 
 /// A dense layer or pointwise convolution.
-pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>> {
+pub(crate) fn dense(rows: &Rows, product: &Product, core: &Core) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
@@ -179,10 +179,10 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>>
     let w = k.buffer("w", DType::I16, one.stream_len(), Access::Read);
     let zx = k.scalar("zx", -128, 127);
     let round = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
-    let widen_one = widen_kernel(inputs, order)?;
+    let widen_one = widen_kernel(inputs, order, core)?;
     let close = order == Order::Parted && inner.x == inputs;
-    let widen_two = if pairs > 0 && close { Some(widen_kernel(2 * inputs, order)?) } else { None };
-    let (gemm_two, gemm_one) = (if pairs > 0 { Some(two.kernel()?) } else { None }, one.kernel()?);
+    let widen_two = if pairs > 0 && close { Some(widen_kernel(2 * inputs, order, core)?) } else { None };
+    let (gemm_two, gemm_one) = (if pairs > 0 { Some(two.kernel(core)?) } else { None }, one.kernel(core)?);
     let product_of = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, to: Expr| {
         let mut args = vec![wide.from(0), w.from(0), y.from(to)];
         args.extend(round.map(|r| CallArg::Scalar(r.into())));
@@ -260,9 +260,9 @@ impl Tiling {
 
 /// A convolution with one group, or one channel in each, and undilated columns, with at most
 /// `limit` bytes of widened rows where tiles can be cut that small.
-pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidate>> {
+pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize, core: &Core) -> Result<Option<Candidate>> {
     if g.groups > 1 {
-        return depthwise(g, product, limit);
+        return depthwise(g, product, limit, core);
     }
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
@@ -304,14 +304,15 @@ pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Opti
     let Some((one, weights)) = packed(&one, product, &ending, &taps)? else { return Ok(None) };
     let two = Gemm { sh: one.sh, ..two };
 
-    let kernels = (one.kernel()?, two.kernel()?);
+    let kernels = (one.kernel(core)?, two.kernel(core)?);
     let (stream, rnd) = (one.stream_len(), one.sh.map(|_| ending.rnd));
-    let driver = Driver { g, tiling: &tiling, order, way: "gemm", name: "conv_s8_gemm", stream, kernels };
+    let driver =
+        Driver { g, tiling: &tiling, order, core, way: "gemm", name: "conv_s8_gemm", stream, kernels };
     driver.spell(product.x_zp, weights, rnd).map(Some)
 }
 
 /// A depthwise convolution: one output channel per group, undilated columns.
-fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidate>> {
+fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Core) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
@@ -338,10 +339,18 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Can
     }
     let Some(packed) = one.pack(w, b, ending.rounding()) else { return Ok(None) };
     let weights = Role::Data { name: "weights", data: Data::I16(packed), align: 4 };
-    let kernels = (one.kernel()?, two.kernel()?);
+    let kernels = (one.kernel(core)?, two.kernel(core)?);
     let (order, stream, rnd) = (Order::Parted, one.stream_len(), ending.sh.map(|_| ending.rnd));
-    let driver =
-        Driver { g, tiling: &tiling, order, way: "depthwise", name: "depthwise_s8_rows", stream, kernels };
+    let driver = Driver {
+        g,
+        tiling: &tiling,
+        order,
+        core,
+        way: "depthwise",
+        name: "depthwise_s8_rows",
+        stream,
+        kernels,
+    };
     driver.spell(product.x_zp, weights, rnd).map(Some)
 }
 
@@ -350,6 +359,7 @@ struct Driver<'a> {
     g: &'a Geometry,
     tiling: &'a Tiling,
     order: Order,
+    core: &'a Core,
     way: &'static str,
     name: &'static str,
     /// Halves of the packed coefficients.
@@ -369,7 +379,7 @@ impl Driver<'_> {
         let w = k.buffer("w", DType::I16, self.stream, Access::Read);
         let zx = k.scalar("zx", -128, 127);
         let round = rnd.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
-        let rows = RowWriter::new(g, tiling, self.order, (x, wide, zx))?;
+        let rows = RowWriter::new(g, tiling, (self.order, self.core), (x, wide, zx))?;
         // The first `n` pixels of a tile, two by two.
         let pixels = |k: &mut KernelBuilder, n: usize, y0: &Expr| {
             let call = |k: &mut KernelBuilder, block: &Arc<Kernel>, column: Expr| {
@@ -432,12 +442,12 @@ impl<'a> RowWriter<'a> {
     fn new(
         g: &'a Geometry,
         tiling: &'a Tiling,
-        order: Order,
+        (order, core): (Order, &Core),
         (x, wide, zx): (Buf, Buf, Val),
     ) -> Result<RowWriter<'a>> {
         let pixels = if tiling.tiles == 1 { Self::copied(g, tiling) } else { 1 };
         let pixel = g.groups * g.cin;
-        Ok(RowWriter { g, tiling, x, wide, zx, pixel, widen: widen_kernel(pixels * pixel, order)? })
+        Ok(RowWriter { g, tiling, x, wide, zx, pixel, widen: widen_kernel(pixels * pixel, order, core)? })
     }
 
     /// Input columns that some output of an untiled row reads.
@@ -513,6 +523,10 @@ mod tests {
     use crate::lower::dense::{self, Axis};
     use crate::lower::trial::{Random, run};
     use crate::tensor::Tensor;
+
+    fn m4() -> Core {
+        secateur_targets::core("cortex-m4").unwrap()
+    }
 
     /// A product of random weights with zero points at the ends.
     fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
@@ -604,8 +618,9 @@ mod tests {
         for (case, g) in shapes.iter().enumerate() {
             let limit = if case % 2 == 0 { ROWS_LIMIT } else { 256 };
             let product = product(&mut random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
-            let blocked =
-                conv(g, &product, limit).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+            let blocked = conv(g, &product, limit, &m4())
+                .unwrap()
+                .unwrap_or_else(|| panic!("case {case} does not fit"));
             assert!(blocked.workspace <= 2 * ROWS_LIMIT, "case {case}");
             tiled += usize::from(Tiling::new(g, limit).tiles > 1);
             shifts += usize::from(Ending::of(&product).unwrap().sh.is_none());
@@ -639,7 +654,7 @@ mod tests {
         for (case, rows) in shapes.iter().enumerate() {
             let product = product(&mut random, rows.outputs.len, rows.inputs.len, case);
             let blocked =
-                dense(rows, &product).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+                dense(rows, &product, &m4()).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
             let plain = dense::dense(rows, &product).unwrap();
             let (mut x_len, mut y_len) = (rows.inputs.len, rows.outputs.len);
             for a in &rows.rows {
