@@ -101,6 +101,10 @@ const SHAPES: &[Shape] = &[
     conv((1, 4), [8, 7], [5, 4], [2, 2], [2, 1, 2, 1]),
     conv((6, 9), [5, 4], [2, 3], [3, 1], [1, 2, 0, 0]),
     conv((16, 5), [3, 5], [3, 3], [1, 2], [0, 2, 2, 0]),
+    // Wide enough for tiles of outputs, whole and overlapping ones.
+    conv((4, 4), [4, 8], [3, 3], ONE, AROUND),
+    conv((8, 6), [5, 13], [3, 3], ONE, AROUND),
+    conv((16, 2), [3, 11], [3, 3], ONE, [0, 1, 1, 0]),
     // Along one axis.
     conv((8, 4), [1, 20], [1, 5], ONE, [0, 2, 0, 2]),
     conv((7, 3), [9, 1], [5, 1], ONE, [2, 0, 2, 0]),

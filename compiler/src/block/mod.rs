@@ -18,6 +18,7 @@ pub mod inst;
 pub(crate) mod runs;
 pub mod text;
 pub(crate) mod widen;
+pub(crate) mod winograd;
 
 #[cfg(test)]
 mod simulate;

@@ -143,8 +143,13 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
         });
     }
     let mut storage = least(graph, &uses, &layouts, &choices)?;
-    // Nodes that run when most is live get by with less workspace, as long as that helps.
-    loop {
+    // Nodes that run when most is live get by with less workspace, as long as that helps; where
+    // only speed counts, as long as the chip's memory is short.
+    let roomy = match optimize {
+        Optimize::Speed => target.ram() / 4 * 3,
+        Optimize::Balanced | Optimize::Size => 0,
+    };
+    while storage.lower_bound as u64 > roomy {
         let mut shrunk = choices.clone();
         for id in storage.fullest() {
             if let Some(choice) = &choices[id.index()]

@@ -33,7 +33,9 @@ impl Engine for Dsp {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         // The rows of a depthwise convolution hold all channels.
         let limit = if g.groups > 1 { 2 * want.rows_limit } else { want.rows_limit };
-        Ok(conv(g, product, limit, &want.target.core)?.into_iter().collect())
+        let mut ways = super::winograd::ways(g, product, want)?;
+        ways.extend(conv(g, product, limit, &want.target.core)?);
+        Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(dense(rows, product, &want.target.core)?.into_iter().collect())
@@ -63,18 +65,18 @@ impl Order {
 }
 
 /// The way a product ends, as the blocks need it.
-struct Ending<'a> {
+pub(super) struct Ending<'a> {
     /// The one shift of all channels, if there is one and the packed form has room for it.
     sh: Option<u32>,
     /// Its rounding constant.
     rnd: i32,
     multipliers: &'a [i32],
     each: Vec<(i32, u32)>,
-    limits: (i32, i32),
+    pub(super) limits: (i32, i32),
 }
 
 impl Ending<'_> {
-    fn of(product: &Product) -> Option<Ending<'_>> {
+    pub(super) fn of(product: &Product) -> Option<Ending<'_>> {
         let Finish::Int(r) = &product.finish else { return None };
         if r.least_shift() < HIGH_SHIFT {
             return None;
@@ -515,7 +517,7 @@ impl<'a> RowWriter<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::ROWS_LIMIT;
     use super::*;
     use crate::graph::{Clamp, Quant};
@@ -529,7 +531,7 @@ mod tests {
     }
 
     /// A product of random weights with zero points at the ends.
-    fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
+    pub(crate) fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
         let w = (0..rows * taps).map(|_| random.within(-127, 127) as i8).collect();
         let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
         let b = (0..rows).map(|_| random.within(-5000, 5000) as i32).collect();
@@ -550,7 +552,7 @@ mod tests {
         product
     }
 
-    fn geometry(
+    pub(crate) fn geometry(
         cin: usize,
         cout: usize,
         input: [usize; 2],

@@ -9,6 +9,7 @@
 //! gets the same answer.
 
 pub(crate) mod dsp;
+mod winograd;
 
 use super::conv::Geometry;
 use super::dense::Rows;

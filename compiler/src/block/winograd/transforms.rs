@@ -1,0 +1,254 @@
+//! The transforms of inputs: vertical over four rows while they are widened, then horizontal
+//! over four tiles.
+//!
+//! Law: [`Rows`] subtracts the zero point, so padding is a row of zero points and, in `T`,
+//! columns of zeros.
+
+use super::super::widen::position;
+use super::super::{Block, Cond, Inst, Reg, Ror};
+use super::{TILES, XI};
+use crate::error::Result;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::tensor::DType;
+use secateur_targets::Core;
+use std::sync::Arc;
+
+/// Vertical: `(x0, x1, x2, x3, t, zx)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rows {
+    /// Inputs of a row, a multiple of four.
+    pub(crate) len: usize,
+    /// Halves from one row of `T` to the next.
+    pub(crate) pitch: usize,
+}
+
+impl Rows {
+    pub(crate) fn fits(&self) -> bool {
+        self.len.is_multiple_of(4) && 2 * 3 * self.pitch + 8 * 4 <= 4095
+    }
+    /// Halves of `T` that are reached.
+    pub(crate) fn t_len(&self) -> usize {
+        3 * self.pitch + self.len
+    }
+    pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
+        let mut k = KernelBuilder::new("winograd_s8_rows");
+        let x: [_; 4] =
+            std::array::from_fn(|i| k.buffer(&format!("x{i}"), DType::I8, self.len, Access::Read));
+        let t = k.buffer("t", DType::I16, self.t_len(), Access::Write);
+        let zx = k.scalar("zx", -128, 127);
+        k.for_step("c", 0, self.len, 4, |k, c| {
+            for half in 0..4 {
+                let d: Vec<_> =
+                    (0..4).map(|i| k.let_(&format!("d{i}"), x[i].at(c + position(half)) - zx)).collect();
+                let sums = [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
+                for (i, sum) in sums.into_iter().enumerate() {
+                    k.store(t, c + (i * self.pitch + half), sum);
+                }
+            }
+        });
+        k.native(self.block().native("dsp", core)?);
+        k.finish()
+    }
+    pub(super) fn block(&self) -> Block {
+        let mut b = Block::new(4);
+        let x = [b.args[0], b.args[1], b.args[2], b.args[3]];
+        let [t, twice, z, zx] = b.regs_n();
+        let end = b.slot();
+        b.push(Inst::LdrArg(t, 4));
+        b.push(Inst::LdrArg(zx, 5));
+        // The sum of two rows still holds both zero points.
+        b.push(Inst::Neg(zx, zx));
+        b.push(Inst::Add(twice, zx, zx));
+        b.push(Inst::Pkhbt(z, twice, twice));
+        let words = self.len / 4;
+        let round = (1..=4usize).rev().find(|r| words.is_multiple_of(*r)).unwrap_or(1);
+        let rounds = words / round;
+        let stop = b.reg();
+        b.push(Inst::Mov(stop, t));
+        b.advance(stop, 2 * self.len as i32);
+        b.push(Inst::StrSlot(stop, end));
+        let top = (rounds > 1).then(|| b.label(rounds as u64));
+        for word in 0..round {
+            self.word(&mut b, x, t, z, word as u32);
+        }
+        if let Some(top) = top {
+            for x in x {
+                b.advance(x, 4 * round as i32);
+            }
+            b.advance(t, 8 * round as i32);
+            let stop = b.reg();
+            b.push(Inst::LdrSlot(stop, end));
+            b.push(Inst::Cmp(t, stop));
+            b.push(Inst::BranchBack(Cond::Ne, top));
+        }
+        b
+    }
+    /// Four inputs of each row.
+    fn word(&self, b: &mut Block, x: [Reg; 4], t: Reg, z: Reg, word: u32) {
+        let loaded: [Reg; 4] = b.regs_n();
+        for (&w, x) in loaded.iter().zip(x) {
+            b.push(Inst::Ldr(w, x, 4 * word));
+        }
+        for (half, ror) in [Ror::R0, Ror::R8].into_iter().enumerate() {
+            let d: [Reg; 4] = b.regs_n();
+            for (&d, w) in d.iter().zip(loaded) {
+                b.push(Inst::Sxtb16(d, w, ror));
+            }
+            let at = |i: usize| (2 * i * self.pitch) as u32 + 8 * word + 4 * half as u32;
+            // Stored as soon as it can be: there is one register for the sum, and no more.
+            let s = b.reg();
+            b.push(Inst::Ssub16(d[3], d[1], d[3]));
+            b.push(Inst::Str(d[3], t, at(3)));
+            b.push(Inst::Ssub16(d[0], d[0], d[2]));
+            b.push(Inst::Str(d[0], t, at(0)));
+            b.push(Inst::Sadd16(s, d[1], d[2]));
+            b.push(Inst::Ssub16(d[2], d[2], d[1]));
+            b.push(Inst::Sadd16(s, s, z));
+            b.push(Inst::Str(s, t, at(1)));
+            b.push(Inst::Str(d[2], t, at(2)));
+        }
+    }
+}
+
+/// Horizontal: `(t, v)` for four tiles, ten columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Columns {
+    /// A multiple of four.
+    pub(crate) channels: usize,
+    /// Halves from one row of `T` to the next.
+    pub(crate) pitch: usize,
+}
+
+impl Columns {
+    pub(crate) fn fits(&self) -> bool {
+        self.channels.is_multiple_of(4) && 3 * 8 * self.channels + 16 * 2 <= 4095
+    }
+    pub(crate) fn t_len(&self) -> usize {
+        3 * self.pitch + (2 * TILES + 2) * self.channels
+    }
+    pub(crate) fn v_len(&self) -> usize {
+        XI * TILES * self.channels
+    }
+    pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
+        let c = self.channels;
+        let mut k = KernelBuilder::new("winograd_s8_columns");
+        let t = k.buffer("t", DType::I16, self.t_len(), Access::Read);
+        let v = k.buffer("v", DType::I16, self.v_len(), Access::Write);
+        k.for_("i", 0, 4, |k, i| {
+            k.for_("pair", 0, c / 2, |k, pair| {
+                for half in 0..2usize {
+                    k.for_("tile", 0, TILES, |k, tile| {
+                        let from = k.let_("from", i * self.pitch + pair * 2 + tile * (2 * c) + half);
+                        let d: Vec<_> =
+                            (0..4).map(|j| k.let_(&format!("d{j}"), t.at(from + j * c))).collect();
+                        let to = k.let_("to", i * (16 * c) + pair * 8 + tile * 2 + half);
+                        let sums = [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
+                        for (j, sum) in sums.into_iter().enumerate() {
+                            k.store(v, to + j * (4 * c), sum);
+                        }
+                    });
+                }
+            });
+        });
+        k.native(self.block().native("dsp", core)?);
+        k.finish()
+    }
+    pub(super) fn block(&self) -> Block {
+        let c = self.channels;
+        let mut b = Block::new(2);
+        let [t, v] = [b.args[0], b.args[1]];
+        let (row, all) = (b.slot(), b.slot());
+        let round = if (c / 2).is_multiple_of(4) && c <= 64 { 4 } else { 2 };
+        let rounds = c / 2 / round;
+        let stop = b.reg();
+        b.push(Inst::Mov(stop, t));
+        b.advance(stop, (2 * c + 3 * 2 * self.pitch) as i32);
+        b.push(Inst::StrSlot(stop, all));
+        let each = b.label(4);
+        let stop = b.reg();
+        b.push(Inst::Mov(stop, t));
+        b.advance(stop, 2 * c as i32);
+        b.push(Inst::StrSlot(stop, row));
+        let top = b.label(rounds as u64);
+        for pair in 0..round {
+            self.pair(&mut b, t, v, pair as u32);
+        }
+        b.advance(t, 4 * round as i32);
+        b.advance(v, 16 * round as i32);
+        let stop = b.reg();
+        b.push(Inst::LdrSlot(stop, row));
+        b.push(Inst::Cmp(t, stop));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+        let stop = b.reg();
+        b.push(Inst::LdrSlot(stop, all));
+        b.advance(v, (3 * 8 * c) as i32);
+        b.push(Inst::Cmp(t, stop));
+        b.advance(t, 2 * (self.pitch - c) as i32);
+        b.push(Inst::BranchBack(Cond::Ne, each));
+        b
+    }
+    /// One pair of channels of four tiles; two columns stay in registers from tile to tile.
+    fn pair(&self, b: &mut Block, t: Reg, v: Reg, pair: u32) {
+        let column = |n: usize| (2 * n * self.channels) as u32 + 4 * pair;
+        let [mut d0, mut d1] = b.regs_n();
+        b.push(Inst::Ldr(d0, t, column(0)));
+        b.push(Inst::Ldr(d1, t, column(1)));
+        for tile in 0..TILES {
+            let [d2, d3, s, e, f] = b.regs_n();
+            b.push(Inst::Ldr(d2, t, column(2 * tile + 2)));
+            b.push(Inst::Ldr(d3, t, column(2 * tile + 3)));
+            b.push(Inst::Ssub16(d0, d0, d2));
+            b.push(Inst::Sadd16(s, d1, d2));
+            b.push(Inst::Ssub16(e, d2, d1));
+            b.push(Inst::Ssub16(f, d1, d3));
+            for (j, r) in [d0, s, e, f].into_iter().enumerate() {
+                b.push(Inst::Str(r, v, (8 * j * self.channels) as u32 + 16 * pair + 4 * tile as u32));
+            }
+            (d0, d1) = (d2, d3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{bytes, m4, native};
+    use super::*;
+    use crate::lower::spelled::{Role, Spelled};
+    use crate::lower::trial::{Random, run};
+    use crate::tensor::Data;
+
+    #[test]
+    fn body_and_instructions_are_exact() {
+        let mut random = Random(42);
+        for (len, pitch, zx) in [(4, 12, 0), (24, 40, -128), (64, 80, 127), (36, 36, 7)] {
+            let rows = Rows { len, pitch };
+            let x: Vec<Vec<i8>> = (0..4).map(|_| random.bytes(len)).collect();
+            let operands: Vec<Data> = x.iter().cloned().map(Data::I8).collect();
+            let mut args: Vec<Role> = (0..4).map(Role::Operand).collect();
+            args.extend([Role::Result, Role::Scalar(zx)]);
+            let call = Spelled { kernel: rows.kernel(&m4()).unwrap(), args };
+            let Data::I16(t) = run(&call, &operands, DType::I16, rows.t_len()) else { panic!() };
+            let mut buffers: Vec<Vec<u8>> = x.iter().map(|x| x.iter().map(|&v| v as u8).collect()).collect();
+            buffers.push(vec![0; 2 * rows.t_len()]);
+            let out = native(&rows.block(), buffers, &[zx as u32]);
+            assert_eq!(bytes(&t), out[4], "{len} inputs, zero point {zx}");
+            let d = |i: usize| i16::from(x[i][position(1)]) - zx as i16;
+            assert_eq!([t[1], t[pitch + 1]], [d(0) - d(2), d(1) + d(2)]);
+            assert_eq!([t[2 * pitch + 1], t[3 * pitch + 1]], [d(2) - d(1), d(1) - d(3)]);
+        }
+        for (channels, pitch) in [(4, 40), (8, 100), (16, 160), (64, 700), (12, 120), (128, 1280)] {
+            let columns = Columns { channels, pitch };
+            assert!(columns.fits());
+            let t: Vec<i16> = (0..columns.t_len()).map(|_| random.within(-510, 510) as i16).collect();
+            let call = Spelled {
+                kernel: columns.kernel(&m4()).unwrap(),
+                args: vec![Role::Operand(0), Role::Result],
+            };
+            let Data::I16(v) = run(&call, &[Data::I16(t.clone())], DType::I16, columns.v_len()) else {
+                panic!()
+            };
+            let out = native(&columns.block(), vec![bytes(&t), vec![0; 2 * columns.v_len()]], &[]);
+            assert_eq!(bytes(&v), out[1], "{channels} channels");
+        }
+    }
+}
