@@ -1,0 +1,278 @@
+/* Counts what an emulated program executes between two functions: instructions, modelled cycles,
+ * bytes moved, per stretch between marks and per block.
+ *
+ * In: the options below, code as QEMU translates it. Out: a file of `key=value` lines. Law: each
+ * block is decoded and timed once, from its opcode bytes; executing it only adds.
+ *
+ * | option | meaning |
+ * |---|---|
+ * | `core=` | whose issue model; without it (or for another processor than Arm) an instruction is a cycle |
+ * | `start=`, `stop=` | addresses of the two functions; without `start` the whole run counts |
+ * | `mark=` | address of a function that opens the next stretch |
+ * | `out=` | the file to write |
+ */
+#include "qemu.h"
+#include "timing.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+EXPORT int qemu_plugin_version = 1;
+
+/* What was executed. `cycles` charges the latency of vector results, `overlapped` does not. */
+struct count {
+    uint64_t instructions, cycles, overlapped, load_bytes, store_bytes;
+};
+
+struct block {
+    uint64_t start, end;
+    int length;
+    struct instruction *code;
+    /* Cycles entered from elsewhere, and straight from its own end. */
+    uint64_t first[2], again[2];
+    uint64_t load_bytes, store_bytes;
+    /* Two bits of prediction. */
+    uint8_t expects;
+    uint64_t executed, repeated, cycles;
+    struct block *next;
+};
+
+static struct core core;
+static bool arm = true, timed;
+static uint64_t start_at, stop_at, mark_at;
+static const char *out_path;
+
+static struct block *blocks, *before;
+static bool counting;
+static uint64_t loop_buffered, mispredicted, regions;
+static struct count *stretches;
+static size_t stretch, room;
+
+static void open_stretch(void)
+{
+    if (stretch + 1 >= room) {
+        room = room ? 2 * room : 64;
+        struct count *more = calloc(room, sizeof *more);
+        if (!more) {
+            abort();
+        }
+        if (stretches) {
+            memcpy(more, stretches, (stretch + 1) * sizeof *more);
+            free(stretches);
+        }
+        stretches = more;
+    }
+}
+
+/* What a block's last instruction costs, now that it is known where it went. */
+static uint64_t branch_cost(struct block *b, bool taken)
+{
+    const struct instruction *last = &b->code[b->length - 1];
+    uint64_t cost;
+    switch (last->kind) {
+    case LOOP_END:
+        /* The core keeps one loop; a turn of it costs nothing. */
+        if (taken && loop_buffered != b->end) {
+            loop_buffered = b->end;
+            return (uint64_t)core.taken;
+        }
+        return 0;
+    case BRANCH_IF:
+        if (!core.predictor) {
+            return (uint64_t)(taken ? core.taken : core.not_taken);
+        }
+        cost = (uint64_t)core.not_taken;
+        if ((b->expects >= 2) != taken) {
+            cost += (uint64_t)core.miss;
+            mispredicted++;
+        }
+        if (taken && b->expects < 3) {
+            b->expects++;
+        } else if (!taken && b->expects > 0) {
+            b->expects--;
+        }
+        return cost;
+    case LOOP_START:
+        return (uint64_t)(taken ? core.taken : 0);
+    case BRANCH:
+        return (uint64_t)core.taken;
+    case CALL:
+        return (uint64_t)core.call;
+    case BRANCH_TO:
+        return (uint64_t)core.branch_to;
+    case BRANCH_TABLE:
+        return (uint64_t)core.branch_to + 2;
+    default:
+        return (uint64_t)(last->kind == LOAD_MULTIPLE && (last->writes & CORE(15)) ? core.pop_pc : 0);
+    }
+}
+
+static void executed(unsigned cpu, void *data)
+{
+    struct block *b = data;
+    (void)cpu;
+    if (before && counting && timed) {
+        const uint64_t cost = branch_cost(before, b->start != before->end);
+        before->cycles += cost;
+        stretches[stretch].cycles += cost;
+        stretches[stretch].overlapped += cost;
+    }
+    if (b->start == start_at || !start_at) {
+        regions += !counting;
+        counting = true;
+    } else if (b->start == stop_at) {
+        counting = false;
+    }
+    if (!counting) {
+        before = NULL;
+        return;
+    }
+    if (mark_at && b->start == mark_at) {
+        stretch++;
+        open_stretch();
+    }
+    struct count *c = &stretches[stretch];
+    const bool repeats = before == b;
+    const uint64_t *cost = repeats ? b->again : b->first;
+    c->instructions += (uint64_t)b->length;
+    c->cycles += cost[1];
+    c->overlapped += cost[0];
+    c->load_bytes += b->load_bytes;
+    c->store_bytes += b->store_bytes;
+    b->executed++;
+    b->repeated += repeats;
+    b->cycles += cost[1];
+    before = b;
+}
+
+static void decode(struct qemu_plugin_insn *from, struct instruction *i)
+{
+    const uint8_t *bytes = qemu_plugin_insn_data(from);
+    if (!arm) {
+        i->name = "instruction";
+        i->size = (uint8_t)qemu_plugin_insn_size(from);
+        return;
+    }
+    /* The size comes from the opcode: at a page's end QEMU 7.2 gives the next half-word too. */
+    const uint32_t first = bytes[0] | (uint32_t)bytes[1] << 8;
+    i->size = first >= 0xE800 ? 4 : 2;
+    if (i->size == 4) {
+        decode_wide(first << 16 | bytes[2] | (uint32_t)bytes[3] << 8, i);
+    } else {
+        decode_narrow(first, i);
+    }
+    if (!i->name) {
+        i->name = "unknown";
+        i->kind = UNKNOWN;
+    }
+}
+
+static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+    (void)id;
+    const size_t length = qemu_plugin_tb_n_insns(tb);
+    struct block *b = calloc(1, sizeof *b);
+    struct instruction *code = calloc(length + 1, sizeof *code);
+    if (!b || !code || length == 0) {
+        return;
+    }
+    b->code = code;
+    b->length = (int)length;
+    b->start = b->end = qemu_plugin_tb_vaddr(tb);
+    b->expects = 2;
+    for (size_t n = 0; n < length; n++) {
+        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, n);
+        decode(insn, &code[n]);
+        b->end = qemu_plugin_insn_vaddr(insn) + code[n].size;
+        b->load_bytes += is_load(&code[n]) ? code[n].bytes : 0;
+        b->store_bytes += is_store(&code[n]) ? code[n].bytes : 0;
+    }
+    for (int strict = 0; strict < 2; strict++) {
+        b->first[strict] = timed ? (uint64_t)straight_cycles(&core, code, b->length, 1, strict) : length;
+        b->again[strict] = timed ? (uint64_t)straight_cycles(&core, code, b->length, 3, strict) : length;
+    }
+    b->next = blocks;
+    blocks = b;
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, executed, QEMU_PLUGIN_CB_NO_REGS, b);
+}
+
+static void write_count(FILE *out, const char *key, const struct count *c)
+{
+    fprintf(out, "%s=%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n", key, c->instructions,
+            c->cycles, c->overlapped, c->load_bytes, c->store_bytes);
+}
+
+/* Keys: `stretch` (instructions, cycles, overlapped, load bytes, store bytes), in order;
+ * `regions`, `mispredicted`; `unknown`; `kind.NAME`; `block` (start, end, times, times straight
+ * from its own end, instructions, cycles of one turn, cycles in all). */
+static void finished(qemu_plugin_id_t id, void *data)
+{
+    (void)id;
+    (void)data;
+    uint64_t kinds[KINDS] = {0};
+    FILE *out = out_path ? fopen(out_path, "w") : stderr;
+    if (!out) {
+        return;
+    }
+    for (size_t s = 0; s <= stretch; s++) {
+        write_count(out, "stretch", &stretches[s]);
+    }
+    fprintf(out, "regions=%" PRIu64 "\nmispredicted=%" PRIu64 "\n", regions, mispredicted);
+    for (const struct block *b = blocks; b; b = b->next) {
+        if (!b->executed) {
+            continue;
+        }
+        for (int n = 0; n < b->length; n++) {
+            kinds[b->code[n].kind] += b->executed;
+        }
+        fprintf(out, "block=%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%d,%" PRIu64 ",%" PRIu64 "\n", b->start,
+                b->end, b->executed, b->repeated, b->length, b->again[1], b->cycles);
+    }
+    fprintf(out, "unknown=%" PRIu64 "\n", kinds[UNKNOWN]);
+    for (int kind = 0; arm && kind < KINDS; kind++) {
+        if (kinds[kind]) {
+            fprintf(out, "kind.%s=%" PRIu64 "\n", kind_name(kind), kinds[kind]);
+        }
+    }
+    fputs("complete=1\n", out);
+    if (out != stderr) {
+        fclose(out);
+    }
+}
+
+EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+{
+    arm = !strcmp(info->target_name, "arm");
+    for (int n = 0; n < argc; n++) {
+        char *value = strchr(argv[n], '=');
+        if (!value) {
+            continue;
+        }
+        *value++ = 0;
+        if (!strcmp(argv[n], "core")) {
+            const struct core *found = core_named(value);
+            if (!found) {
+                fprintf(stderr, "no issue model is called %s\n", value);
+                return -1;
+            }
+            core = *found;
+            timed = arm;
+        } else if (!strcmp(argv[n], "start")) {
+            start_at = strtoull(value, NULL, 0) & ~1ull;
+        } else if (!strcmp(argv[n], "stop")) {
+            stop_at = strtoull(value, NULL, 0) & ~1ull;
+        } else if (!strcmp(argv[n], "mark")) {
+            mark_at = strtoull(value, NULL, 0) & ~1ull;
+        } else if (!strcmp(argv[n], "out")) {
+            out_path = strdup(value);
+        } else {
+            fprintf(stderr, "the counter has no option %s\n", argv[n]);
+            return -1;
+        }
+    }
+    open_stretch();
+    qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+    qemu_plugin_register_atexit_cb(id, finished, NULL);
+    return 0;
+}
