@@ -164,6 +164,15 @@ impl Artifact {
         Ok(files)
     }
 
+    /// The program with a call of `secateur_layer` before each layer.
+    pub fn emit_marked(&self, language: Language) -> Result<Vec<File>> {
+        let settings = EmitOptions { marks: true, as_crate: false, ..self.settings.clone() };
+        match language {
+            Language::C => emit::c::emit(&self.program, &settings),
+            Language::Rust => emit::rust::emit(&self.program, &settings),
+        }
+    }
+
     /// Adds what a build for the target told: bytes of machine code and of stack. Report and
     /// files name them from then on.
     pub fn measured(&mut self, code: usize, stack: usize) -> Result<()> {

@@ -4,6 +4,7 @@
 //! output, progress and errors to standard error.
 
 mod args;
+mod bench;
 mod compare;
 mod compile;
 pub mod data;
@@ -41,6 +42,8 @@ enum Command {
     Eval(eval::Args),
     /// Show where float and integer results part, layer by layer.
     Compare(compare::Args),
+    /// Count one inference on the target's emulated core: cycles, sizes, layer by layer.
+    Bench(bench::Args),
     /// Show layers, shapes, parameters, and what is not supported.
     Inspect(inspect::Args),
     /// List chips and cores, or show one.
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Eval(args) => eval::main(&args),
         Command::Compare(args) => compare::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Inspect(args) => inspect::main(&args),
         Command::Targets(args) => targets::main(&args),
         Command::Demo(args) => demo::main(&args),

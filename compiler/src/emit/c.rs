@@ -61,7 +61,7 @@ pub(super) fn scalar_type(ty: Ty) -> &'static str {
 pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
     let module = Module::new(program, options)?;
     let name = base_name(&program.name);
-    let cx = Cx { module: &module, name: &name };
+    let cx = Cx { module: &module, name: &name, marks: options.marks };
     let border = program.inputs.iter().chain(&program.outputs).any(|p| p.affine.is_some());
     let mut files = vec![
         File { path: format!("{name}.c"), text: cx.source(options)? },
@@ -88,6 +88,7 @@ pub(super) fn comment(lines: &[String]) -> String {
 pub(super) struct Cx<'a> {
     pub(super) module: &'a Module<'a>,
     pub(super) name: &'a str,
+    marks: bool,
 }
 
 /// Names and types inside one function: a kernel's, or an instruction's.
@@ -304,6 +305,9 @@ impl Cx<'_> {
         for step in &module.run.steps {
             if let Some(layer) = layer_comment(program, step, &mut last) {
                 let _ = writeln!(calls, "    /* {layer} */");
+                if self.marks {
+                    calls.push_str("    secateur_layer();\n");
+                }
             }
             let item = module.item(&step.kernel)?;
             let args = self.step_args(step)?;
@@ -313,6 +317,9 @@ impl Cx<'_> {
             } else {
                 let _ = writeln!(calls, "    {name}_{}(\n        {});", item.name, args.join(",\n        "));
             }
+        }
+        if self.marks {
+            o.push_str("\nvoid secateur_layer(void);\n");
         }
         let _ = writeln!(o, "\n{}\n{{", c_header::run_signature(module, name));
         if program.inputs.is_empty() && program.outputs.is_empty() && calls.is_empty() {

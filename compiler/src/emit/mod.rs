@@ -23,6 +23,9 @@ pub struct EmitOptions {
     pub features: Vec<String>,
     /// Rust as a crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
     pub as_crate: bool,
+    /// Calls of the empty function `secateur_layer` before each layer, for a counter that tells
+    /// layers apart. Who builds such code brings the function.
+    pub marks: bool,
     /// Bytes of machine code, where a build of this program was measured.
     pub code: Option<usize>,
     /// Bytes of stack that `run` needs, where known.

@@ -55,7 +55,7 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
 /// The module's text; also what the macro expands to.
 pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     let module = Module::new(program, options)?;
-    let cx = Cx { module: &module };
+    let cx = Cx { module: &module, marks: options.marks };
     let mut o = String::new();
     for line in banner(program, options, "Rust implementation") {
         let _ = writeln!(o, "// {line}");
@@ -66,6 +66,9 @@ pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
         secateur_runtime::ABI
     );
     o.push_str("const _: () = assert!(cfg!(target_endian = \"little\"), \"the weights of this generated code are little-endian\");\n");
+    if options.marks {
+        o.push_str("\nunsafe extern \"C\" {\n    safe fn secateur_layer();\n}\n");
+    }
     cx.interface(&mut o)?;
     cx.weights(&mut o);
     cx.kernels(&mut o)?;
@@ -93,6 +96,7 @@ fn byte_string(bytes: &[u8]) -> String {
 
 pub(super) struct Cx<'a> {
     pub(super) module: &'a Module<'a>,
+    marks: bool,
 }
 
 /// Names and types inside one function: a kernel's, or an instruction's.
@@ -258,6 +262,9 @@ impl Cx<'_> {
         for step in &module.run.steps {
             if let Some(layer) = layer_comment(program, step, &mut last) {
                 let _ = writeln!(calls, "        // {layer}");
+                if self.marks {
+                    calls.push_str("        secateur_layer();\n");
+                }
             }
             let item = module.item(&step.kernel)?;
             let args = self.step_args(step)?;

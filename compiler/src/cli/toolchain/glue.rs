@@ -38,7 +38,8 @@ pub(super) fn models_c(models: &[Model]) -> String {
         let _ = writeln!(
             text,
             "static uint32_t run_{index}(void)\n{{\n    const uintptr_t mark = paint_stack();\n    \
-             {name}_run(&arena_{index}{arguments});\n    return painted_stack(mark);\n}}"
+             run_begins();\n    {name}_run(&arena_{index}{arguments});\n    run_ends();\n    \
+             return painted_stack(mark);\n}}"
         );
         let (ins, outs) = (model.program.inputs.len(), model.program.outputs.len());
         let _ =
@@ -52,7 +53,7 @@ pub(super) fn models_c(models: &[Model]) -> String {
 /// `models.rs`: the emitted modules, their instances, where the ports stand in them, and the table `MODELS`.
 pub(super) fn models_rs(models: &[Model]) -> String {
     let mut text = String::from(
-        "//! The models of this harness.\n\nuse crate::port;\nuse crate::serve::{Model, Port};\n\n",
+        "//! The models of this harness.\n\nuse crate::port;\nuse crate::serve::{Model, Port, run_begins, run_ends};\n\n",
     );
     let mut table = String::new();
     for (index, model) in models.iter().enumerate() {
@@ -82,8 +83,8 @@ pub(super) fn models_rs(models: &[Model]) -> String {
              #[inline(never)]\nfn call_{index}() {{\n    \
              // SAFETY: one thread, and the harness holds no reference while this runs.\n    \
              unsafe {{ (*&raw mut MODEL_{index}).run_in_place() }}\n}}\n\
-             fn run_{index}() -> u32 {{\n    let mark = port::paint_stack();\n    call_{index}();\n    \
-             port::painted_stack(mark)\n}}"
+             fn run_{index}() -> u32 {{\n    let mark = port::paint_stack();\n    run_begins();\n    \
+             call_{index}();\n    run_ends();\n    port::painted_stack(mark)\n}}"
         );
         let _ =
             writeln!(table, "    Model {{ run: run_{index}, inputs: INS_{index}, outputs: OUTS_{index} }},");

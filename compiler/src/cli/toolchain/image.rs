@@ -2,7 +2,7 @@
 
 use super::protocol::{self, Frame};
 use super::tools::{self, environment};
-use crate::artifact::Observer;
+use crate::artifact::{Observer, Silent};
 use crate::error::{Error, Fault, Result, Site};
 use crate::program::{Port, Program};
 use crate::tensor::{Data, Tensor};
@@ -60,9 +60,31 @@ impl Image {
         self.understand(&replies, model, inputs.len())
     }
 
+    /// The same for one sample with a plugin of the emulator: its file and options, by commas.
+    pub fn run_with(&self, model: usize, input: &[Tensor], plugin: &str) -> Result<Replies> {
+        let mut requests = Vec::new();
+        let bytes = pack(input, &self.ports[model].0)?;
+        protocol::write(&Frame::Input { model: model as u32, bytes }, &mut requests);
+        protocol::write(&Frame::End, &mut requests);
+        let arguments = ["-plugin".to_owned(), plugin.to_owned()];
+        let replies = self.exchange_with(&arguments, &requests, 1, 1, &mut Silent)?;
+        self.understand(&replies, model, 1)
+    }
+
     /// One process or one boot: bytes in, bytes out, as [`protocol`] has them.
     pub fn exchange(
         &self,
+        requests: &[u8],
+        per_sample: usize,
+        samples: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<u8>> {
+        self.exchange_with(&[], requests, per_sample, samples, observer)
+    }
+
+    fn exchange_with(
+        &self,
+        arguments: &[String],
         requests: &[u8],
         per_sample: usize,
         samples: usize,
@@ -85,7 +107,7 @@ impl Image {
                     tools::missing("The emulator", &[&emulator.program], emulator.package())
                 })?;
                 let mut command = Command::new(found);
-                command.args(emulator.command_line()).arg(&self.file);
+                command.args(arguments).args(emulator.command_line()).arg(&self.file);
                 command
             }
         };

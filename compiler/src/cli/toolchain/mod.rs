@@ -10,7 +10,7 @@ mod image;
 mod languages;
 mod measure;
 pub mod protocol;
-mod tools;
+pub(crate) mod tools;
 
 pub use elf::Elf;
 pub use image::{Image, Replies};

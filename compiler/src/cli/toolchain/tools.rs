@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The first of these commands that is found on the path.
-pub(super) fn find(names: &[&str]) -> Option<PathBuf> {
+pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
     names.iter().find_map(|name| {
         if name.contains('/') {
             return Some(PathBuf::from(name)).filter(|p| p.is_file());
@@ -20,7 +20,7 @@ pub(super) fn find(names: &[&str]) -> Option<PathBuf> {
 }
 
 /// A missing command.
-pub(super) fn missing(what: &str, commands: &[&str], package: &str) -> Error {
+pub(crate) fn missing(what: &str, commands: &[&str], package: &str) -> Error {
     let commands: Vec<String> = commands.iter().map(|c| format!("`{c}`")).collect();
     Error::new(
         Fault::Environment,
@@ -31,12 +31,12 @@ pub(super) fn missing(what: &str, commands: &[&str], package: &str) -> Error {
 }
 
 /// Something about files or processes of this machine failed.
-pub(super) fn environment(message: impl Into<String>) -> Error {
+pub(crate) fn environment(message: impl Into<String>) -> Error {
     Error::new(Fault::Environment, Site::Whole, message)
 }
 
 /// Writes a file of a build folder.
-pub(super) fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
+pub(crate) fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .map_err(|e| environment(format!("`{}` cannot be made: {e}", folder.display())))?;
@@ -46,7 +46,7 @@ pub(super) fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
 }
 
 /// Runs a command to its end. A failure is taken for a defect of what we gave it to build.
-pub(super) fn run(command: &mut Command) -> Result<Output> {
+pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
     let name = name.to_string_lossy().into_owned();
     let output = command.output().map_err(|e| environment(format!("`{name}` could not be started: {e}")))?;
@@ -60,7 +60,7 @@ pub(super) fn run(command: &mut Command) -> Result<Output> {
 
 /// Where built things that are worth keeping between runs stand: `SECATEUR_CACHE`, else the
 /// user's cache folder.
-pub(super) fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     folder("SECATEUR_CACHE")
         .or_else(|| folder("XDG_CACHE_HOME").map(|f| f.join("secateur")))
@@ -70,7 +70,7 @@ pub(super) fn cache() -> PathBuf {
 
 /// Gives `cache()/name`, made by `make` on first use. Two processes make it once: the second
 /// waits for the first; a failed attempt leaves nothing behind.
-pub(super) fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub(crate) fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = cache();
     let ready = cache.join(name);
     if ready.is_dir() {
