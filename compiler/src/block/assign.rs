@@ -77,12 +77,11 @@ pub(super) fn liveness(insts: &[Inst]) -> Vec<BTreeSet<Reg>> {
     }
 }
 
-/// Assigns machine registers.
-pub fn assign(block: &Block) -> Result<Assigned> {
-    let refuse = |why: String| Error::internal(Site::Whole, format!("instruction block: {why}"));
+/// By register, the first and the last position at which it holds a value, and what is alive
+/// where. Positions: a value is read at 2i and written at 2i + 1, so that an instruction's
+/// result may take the register of an operand that ends there.
+fn ranges(block: &Block) -> (Vec<BTreeSet<Reg>>, BTreeMap<Reg, (usize, usize)>) {
     let live = liveness(&block.insts);
-    // Positions: a value is read at 2i and written at 2i + 1, so that an instruction's result
-    // may take the register of an operand that ends there.
     let mut ranges: BTreeMap<Reg, (usize, usize)> = BTreeMap::new();
     let mut touch = |reg: Reg, at: usize| {
         let range = ranges.entry(reg).or_insert((at, at));
@@ -95,6 +94,18 @@ pub fn assign(block: &Block) -> Result<Assigned> {
         read.iter().for_each(|&reg| touch(reg, 2 * i));
         written.iter().for_each(|&reg| touch(reg, 2 * i + 1));
     }
+    (live, ranges)
+}
+
+/// The positions at which each register holds a value, from first to last.
+pub(super) fn hulls(block: &Block) -> BTreeMap<Reg, (usize, usize)> {
+    ranges(block).1
+}
+
+/// Assigns machine registers.
+pub fn assign(block: &Block) -> Result<Assigned> {
+    let refuse = |why: String| Error::internal(Site::Whole, format!("instruction block: {why}"));
+    let (live, ranges) = ranges(block);
     if let Some(reg) = live.first().and_then(|l| l.iter().find(|r| !block.args.contains(r))) {
         return Err(refuse(format!("register v{} is read before it is written", reg.0)));
     }

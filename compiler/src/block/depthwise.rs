@@ -157,6 +157,7 @@ impl Depthwise {
         let [kh, _] = self.kernel;
         let groups = self.channels / GROUP;
         let mut b = Block::new(if self.sh.is_some() { 4 } else { 3 });
+        b.streams = true;
         let [acts, w, y] = [b.args[0], b.args[1], b.args[2]];
         let (y_slot, rnd_slot, end_slot, stop_slot) = (b.slot(), b.slot(), b.slot(), b.slot());
         b.push(Inst::StrSlot(y, y_slot));

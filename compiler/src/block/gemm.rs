@@ -241,6 +241,7 @@ impl Gemm {
     /// The instructions.
     pub(crate) fn block(&self) -> Block {
         let mut b = Block::new(if self.sh.is_some() { 4 } else { 3 });
+        b.streams = true;
         let [acts, w, y] = [b.args[0], b.args[1], b.args[2]];
         let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
         let frame = Frame { y: b.slot(), rnd: b.slot(), stop: b.slot(), inner: b.slot(), end: b.slot() };

@@ -15,6 +15,7 @@ pub mod cost;
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
 pub mod inst;
+mod order;
 pub(crate) mod runs;
 pub mod text;
 pub(crate) mod widen;
@@ -27,7 +28,7 @@ pub use inst::{Cond, Float, Inst, Label, Reg, Ror, Slot};
 
 use crate::error::{Error, Result, Site};
 use crate::kernel::Native;
-use secateur_targets::Core;
+use secateur_targets::{Core, Cost};
 
 /// A function of up to four register arguments and more on the stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +42,9 @@ pub struct Block {
     /// By label, how often its loop turns.
     trips: Vec<u64>,
     floats: u32,
+    /// Nothing that the block stores through a pointer does it load again later, so that
+    /// loads may move up before stores.
+    pub streams: bool,
 }
 
 impl Block {
@@ -108,15 +112,38 @@ impl Block {
             return Err(refuse("more than 16 floating-point registers"));
         }
         let cost = core.cost.as_ref().ok_or_else(|| refuse("the core has no cost table"))?;
-        let assigned = assign::assign(self)?;
-        let lines = text::lines(&assigned);
+        let own = Finished::new(self, self, cost)?;
+        let found = order::searches(cost).into_iter().filter_map(|search| {
+            // An order whose registers do not fit after all is no order.
+            Finished::new(self, &order::order(self, cost, search), cost).ok()
+        });
+        let best = found.fold(own, |a, b| if b.cost() < a.cost() { b } else { a });
         Ok(Native {
             feature: feature.to_string(),
-            text: text::print(&lines),
-            stack: assigned.stack(),
-            cycles: cost::cycles(&lines, &|label| self.trips(label), cost),
-            bytes: text::bytes(&lines),
+            text: text::print(&best.lines),
+            stack: best.stack,
+            cycles: best.cycles,
+            bytes: text::bytes(&best.lines),
         })
+    }
+}
+
+/// A block in one order, assigned and priced.
+struct Finished {
+    lines: Vec<text::Line>,
+    stack: u32,
+    cycles: u64,
+}
+
+impl Finished {
+    fn new(block: &Block, ordered: &Block, cost: &Cost) -> Result<Finished> {
+        let assigned = assign::assign(ordered)?;
+        let lines = text::lines(&assigned);
+        let cycles = cost::cycles(&lines, &|label| block.trips(label), cost);
+        Ok(Finished { stack: assigned.stack(), lines, cycles })
+    }
+    fn cost(&self) -> (u64, u32, u32) {
+        (self.cycles, text::bytes(&self.lines), self.stack)
     }
 }
 

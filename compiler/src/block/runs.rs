@@ -92,6 +92,7 @@ fn pairs(
 
 fn sum(n: usize, shift: u32, limits: (i32, i32)) -> Block {
     let mut b = Block::new(4);
+    b.streams = true;
     let [x0, x1, y, ma] = [b.args[0], b.args[1], b.args[2], b.args[3]];
     let [mb, c] = b.regs_n();
     b.push(Inst::LdrArg(mb, 4));
@@ -113,6 +114,7 @@ fn sum(n: usize, shift: u32, limits: (i32, i32)) -> Block {
 
 fn product(n: usize, sh: u32, limits: (i32, i32)) -> Block {
     let mut b = Block::new(4);
+    b.streams = true;
     let [x0, x1, y, za] = [b.args[0], b.args[1], b.args[2], b.args[3]];
     let [zb, m, rnd] = b.regs_n();
     b.push(Inst::LdrArg(zb, 4));
@@ -141,6 +143,7 @@ fn product(n: usize, sh: u32, limits: (i32, i32)) -> Block {
 
 fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, limits: (i32, i32), even: Option<u32>) -> Block {
     let mut b = Block::new(4);
+    b.streams = true;
     let [x, y, offset, m] = [b.args[0], b.args[1], b.args[2], b.args[3]];
     let [rnd, one] = b.regs_n();
     b.push(Inst::LdrArg(rnd, 4));

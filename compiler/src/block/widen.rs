@@ -40,6 +40,7 @@ const ROUND: usize = 8;
 
 fn block(n: usize) -> Block {
     let mut b = Block::new(3);
+    b.streams = true;
     let [x, out, zx] = [b.args[0], b.args[1], b.args[2]];
     let [minus, z] = b.regs_n();
     b.push(Inst::Neg(minus, zx));
