@@ -18,6 +18,7 @@ pub mod inst;
 mod order;
 pub(crate) mod runs;
 pub mod text;
+pub(crate) mod hvx;
 pub(crate) mod widen;
 pub(crate) mod winograd;
 

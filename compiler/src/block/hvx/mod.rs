@@ -34,11 +34,9 @@ pub(crate) enum Inst {
     Mov(R, R),
     /// Constant of -32768..=32767.
     Add(R, R, i32),
-    /// Word and byte at a byte offset.
+    /// Word at a byte offset.
     LoadWord(R, R, i32),
-    LoadByte(R, R, i32),
     StoreWord(R, i32, R),
-    StoreByte(R, i32, R),
     /// The vector at an aligned address, which then moves on by one vector.
     LoadNext(V, R),
     /// The vector `n` vectors on from an aligned address.
@@ -72,7 +70,10 @@ pub(crate) enum Inst {
 pub(crate) enum Code {
     Straight(Vec<Inst>),
     /// A hardware loop of `turns`, 2 or more; at most two deep.
-    Loop { turns: usize, body: Vec<Code> },
+    Loop {
+        turns: usize,
+        body: Vec<Code>,
+    },
 }
 
 impl Inst {
@@ -87,9 +88,7 @@ impl Inst {
             Mov(d, a) => format!("{} = {}", r(d), r(a)),
             Add(d, a, c) => format!("{} = add({},#{c})", r(d), r(a)),
             LoadWord(d, a, o) => format!("{} = memw({}+#{o})", r(d), r(a)),
-            LoadByte(d, a, o) => format!("{} = memb({}+#{o})", r(d), r(a)),
             StoreWord(a, o, s) => format!("memw({}+#{o}) = {}", r(a), r(s)),
-            StoreByte(a, o, s) => format!("memb({}+#{o}) = {}", r(a), r(s)),
             LoadNext(d, a) => format!("{} = vmem({}++#1)", v(d), r(a)),
             Load(d, a, o) => format!("{} = vmem({}+#{o})", v(d), r(a)),
             LoadAny(d, a, o) => format!("{} = vmemu({}+#{o})", v(d), r(a)),
@@ -118,31 +117,6 @@ impl Inst {
     }
 }
 
-/// Packets of some code, printed; `depth` names the hardware loop.
-fn print(code: &[Code], depth: u32, out: &mut Printed) {
-    for part in code {
-        match part {
-            Code::Straight(insts) => packet::packets(insts).iter().for_each(|p| out.packet(p)),
-            Code::Loop { turns, body } => {
-                // The inner loop is 0. A label stands where the loop is entered.
-                let inner = !body.iter().any(|c| matches!(c, Code::Loop { .. }));
-                let which = u32::from(!inner);
-                out.labels += 1;
-                let label = out.labels;
-                let _ = writeln!(out.text, "{{ loop{which}({label}f,##{turns}) }}");
-                out.words += 3;
-                out.packets += out.turns;
-                let _ = writeln!(out.text, "{label}:");
-                let outer = out.turns;
-                out.turns *= *turns as u64;
-                print(body, depth + 1, out);
-                out.turns = outer;
-                out.end(which);
-            }
-        }
-    }
-}
-
 /// Text under construction.
 #[derive(Debug, Default)]
 struct Printed {
@@ -150,30 +124,55 @@ struct Printed {
     words: u32,
     /// Packets executed.
     packets: u64,
-    /// How often what is printed now runs.
-    turns: u64,
     labels: u32,
 }
 
 impl Printed {
-    fn packet(&mut self, insts: &[Inst]) {
-        let texts: Vec<String> = insts.iter().map(Inst::text).collect();
-        let _ = writeln!(self.text, "{{ {} }}", texts.join("; "));
-        self.words += insts.iter().map(Inst::words).sum::<u32>();
-        self.packets += self.turns;
+    /// Prints code that runs `turns` times; its last packet ends the hardware loop `ends`.
+    fn code(&mut self, code: &[Code], turns: u64, ends: Option<u32>) {
+        for (i, part) in code.iter().enumerate() {
+            let ends = ends.filter(|_| i + 1 == code.len());
+            match part {
+                Code::Straight(insts) => {
+                    let packets = packet::packets(insts);
+                    for (j, p) in packets.iter().enumerate() {
+                        self.packet(p, turns, ends.filter(|_| j + 1 == packets.len()));
+                    }
+                }
+                Code::Loop { turns: own, body } => {
+                    // The inner loop is 0.
+                    let inner = !body.iter().any(|c| matches!(c, Code::Loop { .. }));
+                    let which = u32::from(!inner);
+                    self.labels += 1;
+                    let label = self.labels;
+                    let _ = writeln!(self.text, "{{ loop{which}({label}f,##{own}) }}\n{label}:");
+                    self.words += 3;
+                    self.packets += turns;
+                    self.code(body, turns * *own as u64, Some(which));
+                    if ends.is_some() {
+                        self.packet(&[], turns, ends);
+                    }
+                }
+            }
+        }
     }
-    /// Marks the end of a hardware loop on a packet of its own, which every loop can carry.
-    fn end(&mut self, which: u32) {
-        let _ = writeln!(self.text, "{{ nop; nop }}:endloop{which}");
-        self.words += 2;
-        self.packets += self.turns;
+    fn packet(&mut self, insts: &[Inst], turns: u64, ends: Option<u32>) {
+        let mut texts: Vec<String> = insts.iter().map(Inst::text).collect();
+        // The packet that ends a loop has a word for each bit of that news.
+        let least = ends.map_or(1, |which| 2 + which as usize);
+        texts.resize(texts.len().max(least), "nop".to_string());
+        let end = ends.map_or(String::new(), |which| format!(":endloop{which}"));
+        let _ = writeln!(self.text, "{{ {} }}{end}", texts.join("; "));
+        let nops = texts.len() as u32 - insts.len() as u32;
+        self.words += nops + insts.iter().map(Inst::words).sum::<u32>();
+        self.packets += turns;
     }
 }
 
 /// A native kernel of some code. Arguments stand in r0..r5.
 pub(crate) fn native(code: &[Code]) -> Native {
-    let mut out = Printed { turns: 1, ..Printed::default() };
-    print(code, 0, &mut out);
+    let mut out = Printed::default();
+    out.code(code, 1, None);
     out.text.push_str("{ jumpr r31 }");
     Native {
         feature: "hvx".to_string(),

@@ -25,9 +25,9 @@ fn needs(inst: &Inst) -> Needs {
     let none = Needs::default();
     match inst {
         Set(..) | Mov(..) | Add(..) => Needs { scalar: 1, ..none },
-        LoadWord(..) | LoadByte(..) => Needs { memory: 1, ..none },
+        LoadWord(..) => Needs { memory: 1, ..none },
         // A store goes alone into its slot, and no load beside it is asked for.
-        StoreWord(..) | StoreByte(..) => Needs { memory: 2, ..none },
+        StoreWord(..) => Needs { memory: 2, ..none },
         LoadNext(..) | Load(..) => Needs { memory: 1, vector_memory: 1, ..none },
         LoadAny(..) | StoreAny(..) => Needs { memory: 2, vector_memory: 1, permute: 1, ..none },
         Splat(..) | DotAdd(..) => Needs { multiply: 1, ..none },
@@ -106,8 +106,8 @@ fn places(inst: &Inst) -> (Vec<Place>, Vec<Place>) {
     match *inst {
         Set(d, _) => (vec![r(d)], vec![]),
         Mov(d, a) | Add(d, a, _) => (vec![r(d)], vec![r(a)]),
-        LoadWord(d, a, _) | LoadByte(d, a, _) => (vec![r(d)], vec![r(a), Place::Memory]),
-        StoreWord(a, _, s) | StoreByte(a, _, s) => (vec![Place::Memory], vec![r(a), r(s)]),
+        LoadWord(d, a, _) => (vec![r(d)], vec![r(a), Place::Memory]),
+        StoreWord(a, _, s) => (vec![Place::Memory], vec![r(a), r(s)]),
         LoadNext(d, a) => (vec![v(d), r(a)], vec![r(a), Place::Memory]),
         Load(d, a, _) | LoadAny(d, a, _) => (vec![v(d)], vec![r(a), Place::Memory]),
         StoreAny(a, _, s) => (vec![Place::Memory], vec![r(a), v(s)]),

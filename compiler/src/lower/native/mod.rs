@@ -9,7 +9,11 @@
 //! gets the same answer.
 
 pub(crate) mod dsp;
+<<<<<<< HEAD
 mod winograd;
+=======
+mod hvx;
+>>>>>>> 04376ce (Spell convolutions and dense layers on HVX in lanes of output channels)
 
 use super::conv::Geometry;
 use super::dense::Rows;
@@ -80,7 +84,7 @@ pub(crate) trait Engine: Sync {
 
 /// The engine of a target's core, if there is one.
 pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
-    let engines: [(&str, &'static dyn Engine); 1] = [("dsp", &dsp::Dsp)];
+    let engines: [(&str, &'static dyn Engine); 2] = [("dsp", &dsp::Dsp), ("hvx", &hvx::Hvx)];
     engines.into_iter().find(|(feature, _)| target.has(feature)).map(|(_, engine)| engine)
 }
 
