@@ -17,6 +17,7 @@ pub(crate) const CORES: &[(&str, &str)] = files!("cores":
     "cortex-m85",
     "rv32imc",
     "rv32imcv",
+    "hexagon-v67",
     "host",
 );
 

@@ -82,7 +82,8 @@ pub struct Core {
     /// Feature names that kernels ask for: `thumb` (any M-profile Arm core), `dsp` (packed 16-bit multiply-accumulate), `mve`
     /// (Helium), `fpu` (single precision), `mla` (multiply-accumulate), `mul64` (32×32→64
     /// multiply), `div` (integer divide), `unaligned` (loads at any address), `clz`, `rv32`
-    /// (RV32IM), `rvv` (vectors of 32-bit integers, 128 bits or longer).
+    /// (RV32IM), `rvv` (vectors of 32-bit integers, 128 bits or longer),
+    /// `hvx` (Hexagon vectors of 128 bytes).
     #[serde(default)]
     pub features: Vec<String>,
     pub toolchain: Option<Toolchain>,

@@ -42,6 +42,14 @@ pub(super) fn wrapping(feature: &str) -> Wrapping {
         "thumb" => Wrapping { c: "defined(__thumb__)", ..ARM },
         "mve" => Wrapping { c: "defined(__ARM_FEATURE_MVE)", ..ARM },
         "rv32" => RISCV,
+        // Rust knows no Hexagon assembly: there the C is linked.
+        "hvx" => Wrapping {
+            c: "defined(__HVX__) && __HVX_LENGTH__ == 128",
+            rust: "target_arch = \"hexagon\"",
+            head: &[],
+            open: &[],
+            close: &[],
+        },
         // A Rust compiler for the scalar core assembles vectors where it is told so.
         "rvv" => Wrapping {
             c: "defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_vector)",

@@ -9,7 +9,7 @@
 //! four vectors of words: bias (zero point of the input folded in), multiplier, rounding
 //! constant, shift.
 
-use super::{Code, Inst, R, V, native};
+use super::{Code, Inst, MAX_TURNS, R, V, native};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Kernel, KernelBuilder, instr};
 use crate::quantize::requant::requantize_high_instr;
@@ -75,6 +75,7 @@ impl Gemm {
         self.pitch * (self.pixels - 1) <= 4092
             && self.run_pitch * (self.runs - 1) <= 32_000
             && self.pitch * self.pixels <= 32_000
+            && self.blocks.max(self.fours / TURN) <= MAX_TURNS
     }
     /// Where the weight of channel lane `c` of a call and input `i` of its window stands.
     pub(crate) fn place(&self, c: usize, i: usize) -> usize {

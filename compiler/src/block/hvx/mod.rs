@@ -65,11 +65,14 @@ pub(crate) enum Inst {
     MinBytes(V, V, V),
 }
 
+/// Most turns of a hardware loop whose count stands in the instruction.
+pub(crate) const MAX_TURNS: usize = 1023;
+
 /// Code in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Code {
     Straight(Vec<Inst>),
-    /// A hardware loop of `turns`, 2 or more; at most two deep.
+    /// A hardware loop of `turns`, 1 to [`MAX_TURNS`]; at most two deep.
     Loop {
         turns: usize,
         body: Vec<Code>,
@@ -145,8 +148,8 @@ impl Printed {
                     let which = u32::from(!inner);
                     self.labels += 1;
                     let label = self.labels;
-                    let _ = writeln!(self.text, "{{ loop{which}({label}f,##{own}) }}\n{label}:");
-                    self.words += 3;
+                    let _ = writeln!(self.text, "{{ loop{which}({label}f,#{own}) }}\n{label}:");
+                    self.words += 1;
                     self.packets += turns;
                     self.code(body, turns * *own as u64, Some(which));
                     if ends.is_some() {

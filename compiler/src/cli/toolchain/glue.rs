@@ -97,6 +97,7 @@ pub(super) fn models_rs(models: &[Model]) -> String {
 pub(super) fn start_file(emulator: &Emulator) -> &'static str {
     match emulator.start_file.as_str() {
         "riscv" => include_str!("../harness/start_riscv.s"),
+        "hexagon" => include_str!("../harness/start_hexagon.s"),
         _ => include_str!("../harness/start.s"),
     }
 }
