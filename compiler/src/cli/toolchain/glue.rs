@@ -102,6 +102,11 @@ pub(super) fn start_file(emulator: &Emulator) -> &'static str {
     }
 }
 
+/// Functions that the compiler calls by itself, where it comes without them.
+pub(super) fn arithmetic(emulator: &Emulator) -> Option<&'static str> {
+    (emulator.start_file == "hexagon").then_some(include_str!("../harness/arithmetic_hexagon.c"))
+}
+
 /// The linker script of a board or of a program in user mode.
 pub(super) fn linker_script(emulator: &Emulator) -> String {
     let trap = if emulator.trap_unaligned { 8 } else { 0 };

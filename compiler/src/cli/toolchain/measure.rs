@@ -33,7 +33,7 @@ pub struct Measured {
 pub fn measure(model: &Model, target: &Target) -> Result<Measured> {
     let compiler = c::compiler(target)?;
     let folder = tempfile::tempdir().map_err(|e| tools::environment(e.to_string()))?;
-    let sources = c::write_sources(model, folder.path(), target.is_host())?;
+    let sources = c::write_sources(model, folder.path(), &compiler, target.is_host())?;
     let (mut text, mut data) = (0, 0);
     let mut graph = Graph::default();
     for (i, source) in sources.iter().enumerate() {

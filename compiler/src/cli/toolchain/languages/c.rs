@@ -42,8 +42,16 @@ pub(crate) fn compiler(target: &Target) -> Result<Compiler> {
 }
 
 /// Writes the model's C files and gives those to compile.
-pub(crate) fn write_sources(model: &Model, folder: &Path, host: bool) -> Result<Vec<PathBuf>> {
+pub(crate) fn write_sources(
+    model: &Model,
+    folder: &Path,
+    compiler: &Compiler,
+    host: bool,
+) -> Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
+    if compiler.flags.iter().any(|f| f == "-ffreestanding") {
+        tools::write(&folder.join("string.h"), include_str!("../../harness/string.h"))?;
+    }
     for file in model.files {
         let path = folder.join(&file.path);
         if !["c", "h", "S"].iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
@@ -94,7 +102,7 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
     let at = |name: &str| folder.path().join(name);
     let mut sources = Vec::new();
     for model in models {
-        sources.extend(write_sources(model, folder.path(), target.is_host())?);
+        sources.extend(write_sources(model, folder.path(), &compiler, target.is_host())?);
     }
     let emulator = target.core.emulator.clone();
     tools::write(&at("models.c"), glue::models_c(models))?;
@@ -117,9 +125,14 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
             if compiler.gcc {
                 command.args(["-Wl,--no-warn-rwx-segments"]);
             } else {
-                command.args(["-fno-builtin", "-fuse-ld=lld"]);
+                // One segment for code and constants: user mode maps whole pages.
+                command.args(["-fno-builtin", "-fuse-ld=lld", "-Wl,--no-rosegment"]);
             }
             sources.extend([at("port.c"), at("start.s")]);
+            if let Some(text) = glue::arithmetic(emulator) {
+                tools::write(&at("arithmetic.c"), text)?;
+                sources.push(at("arithmetic.c"));
+            }
         }
     }
     let file = at("model.elf");
