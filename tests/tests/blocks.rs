@@ -7,9 +7,9 @@
 
 use secateur_compiler::artifact::{Artifact, Silent, compile};
 use secateur_compiler::cli::toolchain::protocol::{Frame, read, write};
-use secateur_compiler::cli::toolchain::{Image, Model as Built, Optimize, build};
-use secateur_compiler::options::{Language, Options};
-use secateur_compiler::program::kernels;
+use secateur_compiler::cli::toolchain::{self, Image, Model as Built, build};
+use secateur_compiler::options::{Language, Optimize, Options};
+use secateur_compiler::program::{Layer, kernels};
 use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::{Data, Tensor};
 use secateur_tests::engines::{evaluate, target};
@@ -36,20 +36,15 @@ impl Random {
 /// A layer's sizes.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
-    /// `pads`: top, left, bottom, right.
+    /// `pads`: top, left, bottom, right. Channels are those of all groups.
     Conv {
+        groups: usize,
         cin: usize,
         cout: usize,
         input: [usize; 2],
         kernel: [usize; 2],
         strides: [usize; 2],
-        pads: [usize; 4],
-    },
-    Depthwise {
-        channels: usize,
-        input: [usize; 2],
-        kernel: [usize; 2],
-        strides: [usize; 2],
+        dilations: [usize; 2],
         pads: [usize; 4],
     },
     Dense {
@@ -59,14 +54,25 @@ enum Shape {
     },
 }
 
-const fn conv(
+const fn grouped(
+    groups: usize,
     (cin, cout): (usize, usize),
+    input: [usize; 2],
+    kernel: [usize; 2],
+    (strides, dilations): ([usize; 2], [usize; 2]),
+    pads: [usize; 4],
+) -> Shape {
+    Shape::Conv { groups, cin, cout, input, kernel, strides, dilations, pads }
+}
+
+const fn conv(
+    channels: (usize, usize),
     input: [usize; 2],
     kernel: [usize; 2],
     strides: [usize; 2],
     pads: [usize; 4],
 ) -> Shape {
-    Shape::Conv { cin, cout, input, kernel, strides, pads }
+    grouped(1, channels, input, kernel, (strides, ONE), pads)
 }
 
 const fn depthwise(
@@ -76,7 +82,7 @@ const fn depthwise(
     strides: [usize; 2],
     pads: [usize; 4],
 ) -> Shape {
-    Shape::Depthwise { channels, input, kernel, strides, pads }
+    grouped(channels, (channels, channels), input, kernel, (strides, ONE), pads)
 }
 
 const fn dense(rows: usize, inputs: usize, outputs: usize) -> Shape {
@@ -119,8 +125,25 @@ const SHAPES: &[Shape] = &[
     depthwise(16, [3, 5], [3, 3], ONE, [0, 1, 2, 0]),
     depthwise(8, [9, 1], [7, 1], [2, 1], [3, 0, 3, 0]),
     depthwise(20, [1, 9], [1, 5], ONE, [0, 2, 0, 2]),
-    // Channels that the block does not take: the portable kernel beside the others.
+    depthwise(4, [7, 6], [5, 5], ONE, [2, 2, 2, 2]),
+    depthwise(8, [8, 8], [3, 3], [3, 3], [1, 0, 0, 1]),
+    // Channels that are no multiple of anything, and just over one.
     depthwise(6, [4, 4], [3, 3], ONE, AROUND),
+    depthwise(17, [5, 4], [3, 3], [2, 2], [0, 1, 1, 0]),
+    depthwise(3, [1, 11], [1, 3], ONE, [0, 1, 0, 1]),
+    // Dilated along rows and columns, grouped, and both strides three.
+    grouped(1, (8, 5), [7, 7], [3, 3], (ONE, [2, 2]), [2, 2, 2, 2]),
+    grouped(1, (4, 4), [1, 14], [1, 3], (ONE, [1, 4]), [0, 4, 0, 4]),
+    grouped(8, (8, 8), [6, 7], [3, 3], (ONE, [2, 2]), [2, 2, 2, 2]),
+    grouped(2, (8, 6), [5, 5], [3, 3], (ONE, ONE), AROUND),
+    grouped(3, (9, 12), [4, 5], [1, 1], (ONE, ONE), NONE),
+    grouped(1, (6, 7), [8, 9], [3, 3], ([3, 3], ONE), [1, 0, 0, 1]),
+    // Square windows, unit stride, equal channels: what transforms take.
+    conv((16, 16), [6, 6], [3, 3], ONE, AROUND),
+    conv((8, 12), [5, 7], [3, 3], ONE, AROUND),
+    conv((32, 40), [3, 5], [3, 3], ONE, AROUND),
+    conv((16, 33), [4, 4], [1, 1], [2, 2], NONE),
+    conv((16, 72), [2, 9], [1, 1], ONE, NONE),
     // Fully connected: inputs and outputs that no block divides.
     dense(1, 64, 12),
     dense(1, 37, 5),
@@ -167,8 +190,10 @@ enum Scales {
     Tiny,
 }
 
-/// How many settings are drawn for each shape.
-const DRAWS: usize = 6;
+/// How many settings are drawn for each shape; more with `SECATEUR_FULL`.
+fn draws() -> usize {
+    if full() { 6 } else { 3 }
+}
 
 /// Everything about a layer but its sizes.
 #[derive(Debug, Clone, Copy)]
@@ -308,17 +333,11 @@ fn sizes(values: &[usize]) -> Vec<i64> {
 /// The file of a layer.
 fn model(random: &mut Random, shape: Shape, s: Setting) -> Vec<u8> {
     let (weights, taps, ends, window) = match shape {
-        Shape::Conv { cin, cout, input, kernel, strides, pads } => (
-            vec![cout, cin, kernel[0], kernel[1]],
-            cin * kernel[0] * kernel[1],
+        Shape::Conv { groups, cin, cout, input, kernel, strides, dilations, pads } => (
+            vec![cout, cin / groups, kernel[0], kernel[1]],
+            cin / groups * kernel[0] * kernel[1],
             [cin, cout],
-            Some((input, kernel, strides, pads)),
-        ),
-        Shape::Depthwise { channels, input, kernel, strides, pads } => (
-            vec![channels, 1, kernel[0], kernel[1]],
-            kernel[0] * kernel[1],
-            [channels, channels],
-            Some((input, kernel, strides, pads)),
+            Some((groups, input, kernel, strides, dilations, pads)),
         ),
         Shape::Dense { inputs, outputs, .. } => (vec![outputs, inputs], inputs, [inputs, outputs], None),
     };
@@ -329,15 +348,16 @@ fn model(random: &mut Random, shape: Shape, s: Setting) -> Vec<u8> {
     m.constant("w", INT8, &sizes(&weights), &c.weights, &c.scales);
     m.constant("b", INT32, &sizes(&weights[..1]), &c.bias, &steps);
     let (x_shape, y_shape) = match (shape, window) {
-        (_, Some((input, kernel, strides, pads))) => {
-            let group = if matches!(shape, Shape::Depthwise { .. }) { ends[0] } else { 1 };
-            let out = |a: usize| (input[a] + pads[a] + pads[a + 2] - kernel[a]) / strides[a] + 1;
+        (_, Some((groups, input, kernel, strides, dilations, pads))) => {
+            let reach = |a: usize| (kernel[a] - 1) * dilations[a] + 1;
+            let out = |a: usize| (input[a] + pads[a] + pads[a + 2] - reach(a)) / strides[a] + 1;
             m.node("Transpose", &["xd"], "first", &[attr_ints("perm", &[0, 3, 1, 2])]);
             let attrs = [
                 attr_ints("kernel_shape", &sizes(&kernel)),
                 attr_ints("strides", &sizes(&strides)),
+                attr_ints("dilations", &sizes(&dilations)),
                 attr_ints("pads", &sizes(&pads)),
-                attr_int("group", group as i64),
+                attr_int("group", groups as i64),
             ];
             m.node("Conv", &["first", "w", "b"], "sum", &attrs);
             (vec![1, input[0], input[1], ends[0]], vec![1, out(0), out(1), ends[1]])
@@ -390,27 +410,27 @@ struct Case {
     want: Vec<Vec<Tensor>>,
 }
 
-fn compiled(bytes: &[u8], name: &str, on: &Target) -> Result<Artifact, String> {
+fn compiled(bytes: &[u8], name: &str, on: &Target, optimize: Optimize) -> Result<Artifact, String> {
     let emit = vec![Language::C, Language::Rust];
-    let options = Options { name: name.into(), emit, ..Options::default() };
+    let options = Options { name: name.into(), emit, optimize, ..Options::default() };
     compile(bytes, on, None, &options, &mut Silent).map_err(|e| e.to_string())
 }
 
-fn cases(on: &str) -> Vec<Case> {
+fn cases(on: &str, optimize: Optimize, draws: usize) -> Vec<Case> {
     let mut random = Random(7);
     let (on, host) = (target(on), target("host"));
     let mut all = Vec::new();
     for &shape in SHAPES {
-        for draw in 0..DRAWS {
+        for draw in 0..draws {
             let setting = setting(&mut random, draw);
             let says = format!("{shape:?} {setting:?}");
             let bytes = model(&mut random, shape, setting);
             let name = format!("layer{}", all.len());
-            let artifact = compiled(&bytes, &name, &on).unwrap_or_else(|e| panic!("{says}: {e}"));
+            let artifact = compiled(&bytes, &name, &on, optimize).unwrap_or_else(|e| panic!("{says}: {e}"));
             let inputs = inputs(&mut random, &artifact);
             let want = evaluate(&artifact, &inputs);
             // The portable kernels, which the host gets, compute the same.
-            let portable = compiled(&bytes, &name, &host).unwrap_or_else(|e| panic!("{says}: {e}"));
+            let portable = compiled(&bytes, &name, &host, optimize).unwrap_or_else(|e| panic!("{says}: {e}"));
             assert!(natives(&portable).is_empty(), "{says}: instructions for the host");
             assert!(evaluate(&portable, &inputs) == want, "{says}: the loops of the block differ");
             all.push(Case { says, setting, artifact, inputs, want });
@@ -419,17 +439,9 @@ fn cases(on: &str) -> Vec<Case> {
     all
 }
 
-/// Kernels with instructions for the core, by name; `packed` where two products share a word or
-/// all channels a shift.
+/// Kernels with instructions for the core, by name.
 fn natives(artifact: &Artifact) -> Vec<String> {
-    let found = kernels(&artifact.program).into_iter().filter(|k| !k.native.is_empty());
-    found
-        .map(|k| match (k.name.as_str(), k.params.len()) {
-            ("widen_s8", _) => "widen_s8".to_owned(),
-            (name, 4) => format!("{name} packed"),
-            (name, _) => format!("{name} plain"),
-        })
-        .collect()
+    kernels(&artifact.program).into_iter().filter(|k| !k.native.is_empty()).map(|k| k.name.clone()).collect()
 }
 
 /// Bytes of every tensor.
@@ -470,66 +482,108 @@ fn differing(image: &Image, cases: &[Case]) -> Vec<String> {
     wrong
 }
 
-fn all_alike(languages: &[Language], core: &str) {
-    let cases = cases(core);
-    // Which blocks the layers use, and how often.
+/// What is expected of a core.
+struct Expected {
+    core: &'static str,
+    languages: &'static [Language],
+    /// Percentage of layers that native kernels compute.
+    native: usize,
+    /// Instructions that no compiler makes of the kernels' loops; each stands in the image.
+    instructions: &'static [&'static str],
+}
+
+fn all_alike(expected: &Expected, optimize: Optimize) {
+    let core = expected.core;
+    let cases = cases(core, optimize, draws());
+    // Which native kernels the layers use, and how often.
     let mut used: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut blocked, mut brink) = (0, 0);
+    let mut portable: BTreeSet<String> = BTreeSet::new();
+    let (mut native, mut brink) = (0, 0);
     for case in &cases {
         let natives = natives(&case.artifact);
-        let family = case.artifact.program.layers.iter().any(|l| l.family == "gemm-block");
-        // Instructions widen inputs in fours, so a layer may have blocks without that one.
-        assert_eq!(family, natives.iter().any(|n| n != "widen_s8"), "{}: {natives:?}", case.says);
-        blocked += usize::from(family);
-        let packed = natives.iter().any(|n| n.starts_with("gemm") && n.ends_with("packed"));
-        brink += usize::from(packed && case.setting.bias == Bias::Brink);
-        let beyond = [Bias::Over, Bias::Huge].contains(&case.setting.bias);
-        assert!(!(packed && beyond), "{}: sums do not fit the packed form", case.says);
+        let family = |l: &Layer| !["alias", "portable"].contains(&l.family.as_str());
+        let chosen = case.artifact.program.layers.iter().any(family);
+        assert!(!chosen || !natives.is_empty(), "{}: no native kernel", case.says);
+        native += usize::from(chosen);
+        if !chosen {
+            portable.insert(case.says.split(" Setting").next().unwrap_or_default().to_owned());
+        }
+        brink += usize::from(chosen && case.setting.bias == Bias::Brink);
         natives.into_iter().for_each(|n| *used.entry(n).or_default() += 1);
     }
     let samples: usize = cases.iter().map(|c| c.inputs.len()).sum();
-    println!("{} layers, {blocked} by blocks, {samples} samples: {used:?}", cases.len());
-    assert!(blocked * 10 >= cases.len() * 9, "{blocked} of {} layers by blocks", cases.len());
-    for name in ["gemm_s8_r4q1", "gemm_s8_r4q2", "depthwise_s8_c4q1", "depthwise_s8_c4q2"] {
-        for form in ["packed", "plain"] {
-            let count = used.get(&format!("{name} {form}")).copied().unwrap_or(0);
-            assert!(count >= 3, "{name}, {form}: {count} layers");
-        }
+    println!("{core}: {} layers, {native} by native kernels, {samples} samples: {used:?}", cases.len());
+    for shape in portable {
+        println!("{core}: portable at least once: {shape}");
     }
-    assert!(brink >= 5, "{brink} packed layers reach the bound of their sums");
+    let least = cases.len() * expected.native;
+    assert!(native * 100 >= least, "{core}: {native} of {} layers are native", cases.len());
+    assert!(brink >= 5, "{brink} native layers reach 2^23 with their sums");
     // Results that only saturate show little; a part of the layers is made to.
     let lively = |c: &&Case| c.want.iter().flat_map(|o| bits(o)).collect::<BTreeSet<u8>>().len() >= 8;
     let lively = cases.iter().filter(lively).count();
-    println!("{brink} packed at the bound, {lively} with at least 8 different results");
     assert!(lively * 2 >= cases.len(), "only {lively} of {} layers have different results", cases.len());
 
     let on = target(core);
-    let models: Vec<Built<'_>> = cases.iter().map(|c| Built::from(&c.artifact)).collect();
-    for &language in languages {
-        let image = build(language, &models, &on, Optimize::Speed).unwrap_or_else(|e| panic!("{e}"));
-        // The image holds the blocks and not their loops: no compiler makes these of the loops.
-        let code = mnemonics(image.file(), &on);
-        for instruction in ["smlad", "sxtab16", "smmla", "smlatt"] {
-            let count = code.iter().filter(|m| *m == instruction).count();
-            assert!(count >= 50, "{language:?} on {core}: {count} times {instruction}");
+    // Memory of the boards is short where the core has its own: several images, one after another.
+    for part in cases.chunks(90) {
+        let models: Vec<Built<'_>> = part.iter().map(|c| Built::from(&c.artifact)).collect();
+        for &language in expected.languages {
+            let image = build(language, &models, &on, toolchain::Optimize::Speed)
+                .unwrap_or_else(|e| panic!("{language:?} on {core}: {e}"));
+            // The image holds the instructions and not their loops.
+            if !expected.instructions.is_empty() {
+                let code = mnemonics(image.file(), &on);
+                for instruction in expected.instructions {
+                    let there = code.iter().any(|m| m == instruction);
+                    assert!(there, "{language:?} on {core}: no {instruction}");
+                }
+            }
+            let wrong = differing(&image, part);
+            assert!(wrong.is_empty(), "{language:?} on {core}:\n{}", wrong.join("\n"));
         }
-        let wrong = differing(&image, &cases);
-        assert!(wrong.is_empty(), "{language:?} on {core}:\n{}", wrong.join("\n"));
     }
 }
 
-#[test]
-fn blocks_compute_their_meaning_on_the_emulated_core() {
-    all_alike(&[Language::C, Language::Rust], "cortex-m4");
+const BOTH: &[Language] = &[Language::C, Language::Rust];
+const C: &[Language] = &[Language::C];
+const DSP: &[&str] = &["smlad", "sxtab16", "smmla"];
+
+const fn expected(
+    core: &'static str,
+    languages: &'static [Language],
+    native: usize,
+    instructions: &'static [&'static str],
+) -> Expected {
+    Expected { core, languages, native, instructions }
 }
 
 #[test]
-fn blocks_compute_their_meaning_on_other_cores() {
-    if !full() {
-        eprintln!("skipped: set SECATEUR_FULL=1");
-        return;
-    }
-    for core in ["cortex-m33", "cortex-m7"] {
-        all_alike(&[Language::C], core);
-    }
+fn cortex_m4() {
+    all_alike(&expected("cortex-m4", BOTH, 80, DSP), Optimize::Balanced);
+}
+
+#[test]
+fn cortex_m4_at_speed() {
+    all_alike(&expected("cortex-m4", C, 80, DSP), Optimize::Speed);
+}
+
+#[test]
+fn cortex_m4_at_size() {
+    all_alike(&expected("cortex-m4", C, 80, DSP), Optimize::Size);
+}
+
+#[test]
+fn cortex_m33() {
+    all_alike(&expected("cortex-m33", C, 80, DSP), Optimize::Balanced);
+}
+
+#[test]
+fn cortex_m7() {
+    all_alike(&expected("cortex-m7", C, 80, DSP), Optimize::Speed);
+}
+
+#[test]
+fn hexagon() {
+    all_alike(&expected("hexagon-v67", C, 50, &[]), Optimize::Balanced);
 }

@@ -114,7 +114,7 @@ fn every_chip_compiles_a_small_model() {
 #[test]
 fn linked_code_keeps_the_rules_of_its_core() {
     let arm = ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m33", "cortex-m7", "cortex-m55"];
-    for core in arm.into_iter().chain(["rv32imc", "rv32imcv"]) {
+    for core in arm.into_iter().chain(["rv32imc", "rv32imcv", "hexagon-v67"]) {
         let on = target(core);
         let artifact = compiled(&on);
         let image = built(&artifact, Language::C, &on, Optimize::Speed);

@@ -14,11 +14,11 @@ pub mod assign;
 pub mod cost;
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
+pub(crate) mod hvx;
 pub mod inst;
 mod order;
 pub(crate) mod runs;
 pub mod text;
-pub(crate) mod hvx;
 pub(crate) mod widen;
 pub(crate) mod winograd;
 

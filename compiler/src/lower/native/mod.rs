@@ -9,11 +9,8 @@
 //! gets the same answer.
 
 pub(crate) mod dsp;
-<<<<<<< HEAD
-mod winograd;
-=======
 mod hvx;
->>>>>>> 04376ce (Spell convolutions and dense layers on HVX in lanes of output channels)
+mod winograd;
 
 use super::conv::Geometry;
 use super::dense::Rows;
