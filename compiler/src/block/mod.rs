@@ -14,6 +14,7 @@ pub mod assign;
 pub mod cost;
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
+pub(crate) mod helium;
 pub(crate) mod hvx;
 pub mod inst;
 mod order;

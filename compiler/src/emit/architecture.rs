@@ -17,6 +17,8 @@ pub(super) struct Wrapping {
     /// not.
     pub(super) open: &'static [&'static str],
     pub(super) close: &'static [&'static str],
+    /// A line that only Rust's assembler needs and only it knows.
+    pub(super) rust_open: &'static [&'static str],
 }
 
 const ARM: Wrapping = Wrapping {
@@ -25,6 +27,7 @@ const ARM: Wrapping = Wrapping {
     head: &[".syntax unified", ".thumb", ".thumb_func"],
     open: &[],
     close: &[],
+    rust_open: &[],
 };
 
 const RISCV: Wrapping = Wrapping {
@@ -33,6 +36,7 @@ const RISCV: Wrapping = Wrapping {
     head: &[],
     open: &[],
     close: &[],
+    rust_open: &[],
 };
 
 /// The wrapping of natives that need a feature.
@@ -40,7 +44,8 @@ pub(super) fn wrapping(feature: &str) -> Wrapping {
     match feature {
         "dsp" => Wrapping { c: "defined(__ARM_FEATURE_DSP)", ..ARM },
         "thumb" => Wrapping { c: "defined(__thumb__)", ..ARM },
-        "mve" => Wrapping { c: "defined(__ARM_FEATURE_MVE)", ..ARM },
+        // Rust's triples stop at Armv8-M; every core with Helium assembles as the first one.
+        "mve" => Wrapping { c: "defined(__ARM_FEATURE_MVE)", rust_open: &[".cpu cortex-m55"], ..ARM },
         "rv32" => RISCV,
         // Rust knows no Hexagon assembly: there the C is linked.
         "hvx" => Wrapping {

@@ -481,8 +481,13 @@ impl Cx<'_> {
             item.name,
             args.join(", ")
         );
-        let lines =
-            around.open.iter().copied().chain(native.text.lines()).chain(around.close.iter().copied());
+        let lines = around
+            .rust_open
+            .iter()
+            .chain(around.open)
+            .copied()
+            .chain(native.text.lines())
+            .chain(around.close.iter().copied());
         for line in lines.filter(|l| !l.trim().is_empty()) {
             // The text is a format string: braces of register lists are doubled.
             let line = line.trim_end().replace('{', "{{").replace('}', "}}");

@@ -9,7 +9,11 @@
 //! gets the same answer.
 
 pub(crate) mod dsp;
+<<<<<<< HEAD
 mod hvx;
+=======
+pub(crate) mod helium;
+>>>>>>> 3a8f790 (Multiply with Helium: dense layers and convolutions by vmladava, four channels of two pixels at a time)
 mod winograd;
 
 use super::conv::Geometry;
@@ -81,7 +85,11 @@ pub(crate) trait Engine: Sync {
 
 /// The engine of a target's core, if there is one.
 pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
+<<<<<<< HEAD
     let engines: [(&str, &'static dyn Engine); 2] = [("dsp", &dsp::Dsp), ("hvx", &hvx::Hvx)];
+=======
+    let engines: [(&str, &'static dyn Engine); 2] = [("mve", &helium::Helium), ("dsp", &dsp::Dsp)];
+>>>>>>> 3a8f790 (Multiply with Helium: dense layers and convolutions by vmladava, four channels of two pixels at a time)
     engines.into_iter().find(|(feature, _)| target.has(feature)).map(|(_, engine)| engine)
 }
 

@@ -1,0 +1,141 @@
+//! Cycles of Helium code on Cortex-M55 from memory without wait states.
+//!
+//! A vector instruction holds its pipe (load-store, multiply, the rest) for two cycles, one for
+//! each half of the vector; an instruction for another pipe may start a cycle later. Scalar code
+//! waits for the second half. Sources: Arm 102692 (two beats a cycle), LLVM's processor model
+//! of cortex-m55 (latencies); Arm publishes no table.
+
+use super::{Bin, Inst, Item, Saved};
+
+/// A branch that is taken, and one that is not.
+const TAKEN: u64 = 3;
+const NOT_TAKEN: u64 = 1;
+
+/// Which unit executes a vector instruction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pipe {
+    Memory,
+    Multiply,
+    Other,
+    Predicate,
+}
+
+fn pipe(inst: &Inst) -> Pipe {
+    match inst {
+        Inst::Load(..) | Inst::Store(..) | Inst::LoadWide(..) | Inst::StoreNarrow(..) | Inst::Then(_) => {
+            Pipe::Memory
+        }
+        Inst::Dot { .. } | Inst::Bin(Bin::Mul(_) | Bin::MulHigh | Bin::MulLong(_), ..) => Pipe::Multiply,
+        Inst::Vctp(..) => Pipe::Predicate,
+        _ => Pipe::Other,
+    }
+}
+
+/// Cycles from an instruction's start until its result can be used.
+fn latency(inst: &Inst) -> u64 {
+    match inst {
+        Inst::Dot { .. } => 3,
+        Inst::Ldr(..) | Inst::Load(..) | Inst::LoadWide(..) => 2,
+        Inst::Bin(Bin::Mul(_) | Bin::MulHigh | Bin::MulLong(_) | Bin::RoundShift, ..) => 2,
+        Inst::ShrRound(..) => 2,
+        Inst::Narrow(..) | Inst::NarrowShift(..) => 3,
+        _ => 1,
+    }
+}
+
+/// A core in the middle of straight code.
+#[derive(Clone)]
+pub(super) struct Core {
+    /// The next cycle in which an instruction can start.
+    pub(super) now: u64,
+    /// When each pipe is free.
+    free: [u64; 4],
+    /// When the last vector instruction is through.
+    through: u64,
+    ready: [u64; 25],
+}
+
+impl Core {
+    pub(super) fn new() -> Core {
+        Core { now: 0, free: [0; 4], through: 0, ready: [0; 25] }
+    }
+    /// When an instruction could start.
+    pub(super) fn start(&self, inst: &Inst) -> u64 {
+        let e = inst.effects();
+        let mut at = self.now;
+        for r in e.reads.members() {
+            // Accumulators are passed on a cycle early.
+            let early = u64::from(e.accumulates.meets(e.reads) && e.accumulates.members().any(|a| a == r));
+            at = at.max(self.ready[r].saturating_sub(early));
+        }
+        if inst.vector() { at.max(self.free[pipe(inst) as usize]) } else { at.max(self.through) }
+    }
+    pub(super) fn issue(&mut self, inst: &Inst) {
+        let at = self.start(inst);
+        let e = inst.effects();
+        for r in e.writes.members() {
+            // A moved base is there in the next cycle.
+            let base = r < 16 && inst.vector() && !matches!(inst, Inst::Dot { .. });
+            self.ready[r] = at + if base { 1 } else { latency(inst) };
+        }
+        if inst.vector() {
+            let pipe = pipe(inst);
+            self.free[pipe as usize] = at + if pipe == Pipe::Predicate { 1 } else { 2 };
+            self.through = self.free[pipe as usize];
+        }
+        // `vpst`, and the second half of a constant, take a turn of their own.
+        let more = match inst {
+            Inst::Then(_) => 1,
+            Inst::MovImm(_, v) if *v as u32 >> 16 != 0 => 1,
+            _ => 0,
+        };
+        self.now = at + 1 + more;
+    }
+    fn run(&mut self, insts: &[Inst]) -> u64 {
+        let from = self.now;
+        insts.iter().for_each(|i| self.issue(i));
+        self.now - from
+    }
+}
+
+/// Cycles of a call, entry and return included.
+pub(super) fn cycles(items: &[Item], saved: &Saved, slots: u32) -> u64 {
+    let pairs = (saved.scalars.len() as u64 + 2) / 2;
+    let vectors = if saved.vectors > 0 { 2 * (1 + 2 * u64::from(saved.vectors)) } else { 0 };
+    let frame = if slots > 0 { 2 } else { 0 };
+    2 * pairs + 3 + vectors + frame + sequence(items)
+}
+
+fn sequence(items: &[Item]) -> u64 {
+    items.iter().map(item).sum()
+}
+
+/// Cycles of `turns` over straight code that follows itself.
+fn repeated(body: &[Inst], turns: u32) -> u64 {
+    let mut core = Core::new();
+    let first = core.run(body);
+    core.run(body);
+    let steady = core.run(body);
+    first + u64::from(turns.saturating_sub(1)) * steady
+}
+
+fn item(item: &Item) -> u64 {
+    match item {
+        Item::Run(run) => Core::new().run(run),
+        Item::Low { turns, body } => {
+            let enter = 2 + if *turns > 1 { TAKEN } else { 0 };
+            match body.as_slice() {
+                [Item::Run(run)] => enter + repeated(run, *turns),
+                _ => enter + u64::from(*turns) * sequence(body),
+            }
+        }
+        Item::Tail { turns, body, .. } => 1 + if *turns > 1 { TAKEN } else { 0 } + repeated(body, *turns),
+        Item::Down { turns, body, .. } => {
+            let turns = u64::from(*turns);
+            // The count waits for the vectors before it.
+            let count = 2;
+            turns * (sequence(body) + count) + (turns - 1) * TAKEN + NOT_TAKEN
+        }
+        Item::IfOne { .. } => 2 + TAKEN,
+    }
+}

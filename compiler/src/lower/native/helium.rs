@@ -1,0 +1,341 @@
+//! Int8 convolutions and dense layers on cores with Helium.
+//!
+//! Inputs stay int8: the zero point is folded into the bias, and padding is rows of the
+//! workspace that hold the zero point. What no Helium kernel takes goes to the blocks of the DSP
+//! extension, which these cores have as well.
+//!
+//! In: sizes and a product. Out: ways. Law: the outputs are those of the portable loops, bit by bit.
+
+use super::super::conv::Geometry;
+use super::super::dense::{Axis, Rows};
+use super::super::finish::Finish;
+use super::super::product::{Product, reach_len};
+use super::super::spelled::{Role, Spelled};
+use super::dsp::Dsp;
+use super::{Candidate, Engine, Want};
+use crate::block::helium::copy;
+use crate::block::helium::gemm::Gemm;
+use crate::error::Result;
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder};
+use crate::quantize::requant::{HIGH_SHIFT, Requant, Shift};
+use crate::tensor::{DType, Data};
+use std::sync::Arc;
+
+/// The engine of cores with Helium.
+pub(crate) struct Helium;
+
+impl Engine for Helium {
+    fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        match conv(g, product, want.rows_limit)? {
+            Some(way) => Ok(vec![way]),
+            None => Dsp.conv(g, product, want),
+        }
+    }
+    fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        match dense(rows, product)? {
+            Some(way) => Ok(vec![way]),
+            None => Dsp.dense(rows, product, want),
+        }
+    }
+}
+
+/// The way a product ends, as the kernels need it.
+struct Ending<'a> {
+    requant: &'a Requant,
+    /// The one shift of all channels after the high word of the product.
+    sh: Option<u32>,
+    /// Each channel's.
+    shifts: Vec<u32>,
+}
+
+impl Ending<'_> {
+    fn of(product: &Product) -> Option<Ending<'_>> {
+        let Finish::Int(requant) = &product.finish else { return None };
+        if requant.least_shift() < HIGH_SHIFT {
+            return None;
+        }
+        let shifts = (0..requant.m.len()).map(|c| requant.at(c).s - 32).collect();
+        let sh = match requant.shift {
+            Shift::Layer(s) => Some(s - 32),
+            Shift::Channel(_) => None,
+        };
+        Some(Ending { requant, sh, shifts })
+    }
+}
+
+/// Packs a product for a kernel of these sizes; `taps[j]` is the weight that input `j` of a
+/// pixel's runs meets. `None` where it does not fit.
+fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -> Option<Role> {
+    if !gemm.fits() {
+        return None;
+    }
+    let folded = product.clone().folded();
+    let (Data::I32(w), Data::I32(b)) = (&folded.weights, &folded.bias) else { return None };
+    let stream = gemm.pack(w, b, &ending.requant.m, &ending.shifts, taps)?;
+    Some(Role::Data { name: "weights", data: Data::I8(stream), align: 8 })
+}
+
+/// A dense layer or pointwise convolution: each run of rows is one call.
+fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>> {
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    if (inputs > 1 && rows.inputs.x != 1) || (outputs > 1 && rows.outputs.y != 1) {
+        return Ok(None);
+    }
+    let (outer, inner) = match rows.rows.split_last() {
+        Some((last, outer)) => (outer, *last),
+        None => (&[][..], Axis { len: 1, x: 0, y: 0 }),
+    };
+    let gemm = Gemm {
+        outputs,
+        pixels: inner.len,
+        x_step: inner.x,
+        y_step: inner.y,
+        runs: 1,
+        run: inputs,
+        run_pitch: 0,
+        slack: false,
+        sh: ending.sh,
+        zp: ending.requant.out.zp,
+        lo: ending.requant.out.lo,
+        hi: ending.requant.out.hi,
+    };
+    let taps: Vec<usize> = (0..inputs).collect();
+    let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
+    let lens: Vec<usize> = outer.iter().map(|a| a.len).collect();
+    let reach = |step: fn(&Axis) -> usize, last: usize| {
+        reach_len(&lens, &outer.iter().map(step).collect::<Vec<_>>()) - 1 + last
+    };
+    let mut k = KernelBuilder::new("dense_s8_dot");
+    let x = k.buffer("x", DType::I8, reach(|a| a.x, gemm.acts_len()), Access::Read);
+    let y = k.buffer("y", DType::I8, reach(|a| a.y, gemm.y_len()), Access::Write);
+    let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
+    let kernel = gemm.kernel()?;
+    nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+        k.call(&kernel, vec![x.from(x0), w.from(0), y.from(y0)]);
+    });
+    let call = Spelled { kernel: k.finish()?, args: vec![Role::Operand(0), Role::Result, weights] };
+    Ok(Some(Candidate { way: "dot", call, workspace: 0 }))
+}
+
+fn nest(
+    k: &mut KernelBuilder,
+    axes: &[Axis],
+    x0: Expr,
+    y0: Expr,
+    body: &mut dyn FnMut(&mut KernelBuilder, &Expr, &Expr),
+) {
+    match axes.split_first() {
+        None => body(k, &x0, &y0),
+        Some((axis, rest)) => k.for_("outer", 0, axis.len, |k, r| {
+            nest(k, rest, x0 + r * axis.x, y0 + r * axis.y, body);
+        }),
+    }
+}
+
+/// A convolution, with at most `limit` bytes of input rows in the workspace where it can be.
+fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidate>> {
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let [kh, kw] = g.kernel;
+    let run = kw * g.cin;
+    let channels_last = (g.cin == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == g.cin);
+    let packed_y = g.cout == 1 || g.y[1] == 1;
+    if g.groups > 1 || (kw > 1 && g.dilations[1] != 1) || !channels_last || !packed_y {
+        return Ok(None);
+    }
+    let direct = !g.padded();
+    let rows = InputRows::new(g, limit);
+    let columns = if run < 16 { Columns::new(g, rows.pitch) } else { None };
+    let gemm = Gemm {
+        outputs: g.cout,
+        pixels: g.output[1],
+        x_step: g.strides[1] * g.cin,
+        y_step: g.y[3],
+        runs: kh,
+        run,
+        run_pitch: g.dilations[0] * if direct { g.x[2] } else { rows.pitch },
+        slack: !direct,
+        sh: ending.sh,
+        zp: ending.requant.out.zp,
+        lo: ending.requant.out.lo,
+        hi: ending.requant.out.hi,
+    };
+    let gemm = match &columns {
+        Some(c) => Gemm { x_step: c.pitch, runs: 1, run: kh * run, run_pitch: 0, slack: true, ..gemm },
+        None => gemm,
+    };
+    // Inputs come by row, column and channel; weights stand by channel, row and column.
+    let taps: Vec<usize> = (0..kh * run)
+        .map(|j| {
+            let (ky, kx, ic) = (j / run, j % run / g.cin, j % g.cin);
+            (ic * kh + ky) * kw + kx
+        })
+        .collect();
+    let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
+    let kernel = gemm.kernel()?;
+    let mut k = KernelBuilder::new("conv_s8_dot");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
+    let mut args = vec![Role::Operand(0), Role::Result, weights];
+    if direct && columns.is_none() {
+        k.for_("n", 0, g.batch, |k, n| {
+            k.for_("oy", 0, g.output[0], |k, oy| {
+                let from = n * g.x[0] + oy * (g.strides[0] * g.x[2]);
+                k.call(&kernel, vec![x.from(from), w.from(0), y.from(n * g.y[0] + oy * g.y[2])]);
+            });
+        });
+        let call = Spelled { kernel: k.finish()?, args };
+        return Ok(Some(Candidate { way: "dot", call, workspace: 0 }));
+    }
+    let space = rows.len();
+    let buffer = k.buffer("rows", DType::I8, space, Access::ReadWrite);
+    args.push(Role::Workspace(0));
+    let mut workspace = space;
+    let columns = match &columns {
+        Some(c) => {
+            let at = space.next_multiple_of(8);
+            let len = c.len(&gemm);
+            workspace = at + len;
+            args.push(Role::Workspace(at));
+            Some((k.buffer("columns", DType::I8, len, Access::ReadWrite), c.kernel()?))
+        }
+        None => None,
+    };
+    rows.fill_once(&mut k, buffer, product.x_zp)?;
+    let loader = rows.loader()?;
+    k.for_("n", 0, g.batch, |k, n| {
+        let tile = |k: &mut KernelBuilder, first: Expr, count: usize| {
+            let first = k.let_("first", first);
+            rows.load(k, &loader, (x, buffer), n * g.x[0], first.into(), count, product.x_zp);
+            k.for_("t", 0, count, |k, t| {
+                let from = t * (g.strides[0] * rows.pitch);
+                let to = n * g.y[0] + (first + t) * g.y[2];
+                match &columns {
+                    Some((c, gather)) => {
+                        k.call(gather, vec![buffer.from(from), c.from(0)]);
+                        k.call(&kernel, vec![c.from(0), w.from(0), y.from(to)]);
+                    }
+                    None => k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(to)]),
+                }
+            });
+        };
+        let (whole, rest) = (g.output[0] / rows.tile, g.output[0] % rows.tile);
+        k.for_("tile", 0, whole, |k, i| tile(k, i * rows.tile, rows.tile));
+        if rest > 0 {
+            tile(k, (whole * rows.tile).into(), rest);
+        }
+    });
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "dot", call, workspace }))
+}
+
+/// Input rows in the workspace, padding included, under a few rows of outputs.
+struct InputRows<'a> {
+    g: &'a Geometry,
+    /// Bytes from one row to the next.
+    pitch: usize,
+    /// Rows of outputs that are computed from one filling.
+    tile: usize,
+}
+
+/// Bytes that a kernel may read behind the rows.
+const SLACK: usize = 16;
+
+impl<'a> InputRows<'a> {
+    fn new(g: &'a Geometry, limit: usize) -> InputRows<'a> {
+        let width = (g.output[1] - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1] + 1;
+        let pitch = (width * g.groups * g.cin).next_multiple_of(8);
+        let of = |tile| InputRows { g, pitch, tile };
+        let most = (1..=g.output[0]).rev().find(|&t| of(t).len() <= limit);
+        of(most.unwrap_or(1))
+    }
+    /// Rows that `tile` rows of outputs read.
+    fn count(&self, tile: usize) -> usize {
+        (tile - 1) * self.g.strides[0] + (self.g.kernel[0] - 1) * self.g.dilations[0] + 1
+    }
+    fn len(&self) -> usize {
+        self.count(self.tile) * self.pitch + SLACK
+    }
+    /// Bytes before the first input of a row, and bytes of inputs that are read.
+    fn inside(&self) -> (usize, usize) {
+        let pixel = self.g.groups * self.g.cin;
+        let width =
+            (self.g.output[1] - 1) * self.g.strides[1] + (self.g.kernel[1] - 1) * self.g.dilations[1] + 1;
+        let left = self.g.pads[1].min(width);
+        (left * pixel, (width - left).min(self.g.input[1]) * pixel)
+    }
+    /// Padding beside the inputs is written once; nothing overwrites it.
+    fn fill_once(&self, k: &mut KernelBuilder, rows: Buf, zero: i32) -> Result<()> {
+        let fill = copy::fill(self.len())?;
+        k.call(&fill, vec![rows.from(0), CallArg::Scalar(zero.into())]);
+        Ok(())
+    }
+    fn loader(&self) -> Result<(Arc<Kernel>, Arc<Kernel>)> {
+        let len = self.inside().1.max(1);
+        Ok((copy::copy(len)?, copy::fill(len)?))
+    }
+    /// Fills the rows under outputs `first ..+ tile`.
+    #[allow(clippy::too_many_arguments)]
+    fn load(
+        &self,
+        k: &mut KernelBuilder,
+        (copy, fill): &(Arc<Kernel>, Arc<Kernel>),
+        (x, rows): (Buf, Buf),
+        from: Expr,
+        first: Expr,
+        tile: usize,
+        zero: i32,
+    ) {
+        let (g, (left, len)) = (self.g, self.inside());
+        if len == 0 {
+            return;
+        }
+        k.for_("r", 0, self.count(tile), |k, r| {
+            let to = k.let_("to", r * self.pitch + left);
+            let iy = &first * g.strides[0] + r - g.pads[0];
+            if g.interior(0) == (0, g.output[0]) {
+                return k.call(copy, vec![x.from(from + iy * g.x[2]), rows.from(to)]);
+            }
+            let iy = k.let_("iy", iy);
+            k.if_else(
+                iy.ge(0).and(iy.lt(g.input[0])),
+                |k| k.call(copy, vec![x.from(from + iy * g.x[2]), rows.from(to)]),
+                |k| k.call(fill, vec![rows.from(to), CallArg::Scalar(zero.into())]),
+            );
+        });
+    }
+}
+
+/// The windows of a row of outputs, each one after the other, where a window's rows are short.
+struct Columns {
+    gather: copy::Gather,
+    /// Bytes from one window to the next.
+    pitch: usize,
+}
+
+impl Columns {
+    /// `None` where it saves nothing.
+    fn new(g: &Geometry, row_pitch: usize) -> Option<Columns> {
+        let [kh, kw] = g.kernel;
+        let run = kw * g.cin;
+        let pitch = ((kh - 1) * run + 16).max((kh * run).next_multiple_of(16));
+        // Cycles of a pair of pixels: sixteen for each chunk of four channels, against eight for each run.
+        let saved = 16 * g.cout.div_ceil(4) * (kh - (kh * run).div_ceil(16));
+        let gather = copy::Gather {
+            runs: kh,
+            run,
+            from_pitch: row_pitch * g.dilations[0],
+            step: g.strides[1] * g.cin,
+            count: g.output[1],
+            to_pitch: pitch,
+        };
+        (saved > 8 * kh && gather.fits()).then_some(Columns { gather, pitch })
+    }
+    fn len(&self, gemm: &Gemm) -> usize {
+        self.gather.to_len().max(gemm.acts_len())
+    }
+    fn kernel(&self) -> Result<Arc<Kernel>> {
+        self.gather.kernel()
+    }
+}
