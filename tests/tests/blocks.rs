@@ -587,3 +587,12 @@ fn cortex_m7() {
 fn hexagon() {
     all_alike(&expected("hexagon-v67", C, 50, &[]), Optimize::Balanced);
 }
+
+/// Binutils show `vmladava` and vector loads as those of a coprocessor.
+#[test]
+fn cortex_m55() {
+    all_alike(
+        &expected("cortex-m55", BOTH, 80, &["cdp", "ldc", "vqadd.s16", "vshr.u32"]),
+        Optimize::Balanced,
+    );
+}

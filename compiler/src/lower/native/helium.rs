@@ -6,22 +6,25 @@
 //!
 //! In: sizes and a product. Out: ways. Law: the outputs are those of the portable loops, bit by bit.
 
-use super::super::conv::Geometry;
-use super::super::dense::{Axis, Rows};
-use super::super::finish::Finish;
-use super::super::product::{Product, reach_len};
-use super::super::spelled::{Role, Spelled};
 use super::dsp::Dsp;
 use super::{Candidate, Engine, Want};
 use crate::block::helium::copy;
 use crate::block::helium::gemm::Gemm;
 use crate::error::Result;
-use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder};
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native};
+use crate::lower::conv::Geometry;
+use crate::lower::dense::{Axis, Rows};
+use crate::lower::finish::Finish;
+use crate::lower::product::{Product, reach_len};
+use crate::lower::run::Run;
+use crate::lower::spelled::{Role, Spelled};
 use crate::quantize::requant::{HIGH_SHIFT, Requant, Shift};
 use crate::tensor::{DType, Data};
+use secateur_targets::Target;
 use std::sync::Arc;
 
 /// The engine of cores with Helium.
+#[derive(Debug)]
 pub(crate) struct Helium;
 
 impl Engine for Helium {
@@ -36,6 +39,9 @@ impl Engine for Helium {
             Some(way) => Ok(vec![way]),
             None => Dsp.dense(rows, product, want),
         }
+    }
+    fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
+        Dsp.run(run, target)
     }
 }
 

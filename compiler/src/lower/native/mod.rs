@@ -9,11 +9,8 @@
 //! gets the same answer.
 
 pub(crate) mod dsp;
-<<<<<<< HEAD
-mod hvx;
-=======
 pub(crate) mod helium;
->>>>>>> 3a8f790 (Multiply with Helium: dense layers and convolutions by vmladava, four channels of two pixels at a time)
+mod hvx;
 mod winograd;
 
 use super::conv::Geometry;
@@ -85,11 +82,8 @@ pub(crate) trait Engine: Sync {
 
 /// The engine of a target's core, if there is one.
 pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
-<<<<<<< HEAD
-    let engines: [(&str, &'static dyn Engine); 2] = [("dsp", &dsp::Dsp), ("hvx", &hvx::Hvx)];
-=======
-    let engines: [(&str, &'static dyn Engine); 2] = [("mve", &helium::Helium), ("dsp", &dsp::Dsp)];
->>>>>>> 3a8f790 (Multiply with Helium: dense layers and convolutions by vmladava, four channels of two pixels at a time)
+    let engines: [(&str, &'static dyn Engine); 3] =
+        [("mve", &helium::Helium), ("dsp", &dsp::Dsp), ("hvx", &hvx::Hvx)];
     engines.into_iter().find(|(feature, _)| target.has(feature)).map(|(_, engine)| engine)
 }
 
