@@ -54,6 +54,7 @@ pub(super) fn wrapping(feature: &str) -> Wrapping {
             head: &[],
             open: &[],
             close: &[],
+            rust_open: &[],
         },
         // A Rust compiler for the scalar core assembles vectors where it is told so.
         "rvv" => Wrapping {
