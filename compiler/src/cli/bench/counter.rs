@@ -53,13 +53,13 @@ pub(crate) struct Block {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) times: u64,
-    /// Of these, straight from its own end.
-    pub(crate) repeated: u64,
     pub(crate) instructions: u64,
-    /// Cycles of one turn that follows another, without its branch.
-    pub(crate) turn: u64,
-    /// Cycles of all times.
+    /// Cycles of all times, without its branch and with it.
+    pub(crate) straight: u64,
     pub(crate) cycles: u64,
+    /// Where it jumped back to, and how often.
+    pub(crate) back_to: u64,
+    pub(crate) back: u64,
 }
 
 /// What the counter wrote.
@@ -177,8 +177,9 @@ fn parse(text: &str) -> Option<Profile> {
             ("stretch", &[instructions, cycles, overlapped, load_bytes, store_bytes]) => {
                 profile.stretches.push(Stretch { instructions, cycles, overlapped, load_bytes, store_bytes });
             }
-            ("block", &[start, end, times, repeated, instructions, turn, cycles]) => {
-                profile.blocks.push(Block { start, end, times, repeated, instructions, turn, cycles });
+            ("block", &[start, end, times, instructions, straight, cycles, back_to, back]) => {
+                let block = Block { start, end, times, instructions, straight, cycles, back_to, back };
+                profile.blocks.push(block);
             }
             ("unknown", &[n]) => profile.unknown = n,
             ("complete", _) => complete = true,
@@ -200,10 +201,10 @@ mod tests {
     #[test]
     fn a_profile_reads_back_and_a_cut_one_is_refused() {
         let text = "stretch=10,14,12,8,4\nstretch=1,2,2,0,0\nregions=1\nunknown=0\n\
-                    block=256,260,5,4,2,3,15\nkind.alu=7\ncomplete=1\n";
+                    block=256,260,5,2,10,22,256,4\nkind.alu=7\ncomplete=1\n";
         let profile = parse(text).unwrap();
         assert_eq!(profile.total().cycles, 16);
-        assert_eq!((profile.stretches.len(), profile.blocks[0].repeated), (2, 4));
+        assert_eq!((profile.stretches.len(), profile.blocks[0].back), (2, 4));
         assert_eq!(profile.kinds, [("alu".to_owned(), 7)]);
         for cut in 0..text.len() - 1 {
             assert_eq!(parse(&text[..cut]), None, "cut at {cut}");

@@ -5,11 +5,13 @@
 //! `compile` writes, unchanged; marks between layers are only in a second build, for the rows of
 //! layers; a run whose outputs are not the evaluator's gives no figures.
 
+mod compare;
 mod counter;
+mod loops;
 mod result;
 
 use self::counter::Stretch;
-use self::result::{Bench, Figures, Row};
+use self::result::{Bench, Figures, Report, Row};
 use super::args::{EmitArg, Job, ModelArgs};
 use super::progress::Terminal;
 use super::{data, engine, output, print_json, toolchain};
@@ -26,26 +28,34 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Count the output in one language.
-    #[arg(long, value_enum, default_value = "c")]
-    emit: EmitArg,
+    /// Count the output in one language; both by default.
+    #[arg(long, value_enum)]
+    emit: Option<EmitArg>,
     /// A sample to run, the first of a file; without one, random numbers of a fixed seed.
     #[arg(long, value_name = "X.npy|X.npz")]
     data: Option<PathBuf>,
     /// Count each layer too.
     #[arg(long)]
     per_layer: bool,
+    /// Show the innermost loops, and what `llvm-mca` says of each.
+    #[arg(long)]
+    mca: bool,
+    /// Fail if a figure is more than 1 % worse than in a file of `bench --json`.
+    #[arg(long, value_name = "OLD.json")]
+    compare: Option<PathBuf>,
     /// Print JSON, layers included.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let language = match args.emit {
-        EmitArg::C => Language::C,
-        EmitArg::Rust => Language::Rust,
+    let languages = match args.emit {
+        Some(EmitArg::C) => vec![Language::C],
+        Some(EmitArg::Rust) => vec![Language::Rust],
+        None => vec![Language::C, Language::Rust],
     };
-    let job = args.model.job()?.emitting(vec![language]);
+    let old = args.compare.as_deref().map(output::read).transpose()?;
+    let job = args.model.job()?.emitting(languages.clone());
     if job.target.core.emulator.is_none() {
         return Err(Error::option(
             "target",
@@ -63,13 +73,30 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
     engine::measure(&mut artifact, &job.target)?;
     let input = input(args, &artifact)?;
-    let mut bench = bench(&artifact, &job, language, &input, args.per_layer || args.json, &mut observer)?;
-    bench.random = args.data.is_none();
-    drop(observer);
-    if args.json {
-        return print_json(&bench.json());
+    let mut report = Report { runs: Vec::new(), random: args.data.is_none(), notes: Vec::new() };
+    for language in languages {
+        match bench(&artifact, &job, language, &input, args, &mut observer) {
+            Ok(run) => report.runs.push(run),
+            // Nobody asked for Rust by name: without a compiler for it, C is enough.
+            Err(e) if e.fault == Fault::Environment && args.emit.is_none() && !report.runs.is_empty() => {
+                report.notes.push(format!("{language:?} was not counted: {}", e.message));
+            }
+            Err(e) => return Err(e),
+        }
     }
-    output::print(&bench.table())
+    drop(observer);
+    let json = report.json();
+    let compared = match (&args.compare, old) {
+        (Some(path), Some(old)) => Some(compare::compare(path, &old, &json)?),
+        _ => None,
+    };
+    let (text, worse) = compared.unwrap_or_default();
+    if args.json {
+        print_json(&json)?;
+    } else {
+        output::print(&(report.table() + &text))?;
+    }
+    worse.map_or(Ok(()), Err)
 }
 
 /// The sample to run, as the ports hold it.
@@ -129,7 +156,7 @@ fn bench(
     job: &Job,
     language: Language,
     input: &[Tensor],
-    per_layer: bool,
+    args: &Args,
     observer: &mut dyn Observer,
 ) -> Result<Bench> {
     let program = &artifact.program;
@@ -148,13 +175,13 @@ fn bench(
                 format!("the emitted {language:?} on the emulator differs from the evaluator"),
             ));
         }
-        Ok((replies, profile, elf))
+        Ok((replies, profile, elf, image))
     };
-    let (replies, profile, elf) = count(&artifact.emit(&[language])?)?;
+    let (replies, profile, elf, image) = count(&artifact.emit(&[language])?)?;
     let mut layers: Vec<Row> = artifact.report.layers.iter().map(Row::new).collect();
     predict(program, job, &mut layers);
-    if per_layer {
-        let (_, profile, _) = count(&artifact.emit_marked(language)?)?;
+    if args.per_layer || args.json {
+        let (_, profile, ..) = count(&artifact.emit_marked(language)?)?;
         let marks = marks(program);
         if profile.stretches.len() != marks.len() + 1 {
             return Err(Error::internal(
@@ -166,6 +193,8 @@ fn bench(
             layers[layer].figures.counted.get_or_insert_with(Stretch::default).add(stretch);
         }
     }
+    let mut loops = if args.mca { loops::loops(&profile, &elf) } else { Vec::new() };
+    let silence = if args.mca { loops::ask_llvm(&mut loops, image.file(), &job.target.core)? } else { None };
     let total = &artifact.report.total;
     let code = match language {
         Language::C => total.code,
@@ -193,9 +222,10 @@ fn bench(
         touched: replies.stack,
         unknown: profile.unknown,
         layers,
+        loops,
+        silence,
         target: job.target.clone(),
         optimize: job.options.optimize,
-        random: false,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Law: a figure that is not known is `null`, never 0; the JSON keys are a promise.
 
 use super::counter::{self, Stretch};
+use super::loops::Loop;
 use crate::cli::table::{self, count};
 use crate::cli::toolchain::Elf;
 use crate::options::{Language, Optimize};
@@ -65,10 +66,63 @@ pub(super) struct Bench {
     /// Executions of instructions that the counter does not know.
     pub(super) unknown: u64,
     pub(super) layers: Vec<Row>,
+    /// Innermost loops, if they were asked for, and why LLVM says nothing of them.
+    pub(super) loops: Vec<Loop>,
+    pub(super) silence: Option<String>,
     pub(super) target: Target,
     pub(super) optimize: Optimize,
+}
+
+/// Runs of one model, one a language.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Report {
+    pub(super) runs: Vec<Bench>,
     /// Whether the sample was random.
     pub(super) random: bool,
+    pub(super) notes: Vec<String>,
+}
+
+impl Report {
+    /// The first run's figures at the top; those of a second one, of Rust, below `rust`.
+    pub(super) fn json(&self) -> Value {
+        let Some(first) = self.runs.first() else { return Value::Null };
+        let mut notes = first.notes();
+        let mut value = json!({
+            "schema": SCHEMA,
+            "model": first.model,
+            "target": first.target.name,
+            "core": first.target.core.name,
+            "language": first.language,
+            "optimize": first.optimize,
+            "sample": if self.random { "random" } else { "given" },
+            "clock_hz": first.target.clock.as_ref().map(|c| c.hz),
+        });
+        first.json_into(&mut value);
+        for run in &self.runs[1..] {
+            let mut second = json!({});
+            run.json_into(&mut second);
+            value["rust"] = second;
+            notes.extend(run.notes());
+        }
+        notes.extend(self.notes.iter().cloned());
+        notes.dedup();
+        value["notes"] = json!(notes);
+        value
+    }
+
+    pub(super) fn table(&self) -> String {
+        let mut out = String::new();
+        for run in &self.runs {
+            if self.runs.len() > 1 {
+                out += &format!("{:?}\n", run.language);
+            }
+            out += &run.table();
+        }
+        let mut notes: Vec<String> = self.runs.iter().flat_map(Bench::notes).collect();
+        notes.dedup();
+        notes.iter().chain(&self.notes).for_each(|n| out += &format!("note: {n}\n"));
+        out
+    }
 }
 
 /// Machine code of the one model of a harness in Rust: its module's functions, and the function
@@ -80,6 +134,19 @@ pub(super) fn rust_code(elf: &Elf) -> usize {
             || name.contains("secateur_runtime")
     };
     elf.symbols.iter().filter(|s| s.defined && mine(&s.name)).map(|s| s.bytes).sum()
+}
+
+fn loop_json(l: &Loop) -> Value {
+    json!({
+        "function": l.function,
+        "address": l.start,
+        "turns": l.turns,
+        "instructions": l.instructions,
+        "cycles": l.cycles,
+        "cycles_per_turn": rounded(l.turn, 2),
+        "llvm_mca_cycles_per_turn": l.mca,
+        "text": l.text,
+    })
 }
 
 fn per(cycles: u64, macs: u64) -> Option<f64> {
@@ -151,6 +218,7 @@ impl Bench {
                 None => "the chip's file states no wait states of its flash: the time is that of memory without any".into(),
             });
         }
+        notes.extend(self.silence.clone());
         if self.unknown > 0 {
             notes.push(format!(
                 "{} executed instructions are not known to the counter; each counts as one cycle",
@@ -160,7 +228,7 @@ impl Bench {
         notes
     }
 
-    pub(super) fn json(&self) -> Value {
+    fn json_into(&self, value: &mut Value) {
         let mut total = self.total.json();
         total["stack"] = json!(self.stack);
         total["stack_touched"] = json!(self.touched);
@@ -179,22 +247,14 @@ impl Bench {
                 value
             })
             .collect();
-        json!({
-            "schema": SCHEMA,
-            "model": self.model,
-            "target": self.target.name,
-            "core": self.target.core.name,
-            "language": self.language,
-            "optimize": self.optimize,
-            "sample": if self.random { "random" } else { "given" },
-            "clock_hz": self.target.clock.as_ref().map(|c| c.hz),
-            "total": total,
-            "layers": layers,
-            "notes": self.notes(),
-        })
+        value["total"] = total;
+        value["layers"] = json!(layers);
+        if !self.loops.is_empty() {
+            value["loops"] = self.loops.iter().map(loop_json).collect();
+        }
     }
 
-    pub(super) fn table(&self) -> String {
+    fn table(&self) -> String {
         let mut out = String::new();
         if self.layers.iter().any(|l| l.figures.counted.is_some()) {
             out += &self.layer_table();
@@ -236,10 +296,30 @@ impl Bench {
         if let Some(uj) = self.microjoules() {
             line("energy", format!("{uj:.1} µJ"));
         }
-        for note in self.notes() {
-            out += &format!("note: {note}\n");
+        if !self.loops.is_empty() {
+            out += &self.loop_table();
         }
         out
+    }
+
+    fn loop_table(&self) -> String {
+        let rows = self
+            .loops
+            .iter()
+            .map(|l| {
+                vec![
+                    l.function.clone(),
+                    format!("{:#x}", l.start),
+                    count(l.turns),
+                    l.instructions.to_string(),
+                    count(l.cycles),
+                    format!("{:.1}", l.turn),
+                    l.mca.map_or("-".into(), |c| format!("{c:.1}")),
+                ]
+            })
+            .collect();
+        let head = ["loop in", "at", "turns", "instructions", "cycles", "a turn", "llvm-mca"];
+        table::table(&head, rows, 1)
     }
 
     fn layer_table(&self) -> String {

@@ -29,12 +29,15 @@ struct block {
     uint64_t start, end;
     int length;
     struct instruction *code;
-    /* Cycles entered from elsewhere, and straight from its own end. */
-    uint64_t first[2], again[2];
+    /* Cycles entered from elsewhere, straight from its own end, and from that of another. */
+    uint64_t first[2], again[2], after[2];
+    const struct block *follows;
     uint64_t load_bytes, store_bytes;
     /* Two bits of prediction. */
     uint8_t expects;
-    uint64_t executed, repeated, cycles;
+    uint64_t executed, straight, cycles;
+    /* Where it jumps back to. */
+    uint64_t back_to, back;
     struct block *next;
 };
 
@@ -108,6 +111,47 @@ static uint64_t branch_cost(struct block *b, bool taken)
     }
 }
 
+/* Whether execution went on from one block to the next as if they were one: QEMU ends blocks at
+ * pages and after so many instructions, and the end of a low-overhead loop costs nothing. */
+static bool flows(const struct block *from, const struct block *to)
+{
+    switch (from->code[from->length - 1].kind) {
+    case LOOP_END:
+        return true;
+    case BRANCH:
+    case BRANCH_IF:
+    case BRANCH_TO:
+    case BRANCH_TABLE:
+    case CALL:
+    case LOOP_START:
+        return false;
+    default:
+        return from->end == to->start;
+    }
+}
+
+/* Cycles of a block with the hazards of the one before it. */
+static const uint64_t *after(struct block *b, const struct block *from)
+{
+    if (b->follows == from) {
+        return b->after;
+    }
+    struct instruction *both = malloc(sizeof *both * (size_t)(from->length + b->length));
+    if (!both) {
+        return b->first;
+    }
+    memcpy(both, from->code, sizeof *both * (size_t)from->length);
+    memcpy(both + from->length, b->code, sizeof *both * (size_t)b->length);
+    for (int strict = 0; strict < 2; strict++) {
+        const int whole = straight_cycles(&core, both, from->length + b->length, 1, strict);
+        const int part = whole - (int)from->first[strict];
+        b->after[strict] = part > 0 ? (uint64_t)part : 0;
+    }
+    free(both);
+    b->follows = from;
+    return b->after;
+}
+
 static void executed(unsigned cpu, void *data)
 {
     struct block *b = data;
@@ -117,6 +161,10 @@ static void executed(unsigned cpu, void *data)
         before->cycles += cost;
         stretches[stretch].cycles += cost;
         stretches[stretch].overlapped += cost;
+    }
+    if (before && counting && b->start <= before->start) {
+        before->back += b->start == before->back_to || !before->back;
+        before->back_to = before->back == 1 ? b->start : before->back_to;
     }
     if (b->start == start_at || !start_at) {
         regions += !counting;
@@ -133,15 +181,19 @@ static void executed(unsigned cpu, void *data)
         open_stretch();
     }
     struct count *c = &stretches[stretch];
-    const bool repeats = before == b;
-    const uint64_t *cost = repeats ? b->again : b->first;
+    const uint64_t *cost = b->first;
+    if (before == b) {
+        cost = b->again;
+    } else if (timed && before && flows(before, b)) {
+        cost = after(b, before);
+    }
     c->instructions += (uint64_t)b->length;
     c->cycles += cost[1];
     c->overlapped += cost[0];
     c->load_bytes += b->load_bytes;
     c->store_bytes += b->store_bytes;
     b->executed++;
-    b->repeated += repeats;
+    b->straight += cost[1];
     b->cycles += cost[1];
     before = b;
 }
@@ -204,8 +256,8 @@ static void write_count(FILE *out, const char *key, const struct count *c)
 }
 
 /* Keys: `stretch` (instructions, cycles, overlapped, load bytes, store bytes), in order;
- * `regions`, `mispredicted`; `unknown`; `kind.NAME`; `block` (start, end, times, times straight
- * from its own end, instructions, cycles of one turn, cycles in all). */
+ * `regions`, `mispredicted`; `unknown`; `kind.NAME`; `block` (start, end, times, instructions,
+ * cycles without branches, cycles, where it jumps back to, how often). */
 static void finished(qemu_plugin_id_t id, void *data)
 {
     (void)id;
@@ -226,8 +278,8 @@ static void finished(qemu_plugin_id_t id, void *data)
         for (int n = 0; n < b->length; n++) {
             kinds[b->code[n].kind] += b->executed;
         }
-        fprintf(out, "block=%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%d,%" PRIu64 ",%" PRIu64 "\n", b->start,
-                b->end, b->executed, b->repeated, b->length, b->again[1], b->cycles);
+        fprintf(out, "block=%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%d,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 "\n",
+                b->start, b->end, b->executed, b->length, b->straight, b->cycles, b->back_to, b->back);
     }
     fprintf(out, "unknown=%" PRIu64 "\n", kinds[UNKNOWN]);
     for (int kind = 0; arm && kind < KINDS; kind++) {
