@@ -59,7 +59,7 @@ pub(super) fn wrapping(feature: &str) -> Wrapping {
         // A Rust compiler for the scalar core assembles vectors where it is told so.
         "rvv" => Wrapping {
             c: "defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_vector)",
-            open: &[".option push", ".option arch, +zve32x"],
+            open: &[".option push", ".option arch, +zicsr, +zve32x"],
             close: &[".option pop"],
             ..RISCV
         },

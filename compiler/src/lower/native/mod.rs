@@ -11,6 +11,7 @@
 pub(crate) mod dsp;
 pub(crate) mod helium;
 mod hvx;
+mod riscv;
 mod winograd;
 
 use super::conv::Geometry;
@@ -82,9 +83,14 @@ pub(crate) trait Engine: Sync {
 
 /// The engine of a target's core, if there is one.
 pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
-    let engines: [(&str, &'static dyn Engine); 3] =
-        [("mve", &helium::Helium), ("dsp", &dsp::Dsp), ("hvx", &hvx::Hvx)];
-    engines.into_iter().find(|(feature, _)| target.has(feature)).map(|(_, engine)| engine)
+    let engines: &[(&str, &'static dyn Engine)] = &[
+        ("mve", &helium::Helium),
+        ("dsp", &dsp::Dsp),
+        ("hvx", &hvx::Hvx),
+        ("rvv", &riscv::Riscv { vectors: true }),
+        ("rv32", &riscv::Riscv { vectors: false }),
+    ];
+    engines.iter().find(|(feature, _)| target.has(feature)).map(|&(_, engine)| engine)
 }
 
 /// The way of that name: what the schedule named must be there again.

@@ -1,0 +1,479 @@
+//! Engines `rv32` and `rvv`: int8 convolutions and dense layers on RISC-V cores, with and without
+//! vectors.
+//!
+//! Both read inputs as the bytes that they are, with the zero point moved into the bias. So a
+//! dense layer, a pointwise convolution and every other one without padding needs no workspace;
+//! under padding the rows below one row of outputs (or a tile of it) are copied into the
+//! workspace, between bytes of the zero point. Blocks of pixels that do not fill a row are
+//! followed by one that ends with it and computes some pixels again.
+//!
+//! In: sizes and a product. Out: ways, or none where channels are not innermost, columns of a
+//! higher window are dilated, or weights leave eight bits. Law: the outputs are those of the
+//! portable loops, bit by bit.
+
+use super::{Candidate, Engine, Want};
+use crate::block::riscv::depthwise::Depthwise;
+use crate::block::riscv::lanes::{self, Lanes};
+use crate::block::riscv::product::{self, Product as Scalar, Sizes};
+use crate::block::riscv::runs;
+use crate::error::Result;
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
+use crate::lower::conv::Geometry;
+use crate::lower::dense::{Axis, Rows};
+use crate::lower::finish::Finish;
+use crate::lower::product::{Product, reach_len};
+use crate::lower::run::Run;
+use crate::lower::spelled::{Role, Spelled};
+use crate::quantize::requant::{HIGH_SHIFT, Shift, high};
+use crate::tensor::{DType, Data};
+use secateur_targets::Target;
+use std::sync::Arc;
+
+/// RISC-V, with vectors or without.
+pub(crate) struct Riscv {
+    pub(crate) vectors: bool,
+}
+
+impl Engine for Riscv {
+    fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(conv(self, g, product, want)?.into_iter().collect())
+    }
+    fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(dense(self, rows, product, want)?.into_iter().collect())
+    }
+    fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
+        Ok(runs::native(run, target).into_iter().collect())
+    }
+}
+
+/// A product as the kernels take it.
+struct Packed {
+    /// `[channels, taps]`.
+    weights: Vec<i8>,
+    /// By channel: biases, multipliers and, without a common shift, rounding constants and shifts.
+    words: Vec<Vec<i32>>,
+    /// The common rounding constant and shift.
+    one: Option<(i32, i32)>,
+    limits: (i32, i32),
+    x_zp: i32,
+}
+
+impl Packed {
+    fn of(product: &Product) -> Option<Packed> {
+        let x_zp = product.x_zp;
+        let product = product.clone().folded();
+        let Finish::Int(r) = &product.finish else { return None };
+        let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return None };
+        if r.least_shift() < HIGH_SHIFT {
+            return None;
+        }
+        let weights = w.iter().map(|&w| i8::try_from(w).ok()).collect::<Option<Vec<i8>>>()?;
+        let mut words = vec![b.clone(), r.m.clone()];
+        let one = match r.shift {
+            Shift::Layer(s) => {
+                let (rnd, sh) = high(s, r.out.zp);
+                Some((rnd, sh as i32))
+            }
+            Shift::Channel(_) => {
+                let each: Vec<(i32, u32)> = (0..r.m.len()).map(|c| high(r.at(c).s, r.out.zp)).collect();
+                words.push(each.iter().map(|e| e.0).collect());
+                words.push(each.iter().map(|e| e.1 as i32).collect());
+                None
+            }
+        };
+        Some(Packed { weights, words, one, limits: (r.out.lo, r.out.hi), x_zp })
+    }
+}
+
+/// A window of a row of output pixels, before pixels are grouped.
+#[derive(Clone, Copy)]
+struct Window {
+    runs: usize,
+    run: usize,
+    run_pitch: usize,
+    outputs: usize,
+    pitch: usize,
+    step: usize,
+    /// Columns from one window to the next, if every channel sees its own inputs alone.
+    depthwise: Option<usize>,
+}
+
+/// The kernel that computes a block of pixels, by what it computes.
+enum Block {
+    Scalar(Scalar),
+    Depthwise(Depthwise),
+    Lanes(Lanes),
+}
+
+impl Block {
+    fn kernel(&self, target: &Target) -> Result<Arc<Kernel>> {
+        match self {
+            Block::Scalar(k) => k.kernel(target),
+            Block::Depthwise(k) => k.kernel(target),
+            Block::Lanes(k) => k.kernel(target),
+        }
+    }
+}
+
+/// A row of pixels as calls: whole blocks, and one more that ends with the row.
+struct RowOf {
+    whole: Arc<Kernel>,
+    /// The block that ends a row, and its first pixel.
+    last: Option<(Arc<Kernel>, usize)>,
+    weights: Vec<i8>,
+    words: Vec<i32>,
+}
+
+impl Riscv {
+    fn sizes(&self, w: &Window, packed: &Packed, pixels: usize, blocks: usize) -> Sizes {
+        Sizes {
+            runs: w.runs,
+            run: w.run,
+            run_pitch: w.run_pitch,
+            outputs: w.outputs,
+            pixels,
+            blocks,
+            pitch: w.pitch,
+            step: w.step,
+            one_shift: packed.one.is_some(),
+            lo: packed.limits.0,
+            hi: packed.limits.1,
+        }
+    }
+    /// The block of that many pixels, if it fits, and about how many instructions it takes.
+    fn block(&self, w: &Window, sizes: Sizes) -> Option<(Block, usize)> {
+        let p = sizes.pixels;
+        let steps = w.runs * if w.depthwise.is_some() { w.run / w.outputs } else { w.run };
+        match (self.vectors, w.depthwise) {
+            (true, kind) => {
+                let block = if kind.is_some() { Lanes::Depthwise(sizes) } else { Lanes::Product(sizes) };
+                let strip = lanes::VLEN / 16 * lanes::group(w.outputs).registers() as usize;
+                let each = if kind.is_some() { 3 + 4 * p } else { 4 + 2 * p };
+                let price = w.outputs.div_ceil(strip) * (steps * each + 10 * p + 30);
+                block.fits().then_some((Block::Lanes(block), price))
+            }
+            (false, Some(stride)) => {
+                let block = Depthwise { sizes, stride };
+                block.fits().then(|| (Block::Depthwise(block), w.outputs * block.price()))
+            }
+            (false, None) => {
+                let block = Scalar(sizes);
+                let q = product::channels(p).min(w.outputs);
+                let each = |q: usize| if q == 0 { 0 } else { steps * (p + q + 2 * p * q) + 9 * p * q + 30 };
+                let price = w.outputs / q * each(q) + each(w.outputs % q);
+                block.fits().then_some((Block::Scalar(block), price))
+            }
+        }
+    }
+    /// How a row of `n` pixels is computed with least instructions.
+    fn row(&self, w: &Window, packed: &Packed, n: usize, target: &Target) -> Result<Option<RowOf>> {
+        let most = if self.vectors { lanes::pixels(w.outputs) } else { 8 };
+        // The first of equals: fewer pixels, less code.
+        let best = (1..=most.min(n))
+            .filter_map(|p| {
+                let (_, price) = self.block(w, self.sizes(w, packed, p, 1))?;
+                let again = if n.is_multiple_of(p) { 0 } else { 60 };
+                Some((n.div_ceil(p) * price + again, p))
+            })
+            .min();
+        let Some((_, pixels)) = best else { return Ok(None) };
+        let sizes = |blocks: usize| self.sizes(w, packed, pixels, blocks);
+        let Some((whole, _)) = self.block(w, sizes(n / pixels)) else { return Ok(None) };
+        let last = match n % pixels {
+            0 => None,
+            _ => self.block(w, sizes(1)).map(|(b, _)| b.kernel(target)).transpose()?.map(|k| (k, n - pixels)),
+        };
+        // Taps in the order in which the window lies in memory are those of the packed rows.
+        let taps: Vec<usize> = (0..packed.weights.len() / w.outputs.max(1)).collect();
+        let (weights, words) = match &whole {
+            Block::Scalar(k) => (k.pack(&packed.weights, &taps), k.words(&packed.words)),
+            Block::Depthwise(_) => {
+                let each = |o: usize| packed.words.iter().map(move |of| of[o]);
+                (packed.weights.clone(), (0..w.outputs).flat_map(each).collect())
+            }
+            Block::Lanes(_) => {
+                let at = |t: usize| (0..w.outputs).map(move |o| o * taps_of(packed, w) + t);
+                let order = (0..taps.len()).flat_map(at);
+                (order.map(|i| packed.weights[i]).collect(), packed.words.concat())
+            }
+        };
+        Ok(Some(RowOf { whole: whole.kernel(target)?, last, weights, words }))
+    }
+}
+
+fn taps_of(packed: &Packed, w: &Window) -> usize {
+    packed.weights.len() / w.outputs.max(1)
+}
+
+/// Parameters of a layer's kernel that every row passes on.
+struct Layer {
+    y: Buf,
+    w: Buf,
+    c: Buf,
+    shift: Option<(Val, Val)>,
+}
+
+impl Layer {
+    fn declare(k: &mut KernelBuilder, y: Buf, row: &RowOf, one_shift: bool) -> Layer {
+        Layer {
+            y,
+            w: k.buffer("w", DType::I8, row.weights.len(), Access::Read),
+            c: k.buffer("c", DType::I32, row.words.len(), Access::Read),
+            shift: one_shift.then(|| product::declare_shift(k)),
+        }
+    }
+    fn roles(row: &RowOf, packed: &Packed) -> Vec<Role> {
+        let mut roles = vec![
+            Role::Data { name: "weights", data: Data::I8(row.weights.clone()), align: 4 },
+            Role::data("words", Data::I32(row.words.clone())),
+        ];
+        roles.extend(packed.one.into_iter().flat_map(|(rnd, sh)| [Role::Scalar(rnd), Role::Scalar(sh)]));
+        roles
+    }
+    /// Calls a row: inputs from `x0` of `acts` on, results from `y0` on.
+    fn call(&self, k: &mut KernelBuilder, row: &RowOf, w: &Window, (acts, x0): (Buf, &Expr), y0: &Expr) {
+        let call = |k: &mut KernelBuilder, kernel: &Arc<Kernel>, first: usize| {
+            let mut args = vec![
+                acts.from(x0 + first * w.pitch),
+                self.w.from(0),
+                self.c.from(0),
+                self.y.from(y0 + first * w.step),
+            ];
+            args.extend(
+                self.shift.iter().flat_map(|&(rnd, sh)| [rnd, sh].map(|v| CallArg::Scalar(v.into()))),
+            );
+            k.call(kernel, args);
+        };
+        call(k, &row.whole, 0);
+        if let Some((kernel, first)) = &row.last {
+            call(k, kernel, *first);
+        }
+    }
+}
+
+/// A dense layer or pointwise convolution, straight from memory.
+fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let Some(packed) = Packed::of(product) else { return Ok(None) };
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
+    if !unit || inputs == 0 || outputs == 0 {
+        return Ok(None);
+    }
+    // Pixels are neighbours along the innermost axis of rows.
+    let (outer, inner) = match rows.rows.split_last() {
+        Some((last, outer)) => (outer, *last),
+        None => (&[][..], Axis { len: 1, x: 0, y: 0 }),
+    };
+    let window = Window {
+        runs: 1,
+        run: inputs,
+        run_pitch: 0,
+        outputs,
+        pitch: inner.x,
+        step: inner.y,
+        depthwise: None,
+    };
+    let Some(row) = e.row(&window, &packed, inner.len, want.target)? else { return Ok(None) };
+
+    let reach = |step: fn(&Axis) -> usize, last: usize| {
+        let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
+        let mut steps: Vec<usize> = rows.rows.iter().map(step).collect();
+        lens.push(last);
+        steps.push(1);
+        reach_len(&lens, &steps)
+    };
+    let mut k = KernelBuilder::new("dense_s8_blocks");
+    let x = k.buffer("x", DType::I8, reach(|a| a.x, inputs), Access::Read);
+    let y = k.buffer("y", DType::I8, reach(|a| a.y, outputs), Access::Write);
+    let layer = Layer::declare(&mut k, y, &row, packed.one.is_some());
+    nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+        layer.call(k, &row, &window, (x, x0), y0);
+    });
+    let mut args = vec![Role::Operand(0), Role::Result];
+    args.extend(Layer::roles(&row, &packed));
+    Ok(Some(Candidate { way: "product", call: Spelled { kernel: k.finish()?, args }, workspace: 0 }))
+}
+
+fn nest(
+    k: &mut KernelBuilder,
+    axes: &[Axis],
+    x0: Expr,
+    y0: Expr,
+    body: &mut dyn FnMut(&mut KernelBuilder, &Expr, &Expr),
+) {
+    match axes.split_first() {
+        None => body(k, &x0, &y0),
+        Some((axis, rest)) => k.for_("outer", 0, axis.len, |k, r| {
+            nest(k, rest, x0 + r * axis.x, y0 + r * axis.y, body);
+        }),
+    }
+}
+
+/// Output columns `first..first + len` and the inputs under them.
+struct Tile {
+    first: usize,
+    len: usize,
+    /// Input columns: of padding, copied from `from` on, of padding.
+    left: usize,
+    from: usize,
+    copied: usize,
+    right: usize,
+}
+
+/// Cuts a row into tiles whose input rows take at most `limit` bytes, or the smallest there are.
+fn tiles(g: &Geometry, limit: usize) -> Vec<Tile> {
+    let pixel = g.groups * g.cin;
+    let span = (g.kernel[1] - 1) * g.dilations[1] + 1;
+    let width = |columns: usize| (columns - 1) * g.strides[1] + span;
+    let mut columns = g.output[1];
+    while columns > 4 && g.kernel[0] * width(columns) * pixel > limit {
+        columns = columns.div_ceil(2);
+    }
+    (0..g.output[1])
+        .step_by(columns)
+        .map(|first| {
+            let len = columns.min(g.output[1] - first);
+            // In padded columns.
+            let (start, end) = (first * g.strides[1], first * g.strides[1] + width(len));
+            let inside = |at: usize| at.clamp(g.pads[1], g.pads[1] + g.input[1]);
+            let (from, to) = (inside(start), inside(end));
+            let left = from.min(end) - start.min(from.min(end));
+            Tile {
+                first,
+                len,
+                left,
+                from: from - g.pads[1],
+                copied: to - from,
+                right: width(len) - left - (to - from),
+            }
+        })
+        .collect()
+}
+
+/// A convolution with one group, or a depthwise one.
+fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let Some(packed) = Packed::of(product) else { return Ok(None) };
+    let depthwise = g.groups > 1 && g.cin == 1 && g.cout == 1;
+    let (pixel, outputs) = (g.groups * g.cin, g.groups * g.cout);
+    let [kh, kw] = g.kernel;
+    // Pixels lie side by side, channels last.
+    let packed_x = (pixel == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == pixel);
+    let packed_y = outputs == 1 || g.y[1] == 1;
+    let dilated = kw > 1 && g.dilations[1] != 1;
+    if (g.groups > 1 && !depthwise) || !packed_x || !packed_y || (dilated && kh > 1) {
+        return Ok(None);
+    }
+    // The model has taps behind channels; windows have channels behind taps.
+    let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
+    let padded = g.padded();
+    let tiles = if padded { tiles(g, want.rows_limit) } else { Vec::new() };
+    let width = tiles.iter().map(|t| t.left + t.copied + t.right).max().unwrap_or(0);
+    let row_pitch = if padded { width * pixel } else { g.dilations[0] * g.x[2] };
+    let window = Window {
+        // Dilated columns of a single row are runs of their own.
+        runs: if dilated { kw } else { kh },
+        run: if dilated { pixel } else { kw * pixel },
+        run_pitch: if dilated { g.dilations[1] * pixel } else { row_pitch },
+        outputs,
+        pitch: g.strides[1] * pixel,
+        step: g.y[3],
+        depthwise: depthwise.then_some(g.strides[1]),
+    };
+
+    let mut k = KernelBuilder::new(if depthwise { "depthwise_s8_blocks" } else { "conv_s8_blocks" });
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let way = if depthwise { "depthwise" } else { "product" };
+    if !padded {
+        let Some(row) = e.row(&window, &packed, g.output[1], want.target)? else { return Ok(None) };
+        let layer = Layer::declare(&mut k, y, &row, packed.one.is_some());
+        k.for_("n", 0, g.batch, |k, n| {
+            k.for_("oy", 0, g.output[0], |k, oy| {
+                let x0 = n * g.x[0] + oy * (g.strides[0] * g.x[2]);
+                layer.call(k, &row, &window, (x, &x0), &(n * g.y[0] + oy * g.y[2]));
+            });
+        });
+        let mut args = vec![Role::Operand(0), Role::Result];
+        args.extend(Layer::roles(&row, &packed));
+        let call = Spelled { kernel: k.finish()?, args };
+        return Ok(Some(Candidate { way, call, workspace: 0 }));
+    }
+
+    let mut rows = Vec::new();
+    for tile in &tiles {
+        let Some(row) = e.row(&window, &packed, tile.len, want.target)? else { return Ok(None) };
+        rows.push(row);
+    }
+    // All tiles read one stream of weights; a short last tile may group pixels otherwise.
+    if rows.iter().any(|r| r.weights != rows[0].weights || r.words != rows[0].words) {
+        return Ok(None);
+    }
+    let len = kh * width * pixel;
+    let room = k.buffer("rows", DType::I8, len, Access::ReadWrite);
+    let layer = Layer::declare(&mut k, y, &rows[0], packed.one.is_some());
+    let zx = k.scalar("zx", -128, 127);
+    let fill = |k: &mut KernelBuilder, from: Expr, n: usize| {
+        k.for_("i", 0, n, |k, i| k.store(room, &from + i, zx));
+    };
+    let mut copies = Vec::new();
+    for tile in &tiles {
+        let run = Run::Copy { n: tile.copied * pixel };
+        copies.push(if tile.copied == 0 { None } else { run.kernel(want.target)? });
+    }
+    // Padding beside whole rows is written once; nothing overwrites it.
+    let once = tiles.len() == 1;
+    if once {
+        fill(&mut k, 0.into(), len);
+    }
+    k.for_("n", 0, g.batch, |k, n| {
+        k.for_("oy", 0, g.output[0], |k, oy| {
+            for ((tile, row), copy) in tiles.iter().zip(&rows).zip(&copies) {
+                k.for_("ky", 0, kh, |k, ky| {
+                    let to = k.let_("to", ky * (width * pixel));
+                    let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
+                    let whole = (tile.left + tile.copied + tile.right) * pixel;
+                    let (left, copied) = (tile.left * pixel, tile.copied * pixel);
+                    let inside = |k: &mut KernelBuilder| {
+                        if !once {
+                            fill(k, to.into(), left);
+                            fill(k, to + (left + copied), tile.right * pixel);
+                        }
+                        let from = n * g.x[0] + iy * g.x[2] + tile.from * pixel;
+                        match copy {
+                            Some(copy) => k.call(copy, vec![x.from(from), room.from(to + left)]),
+                            None => {
+                                k.for_("i", 0, copied, |k, i| k.store(room, to + left + i, x.at(&from + i)))
+                            }
+                        }
+                    };
+                    if g.interior(0) == (0, g.output[0]) {
+                        return inside(k);
+                    }
+                    k.if_else(iy.ge(0).and(iy.lt(g.input[0])), inside, |k| match once {
+                        true => fill(k, to + left, copied),
+                        false => fill(k, to.into(), whole),
+                    });
+                });
+                let y0 = n * g.y[0] + oy * g.y[2] + tile.first * g.y[3];
+                layer.call(k, row, &window, (room, &0.into()), &y0);
+            }
+        });
+    });
+    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0)];
+    args.extend(Layer::roles(&rows[0], &packed));
+    args.push(Role::Scalar(packed.x_zp));
+    Ok(Some(Candidate { way, call: Spelled { kernel: k.finish()?, args }, workspace: len }))
+}
+
+/// `[channel][ic][ky][kx]` to `[channel][ky][kx][ic]`.
+fn channels_last(weights: &[i8], g: &Geometry) -> Vec<i8> {
+    let [kh, kw] = g.kernel;
+    let taps = kh * kw;
+    let mut moved = Vec::with_capacity(weights.len());
+    for channel in weights.chunks(g.cin * taps) {
+        for tap in 0..taps {
+            moved.extend((0..g.cin).map(|ic| channel[ic * taps + tap]));
+        }
+    }
+    moved
+}
