@@ -164,18 +164,25 @@ impl Gemm {
             for group in 0..self.groups {
                 line.push(Inst::Copy(self.sum(pixel, group), V(TAIL[0] + group as u32)));
             }
-            line.push(Inst::Zero(self.offset(pixel)));
         }
         let whole = self.runs * self.fours <= STRAIGHT;
         let mut next = Next::default();
         for run in 0..self.runs {
             line.push(Inst::Add(R(5), R(0), (run * self.run_pitch) as i32));
-            let turns = if whole || self.fours < 2 * TURN { 0 } else { self.fours / TURN };
-            self.fours(&mut line, &mut next, self.fours - turns * TURN);
+            let straight = if whole || self.fours < 2 * TURN {
+                self.fours
+            } else if run == 0 {
+                // The first four of all opens the sums of the offset.
+                (self.fours - 1) % TURN + 1
+            } else {
+                self.fours % TURN
+            };
+            self.fours(&mut line, &mut next, straight, run == 0);
+            let turns = (self.fours - straight) / TURN;
             if turns > 0 {
                 body.push(Code::Straight(std::mem::take(&mut line)));
                 let mut turn = Vec::new();
-                self.fours(&mut turn, &mut next, TURN);
+                self.fours(&mut turn, &mut next, TURN, false);
                 body.push(Code::Loop { turns, body: vec![Code::Straight(turn)] });
             }
         }
@@ -192,8 +199,8 @@ impl Gemm {
         code
     }
 
-    /// `n` fours of inputs of every pixel.
-    fn fours(&self, line: &mut Vec<Inst>, next: &mut Next, n: usize) {
+    /// `n` fours of inputs of every pixel; the first may open the sums of the offset.
+    fn fours(&self, line: &mut Vec<Inst>, next: &mut Next, n: usize, opens: bool) {
         for four in 0..n {
             let weights: Vec<V> = (0..self.groups).map(|_| next.weight()).collect();
             line.extend(weights.iter().map(|&w| Inst::LoadNext(w, R(1))));
@@ -203,7 +210,11 @@ impl Gemm {
                 for (group, &w) in weights.iter().enumerate() {
                     line.push(Inst::DotAdd(self.sum(pixel, group), w, x));
                 }
-                line.push(Inst::DotAdd(self.offset(pixel), OFFSET, x));
+                let offset = self.offset(pixel);
+                line.push(match opens && four == 0 {
+                    true => Inst::Dot(offset, OFFSET, x),
+                    false => Inst::DotAdd(offset, OFFSET, x),
+                });
             }
         }
         if n > 0 {

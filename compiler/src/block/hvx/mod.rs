@@ -47,8 +47,9 @@ pub(crate) enum Inst {
     /// The word in all lanes.
     Splat(V, R),
     Copy(V, V),
-    Zero(V),
-    /// Each lane: sum of four products of an unsigned byte and the scalar's signed byte, added.
+    /// Each lane: sum of four products of an unsigned byte and the scalar's signed byte.
+    Dot(V, V, R),
+    /// The same, added.
     DotAdd(V, V, R),
     AddWords(V, V, V),
     SubWords(V, V, V),
@@ -98,7 +99,7 @@ impl Inst {
             StoreAny(a, o, s) => format!("vmemu({}+#{o}) = {}", r(a), v(s)),
             Splat(d, a) => format!("{} = vsplat({})", v(d), r(a)),
             Copy(d, a) => format!("{} = {}", v(d), v(a)),
-            Zero(d) => format!("{0} = vxor({0},{0})", v(d)),
+            Dot(d, a, b) => format!("{}.w = vrmpy({}.ub,{}.b)", v(d), v(a), r(b)),
             DotAdd(d, a, b) => format!("{}.w += vrmpy({}.ub,{}.b)", v(d), v(a), r(b)),
             AddWords(d, a, b) => format!("{}.w = vadd({}.w,{}.w)", v(d), v(a), v(b)),
             SubWords(d, a, b) => format!("{}.w = vsub({}.w,{}.w)", v(d), v(a), v(b)),

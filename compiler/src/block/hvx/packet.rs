@@ -30,13 +30,11 @@ fn needs(inst: &Inst) -> Needs {
         StoreWord(..) => Needs { memory: 2, ..none },
         LoadNext(..) | Load(..) => Needs { memory: 1, vector_memory: 1, ..none },
         LoadAny(..) | StoreAny(..) => Needs { memory: 2, vector_memory: 1, permute: 1, ..none },
-        Splat(..) | DotAdd(..) => Needs { multiply: 1, ..none },
+        Splat(..) | Dot(..) | DotAdd(..) => Needs { multiply: 1, ..none },
         MulLow(..) | MulHighAdd(..) => Needs { multiply: 2, ..none },
         ShiftRight(..) => Needs { shift: 1, ..none },
         PackHalves(..) | PackBytes(..) => Needs { permute: 1, ..none },
-        Copy(..) | Zero(..) | AddWords(..) | SubWords(..) | MaxBytes(..) | MinBytes(..) => {
-            Needs { any: 1, ..none }
-        }
+        Copy(..) | AddWords(..) | SubWords(..) | MaxBytes(..) | MinBytes(..) => Needs { any: 1, ..none },
     }
 }
 
@@ -113,7 +111,7 @@ fn places(inst: &Inst) -> (Vec<Place>, Vec<Place>) {
         StoreAny(a, _, s) => (vec![Place::Memory], vec![r(a), v(s)]),
         Splat(d, a) => (vec![v(d)], vec![r(a)]),
         Copy(d, a) => (vec![v(d)], vec![v(a)]),
-        Zero(d) => (vec![v(d)], vec![]),
+        Dot(d, a, b) => (vec![v(d)], vec![v(a), r(b)]),
         DotAdd(d, a, b) => (vec![v(d)], vec![v(d), v(a), r(b)]),
         MulLow(d, a, b) => (vec![v(d), odd(d)], vec![v(a), v(b)]),
         MulHighAdd(d, a, b) => (vec![v(d), odd(d)], vec![v(d), odd(d), v(a), v(b)]),
