@@ -172,7 +172,13 @@ impl Cx<'_> {
         o.push('\n');
         if let Some(native) = item.native {
             let condition = wrapping(&native.feature).c;
-            let _ = writeln!(o, "#if {condition}\n{head}; /* in {}.S */\n#else", self.name);
+            let _ = match item.shares {
+                None => writeln!(o, "#if {condition}\n{head}; /* in {}.S */\n#else", self.name),
+                Some(other) => {
+                    let (name, other) = (self.name, &self.module.items[other].name);
+                    writeln!(o, "#if {condition}\n#define {name}_{} {name}_{other}\n#else", item.name)
+                }
+            };
         }
         let _ = writeln!(o, "static {head}\n{{");
         for (i, ident) in item.params.iter().enumerate() {
@@ -398,7 +404,7 @@ impl Cx<'_> {
     fn assembly(&self, options: &EmitOptions) -> String {
         let mut o = comment(&banner(self.module.program, options, "Instruction blocks"));
         for item in &self.module.items {
-            let Some(Native { feature, text, .. }) = item.native else { continue };
+            let (Some(Native { feature, text, .. }), None) = (item.native, item.shares) else { continue };
             let symbol = format!("{}_{}", self.name, item.name);
             let around = wrapping(feature);
             let _ = writeln!(

@@ -7,7 +7,7 @@ use super::EmitOptions;
 use super::names::{self, Namespace};
 use super::range::Ranges;
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Expr, Instr, Kernel, Native, Stmt, Ty, VarId, visit};
+use crate::kernel::{Access, Expr, Instr, Kernel, Native, ParamKind, Stmt, Ty, VarId, visit};
 use crate::program::{Arg, Entry, Place, Program, Step};
 use crate::tensor::DType;
 use std::collections::BTreeSet;
@@ -19,6 +19,8 @@ pub(super) struct Item<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) name: String,
     pub(super) native: Option<&'a Native>,
+    /// The earlier item with the same native text and signature, which serves both.
+    pub(super) shares: Option<usize>,
     pub(super) ranges: Ranges,
     /// Identifiers of parameters and of variables.
     pub(super) params: Vec<String>,
@@ -112,10 +114,19 @@ impl<'a> Module<'a> {
         let mut locals = Namespace::default();
         let params = kernel.params.iter().map(|p| locals.take(&p.name)).collect();
         let vars = kernel.vars.iter().map(|v| locals.take(&v.name)).collect();
+        let native = kernel.native.iter().find(|n| options.features.contains(&n.feature));
+        let shares = native.and_then(|native| {
+            let same = |i: &Item<'_>| {
+                let text = i.native.is_some_and(|n| n.feature == native.feature && n.text == native.text);
+                i.shares.is_none() && text && alike(i.kernel, kernel)
+            };
+            self.items.iter().position(same)
+        });
         let mut item = Item {
             kernel,
             name,
-            native: kernel.native.iter().find(|n| options.features.contains(&n.feature)),
+            native,
+            shares,
             ranges: Ranges::of(kernel),
             params,
             vars,
@@ -229,4 +240,14 @@ pub(super) fn layer_comment(program: &Program, step: &Step, last: &mut Option<us
     }
     let layer = program.layers.get(step.layer)?;
     Some(format!("{} {} {:?}", printable(&layer.op), printable(&layer.name), layer.output_shape))
+}
+
+/// Whether two kernels are called alike: parameters of the same kinds, whatever their lengths.
+fn alike(a: &Kernel, b: &Kernel) -> bool {
+    let kind = |k: &ParamKind| match *k {
+        ParamKind::Buffer { elem, access, .. } => Some((elem, access == Access::Read)),
+        ParamKind::Scalar { .. } => None,
+    };
+    a.params.len() == b.params.len()
+        && a.params.iter().zip(&b.params).all(|(a, b)| kind(&a.kind) == kind(&b.kind))
 }

@@ -416,7 +416,9 @@ impl Cx<'_> {
             depth = 3;
             self.body(o, item, depth)?;
             let _ = writeln!(o, "        }}\n    }}");
-            self.naked(o, item, native);
+            if item.shares.is_none() {
+                self.naked(o, item, native);
+            }
             return Ok(());
         }
         self.body(o, item, depth)?;
@@ -451,7 +453,7 @@ impl Cx<'_> {
             "        // SAFETY: the block touches what the loops below touch, and keeps the calling convention.\n        \
              #[cfg({})]\n        unsafe {{\n            self::{}_block({})\n        }};",
             wrapping(&native.feature).rust,
-            item.name,
+            item.shares.map_or(&item.name, |other| &self.module.items[other].name),
             args.join(", ")
         );
     }

@@ -12,7 +12,7 @@
 //! time and transforms back, [`Filters`] makes `U` from int8 weights where it is not stored.
 //!
 //! Orders, in 16-bit halves, channels in fours parted as `a c b d` ([`super::widen`]):
-//! `T[i][column][channel]`, `V[xi][pair of channels][tile][2]`, `U` of two output channels
+//! `T[column][four channels][i][4]`, `V[xi][pair of channels][tile][2]`, `U` of two output channels
 //! `[xi][pair of channels][output][2]`, then `4 * bias` and the multiplier of both as words;
 //! `xi = 4 * i + j`.
 

@@ -58,7 +58,8 @@ impl Products {
     fn spelled(&self) -> (usize, usize) {
         let pairs = self.channels / 2;
         match pairs {
-            n if n > self.straight => ((n - 1) % ROUND + 1, 1),
+            // What the loop does whole is not spelled out before it.
+            n if n > self.straight => (n % ROUND, 1),
             n if n <= ROUND / 4 => (n, 4),
             n if n <= ROUND / 2 => (n, 2),
             n => (n, 1),
@@ -163,6 +164,9 @@ impl Products {
             let at = (product * opening) as u32;
             for pair in 0..opening as u32 {
                 multiply(&mut b, (v, 16 * (at + pair)), (u, 8 * (at + pair)), &sums, pair == 0);
+            }
+            if opening == 0 {
+                sums.iter().for_each(|&s| b.push(Inst::MovImm(s, 0)));
             }
             if rest > 0 {
                 b.advance(v, 16 * opening as i32);

@@ -18,17 +18,15 @@ use std::sync::Arc;
 pub(crate) struct Rows {
     /// Inputs of a row, a multiple of four.
     pub(crate) len: usize,
-    /// Halves from one row of `T` to the next.
-    pub(crate) pitch: usize,
 }
 
 impl Rows {
     pub(crate) fn fits(&self) -> bool {
-        self.len.is_multiple_of(4) && 2 * 3 * self.pitch + 8 * 4 <= 4095
+        self.len.is_multiple_of(4)
     }
     /// Halves of `T` that are reached.
     pub(crate) fn t_len(&self) -> usize {
-        3 * self.pitch + self.len
+        4 * self.len
     }
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         let mut k = KernelBuilder::new("winograd_s8_rows");
@@ -42,7 +40,7 @@ impl Rows {
                     (0..4).map(|i| k.let_(&format!("d{i}"), x[i].at(c + position(half)) - zx)).collect();
                 let sums = [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
                 for (i, sum) in sums.into_iter().enumerate() {
-                    k.store(t, c + (i * self.pitch + half), sum);
+                    k.store(t, c * 4 + (4 * i + half), sum);
                 }
             }
         });
@@ -65,17 +63,17 @@ impl Rows {
         let rounds = words / round;
         let stop = b.reg();
         b.push(Inst::Mov(stop, t));
-        b.advance(stop, 2 * self.len as i32);
+        b.advance(stop, 8 * self.len as i32);
         b.push(Inst::StrSlot(stop, end));
         let top = (rounds > 1).then(|| b.label(rounds as u64));
         for word in 0..round {
-            self.word(&mut b, x, t, z, word as u32);
+            word_of(&mut b, x, t, z, word as u32);
         }
         if let Some(top) = top {
             for x in x {
                 b.advance(x, 4 * round as i32);
             }
-            b.advance(t, 8 * round as i32);
+            b.advance(t, 32 * round as i32);
             let stop = b.reg();
             b.push(Inst::LdrSlot(stop, end));
             b.push(Inst::Cmp(t, stop));
@@ -83,30 +81,31 @@ impl Rows {
         }
         b
     }
-    /// Four inputs of each row.
-    fn word(&self, b: &mut Block, x: [Reg; 4], t: Reg, z: Reg, word: u32) {
-        let loaded: [Reg; 4] = b.regs_n();
-        for (&w, x) in loaded.iter().zip(x) {
-            b.push(Inst::Ldr(w, x, 4 * word));
+}
+
+/// Four inputs of each row.
+fn word_of(b: &mut Block, x: [Reg; 4], t: Reg, z: Reg, word: u32) {
+    let loaded: [Reg; 4] = b.regs_n();
+    for (&w, x) in loaded.iter().zip(x) {
+        b.push(Inst::Ldr(w, x, 4 * word));
+    }
+    for (half, ror) in [Ror::R0, Ror::R8].into_iter().enumerate() {
+        let d: [Reg; 4] = b.regs_n();
+        for (&d, w) in d.iter().zip(loaded) {
+            b.push(Inst::Sxtb16(d, w, ror));
         }
-        for (half, ror) in [Ror::R0, Ror::R8].into_iter().enumerate() {
-            let d: [Reg; 4] = b.regs_n();
-            for (&d, w) in d.iter().zip(loaded) {
-                b.push(Inst::Sxtb16(d, w, ror));
-            }
-            let at = |i: usize| (2 * i * self.pitch) as u32 + 8 * word + 4 * half as u32;
-            // Stored as soon as it can be: there is one register for the sum, and no more.
-            let s = b.reg();
-            b.push(Inst::Ssub16(d[3], d[1], d[3]));
-            b.push(Inst::Str(d[3], t, at(3)));
-            b.push(Inst::Ssub16(d[0], d[0], d[2]));
-            b.push(Inst::Str(d[0], t, at(0)));
-            b.push(Inst::Sadd16(s, d[1], d[2]));
-            b.push(Inst::Ssub16(d[2], d[2], d[1]));
-            b.push(Inst::Sadd16(s, s, z));
-            b.push(Inst::Str(s, t, at(1)));
-            b.push(Inst::Str(d[2], t, at(2)));
-        }
+        let at = |i: usize| 32 * word + (8 * i + 4 * half) as u32;
+        // Stored as soon as it can be: there is one register for the sum, and no more.
+        let s = b.reg();
+        b.push(Inst::Ssub16(d[3], d[1], d[3]));
+        b.push(Inst::Str(d[3], t, at(3)));
+        b.push(Inst::Ssub16(d[0], d[0], d[2]));
+        b.push(Inst::Str(d[0], t, at(0)));
+        b.push(Inst::Sadd16(s, d[1], d[2]));
+        b.push(Inst::Ssub16(d[2], d[2], d[1]));
+        b.push(Inst::Sadd16(s, s, z));
+        b.push(Inst::Str(s, t, at(1)));
+        b.push(Inst::Str(d[2], t, at(2)));
     }
 }
 
@@ -115,16 +114,20 @@ impl Rows {
 pub(crate) struct Columns {
     /// A multiple of four.
     pub(crate) channels: usize,
-    /// Halves from one row of `T` to the next.
-    pub(crate) pitch: usize,
+    /// Fours of channels that are spelled out at a time, where that divides them.
+    pub(crate) unroll: usize,
 }
+
+/// Columns that one pointer reaches.
+const REACH: usize = 4;
 
 impl Columns {
     pub(crate) fn fits(&self) -> bool {
-        self.channels.is_multiple_of(4) && 3 * 8 * self.channels + 16 * 2 <= 4095
+        let c = self.channels;
+        c.is_multiple_of(4) && 3 * 8 * c + 32 * self.unroll <= 4095
     }
     pub(crate) fn t_len(&self) -> usize {
-        3 * self.pitch + (2 * TILES + 2) * self.channels
+        (2 * TILES + 2) * 4 * self.channels
     }
     pub(crate) fn v_len(&self) -> usize {
         XI * TILES * self.channels
@@ -135,13 +138,14 @@ impl Columns {
         let t = k.buffer("t", DType::I16, self.t_len(), Access::Read);
         let v = k.buffer("v", DType::I16, self.v_len(), Access::Write);
         k.for_("i", 0, 4, |k, i| {
-            k.for_("pair", 0, c / 2, |k, pair| {
-                for half in 0..2usize {
+            k.for_("four", 0, c / 4, |k, four| {
+                for lane in 0..4usize {
                     k.for_("tile", 0, TILES, |k, tile| {
-                        let from = k.let_("from", i * self.pitch + pair * 2 + tile * (2 * c) + half);
+                        let from = k.let_("from", four * 16 + i * 4 + tile * (8 * c) + lane);
                         let d: Vec<_> =
-                            (0..4).map(|j| k.let_(&format!("d{j}"), t.at(from + j * c))).collect();
-                        let to = k.let_("to", i * (16 * c) + pair * 8 + tile * 2 + half);
+                            (0..4).map(|j| k.let_(&format!("d{j}"), t.at(from + j * 4 * c))).collect();
+                        let to = i * (16 * c) + four * 16 + tile * 2 + (lane / 2 * 8 + lane % 2);
+                        let to = k.let_("to", to);
                         let sums = [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
                         for (j, sum) in sums.into_iter().enumerate() {
                             k.store(v, to + j * (4 * c), sum);
@@ -158,51 +162,66 @@ impl Columns {
         let mut b = Block::new(2);
         let [t, v] = [b.args[0], b.args[1]];
         let (row, all) = (b.slot(), b.slot());
-        let round = if (c / 2).is_multiple_of(4) && c <= 64 { 4 } else { 2 };
-        let rounds = c / 2 / round;
+        let fours = c / 4;
+        let round = (1..=self.unroll).rev().find(|r| fours.is_multiple_of(*r)).unwrap_or(1);
+        // Offsets of loads end at 4095: several pointers share the columns.
+        let near = (2 * TILES + 1) * 8 * c + 32 * round <= 4095;
+        let mut t = vec![t];
+        while !near && t.len() * REACH < 2 * TILES + 2 {
+            let next = b.reg();
+            b.push(Inst::Mov(next, t[t.len() - 1]));
+            b.advance(next, (REACH * 8 * c) as i32);
+            t.push(next);
+        }
         let stop = b.reg();
-        b.push(Inst::Mov(stop, t));
-        b.advance(stop, (2 * c + 3 * 2 * self.pitch) as i32);
+        b.push(Inst::Mov(stop, t[0]));
+        b.advance(stop, (8 * c + 3 * 8) as i32);
         b.push(Inst::StrSlot(stop, all));
         let each = b.label(4);
         let stop = b.reg();
-        b.push(Inst::Mov(stop, t));
-        b.advance(stop, 2 * c as i32);
+        b.push(Inst::Mov(stop, t[0]));
+        b.advance(stop, 8 * c as i32);
         b.push(Inst::StrSlot(stop, row));
-        let top = b.label(rounds as u64);
-        for pair in 0..round {
-            self.pair(&mut b, t, v, pair as u32);
+        let top = (fours > round).then(|| b.label((fours / round) as u64));
+        for four in 0..round {
+            for half in 0..2 {
+                self.pair(&mut b, (&t, (32 * four + 4 * half) as u32), (v, (32 * four + 16 * half) as u32));
+            }
         }
-        b.advance(t, 4 * round as i32);
-        b.advance(v, 16 * round as i32);
-        let stop = b.reg();
-        b.push(Inst::LdrSlot(stop, row));
-        b.push(Inst::Cmp(t, stop));
-        b.push(Inst::BranchBack(Cond::Ne, top));
+        t.iter().for_each(|&t| b.advance(t, 32 * round as i32));
+        b.advance(v, 32 * round as i32);
+        if let Some(top) = top {
+            let stop = b.reg();
+            b.push(Inst::LdrSlot(stop, row));
+            b.push(Inst::Cmp(t[0], stop));
+            b.push(Inst::BranchBack(Cond::Ne, top));
+        }
         let stop = b.reg();
         b.push(Inst::LdrSlot(stop, all));
         b.advance(v, (3 * 8 * c) as i32);
-        b.push(Inst::Cmp(t, stop));
-        b.advance(t, 2 * (self.pitch - c) as i32);
+        b.push(Inst::Cmp(t[0], stop));
+        t.iter().for_each(|&t| b.advance(t, 8 - 8 * c as i32));
         b.push(Inst::BranchBack(Cond::Ne, each));
         b
     }
     /// One pair of channels of four tiles; two columns stay in registers from tile to tile.
-    fn pair(&self, b: &mut Block, t: Reg, v: Reg, pair: u32) {
-        let column = |n: usize| (2 * n * self.channels) as u32 + 4 * pair;
-        let [mut d0, mut d1] = b.regs_n();
-        b.push(Inst::Ldr(d0, t, column(0)));
-        b.push(Inst::Ldr(d1, t, column(1)));
+    fn pair(&self, b: &mut Block, (t, from): (&[Reg], u32), (v, to): (Reg, u32)) {
+        let column = |b: &mut Block, n: usize| {
+            let (base, n) = if t.len() > 1 { (t[n / REACH], n % REACH) } else { (t[0], n) };
+            let d = b.reg();
+            b.push(Inst::Ldr(d, base, (8 * n * self.channels) as u32 + from));
+            d
+        };
+        let (mut d0, mut d1) = (column(b, 0), column(b, 1));
         for tile in 0..TILES {
-            let [d2, d3, s, e, f] = b.regs_n();
-            b.push(Inst::Ldr(d2, t, column(2 * tile + 2)));
-            b.push(Inst::Ldr(d3, t, column(2 * tile + 3)));
+            let (d2, d3) = (column(b, 2 * tile + 2), column(b, 2 * tile + 3));
+            let [s, e, f] = b.regs_n();
             b.push(Inst::Ssub16(d0, d0, d2));
             b.push(Inst::Sadd16(s, d1, d2));
             b.push(Inst::Ssub16(e, d2, d1));
             b.push(Inst::Ssub16(f, d1, d3));
             for (j, r) in [d0, s, e, f].into_iter().enumerate() {
-                b.push(Inst::Str(r, v, (8 * j * self.channels) as u32 + 16 * pair + 4 * tile as u32));
+                b.push(Inst::Str(r, v, (8 * j * self.channels + 4 * tile) as u32 + to));
             }
             (d0, d1) = (d2, d3);
         }
@@ -220,8 +239,8 @@ mod tests {
     #[test]
     fn body_and_instructions_are_exact() {
         let mut random = Random(42);
-        for (len, pitch, zx) in [(4, 12, 0), (24, 40, -128), (64, 80, 127), (36, 36, 7)] {
-            let rows = Rows { len, pitch };
+        for (len, zx) in [(4, 0), (24, -128), (64, 127), (36, 7)] {
+            let rows = Rows { len };
             let x: Vec<Vec<i8>> = (0..4).map(|_| random.bytes(len)).collect();
             let operands: Vec<Data> = x.iter().cloned().map(Data::I8).collect();
             let mut args: Vec<Role> = (0..4).map(Role::Operand).collect();
@@ -233,11 +252,11 @@ mod tests {
             let out = native(&rows.block(), buffers, &[zx as u32]);
             assert_eq!(bytes(&t), out[4], "{len} inputs, zero point {zx}");
             let d = |i: usize| i16::from(x[i][position(1)]) - zx as i16;
-            assert_eq!([t[1], t[pitch + 1]], [d(0) - d(2), d(1) + d(2)]);
-            assert_eq!([t[2 * pitch + 1], t[3 * pitch + 1]], [d(2) - d(1), d(1) - d(3)]);
+            assert_eq!([t[1], t[5]], [d(0) - d(2), d(1) + d(2)]);
+            assert_eq!([t[9], t[13]], [d(2) - d(1), d(1) - d(3)]);
         }
-        for (channels, pitch) in [(4, 40), (8, 100), (16, 160), (64, 700), (12, 120), (128, 1280)] {
-            let columns = Columns { channels, pitch };
+        for (channels, unroll) in [(4, 1), (8, 2), (16, 2), (64, 1), (12, 2), (128, 1)] {
+            let columns = Columns { channels, unroll };
             assert!(columns.fits());
             let t: Vec<i16> = (0..columns.t_len()).map(|_| random.within(-510, 510) as i16).collect();
             let call = Spelled {

@@ -89,7 +89,6 @@ impl<'a> Plan<'a> {
             return None;
         }
         let c = g.cin;
-        let pitch = (g.output[1] + 2) * c;
         let (rnd, sh) = high(shift + 2, requant.out.zp);
         let products = Products {
             channels: c,
@@ -101,8 +100,9 @@ impl<'a> Plan<'a> {
             hi: ending.limits.1,
             straight: if want.optimize == Optimize::Speed { 32 } else { 16 },
         };
-        let rows = Rows { len: g.input[1] * c, pitch };
-        let columns = Columns { channels: c, pitch };
+        let rows = Rows { len: g.input[1] * c };
+        let unroll = if want.optimize == Optimize::Speed { 2 } else { 1 };
+        let columns = Columns { channels: c, unroll };
         if !rows.fits() || !columns.fits() || !products.fits() {
             return None;
         }
@@ -160,7 +160,7 @@ impl<'a> Plan<'a> {
             return Ok(None);
         }
         let mut place = Workspace::default();
-        let t_len = 4 * self.rows.pitch;
+        let t_len = 4 * (g.output[1] + 2) * g.cin;
         let edge_len = g.input[1] * g.cin;
         let at = [
             place.take(2 * t_len),
@@ -200,12 +200,9 @@ impl<'a> Plan<'a> {
         args.extend([Role::Scalar(self.x_zp), Role::Scalar(self.rnd)]);
 
         k.for_("i", 0, edge_len, |k, i| k.store(edge, i, zx));
-        let (left, pitch) = (g.pads[1] * g.cin, self.rows.pitch);
-        for from in [0, left + self.read * g.cin] {
-            let len = if from == 0 { left } else { pitch - from };
-            k.for_("i", 0, 4, |k, i| {
-                k.for_("c", 0, len, |k, c| k.store(t, i * pitch + from + c, 0));
-            });
+        let left = 4 * g.pads[1] * g.cin;
+        for (from, to) in [(0, left), (left + 4 * self.read * g.cin, t_len)] {
+            k.for_("i", from, to, |k, i| k.store(t, i, 0));
         }
         let kernels = (self.rows.kernel(core)?, self.columns.kernel(core)?, products.kernel(core)?);
         let image = |k: &mut KernelBuilder, channel: Expr| {
@@ -251,7 +248,7 @@ impl<'a> Plan<'a> {
                     let y0 = k.let_("y0", y0);
                     k.for_("group", 0, g.output[1].div_ceil(WIDE), |k, group| {
                         let ox = k.let_("ox", (group * WIDE).min(g.output[1] - WIDE));
-                        k.call(&kernels.1, vec![t.from(ox * g.cin), v.from(0)]);
+                        k.call(&kernels.1, vec![t.from(ox * (4 * g.cin)), v.from(0)]);
                         let to = y.from(y0 + ox * g.y[3]);
                         let round = CallArg::Scalar(rnd.into());
                         k.call(&kernels.2, vec![v.from(0), u.from(0), to, m.from(0), round]);
