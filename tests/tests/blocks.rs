@@ -490,6 +490,8 @@ struct Expected {
     native: usize,
     /// Instructions that no compiler makes of the kernels' loops; each stands in the image.
     instructions: &'static [&'static str],
+    /// Other arguments of the emulator, such as longer vectors.
+    emulator: Option<&'static [&'static str]>,
 }
 
 fn all_alike(expected: &Expected, optimize: Optimize) {
@@ -524,7 +526,10 @@ fn all_alike(expected: &Expected, optimize: Optimize) {
     let lively = cases.iter().filter(lively).count();
     assert!(lively * 2 >= cases.len(), "only {lively} of {} layers have different results", cases.len());
 
-    let on = target(core);
+    let mut on = target(core);
+    if let (Some(arguments), Some(emulator)) = (expected.emulator, &mut on.core.emulator) {
+        emulator.arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+    }
     // Memory of the boards is short where the core has its own: several images, one after another.
     for part in cases.chunks(90) {
         let models: Vec<Built<'_>> = part.iter().map(|c| Built::from(&c.artifact)).collect();
@@ -547,6 +552,7 @@ fn all_alike(expected: &Expected, optimize: Optimize) {
 
 const BOTH: &[Language] = &[Language::C, Language::Rust];
 const C: &[Language] = &[Language::C];
+const RUST: &[Language] = &[Language::Rust];
 const DSP: &[&str] = &["smlad", "sxtab16", "smmla"];
 
 const fn expected(
@@ -555,7 +561,7 @@ const fn expected(
     native: usize,
     instructions: &'static [&'static str],
 ) -> Expected {
-    Expected { core, languages, native, instructions }
+    Expected { core, languages, native, instructions, emulator: None }
 }
 
 #[test]
@@ -595,4 +601,22 @@ fn cortex_m55() {
         &expected("cortex-m55", BOTH, 80, &["cdp", "ldc", "vqadd.s16", "vshr.u32"]),
         Optimize::Balanced,
     );
+}
+
+#[test]
+fn riscv() {
+    all_alike(&expected("rv32imc", BOTH, 80, &["mulh"]), Optimize::Balanced);
+}
+
+#[test]
+fn riscv_vectors() {
+    all_alike(&expected("rv32imcv", C, 80, &["vwmacc.vx", "vwmacc.vv", "vnclip.wx"]), Optimize::Balanced);
+}
+
+/// The same code from Rust, whose flags name no vectors, on registers of four times the length.
+#[test]
+fn riscv_longer_vectors() {
+    let arguments = &["-cpu", "rv32,v=true,vlen=512,elen=64,vext_spec=v1.0"];
+    let longer = Expected { emulator: Some(arguments), ..expected("rv32imcv", RUST, 80, &[]) };
+    all_alike(&longer, Optimize::Balanced);
 }
