@@ -21,11 +21,12 @@ mod order;
 pub(crate) mod riscv;
 pub(crate) mod runs;
 pub mod text;
+pub(crate) mod thumb1;
 pub(crate) mod widen;
 pub(crate) mod winograd;
 
 #[cfg(test)]
-mod simulate;
+pub(crate) mod simulate;
 
 pub use inst::{Cond, Float, Inst, Label, Reg, Ror, Slot};
 

@@ -11,7 +11,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    fn at(&mut self, address: u32, len: u32) -> &mut [u8] {
+    pub(crate) fn at(&mut self, address: u32, len: u32) -> &mut [u8] {
         for (base, bytes) in &mut self.regions {
             if address >= *base && address + len <= *base + bytes.len() as u32 {
                 let from = (address - *base) as usize;
@@ -19,6 +19,15 @@ impl Memory {
             }
         }
         panic!("access of {len} bytes at {address:#x}");
+    }
+    /// A word where unaligned accesses trap.
+    pub(crate) fn aligned(&mut self, address: u32) -> u32 {
+        assert!(address.is_multiple_of(4), "unaligned load at {address:#x}");
+        self.word(address)
+    }
+    pub(crate) fn put_aligned(&mut self, address: u32, v: u32) {
+        assert!(address.is_multiple_of(4), "unaligned store at {address:#x}");
+        self.put(address, v, 4);
     }
     fn word(&mut self, address: u32) -> u32 {
         u32::from_le_bytes(self.at(address, 4).try_into().unwrap())

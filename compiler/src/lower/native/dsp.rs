@@ -216,7 +216,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product, core: &Core) -> Result<Optio
     Ok(Some(Candidate { way: "gemm", call, workspace: 2 * columns * pitch }))
 }
 
-fn nest(
+pub(super) fn nest(
     k: &mut KernelBuilder,
     axes: &[crate::lower::dense::Axis],
     x0: Expr,

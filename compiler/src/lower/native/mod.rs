@@ -12,6 +12,7 @@ pub(crate) mod dsp;
 pub(crate) mod helium;
 mod hvx;
 mod riscv;
+mod thumb;
 mod winograd;
 
 use super::conv::Geometry;
@@ -86,6 +87,7 @@ pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
     let engines: &[(&str, &'static dyn Engine)] = &[
         ("mve", &helium::Helium),
         ("dsp", &dsp::Dsp),
+        ("thumb", &thumb::Thumb),
         ("hvx", &hvx::Hvx),
         ("rvv", &riscv::Riscv { vectors: true }),
         ("rv32", &riscv::Riscv { vectors: false }),
