@@ -4,6 +4,7 @@
 //! error where one is more than 1 % worse. Law: only like is compared with like: same model name,
 //! target, language and `--optimize`.
 
+use crate::cli::output;
 use crate::cli::table::{self, count};
 use crate::error::{Error, Fault, Result, Site};
 use serde_json::Value;
@@ -90,10 +91,15 @@ fn changes(old: &Value, new: &Value, path: &Path) -> Result<Vec<Change>> {
     Ok(all)
 }
 
+/// Reads a file of older runs.
+pub(super) fn read(path: &Path) -> Result<Value> {
+    let bytes = output::read(path)?;
+    serde_json::from_slice(&bytes).map_err(|e| broken(path, format!("is not JSON: {e}")))
+}
+
 /// Compares with the runs of a file. The text is for people; the error names what got worse.
-pub(super) fn compare(path: &Path, old: &[u8], new: &Value) -> Result<(String, Option<Error>)> {
-    let old: Value = serde_json::from_slice(old).map_err(|e| broken(path, format!("is not JSON: {e}")))?;
-    let changes = changes(&old, new, path)?;
+pub(super) fn compare(path: &Path, old: &Value, new: &Value) -> Result<(String, Option<Error>)> {
+    let changes = changes(old, new, path)?;
     let rows = changes
         .iter()
         .map(|c| {
@@ -132,7 +138,7 @@ mod tests {
         })
     }
     fn check(old: &Value, new: &Value) -> Result<(String, Option<Error>)> {
-        compare(Path::new("old.json"), old.to_string().as_bytes(), new)
+        compare(Path::new("old.json"), old, new)
     }
 
     #[test]
@@ -160,11 +166,13 @@ mod tests {
 
     #[test]
     fn what_is_no_baseline_is_refused() {
-        let refused = |old: &[u8]| compare(Path::new("old.json"), old, &run(1, 1)).unwrap_err().message;
-        assert!(refused(b"{").contains("is not JSON"));
-        assert!(refused(b"{}").contains("no run of `m` on `t`"));
+        let refused = |old: &Value| compare(Path::new("old.json"), old, &run(1, 1)).unwrap_err().message;
+        for old in [json!({}), json!([]), json!(7), json!([1, null])] {
+            assert!(refused(&old).contains("no run of `m` on `t`"), "{old}");
+        }
         let mut cut = run(1, 1);
         cut["total"]["cycles"] = Value::Null;
-        assert!(refused(cut.to_string().as_bytes()).contains("total.cycles"));
+        assert!(refused(&cut).contains("total.cycles"));
+        assert!(read(Path::new("missing.json")).is_err());
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         Some(EmitArg::Rust) => vec![Language::Rust],
         None => vec![Language::C, Language::Rust],
     };
-    let old = args.compare.as_deref().map(output::read).transpose()?;
+    let old = args.compare.as_deref().map(compare::read).transpose()?;
     let job = args.model.job()?.emitting(languages.clone());
     if job.target.core.emulator.is_none() {
         return Err(Error::option(
@@ -78,7 +78,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         match bench(&artifact, &job, language, &input, args, &mut observer) {
             Ok(run) => report.runs.push(run),
             // Nobody asked for Rust by name: without a compiler for it, C is enough.
-            Err(e) if e.fault == Fault::Environment && args.emit.is_none() && !report.runs.is_empty() => {
+            Err(e)
+                if matches!(e.fault, Fault::Environment | Fault::Option)
+                    && args.emit.is_none()
+                    && !report.runs.is_empty() =>
+            {
                 report.notes.push(format!("{language:?} was not counted: {}", e.message));
             }
             Err(e) => return Err(e),

@@ -198,12 +198,29 @@ static void executed(unsigned cpu, void *data)
     before = b;
 }
 
+/* Bytes moved by processors that are not decoded here. */
+static void moved(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t address, void *data)
+{
+    (void)cpu;
+    (void)address;
+    (void)data;
+    if (counting) {
+        const uint64_t bytes = 1ull << qemu_plugin_mem_size_shift(info);
+        if (qemu_plugin_mem_is_store(info)) {
+            stretches[stretch].store_bytes += bytes;
+        } else {
+            stretches[stretch].load_bytes += bytes;
+        }
+    }
+}
+
 static void decode(struct qemu_plugin_insn *from, struct instruction *i)
 {
     const uint8_t *bytes = qemu_plugin_insn_data(from);
     if (!arm) {
         i->name = "instruction";
         i->size = (uint8_t)qemu_plugin_insn_size(from);
+        qemu_plugin_register_vcpu_mem_cb(from, moved, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
         return;
     }
     /* The size comes from the opcode: at a page's end QEMU 7.2 gives the next half-word too. */

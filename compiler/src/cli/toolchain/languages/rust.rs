@@ -51,6 +51,13 @@ fn compiler(target: &Target) -> Result<Compiler> {
         return Err(Error::option("target", format!("core `{}` has no toolchain", target.core.name)));
     };
     let triple = &toolchain.rust_triple;
+    if triple.is_empty() {
+        return Err(Error::option(
+            "target",
+            format!("rustc has no stable target for core `{}`", target.core.name),
+        )
+        .help("emit C, and link it from Rust"));
+    }
     let mut flags = vec![format!("--target={triple}")];
     flags.extend(toolchain.rust_flags.iter().cloned());
     for program in &found {
