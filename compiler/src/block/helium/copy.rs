@@ -2,7 +2,7 @@
 //!
 //! In: lengths. Out: kernels that move rows of inputs into the workspace and set what pads them.
 
-use super::{At, Block, Inst, Item, Lane, Q, R};
+use super::{At, Block, Inst, Item, Lane, Predicated, Q, R};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder};
 use crate::tensor::DType;
@@ -97,6 +97,66 @@ impl Gather {
             ]),
         ];
         b.items.push(Item::Down { count: R(12), step: 1, turns: self.runs as u32, body });
+        k.native(b.native());
+        k.finish()
+    }
+}
+
+/// A row of pixels, parted into planes of sixteen channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Planes {
+    pub(crate) pixels: usize,
+    pub(crate) channels: usize,
+    /// Bytes from one plane to the next.
+    pub(crate) pitch: usize,
+}
+
+impl Planes {
+    fn planes(&self) -> usize {
+        self.channels.div_ceil(16)
+    }
+    /// `(x, out)`: in a last plane that is not full the other lanes stay.
+    pub(crate) fn kernel(&self) -> Result<Arc<Kernel>> {
+        let mut k = KernelBuilder::new("planes_s8");
+        let x = k.buffer("x", DType::I8, self.pixels * self.channels, Access::Read);
+        let len = (self.planes() - 1) * self.pitch + self.pixels * 16;
+        let out = k.buffer("out", DType::I8, len, Access::Write);
+        k.for_("p", 0, self.pixels, |k, p| {
+            k.for_("c", 0, self.channels, |k, c| {
+                let to = c / 16 * self.pitch + p * 16 + c % 16;
+                k.store(out, to, x.at(p * self.channels + c));
+            });
+        });
+        let (x, out, walk, left) = (R(0), R(1), R(2), R(12));
+        let ragged = !self.channels.is_multiple_of(16);
+        let mut b = Block::default();
+        b.run([Inst::MovImm(left, self.channels as i32)]);
+        let step = self.channels as i32;
+        let from = if step <= 127 { At::After(walk, step) } else { At::Offset(walk, 0) };
+        let to = At::After(out, 16);
+        let mut turn = if ragged {
+            vec![Inst::Then(Predicated::Load(Q(0), from)), Inst::Then(Predicated::Store(Q(0), to))]
+        } else {
+            vec![Inst::Load(Q(0), from), Inst::Store(Q(0), to)]
+        };
+        if step > 127 {
+            turn.push(Inst::AddImm(walk, walk, step));
+        }
+        let mut open = vec![Inst::Mov(walk, x)];
+        if ragged {
+            open.push(Inst::Vctp(Lane::B, left));
+        }
+        let mut close = vec![Inst::AddImm(x, x, 16)];
+        let back = self.pitch as i32 - 16 * self.pixels as i32;
+        if back != 0 {
+            close.push(Inst::AddImm(out, out, back));
+        }
+        let body = vec![
+            Item::Run(open),
+            Item::Low { turns: self.pixels as u32, body: vec![Item::Run(turn)] },
+            Item::Run(close),
+        ];
+        b.items.push(Item::Down { count: left, step: 16, turns: self.planes() as u32, body });
         k.native(b.native());
         k.finish()
     }

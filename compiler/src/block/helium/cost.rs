@@ -22,10 +22,10 @@ enum Pipe {
 
 fn pipe(inst: &Inst) -> Pipe {
     match inst {
-        Inst::Load(..) | Inst::Store(..) | Inst::LoadWide(..) | Inst::StoreNarrow(..) | Inst::Then(_) => {
+        Inst::Load(..) | Inst::Store(..) | Inst::LoadWords(..) | Inst::StoreNarrow(..) | Inst::Then(_) => {
             Pipe::Memory
         }
-        Inst::Dot { .. } | Inst::Bin(Bin::Mul(_) | Bin::MulHigh | Bin::MulLong(_), ..) => Pipe::Multiply,
+        Inst::Dot { .. } | Inst::Bin(Bin::MulHigh | Bin::MulLong(_), ..) => Pipe::Multiply,
         Inst::Vctp(..) => Pipe::Predicate,
         _ => Pipe::Other,
     }
@@ -35,8 +35,8 @@ fn pipe(inst: &Inst) -> Pipe {
 fn latency(inst: &Inst) -> u64 {
     match inst {
         Inst::Dot { .. } => 3,
-        Inst::Ldr(..) | Inst::Load(..) | Inst::LoadWide(..) => 2,
-        Inst::Bin(Bin::Mul(_) | Bin::MulHigh | Bin::MulLong(_) | Bin::RoundShift, ..) => 2,
+        Inst::Ldr(..) | Inst::Load(..) | Inst::LoadWords(..) => 2,
+        Inst::Bin(Bin::MulHigh | Bin::MulLong(_) | Bin::RoundShift, ..) => 2,
         Inst::ShrRound(..) => 2,
         Inst::Narrow(..) | Inst::NarrowShift(..) => 3,
         _ => 1,

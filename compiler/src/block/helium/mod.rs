@@ -12,6 +12,7 @@
 
 pub(crate) mod copy;
 mod cost;
+pub(crate) mod depthwise;
 pub(crate) mod gemm;
 mod order;
 mod text;
@@ -70,8 +71,6 @@ pub(crate) enum Half {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bin {
     Add(Lane),
-    Sub(Lane),
-    Mul(Lane),
     /// High half of the signed product of words.
     MulHigh,
     /// Saturating signed addition.
@@ -98,9 +97,9 @@ pub(crate) enum Inst {
     Str(R, R, i32),
     /// Sixteen bytes.
     Load(Q, At),
+    /// Sixteen bytes at a multiple of four, offset by as much as 508.
+    LoadWords(Q, R, i32),
     Store(Q, At),
-    /// Signed bytes, widened to half-words or words; the base is a low register.
-    LoadWide(Lane, Q, At),
     /// The low byte of each half-word or word; the base is a low register.
     StoreNarrow(Lane, Q, At),
     /// Sum of products of sixteen signed bytes, added to the register if `acc`. The register is
@@ -114,6 +113,8 @@ pub(crate) enum Inst {
     /// Words 0 and 2, or 1 and 3, of a vector.
     SetLanes(Q, u8, R, R),
     Bin(Bin, Q, Q, Q),
+    /// Saturating addition of a register to every half-word.
+    QAddAll(Q, Q, R),
     /// Sign-extends one half of each pair of bytes or half-words.
     Widen(Lane, Half, Q, Q),
     /// Half-words or words, narrowed with saturation into one half of each lane; the other half
@@ -136,6 +137,7 @@ pub(crate) enum Inst {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Predicated {
     Load(Q, At),
+    Store(Q, At),
     StoreNarrow(Lane, Q, At),
 }
 
@@ -143,6 +145,7 @@ impl Predicated {
     fn plain(self) -> Inst {
         match self {
             Predicated::Load(q, at) => Inst::Load(q, at),
+            Predicated::Store(q, at) => Inst::Store(q, at),
             Predicated::StoreNarrow(lane, q, at) => Inst::StoreNarrow(lane, q, at),
         }
     }
@@ -320,9 +323,9 @@ impl Inst {
             Inst::Add(d, a, b) => Effects { reads: set.r(a).r(b), writes: set.r(d), ..none },
             Inst::Ldr(d, a, _) => Effects { reads: set.r(a), writes: set.r(d), load: true, ..none },
             Inst::Str(s, a, _) => Effects { reads: set.r(a).r(s), store: true, ..none },
-            Inst::Load(q, at) | Inst::LoadWide(_, q, at) => {
-                address(Effects { writes: set.q(q), load: true, ..none }, at)
-            }
+            Inst::Load(q, at) => address(Effects { writes: set.q(q), load: true, ..none }, at),
+            Inst::LoadWords(q, r, _) => Effects { reads: set.r(r), writes: set.q(q), load: true, ..none },
+            Inst::QAddAll(d, a, r) => Effects { reads: set.q(a).r(r), writes: set.q(d), ..none },
             Inst::Store(q, at) | Inst::StoreNarrow(_, q, at) => {
                 address(Effects { reads: set.q(q), store: true, ..none }, at)
             }

@@ -178,7 +178,8 @@ impl Printer {
             }
             Inst::Load(q, at) => (4, format!("vldrb{t}.u8 {q}, {at}")),
             Inst::Store(q, at) => (4, format!("vstrb{t}.8 {q}, {at}")),
-            Inst::LoadWide(lane, q, at) => (4, format!("vldrb{t}.s{} {q}, {at}", bits(lane))),
+            Inst::LoadWords(q, r, n) => (4, format!("vldrw{t}.u32 {q}, {}", At::Offset(r, n))),
+            Inst::QAddAll(d, a, r) => (4, format!("vqadd.s16 {d}, {a}, {r}")),
             Inst::StoreNarrow(lane, q, at) => (4, format!("vstrb{t}.{} {q}, {at}", bits(lane))),
             Inst::Dot { acc, to, a, b } => {
                 (4, format!("vmladav{}.s8 {to}, {a}, {b}", if acc { "a" } else { "" }))
@@ -201,8 +202,6 @@ impl Printer {
 fn mnemonic(op: Bin) -> String {
     match op {
         Bin::Add(l) => format!("vadd.i{}", bits(l)),
-        Bin::Sub(l) => format!("vsub.i{}", bits(l)),
-        Bin::Mul(l) => format!("vmul.i{}", bits(l)),
         Bin::MulHigh => "vmulh.s32".into(),
         Bin::QAdd(l) => format!("vqadd.s{}", bits(l)),
         Bin::RoundShift => "vrshl.s32".into(),

@@ -9,9 +9,10 @@
 use super::dsp::Dsp;
 use super::{Candidate, Engine, Want};
 use crate::block::helium::copy;
+use crate::block::helium::depthwise::{self, Depthwise};
 use crate::block::helium::gemm::Gemm;
 use crate::error::Result;
-use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native};
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::lower::conv::Geometry;
 use crate::lower::dense::{Axis, Rows};
 use crate::lower::finish::Finish;
@@ -29,7 +30,9 @@ pub(crate) struct Helium;
 
 impl Engine for Helium {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        match conv(g, product, want.rows_limit)? {
+        let limit = want.rows_limit;
+        let way = if g.groups > 1 { by_channel(g, product, limit)? } else { conv(g, product, limit)? };
+        match way {
             Some(way) => Ok(vec![way]),
             None => Dsp.conv(g, product, want),
         }
@@ -150,7 +153,7 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
         return Ok(None);
     }
     let direct = !g.padded();
-    let rows = InputRows::new(g, limit);
+    let rows = InputRows::new(g, Lay::Linear, limit);
     let columns = if run < 16 { Columns::new(g, rows.pitch) } else { None };
     let gemm = Gemm {
         outputs: g.cout,
@@ -208,37 +211,87 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
         }
         None => None,
     };
-    rows.fill_once(&mut k, buffer, product.x_zp)?;
-    let loader = rows.loader()?;
-    k.for_("n", 0, g.batch, |k, n| {
-        let tile = |k: &mut KernelBuilder, first: Expr, count: usize| {
-            let first = k.let_("first", first);
-            rows.load(k, &loader, (x, buffer), n * g.x[0], first.into(), count, product.x_zp);
-            k.for_("t", 0, count, |k, t| {
-                let from = t * (g.strides[0] * rows.pitch);
-                let to = n * g.y[0] + (first + t) * g.y[2];
-                match &columns {
-                    Some((c, gather)) => {
-                        k.call(gather, vec![buffer.from(from), c.from(0)]);
-                        k.call(&kernel, vec![c.from(0), w.from(0), y.from(to)]);
-                    }
-                    None => k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(to)]),
-                }
-            });
-        };
-        let (whole, rest) = (g.output[0] / rows.tile, g.output[0] % rows.tile);
-        k.for_("tile", 0, whole, |k, i| tile(k, i * rows.tile, rows.tile));
-        if rest > 0 {
-            tile(k, (whole * rows.tile).into(), rest);
+    rows.each(&mut k, (x, buffer), product.x_zp, &|k, from, n, oy| {
+        let to = n * g.y[0] + oy * g.y[2];
+        match &columns {
+            Some((c, gather)) => {
+                k.call(gather, vec![buffer.from(from), c.from(0)]);
+                k.call(&kernel, vec![c.from(0), w.from(0), y.from(to)]);
+            }
+            None => k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(to)]),
         }
-    });
+    })?;
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "dot", call, workspace }))
+}
+
+/// A depthwise convolution: one output channel per group.
+fn by_channel(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidate>> {
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let channels = g.groups;
+    let packed = g.x[1] == 1 && g.y[1] == 1 && (g.input[1] == 1 || g.x[3] == channels);
+    if g.cin != 1 || g.cout != 1 || !packed {
+        return Ok(None);
+    }
+    let folded = product.clone().folded();
+    let (Data::I32(w), Data::I32(b)) = (&folded.weights, &folded.bias) else { return Ok(None) };
+    let [kh, kw] = g.kernel;
+    let Some(groups) = depthwise::groups(w, kh * kw) else { return Ok(None) };
+    // Few channels share vectors with the next pixels'.
+    let share = depthwise::LANES / channels.min(depthwise::LANES);
+    let even = share * channels == depthwise::LANES;
+    let alike = g.strides[1] == 1 && g.y[3] == channels && g.output[1].is_multiple_of(share);
+    let joined = even && (share == 1 || alike);
+    let (share, column) = if joined { (share, channels) } else { (1, depthwise::LANES) };
+    let rows = InputRows::new(g, if joined { Lay::Linear } else { Lay::Planes }, limit);
+    let call = Depthwise {
+        channels,
+        pixels: g.output[1],
+        kernel: g.kernel,
+        row_pitch: g.dilations[0] * rows.pitch,
+        column: g.dilations[1] * column,
+        plane_pitch: rows.width() * depthwise::LANES,
+        x_step: g.strides[1] * column,
+        y_step: g.y[3],
+        share,
+        groups,
+        sh: ending.sh,
+        zp: ending.requant.out.zp,
+        lo: ending.requant.out.lo,
+        hi: ending.requant.out.hi,
+    };
+    if !call.fits() {
+        return Ok(None);
+    }
+    let Some(stream) = call.pack(w, b, &ending.requant.m, &ending.shifts) else { return Ok(None) };
+    let kernel = call.kernel()?;
+    let mut k = KernelBuilder::new("depthwise_s8_planes");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let w = k.buffer("w", DType::I8, stream.len(), Access::Read);
+    let buffer = k.buffer("rows", DType::I8, rows.len(), Access::ReadWrite);
+    rows.each(&mut k, (x, buffer), product.x_zp, &|k, from, n, oy| {
+        k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(n * g.y[0] + oy * g.y[2])]);
+    })?;
+    let weights = Role::Data { name: "weights", data: Data::I8(stream), align: 8 };
+    let args = vec![Role::Operand(0), Role::Result, weights, Role::Workspace(0)];
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "lanes", call, workspace: rows.len() }))
+}
+
+/// How the pixels of a row lie in the workspace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lay {
+    /// As in the input.
+    Linear,
+    /// Sixteen channels of all pixels, then the next sixteen.
+    Planes,
 }
 
 /// Input rows in the workspace, padding included, under a few rows of outputs.
 struct InputRows<'a> {
     g: &'a Geometry,
+    lay: Lay,
     /// Bytes from one row to the next.
     pitch: usize,
     /// Rows of outputs that are computed from one filling.
@@ -249,12 +302,24 @@ struct InputRows<'a> {
 const SLACK: usize = 16;
 
 impl<'a> InputRows<'a> {
-    fn new(g: &'a Geometry, limit: usize) -> InputRows<'a> {
-        let width = (g.output[1] - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1] + 1;
-        let pitch = (width * g.groups * g.cin).next_multiple_of(8);
-        let of = |tile| InputRows { g, pitch, tile };
+    fn new(g: &'a Geometry, lay: Lay, limit: usize) -> InputRows<'a> {
+        let one = InputRows { g, lay, pitch: 0, tile: 1 };
+        let pitch = match lay {
+            Lay::Linear => (one.width() * one.pixel()).next_multiple_of(8),
+            Lay::Planes => one.width() * one.pixel().next_multiple_of(16),
+        };
+        let of = |tile| InputRows { g, lay, pitch, tile };
         let most = (1..=g.output[0]).rev().find(|&t| of(t).len() <= limit);
         of(most.unwrap_or(1))
+    }
+    /// Channels of a pixel.
+    fn pixel(&self) -> usize {
+        self.g.groups * self.g.cin
+    }
+    /// Input columns under a row of outputs, padding included.
+    fn width(&self) -> usize {
+        let g = self.g;
+        (g.output[1] - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1] + 1
     }
     /// Rows that `tile` rows of outputs read.
     fn count(&self, tile: usize) -> usize {
@@ -263,53 +328,66 @@ impl<'a> InputRows<'a> {
     fn len(&self) -> usize {
         self.count(self.tile) * self.pitch + SLACK
     }
-    /// Bytes before the first input of a row, and bytes of inputs that are read.
+    /// Columns before the first input, and columns of inputs that are read.
     fn inside(&self) -> (usize, usize) {
-        let pixel = self.g.groups * self.g.cin;
-        let width =
-            (self.g.output[1] - 1) * self.g.strides[1] + (self.g.kernel[1] - 1) * self.g.dilations[1] + 1;
-        let left = self.g.pads[1].min(width);
-        (left * pixel, (width - left).min(self.g.input[1]) * pixel)
+        let left = self.g.pads[1].min(self.width());
+        (left, (self.width() - left).min(self.g.input[1]))
     }
-    /// Padding beside the inputs is written once; nothing overwrites it.
-    fn fill_once(&self, k: &mut KernelBuilder, rows: Buf, zero: i32) -> Result<()> {
-        let fill = copy::fill(self.len())?;
-        k.call(&fill, vec![rows.from(0), CallArg::Scalar(zero.into())]);
-        Ok(())
-    }
-    fn loader(&self) -> Result<(Arc<Kernel>, Arc<Kernel>)> {
-        let len = self.inside().1.max(1);
-        Ok((copy::copy(len)?, copy::fill(len)?))
-    }
-    /// Fills the rows under outputs `first ..+ tile`.
-    #[allow(clippy::too_many_arguments)]
-    fn load(
+
+    /// Loops over the rows of outputs: fills the rows and runs `body` with the offset of the
+    /// first row under each, the sample and the row of outputs.
+    fn each(
         &self,
         k: &mut KernelBuilder,
-        (copy, fill): &(Arc<Kernel>, Arc<Kernel>),
         (x, rows): (Buf, Buf),
-        from: Expr,
-        first: Expr,
-        tile: usize,
         zero: i32,
-    ) {
-        let (g, (left, len)) = (self.g, self.inside());
-        if len == 0 {
-            return;
-        }
-        k.for_("r", 0, self.count(tile), |k, r| {
-            let to = k.let_("to", r * self.pitch + left);
-            let iy = &first * g.strides[0] + r - g.pads[0];
-            if g.interior(0) == (0, g.output[0]) {
-                return k.call(copy, vec![x.from(from + iy * g.x[2]), rows.from(to)]);
+        body: &dyn Fn(&mut KernelBuilder, Expr, Val, Expr),
+    ) -> Result<()> {
+        // Padding beside the inputs is written once; nothing overwrites it.
+        let all = copy::fill(self.len())?;
+        k.call(&all, vec![rows.from(0), CallArg::Scalar(zero.into())]);
+        let (left, columns) = self.inside();
+        let (copy, fill, to) = match self.lay {
+            Lay::Linear => {
+                let len = (columns * self.pixel()).max(1);
+                (copy::copy(len)?, copy::fill(len)?, left * self.pixel())
             }
-            let iy = k.let_("iy", iy);
-            k.if_else(
-                iy.ge(0).and(iy.lt(g.input[0])),
-                |k| k.call(copy, vec![x.from(from + iy * g.x[2]), rows.from(to)]),
-                |k| k.call(fill, vec![rows.from(to), CallArg::Scalar(zero.into())]),
-            );
+            Lay::Planes => {
+                let pitch = self.width() * depthwise::LANES;
+                let planes = copy::Planes { pixels: columns.max(1), channels: self.pixel(), pitch };
+                (planes.kernel()?, copy::fill(self.pitch)?, left * depthwise::LANES)
+            }
+        };
+        let whole = self.lay == Lay::Planes;
+        let g = self.g;
+        let tile = |k: &mut KernelBuilder, n: Val, first: Expr, count: usize| {
+            let first = k.let_("first", first);
+            k.for_("r", 0, if columns == 0 { 0 } else { self.count(count) }, |k, r| {
+                let row = k.let_("to", r * self.pitch);
+                let iy = first * g.strides[0] + r - g.pads[0];
+                if g.interior(0) == (0, g.output[0]) {
+                    return k.call(&copy, vec![x.from(n * g.x[0] + iy * g.x[2]), rows.from(row + to)]);
+                }
+                let iy = k.let_("iy", iy);
+                k.if_else(
+                    iy.ge(0).and(iy.lt(g.input[0])),
+                    |k| k.call(&copy, vec![x.from(n * g.x[0] + iy * g.x[2]), rows.from(row + to)]),
+                    |k| {
+                        let from = row + if whole { 0 } else { to };
+                        k.call(&fill, vec![rows.from(from), CallArg::Scalar(zero.into())]);
+                    },
+                );
+            });
+            k.for_("t", 0, count, |k, t| body(k, t * (g.strides[0] * self.pitch), n, first + t));
+        };
+        k.for_("n", 0, g.batch, |k, n| {
+            let (whole, rest) = (g.output[0] / self.tile, g.output[0] % self.tile);
+            k.for_("tile", 0, whole, |k, i| tile(k, n, i * self.tile, self.tile));
+            if rest > 0 {
+                tile(k, n, (whole * self.tile).into(), rest);
+            }
         });
+        Ok(())
     }
 }
 
