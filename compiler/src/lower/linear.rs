@@ -24,7 +24,7 @@ fn emit(cx: &mut Cx<'_>, call: Spelled, operands: &[&Loc], result: &Loc) -> Resu
     for (role, param) in call.args.into_iter().zip(&call.kernel.params) {
         args.push(match role {
             Role::Operand(i) => operands[i].arg,
-            Role::Result => result.arg,
+            Role::Result | Role::ResultInPlace => result.arg,
             Role::Scalar(v) => crate::program::Arg::Scalar(v),
             Role::Data { name, data, align } => {
                 let name = format!("{} {name}", cx.node().name);

@@ -19,6 +19,9 @@ pub(crate) enum Role {
     /// Run-time operand by position.
     Operand(usize),
     Result,
+    /// The result, each byte of which is written only when operand 0 is not read any more where
+    /// it stands: it may stand in that operand's place.
+    ResultInPlace,
     /// The node's workspace in the arena, from a byte offset on.
     Workspace(usize),
     /// Read-only data made at compile time; `align` in bytes.

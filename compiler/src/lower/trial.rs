@@ -58,7 +58,7 @@ pub(crate) fn program(call: &Spelled, operands: &[Data], elem: DType, len: usize
     for (role, param) in call.args.iter().zip(&call.kernel.params) {
         args.push(match role {
             Role::Operand(i) => Arg::Buffer { buffer: BufferId(*i as u32), offset: 0 },
-            Role::Result => Arg::Buffer { buffer: result, offset: 0 },
+            Role::Result | Role::ResultInPlace => Arg::Buffer { buffer: result, offset: 0 },
             Role::Scalar(v) => Arg::Scalar(*v),
             Role::Data { name, data, align } => {
                 p.constants.push(Constant {

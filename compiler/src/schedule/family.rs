@@ -20,51 +20,66 @@ pub(crate) fn choose(
     optimize: Optimize,
 ) -> Choice {
     let want = Want { target, optimize, rows_limit: ROWS_LIMIT };
-    match best(candidates(graph, node, layouts, &want), &want) {
-        Some(way) => {
-            let family = Family::Native { way: way.way, rows_limit: want.rows_limit };
-            Choice { family, workspace: way.workspace }
-        }
-        None => Choice { family: Family::Portable, workspace: 0 },
-    }
+    // The first of equals, so that engines list what they like best first.
+    let best = affordable(candidates(graph, node, layouts, &want), &want);
+    best.into_iter().min_by_key(|way| key(way, &want)).map_or(Choice::PORTABLE, |way| taken(&way, &want))
 }
 
-/// The way to take: by predicted cycles among those whose flash is worth it. The first of
-/// equals, so that engines list what they like best first.
-fn best(ways: Vec<Candidate>, want: &Want<'_>) -> Option<Candidate> {
-    let least = ways.iter().map(Candidate::weights).min()?;
-    let affordable = |way: &Candidate| match want.optimize {
-        Optimize::Speed => true,
-        Optimize::Balanced => way.weights() <= least + least / GROWTH.0 + GROWTH.1,
-        Optimize::Size => true,
-    };
-    let key = |way: &Candidate| {
-        // Predicted cycles are whole up to rounding; their order is what counts.
-        let cycles = way.cycles(want.target) as u64;
-        match want.optimize {
-            Optimize::Size => (way.weights() as u64 + way.code() as u64, cycles),
-            _ => (cycles, 0),
-        }
-    };
-    ways.into_iter().filter(affordable).min_by_key(key)
-}
-
-/// The same family with less workspace, for a node that runs when memory is shortest: half
-/// the size, which costs a little speed at the seams of more tiles. `None` where there is none.
+/// Another native way for a node that runs when memory is shortest: the best of those that need
+/// at most `room` bytes of workspace, else the one that needs least. `None` if none needs less
+/// than the choice at hand.
 pub(crate) fn smaller(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
-    target: &Target,
-    optimize: Optimize,
+    (target, optimize): (&Target, Optimize),
     choice: &Choice,
+    room: usize,
 ) -> Option<Choice> {
-    if !matches!(choice.family, Family::Native { .. }) {
-        return None;
+    let mut found: Option<((bool, u64, u64), Choice)> = None;
+    // Rows are cut into ever more tiles, which costs a little speed at their seams.
+    for rows_limit in (0..4).map(|halved| ROWS_LIMIT >> halved) {
+        if found.as_ref().is_some_and(|best| !best.0.0) {
+            break;
+        }
+        let want = Want { target, optimize, rows_limit };
+        for way in affordable(candidates(graph, node, layouts, &want), &want) {
+            if way.workspace >= choice.workspace {
+                continue;
+            }
+            let fits = way.workspace.next_multiple_of(8) <= room;
+            let (first, second) = if fits { key(&way, &want) } else { (way.workspace as u64, 0) };
+            if found.as_ref().is_none_or(|best| (!fits, first, second) < best.0) {
+                found = Some(((!fits, first, second), taken(&way, &want)));
+            }
+        }
     }
-    let want = Want { target, optimize, rows_limit: ROWS_LIMIT / 2 };
-    let ways = candidates(graph, node, layouts, &want);
-    let way = best(ways.into_iter().filter(|w| w.workspace < choice.workspace).collect(), &want)?;
-    let family = Family::Native { way: way.way, rows_limit: want.rows_limit };
-    Some(Choice { family, workspace: way.workspace })
+    found.map(|(_, choice)| choice)
+}
+
+fn taken(way: &Candidate, want: &Want<'_>) -> Choice {
+    Choice {
+        family: Family::Native { way: way.way, rows_limit: want.rows_limit },
+        workspace: way.workspace,
+        in_place: way.in_place(),
+    }
+}
+
+/// The ways whose flash is worth it.
+fn affordable(mut ways: Vec<Candidate>, want: &Want<'_>) -> Vec<Candidate> {
+    if want.optimize == Optimize::Balanced {
+        let least = ways.iter().map(Candidate::weights).min().unwrap_or(0);
+        ways.retain(|way| way.weights() <= least + least / GROWTH.0 + GROWTH.1);
+    }
+    ways
+}
+
+/// What is to be least: predicted cycles, or flash.
+fn key(way: &Candidate, want: &Want<'_>) -> (u64, u64) {
+    // Predicted cycles are whole up to rounding; their order is what counts.
+    let cycles = way.cycles(want.target) as u64;
+    match want.optimize {
+        Optimize::Size => (way.weights() as u64 + way.code() as u64, cycles),
+        Optimize::Speed | Optimize::Balanced => (cycles, 0),
+    }
 }

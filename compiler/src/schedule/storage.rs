@@ -1,7 +1,8 @@
 //! Storage classes: which values share memory, how long each lives, and where it stands.
 //!
 //! In: layouts, families and an order of nodes. Out: placements. Values of a class are views
-//! of each other, or the results of elementwise nodes that overwrite their operand.
+//! of each other, or the results of nodes that overwrite their operand: elementwise ones, and
+//! those whose kernel has read an operand before it writes there.
 
 use super::layout::Uses;
 use super::place::{self, Item};
@@ -83,7 +84,8 @@ pub(crate) fn plan(
         }
     }
     for (step, &id) in order.iter().enumerate() {
-        if is_alias(choices, id) || !overwrites(&graph[id].op) {
+        let in_place = choices[id.index()].as_ref().is_some_and(|c| c.in_place);
+        if is_alias(choices, id) || !(in_place || overwrites(&graph[id].op)) {
             continue;
         }
         let node = &graph[id];
@@ -197,14 +199,23 @@ fn items(placements: &[Placement], aligns: &[usize]) -> (Vec<usize>, Vec<Item>) 
 }
 
 impl Storage {
-    /// The nodes during which as many bytes are live as ever.
-    pub(crate) fn fullest(&self) -> Vec<NodeId> {
-        let live = |step: usize| -> usize {
-            let at = |p: &&Placement| p.region == Region::Arena && p.live.0 <= step && step <= p.live.1;
-            self.placements.iter().filter(at).map(|p| p.bytes).sum()
-        };
-        let most = (0..self.order.len()).map(live).max().unwrap_or(0);
-        (0..self.order.len()).filter(|&step| live(step) == most).map(|step| self.order[step]).collect()
+    /// The nodes with a workspace during which more than `budget` bytes are live, each with the
+    /// bytes that the workspace may have.
+    pub(crate) fn crowded(&self, budget: usize) -> Vec<(NodeId, usize)> {
+        let mut found = Vec::new();
+        for (step, &id) in self.order.iter().enumerate() {
+            let (mut live, mut workspace) = (self.states, 0);
+            for p in &self.placements {
+                if p.region == Region::Arena && p.live.0 <= step && step <= p.live.1 {
+                    live += p.bytes;
+                    workspace += if p.what == Placed::Workspace(id) { p.bytes } else { 0 };
+                }
+            }
+            if workspace > 0 && live > budget {
+                found.push((id, budget.saturating_sub(live - workspace)));
+            }
+        }
+        found
     }
     /// Chooses the offsets.
     pub(crate) fn placed(

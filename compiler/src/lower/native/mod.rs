@@ -39,6 +39,10 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
+    /// Whether the result may stand where operand 0 stands.
+    pub(crate) fn in_place(&self) -> bool {
+        self.call.args.contains(&Role::ResultInPlace)
+    }
     /// Bytes of coefficients in flash.
     pub(crate) fn weights(&self) -> usize {
         let data = self.call.args.iter().filter_map(|a| match a {
