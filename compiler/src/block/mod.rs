@@ -18,6 +18,7 @@ pub(crate) mod helium;
 pub(crate) mod hvx;
 pub mod inst;
 mod order;
+pub(crate) mod pairs;
 pub(crate) mod riscv;
 pub(crate) mod runs;
 pub mod text;

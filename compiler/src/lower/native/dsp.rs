@@ -7,6 +7,8 @@
 //! In: sizes and a product. Out: the ways `gemm` and `depthwise` where they fit. Law: the outputs
 //! are those of the portable loops, bit by bit.
 
+mod pairs;
+
 use super::{Candidate, Engine, Want};
 use crate::block::Rounding;
 use crate::block::depthwise::Depthwise;
@@ -34,6 +36,7 @@ impl Engine for Dsp {
         // The rows of a depthwise convolution hold all channels.
         let limit = if g.groups > 1 { 2 * want.rows_limit } else { want.rows_limit };
         let mut ways = super::winograd::ways(g, product, want)?;
+        ways.extend(pairs::pairs(g, product, want)?);
         ways.extend(conv(g, product, limit, &want.target.core)?);
         Ok(ways)
     }

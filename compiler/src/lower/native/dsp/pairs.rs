@@ -1,0 +1,534 @@
+//! Depthwise convolutions on vertical pairs: bands of rows, four channels at a time.
+//!
+//! The input rows under a band of outputs are widened in pairs into the workspace, then multiplied
+//! by a block ([`crate::block::pairs`]). Channels that do not make a whole group share one with
+//! their neighbours before them. Windows may lie either way: pairs are taken along the axis
+//! on which the window is longer, and signals of one dimension are pairs all along.
+//!
+//! In: sizes and a product. Out: the way `pairs`. Law: every input is read before an output of
+//! its channel is written over it only where all rows are one band.
+
+use super::super::{Candidate, Want};
+use super::Ending;
+use crate::block::Rounding;
+use crate::block::pairs::plane::{Pass, Plane};
+use crate::block::pairs::rows::PairRows;
+use crate::block::pairs::slide::Slide;
+use crate::block::pairs::{COLUMN, GROUP};
+use crate::error::Result;
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
+use crate::lower::conv::Geometry;
+use crate::lower::product::Product;
+use crate::lower::spelled::{Role, Spelled};
+use crate::tensor::{DType, Data};
+use secateur_targets::Core;
+use std::sync::Arc;
+
+/// A convolution seen along its pairs: index 0 is the axis of pairs, 1 the other one.
+#[derive(Debug, Clone, Copy)]
+struct View {
+    input: [usize; 2],
+    output: [usize; 2],
+    kernel: [usize; 2],
+    strides: [usize; 2],
+    dilations: [usize; 2],
+    pads: [usize; 2],
+    x: [usize; 2],
+    y: [usize; 2],
+    /// Distance of taps in the product's rows of weights.
+    taps: [usize; 2],
+}
+
+impl View {
+    fn of(g: &Geometry) -> Option<View> {
+        let along = |a: usize| {
+            let of = |v: &[usize; 2]| [v[a], v[1 - a]];
+            let taps = [g.kernel[1], 1];
+            View {
+                input: of(&g.input),
+                output: of(&g.output),
+                kernel: of(&g.kernel),
+                strides: of(&g.strides),
+                dilations: of(&g.dilations),
+                pads: of(&g.pads),
+                x: [g.x[2 + a], g.x[3 - a]],
+                y: [g.y[2 + a], g.y[3 - a]],
+                taps: of(&taps),
+            }
+        };
+        let mut views = [along(0), along(1)];
+        if views[1].kernel[0] > views[0].kernel[0] || views[0].input[0] == 1 {
+            views.swap(0, 1);
+        }
+        views.into_iter().find(|v| v.dilations[0] == 1 || v.kernel[0] == 1)
+    }
+    /// A signal along the pairs.
+    fn line(&self) -> bool {
+        self.input[1] == 1 && self.kernel[1] == 1 && self.output[1] == 1 && self.pads[1] == 0
+    }
+    /// Columns under a row of outputs, padding included.
+    fn columns(&self) -> usize {
+        (self.output[1] - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilations[1] + 1
+    }
+    /// Rows of pairs under `rows` rows of outputs that begin at an even row.
+    fn pairs(&self, rows: usize) -> usize {
+        ((rows - 1) * self.strides[0] + self.kernel[0]).div_ceil(2)
+    }
+    /// Rows of each phase among `rows`; all bands have the same phases, if with no row.
+    fn phases(&self, rows: usize) -> Vec<usize> {
+        if self.strides[0] % 2 == 1 && self.output[0] > 1 {
+            vec![rows.div_ceil(2), rows / 2]
+        } else {
+            vec![rows]
+        }
+    }
+    /// Rows of outputs of a band whose pairs take at most `limit` bytes, or as few as there can be.
+    fn band(&self, limit: usize) -> usize {
+        let mut rows = self.output[0];
+        let bytes = |rows: usize| 2 * COLUMN * self.columns() * self.pairs(rows);
+        while rows > 2 && bytes(rows) > limit {
+            let parts = self.output[0].div_ceil(rows) + 1;
+            rows = self.output[0].div_ceil(parts).next_multiple_of(2).min(rows - 1) / 2 * 2;
+        }
+        rows.max(1)
+    }
+}
+
+/// Rows of outputs and the pairs under them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Band {
+    /// First row of outputs, and rows.
+    first: usize,
+    rows: usize,
+    /// First input row that is read.
+    input: usize,
+    /// Pairs of padding before and behind the pairs that are written, and what those are.
+    before: usize,
+    behind: usize,
+    upper_missing: bool,
+    both: usize,
+    lower_missing: bool,
+}
+
+impl Band {
+    fn new(v: &View, first: usize, rows: usize) -> Band {
+        let pairs = v.pairs(rows);
+        let row = |i: usize| {
+            let at = (first * v.strides[0] + i).checked_sub(v.pads[0])?;
+            (at < v.input[0]).then_some(at)
+        };
+        let of = |j: usize| (row(2 * j), row(2 * j + 1));
+        let mut band = Band {
+            first,
+            rows,
+            input: (0..2 * pairs).find_map(row).unwrap_or(0),
+            before: 0,
+            behind: 0,
+            upper_missing: false,
+            both: 0,
+            lower_missing: false,
+        };
+        for j in 0..pairs {
+            match of(j) {
+                (Some(_), Some(_)) => band.both += 1,
+                (None, Some(_)) => band.upper_missing = true,
+                (Some(_), None) => band.lower_missing = true,
+                (None, None) if band.both == 0 && !band.upper_missing && !band.lower_missing => {
+                    band.before += 1;
+                }
+                (None, None) => band.behind += 1,
+            }
+        }
+        band
+    }
+    fn empty(&self) -> bool {
+        self.both == 0 && !self.upper_missing && !self.lower_missing
+    }
+    /// The same place relative to its own first row: such bands share their kernels.
+    fn like(&self, v: &View, next: &Band) -> bool {
+        let moved = Band { first: self.first, input: self.input, ..*next };
+        moved == *self
+            && next.first - self.first == self.rows
+            && next.input - self.input == self.rows * v.strides[0]
+    }
+}
+
+/// What multiplies the pairs.
+enum Multiply {
+    Slide(Slide),
+    Plane(Plane),
+}
+
+impl Multiply {
+    fn kernel(&self, channels: usize, core: &Core) -> Result<Arc<Kernel>> {
+        match self {
+            Multiply::Slide(s) => Slide { channels, ..*s }.kernel(core),
+            Multiply::Plane(p) => Plane { channels, ..p.clone() }.kernel(core),
+        }
+    }
+    fn scalars(&self, channels: usize) -> Vec<i32> {
+        match self {
+            Multiply::Slide(s) => Slide { channels, ..*s }.scalars().to_vec(),
+            Multiply::Plane(_) => Vec::new(),
+        }
+    }
+    /// Halves of the stream of one channel.
+    fn stream(&self) -> usize {
+        match self {
+            Multiply::Slide(s) => Slide { channels: 1, ..*s }.stream_len(),
+            Multiply::Plane(p) => Plane { channels: 1, ..p.clone() }.stream_len(),
+        }
+    }
+    fn fits(&self) -> bool {
+        match self {
+            Multiply::Slide(s) => s.fits(),
+            Multiply::Plane(p) => p.fits(),
+        }
+    }
+}
+
+/// The block for `rows` rows of outputs.
+fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
+    let (lo, hi) = ending.limits;
+    let square = v.kernel == [3, 3] && v.strides[0] == v.strides[1] && v.strides[0] <= 2;
+    if let (true, [1, 1], Some(sh)) = (square, v.dilations, ending.sh) {
+        let slide = Slide {
+            channels: GROUP,
+            stride: v.strides[0],
+            rows,
+            outputs: v.output[1],
+            left: v.pads[1],
+            width: v.input[1],
+            step: v.y[1],
+            row: v.y[0],
+            sh,
+            lo,
+            hi,
+        };
+        if slide.fits() {
+            return Multiply::Slide(slide);
+        }
+    }
+    let phases = v.phases(rows);
+    let window = (v.kernel[0] + phases.len() - 1).div_ceil(2);
+    // Pairs from one output of a phase to the next, and to the first of the second phase.
+    let apart = if v.strides[0] % 2 == 1 { v.strides[0] } else { v.strides[0] / 2 };
+    let turns = if v.strides[0] % 2 == 1 { 2 } else { 1 };
+    let second = v.strides[0] / 2;
+    let place = |phase: usize| (phase * second, phase * v.y[0]);
+    Multiply::Plane(if v.line() {
+        let pass = |(phase, &n): (usize, &usize)| {
+            let (column, y) = place(phase);
+            Pass { pair: 0, column, y, rows: 1.min(n), outputs: n }
+        };
+        Plane {
+            channels: GROUP,
+            window: [1, window],
+            dilation: 1,
+            pitch: v.pairs(rows),
+            strides: [1, apart],
+            passes: phases.iter().enumerate().map(pass).collect(),
+            step: turns * v.y[0],
+            row: 0,
+            sh: ending.sh,
+            lo,
+            hi,
+        }
+    } else {
+        let pass = |(phase, &n): (usize, &usize)| {
+            let (pair, y) = place(phase);
+            Pass { pair, column: 0, y, rows: n, outputs: v.output[1] }
+        };
+        Plane {
+            channels: GROUP,
+            window: [window, v.kernel[1]],
+            dilation: v.dilations[1],
+            pitch: v.columns(),
+            strides: [apart, v.strides[1]],
+            passes: phases.iter().enumerate().map(pass).collect(),
+            step: v.y[1],
+            row: turns * v.y[0],
+            sh: ending.sh,
+            lo,
+            hi,
+        }
+    })
+}
+
+/// A depthwise convolution with four channels or more.
+pub(super) fn pairs(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
+    let side_by_side = g.x[1] == 1 && g.y[1] == 1;
+    if g.cin != 1 || g.cout != 1 || g.groups < GROUP || !side_by_side {
+        return Ok(None);
+    }
+    let Some(v) = View::of(g) else { return Ok(None) };
+    let per_band = v.band(2 * want.rows_limit);
+    let bands: Vec<Band> = (0..v.output[0])
+        .step_by(per_band)
+        .map(|first| Band::new(&v, first, per_band.min(v.output[0] - first)))
+        .collect();
+    let whole = multiply(&v, per_band, &ending);
+    let blocks: Vec<Multiply> = bands.iter().map(|band| multiply(&v, band.rows, &ending)).collect();
+    let alike = |m: &Multiply| m.fits() && m.stream() == whole.stream();
+    if !blocks.iter().all(alike) || bands.iter().any(Band::empty) {
+        return Ok(None);
+    }
+    let Some(stream) = stream(&v, &whole, w, b, ending.rounding()) else { return Ok(None) };
+    let driver = Driver { g, v, ending: &ending, core: &want.target.core, bands, blocks };
+    driver.spell(product.x_zp, stream).map(Some)
+}
+
+/// The coefficients of all channels.
+fn stream(v: &View, block: &Multiply, w: &[i32], b: &[i32], rounding: Rounding<'_>) -> Option<Vec<i16>> {
+    let taps = v.kernel[0] * v.kernel[1];
+    let weight = |c: usize, i: usize, j: usize| w[c * taps + i * v.taps[0] + j * v.taps[1]];
+    match block {
+        Multiply::Slide(_) => {
+            let turned: Vec<i32> = (0..b.len())
+                .flat_map(|c| (0..9).map(move |t| (c, t / 3, t % 3)))
+                .map(|(c, i, j)| weight(c, i, j))
+                .collect();
+            Slide::pack(&turned, b, rounding)
+        }
+        Multiply::Plane(plane) => {
+            let line = v.line();
+            let of = |c: usize, phase: usize, row: usize, column: usize, half: usize| {
+                let (pair, other) = if line { (column, 0) } else { (row, column) };
+                let tap = (2 * pair + half).checked_sub(phase).filter(|&t| t < v.kernel[0]);
+                tap.map_or(0, |t| weight(c, t, other))
+            };
+            plane.pack(b.len(), &of, b, rounding)
+        }
+    }
+}
+
+/// The loops around the blocks.
+struct Driver<'a> {
+    g: &'a Geometry,
+    v: View,
+    ending: &'a Ending<'a>,
+    core: &'a Core,
+    bands: Vec<Band>,
+    blocks: Vec<Multiply>,
+}
+
+/// The parameters of the call.
+#[derive(Clone, Copy)]
+struct Buffers {
+    x: Buf,
+    y: Buf,
+    wide: Buf,
+    w: Buf,
+    zx: Val,
+    rnd: Option<Val>,
+}
+
+impl Driver<'_> {
+    fn spell(&self, x_zp: i32, stream: Vec<i16>) -> Result<Candidate> {
+        let (g, v) = (self.g, &self.v);
+        let pairs = self.bands.iter().map(|b| v.pairs(b.rows)).max().unwrap_or(0);
+        let wide_len = pairs * v.columns() * COLUMN;
+        let mut k = KernelBuilder::new("depthwise_s8_pairs");
+        let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+        let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+        let wide = k.buffer("wide", DType::I16, wide_len, Access::ReadWrite);
+        let w = k.buffer("w", DType::I16, stream.len(), Access::Read);
+        let zx = k.scalar("zx", -128, 127);
+        let rnd = self.ending.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
+        let to = Buffers { x, y, wide, w, zx, rnd };
+        let clear = |k: &mut KernelBuilder| k.for_("i", 0, wide_len, |k, i| k.store(wide, i, 0));
+        let blank = |b: &Band| b.before + b.behind > 0;
+        if self.width() < v.columns() || self.bands.first().is_some_and(blank) {
+            clear(&mut k);
+        }
+        let mut failed = None;
+        k.for_("n", 0, g.batch, |k, n| {
+            let (x0, y0) = (k.let_("x0", n * g.x[0]), k.let_("y0", n * g.y[0]));
+            let mut i = 0;
+            while i < self.bands.len() {
+                let band = &self.bands[i];
+                let run = 1
+                    + (i + 1..self.bands.len())
+                        .take_while(|&j| self.bands[j - 1].like(v, &self.bands[j]))
+                        .count();
+                k.for_("band", 0, run, |k, turn| {
+                    if blank(band) && (i > 0 || g.batch > 1) {
+                        clear(k);
+                    }
+                    let x0 = x0 + turn * (band.rows * v.strides[0] * v.x[0]) + band.input * v.x[0];
+                    let y0 = y0 + turn * (band.rows * v.y[0]) + band.first * v.y[0];
+                    let (x0, y0) = (k.let_("xb", x0), k.let_("yb", y0));
+                    if let Err(e) = self.groups(k, &to, band, &self.blocks[i], (x0, y0)) {
+                        failed.get_or_insert(e);
+                    }
+                });
+                i += run;
+            }
+        });
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        let weights = Role::Data { name: "weights", data: Data::I16(stream), align: 4 };
+        let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(x_zp)];
+        args.extend(rnd.map(|_| Role::Scalar(self.ending.rnd)));
+        let call = Spelled { kernel: k.finish()?, args };
+        Ok(Candidate { way: "pairs", call, workspace: 2 * wide_len })
+    }
+
+    /// Input columns that are read.
+    fn width(&self) -> usize {
+        self.v.input[1].min(self.v.columns().saturating_sub(self.v.pads[1]))
+    }
+
+    /// All channels of a band.
+    fn groups(
+        &self,
+        k: &mut KernelBuilder,
+        to: &Buffers,
+        band: &Band,
+        block: &Multiply,
+        (x0, y0): (Val, Val),
+    ) -> Result<()> {
+        let (channels, stream) = (self.g.groups, block.stream());
+        let widen = self.widen(band)?;
+        let whole = block.kernel(GROUP, self.core)?;
+        let call = |k: &mut KernelBuilder, kernel: &Arc<Kernel>, n: usize, c: Expr, skip: usize| {
+            for (kernel, from, at, scalars) in &widen {
+                let mut args =
+                    vec![to.x.from(x0 + &c + *from), to.wide.from(*at), CallArg::Scalar(to.zx.into())];
+                args.extend(scalars.iter().map(|&s| CallArg::Scalar(s.into())));
+                k.call(kernel, args);
+            }
+            let c = c + skip;
+            let mut args = vec![to.wide.from(2 * skip), to.w.from(&c * stream), to.y.from(y0 + c)];
+            args.extend(to.rnd.map(|r| CallArg::Scalar(r.into())));
+            args.extend(block.scalars(n).into_iter().map(|s| CallArg::Scalar(s.into())));
+            k.call(kernel, args);
+        };
+        k.for_step("c", 0, channels / GROUP * GROUP, GROUP as i32, |k, c| {
+            call(k, &whole, GROUP, c.into(), 0);
+        });
+        let rest = channels % GROUP;
+        if rest > 0 {
+            let last = block.kernel(rest, self.core)?;
+            call(k, &last, rest, (channels - GROUP).into(), GROUP - rest);
+        }
+        Ok(())
+    }
+
+    /// The kernels that write the pairs of a group: where in the band's input and in the
+    /// workspace each begins, and its sizes as arguments.
+    fn widen(&self, band: &Band) -> Result<Vec<(Arc<Kernel>, usize, usize, [i32; 2])>> {
+        let v = &self.v;
+        let (row, step) = (v.x[0], v.x[1]);
+        let base = PairRows {
+            columns: self.width(),
+            pitch: v.columns(),
+            first: band.upper_missing,
+            both: band.both,
+            last: band.lower_missing,
+            step,
+            row,
+        };
+        let start = (band.before * v.columns() + v.pads[1]) * COLUMN;
+        let mut parts = Vec::new();
+        if v.line() {
+            // Pairs of a signal are columns of one row.
+            let (first, both) = (usize::from(band.upper_missing), band.both);
+            let one =
+                PairRows { columns: 1, pitch: 1, first: false, both: 0, last: false, step: 2 * row, row };
+            if band.upper_missing {
+                parts.push((PairRows { first: true, ..one }, 0, start));
+            }
+            if both > 0 {
+                parts.push((PairRows { columns: both, both: 1, ..one }, first * row, start + first * COLUMN));
+            }
+            if band.lower_missing {
+                let from = (first + 2 * both) * row;
+                parts.push((PairRows { last: true, ..one }, from, start + (first + both) * COLUMN));
+            }
+        } else {
+            parts.push((base, 0, start));
+        }
+        parts
+            .into_iter()
+            .map(|(p, from, at)| Ok((p.kernel(self.core)?, from, at, [p.step as i32, p.row as i32])))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::ROWS_LIMIT;
+    use super::super::tests::{geometry, product};
+    use super::*;
+    use crate::lower::conv::{Kernels, conv};
+    use crate::lower::trial::{Random, run};
+    use crate::options::Optimize;
+
+    #[test]
+    fn depthwise_convolutions_equal_the_plain_loops() {
+        let target = secateur_targets::core_only("cortex-m4", 1 << 20, 1 << 18).unwrap();
+        let of = |c: usize, input, kernel, more| Geometry {
+            groups: c,
+            cin: 1,
+            cout: 1,
+            ..geometry(c, c, input, kernel, more)
+        };
+        let mut shapes = vec![
+            of(8, [5, 5], [3, 3], [1, 1, 1, 1, 1, 1]),
+            of(7, [9, 30], [3, 3], [1, 1, 1, 1, 1, 1]),
+            of(5, [8, 7], [3, 3], [2, 2, 0, 0, 1, 1]),
+            of(6, [7, 7], [3, 3], [2, 2, 1, 1, 1, 1]),
+            of(4, [3, 4], [3, 3], [1, 1, 0, 0, 0, 0]),
+            of(4, [2, 2], [3, 3], [1, 1, 2, 2, 2, 2]),
+            of(9, [6, 9], [5, 5], [1, 1, 2, 2, 2, 2]),
+            of(5, [11, 8], [5, 5], [2, 2, 1, 2, 2, 1]),
+            of(12, [1, 30], [1, 9], [1, 1, 0, 4, 0, 4]),
+            of(10, [1, 31], [1, 4], [1, 2, 0, 1, 0, 2]),
+            of(4, [19, 1], [7, 1], [3, 1, 3, 0, 3, 0]),
+            of(8, [9, 4], [7, 1], [2, 1, 3, 0, 3, 0]),
+            of(8, [4, 9], [1, 5], [1, 1, 0, 2, 0, 2]),
+            of(11, [4, 13], [3, 3], [3, 3, 1, 0, 0, 1]),
+            of(6, [5, 6], [2, 4], [1, 2, 0, 1, 1, 2]),
+        ];
+        // Dilated along one axis, and two samples.
+        shapes.push(Geometry {
+            batch: 2,
+            dilations: [1, 2],
+            output: [5, 4],
+            x: [240, 1, 48, 8],
+            y: [160, 1, 32, 8],
+            ..of(8, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1])
+        });
+        let mut random = Random(53);
+        let (mut banded, mut plane, mut ties) = (0, 0, 0);
+        for (case, g) in shapes.iter().enumerate() {
+            for rows_limit in [ROWS_LIMIT, 128] {
+                let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
+                let want = Want { target: &target, optimize: Optimize::Balanced, rows_limit };
+                let way =
+                    pairs(g, &product, &want).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+                let v = View::of(g).unwrap();
+                banded += usize::from(v.band(2 * rows_limit) < v.output[0]);
+                plane += usize::from(matches!(
+                    multiply(&v, v.output[0], &Ending::of(&product).unwrap()),
+                    Multiply::Plane(_)
+                ));
+                ties += usize::from(Ending::of(&product).unwrap().sh.is_none());
+                let plain = conv(g, &product, Kernels::Packed).unwrap();
+                for _ in 0..2 {
+                    let x = [Data::I8(random.bytes(g.x_len()))];
+                    let want = run(&plain, &x, DType::I8, g.y_len());
+                    assert_eq!(run(&way.call, &x, DType::I8, g.y_len()), want, "case {case} {g:?}");
+                }
+            }
+        }
+        assert!(
+            banded >= 5 && plane >= 5 && ties >= 5,
+            "{banded} in bands, {plane} by planes, {ties} shifts"
+        );
+    }
+}
