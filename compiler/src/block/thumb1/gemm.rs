@@ -300,7 +300,7 @@ impl Gemm {
         c.all([Inst::Mov(R8, R2), Inst::Ldr(R2, SP, Y)]);
         for pixel in 0..self.pixels {
             c.push(Inst::Ldr(R0, SP, TOTALS + 4 * pixel as u32));
-            self.form.spell(c, words);
+            self.form.spell(c, words, R12);
             c.push(Inst::Strb(R0, R2, 0));
             if pixel + 1 < self.pixels {
                 c.push(Inst::AddAny(R2, R8));
@@ -335,9 +335,8 @@ fn flags(weights: &[i32]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::super::round::rounding;
-    use super::super::simulate::run as simulate;
+    use super::super::simulate::output;
     use super::*;
-    use crate::block::simulate::Memory;
     use crate::lower::spelled::{Role, Spelled};
     use crate::lower::trial::{Random, run};
     use crate::quantize::requant::{Output, requant};
@@ -347,14 +346,8 @@ mod tests {
     fn native(g: &Gemm, acts: &[i32], stream: &[i32]) -> Vec<i8> {
         let bytes = |v: &[i32]| v.iter().flat_map(|h| h.to_le_bytes()).collect::<Vec<u8>>();
         let y_len = (g.pixels - 1) * g.step + g.outputs;
-        let regions =
-            vec![(0x1000_0000, bytes(acts)), (0x3000_0000, bytes(stream)), (0x4000_0000, vec![0; y_len])];
-        let mut memory = Memory { regions };
-        let ran = simulate(&g.code(), &[0x1000_0000, 0x3000_0000, 0x4000_0000], &mut memory);
-        let core = secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap();
-        let announced = g.code().finish(&core).unwrap().stack;
-        assert!(ran.stack <= announced, "{} bytes of stack, {announced} announced", ran.stack);
-        memory.regions[2].1.iter().map(|&b| b as i8).collect()
+        let written = output(g.code(), &[bytes(acts), bytes(stream)], y_len);
+        written.iter().map(|&b| b as i8).collect()
     }
 
     #[test]

@@ -8,8 +8,10 @@
 //! aligned, and nothing but the core registers is touched. Registers are named by the generator:
 //! only eight of them multiply, and which eight decides the speed.
 
+pub(crate) mod depthwise;
 pub(crate) mod gather;
 pub(crate) mod gemm;
+pub(crate) mod plane;
 pub(crate) mod round;
 #[cfg(test)]
 pub(crate) mod simulate;

@@ -55,9 +55,9 @@ impl Form {
         }
         ((v + at(1 + self.pieces).i64()) >> SHIFT as i32).i32()
     }
-    /// The instructions: r0 holds the sum and then the output in its low byte; r1 is used. `top`,
-    /// pieces and `c` stand in low registers.
-    pub(crate) fn spell(&self, c: &mut Code, words: &[R]) {
+    /// The instructions: r0 holds the sum and then the output in its low byte; r1 and `spare` are
+    /// used. `top`, pieces and `c` stand in low registers.
+    pub(crate) fn spell(&self, c: &mut Code, words: &[R], spare: R) {
         let (top, pieces, add) = (words[0], &words[1..=self.pieces], words[1 + self.pieces]);
         c.all([Inst::Asr(R1, R0, 31), Inst::Bic(R0, R1), Inst::Cmp(R0, top)]);
         let inside = c.label();
@@ -67,9 +67,9 @@ impl Form {
         c.all([Inst::Mov(R1, R0), Inst::Mul(R1, pieces[self.pieces - 1]), Inst::Lsr(R1, R1, self.p)]);
         for (i, &piece) in pieces[..self.pieces - 1].iter().enumerate().rev() {
             if i > 0 {
-                // The middle piece needs the sum once more: it waits in r12.
-                c.all([Inst::Mov(super::R12, R0), Inst::Mul(R0, piece), Inst::Add(R1, R1, R0)]);
-                c.all([Inst::Lsr(R1, R1, self.p), Inst::Mov(R0, super::R12)]);
+                // The upper pieces need the sum once more.
+                c.all([Inst::Mov(spare, R0), Inst::Mul(R0, piece), Inst::Add(R1, R1, R0)]);
+                c.all([Inst::Lsr(R1, R1, self.p), Inst::Mov(R0, spare)]);
             } else {
                 c.all([Inst::Mul(R0, piece), Inst::Add(R0, R0, R1)]);
             }

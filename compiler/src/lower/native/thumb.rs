@@ -8,8 +8,10 @@
 //! portable loops, bit by bit.
 
 use super::{Candidate, Engine, Want};
+use crate::block::thumb1::depthwise::Depthwise;
 use crate::block::thumb1::gather;
 use crate::block::thumb1::gemm::{Gemm, PIXELS};
+use crate::block::thumb1::plane::Plane;
 use crate::block::thumb1::round::rounding;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
@@ -29,6 +31,10 @@ pub(crate) struct Thumb;
 impl Engine for Thumb {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };
+        if g.groups > 1 {
+            // A plane serves one channel after the other: it may take what two tiles take.
+            return Ok(depthwise(g, product, 2 * want.rows_limit, core)?.into_iter().collect());
+        }
         Ok(conv(g, product, core)?.into_iter().collect())
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
@@ -158,6 +164,94 @@ fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Option<Candidate
     }
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 4 * gemm.acts_len() }))
+}
+
+/// A depthwise convolution: each channel's inputs become a plane of words, or strips of it with
+/// at most `limit` bytes.
+fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Cost) -> Result<Option<Candidate>> {
+    let channels_last = g.x[1] == 1 && g.y[1] == 1;
+    if g.cin != 1 || g.cout != 1 || !channels_last {
+        return Ok(None);
+    }
+    let reach = product.reach()?;
+    let folded = product.clone().folded();
+    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
+        return Ok(None);
+    };
+    let Some((form, constants)) = rounding(r, &reach) else { return Ok(None) };
+    let stride = g.strides[1];
+    let width = (g.output[1] - 1) * stride + (g.kernel[1] - 1) * g.dilations[1] + 1;
+    let columns = g.input[1].min(width.saturating_sub(g.pads[1]));
+    let high = |rows: usize| (rows - 1) * g.strides[0] + (g.kernel[0] - 1) * g.dilations[0] + 1;
+    let plane = Plane {
+        stride,
+        half: width.div_ceil(stride),
+        columns,
+        left: g.pads[1],
+        rows: g.input[0].min(high(g.output[0]).saturating_sub(g.pads[0])),
+        pixel: g.x[3],
+        row: if g.input[0] == 1 { columns * g.x[3] } else { g.x[2] },
+    };
+    // Strips of rows, evenly; the last one is moved back so that it is whole.
+    let mut strips = 1;
+    while g.output[0].div_ceil(strips) > 1 && 4 * plane.pitch() * high(g.output[0].div_ceil(strips)) > limit {
+        strips += 1;
+    }
+    let rows = g.output[0].div_ceil(strips);
+    let strips = g.output[0].div_ceil(rows);
+    let one_row = Plane { rows: 1, ..plane };
+    let dw = Depthwise {
+        plane: one_row,
+        kernel: g.kernel,
+        dilations: g.dilations,
+        stride: g.strides[0],
+        rows,
+        columns: g.output[1],
+        step: g.y[3],
+        row: if rows == 1 { g.output[1] * g.y[3] } else { g.y[2] },
+        form,
+    };
+    if columns == 0 || plane.rows == 0 || !plane.fits() || !dw.fits() {
+        return Ok(None);
+    }
+    let Some(stream) = dw.pack(w, b, &constants) else { return Ok(None) };
+    let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
+    let copy = if strips == 1 { plane.kernel(core)? } else { one_row.kernel(core)? };
+    let product_of = dw.kernel(core)?;
+
+    let mut k = KernelBuilder::new("depthwise_s8_planes");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let words = k.buffer("plane", DType::I32, dw.plane_len(), Access::ReadWrite);
+    let w = k.buffer("w", DType::I32, g.groups * dw.channel(), Access::Read);
+    let zx = k.scalar("zx", -128, 127);
+    let pitch = plane.pitch();
+    k.for_("n", 0, g.batch, |k, n| {
+        k.for_("strip", 0, strips, |k, strip| {
+            // Padding: what no input overwrites.
+            k.for_("i", 0, dw.plane_len(), |k, i| k.store(words, i, zx));
+            let oy = k.let_("oy", (strip * rows).min(g.output[0] - rows));
+            k.for_("channel", 0, g.groups, |k, channel| {
+                if strips == 1 {
+                    let from = x.from(n * g.x[0] + channel);
+                    k.call(&copy, vec![from, words.from(g.pads[0] * pitch)]);
+                } else {
+                    k.for_("r", 0, high(rows), |k, r| {
+                        let iy = k.let_("iy", oy * g.strides[0] + r - g.pads[0]);
+                        k.if_(iy.ge(0).and(iy.lt(g.input[0])), |k| {
+                            let from = x.from(n * g.x[0] + iy * g.x[2] + channel);
+                            k.call(&copy, vec![from, words.from(r * pitch)]);
+                        });
+                    });
+                }
+                let to = y.from(n * g.y[0] + oy * g.y[2] + channel);
+                k.call(&product_of, vec![words.from(0), w.from(channel * dw.channel()), to]);
+            });
+        });
+    });
+    let args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "depthwise", call, workspace: 4 * dw.plane_len() }))
 }
 
 /// Gathers the windows of two output pixels.
@@ -353,6 +447,37 @@ mod tests {
                 let x = [Data::I8(random.bytes(g.x_len()))];
                 let want = run(&plain, &x, DType::I8, g.y_len());
                 assert_eq!(run(&way.call, &x, DType::I8, g.y_len()), want, "case {case}");
+            }
+        }
+    }
+
+    #[test]
+    fn depthwise_convolutions_equal_the_plain_loops() {
+        let mut random = Random(43);
+        let of = |c: usize, input, kernel, more| Geometry {
+            groups: c,
+            cin: 1,
+            cout: 1,
+            ..geometry((c, c), input, kernel, more)
+        };
+        let shapes = [
+            of(8, [5, 5], [3, 3], [1, 1, 1, 1, 1, 1, 1, 1]),
+            of(3, [7, 6], [3, 3], [2, 2, 1, 1, 0, 0, 1, 1]),
+            of(5, [6, 9], [5, 5], [1, 1, 1, 1, 2, 2, 2, 2]),
+            of(6, [1, 30], [1, 9], [1, 1, 1, 1, 0, 4, 0, 4]),
+            of(4, [9, 1], [7, 1], [2, 1, 1, 1, 3, 0, 3, 0]),
+            of(2, [8, 13], [3, 3], [1, 2, 2, 1, 2, 0, 2, 1]),
+        ];
+        for (case, g) in shapes.iter().enumerate() {
+            let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
+            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
+            // In one piece, and in strips.
+            for limit in [4096, 150] {
+                let way =
+                    depthwise(g, &product, limit, &core()).unwrap().unwrap_or_else(|| panic!("case {case}"));
+                let x = [Data::I8(random.bytes(g.x_len()))];
+                let want = run(&plain, &x, DType::I8, g.y_len());
+                assert_eq!(run(&way.call, &x, DType::I8, g.y_len()), want, "case {case}, {limit} bytes");
             }
         }
     }

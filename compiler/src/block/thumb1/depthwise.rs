@@ -1,0 +1,330 @@
+//! Depthwise convolution of one channel on a [`Plane`] of words: up to six output columns at once,
+//! each tap one load of as many words.
+//!
+//! Stream of a channel in words: the bias, what [`Form::stream`] says, then the weights as bytes,
+//! row by row.
+//!
+//! Law: the outputs of a row are all written, none beside them; where the last block does not fit
+//! it is moved back and writes some of them twice.
+
+use super::plane::Plane;
+use super::round::{Constants, Form};
+use super::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R12, SP, mask};
+use crate::error::Result;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::tensor::DType;
+use secateur_targets::Cost;
+use std::sync::Arc;
+
+/// Accumulators, and with them greatest number of columns of a block.
+const SUMS: [R; 6] = [R(8), R(9), R(10), R(11), R12, LR];
+/// Taps that are worth spelling out.
+const TAPS: usize = 32;
+
+/// Sizes of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Depthwise {
+    /// Words of a row of the plane, its stride and its phases.
+    pub(crate) plane: Plane,
+    pub(crate) kernel: [usize; 2],
+    pub(crate) dilations: [usize; 2],
+    /// Rows of the plane from one output row to the next.
+    pub(crate) stride: usize,
+    /// Outputs.
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// Result elements from one column and from one row to the next.
+    pub(crate) step: usize,
+    pub(crate) row: usize,
+    pub(crate) form: Form,
+}
+
+/// Slots of the frame, behind the weights: bias, constants, pointers.
+struct Frame {
+    constants: u32,
+    bias: u32,
+    column: u32,
+    limit: u32,
+    y: u32,
+    last: u32,
+    size: u32,
+}
+
+impl Depthwise {
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+    /// Columns of a block: all blocks but the last are full.
+    fn block(&self) -> usize {
+        self.columns.div_ceil(self.columns.div_ceil(SUMS.len()))
+    }
+    /// Words of a channel's stream.
+    pub(crate) fn channel(&self) -> usize {
+        1 + self.form.words() + self.taps().div_ceil(4)
+    }
+    pub(crate) fn plane_len(&self) -> usize {
+        let rows = (self.rows - 1) * self.stride + (self.kernel[0] - 1) * self.dilations[0] + 1;
+        rows * self.plane.pitch()
+    }
+    pub(crate) fn y_len(&self) -> usize {
+        (self.rows - 1) * self.row + (self.columns - 1) * self.step + 1
+    }
+    pub(crate) fn fits(&self) -> bool {
+        self.taps() <= TAPS && self.row >= self.columns * self.step && self.step <= 510
+    }
+    /// Word of the plane that tap `(ky, kx)` of the first output reads.
+    fn tap(&self, ky: usize, kx: usize) -> usize {
+        ky * self.dilations[0] * self.plane.pitch() + self.plane.at(kx * self.dilations[1])
+    }
+
+    /// Packs the coefficients of all channels; `None` where weights are no bytes.
+    pub(crate) fn pack(&self, weights: &[i32], bias: &[i32], constants: &[Constants]) -> Option<Vec<i32>> {
+        let mut stream = Vec::with_capacity(bias.len() * self.channel());
+        for (o, k) in constants.iter().enumerate() {
+            stream.push(i32::try_from(i64::from(bias[o]) - k.base).ok()?);
+            stream.extend(self.form.stream(k));
+            for four in weights[o * self.taps()..(o + 1) * self.taps()].chunks(4) {
+                let mut word = [0u8; 4];
+                for (byte, &w) in word.iter_mut().zip(four) {
+                    *byte = i8::try_from(w).ok()? as u8;
+                }
+                stream.push(i32::from_le_bytes(word));
+            }
+        }
+        Some(stream)
+    }
+
+    /// The kernel `(plane, w, y)` of one channel.
+    pub(crate) fn kernel(&self, core: &Cost) -> Result<Arc<Kernel>> {
+        let mut k = KernelBuilder::new("depthwise_s8_plane");
+        let plane = k.buffer("plane", DType::I32, self.plane_len(), Access::Read);
+        let w = k.buffer("w", DType::I32, self.channel(), Access::Read);
+        let y = k.buffer("y", DType::I8, self.y_len(), Access::Write);
+        k.for_("oy", 0, self.rows, |k, oy| {
+            k.for_("ox", 0, self.columns, |k, ox| {
+                let acc = k.var("acc", w.at(0));
+                let from = k.let_("from", oy * (self.stride * self.plane.pitch()) + ox);
+                for t in 0..self.taps() {
+                    let word = w.at(1 + self.form.words() + t / 4);
+                    let weight = (((word >> (8 * (t % 4)) as i32) & 255) ^ 128) - 128;
+                    let tap = self.tap(t / self.kernel[1], t % self.kernel[1]);
+                    k.add_to(acc, weight * plane.at(from + tap));
+                }
+                let out = self.form.meaning(k, acc, &|i| w.at(1 + i));
+                k.store(y, oy * self.row + ox * self.step, out);
+            });
+        });
+        k.native(self.code().finish(core)?);
+        k.finish()
+    }
+
+    /// r0-r5 inputs, r6 a weight, r7 points to the plane, r8-r12 and lr sums.
+    pub(crate) fn code(&self) -> Code {
+        let taps = self.taps() as u32;
+        let constants = 4 * taps;
+        let bias = constants + 4 * self.form.words() as u32;
+        let f = Frame {
+            constants,
+            bias,
+            column: bias + 4,
+            limit: bias + 8,
+            y: bias + 12,
+            last: bias + 16,
+            size: bias + 20,
+        };
+        let mut c = Code::new(f.size, 0, true);
+        let n = self.block();
+        let blocks = self.columns.div_ceil(n);
+        let pitch = 4 * (self.stride * self.plane.pitch()) as u32;
+        // Weights as words, the other coefficients and pointers into the frame.
+        c.all([Inst::Str(R0, SP, f.column), Inst::Str(R2, SP, f.y)]);
+        c.constant(R3, 4 * (self.columns - n) as u32);
+        c.all([Inst::Add(R3, R3, R0), Inst::Str(R3, SP, f.limit)]);
+        c.constant(R3, pitch * self.rows as u32);
+        c.all([Inst::Add(R3, R3, R0), Inst::Str(R3, SP, f.last)]);
+        c.all([Inst::Ldm(R1, mask(&[R0])), Inst::Str(R0, SP, f.bias)]);
+        for i in 0..self.form.words() as u32 {
+            c.all([Inst::Ldm(R1, mask(&[R0])), Inst::Str(R0, SP, f.constants + 4 * i)]);
+        }
+        for t in 0..taps {
+            if t % 4 == 0 {
+                c.push(Inst::Ldm(R1, mask(&[R0])));
+            } else {
+                c.push(Inst::Asr(R0, R0, 8));
+            }
+            c.all([Inst::Sxtb(R2, R0), Inst::Str(R2, SP, 4 * t)]);
+        }
+        let row = c.here();
+        let block = c.here();
+        let times = self.rows as f64;
+        c.times(times * blocks as f64, |c| {
+            self.sums(c, &f, n);
+            self.outputs(c, &f, n);
+        });
+        if blocks > 1 {
+            let done = c.label();
+            c.times(times * blocks as f64, |c| {
+                c.all([Inst::Ldr(R0, SP, f.column), Inst::Ldr(R1, SP, f.limit), Inst::Cmp(R0, R1)]);
+                c.push(Inst::BranchIf(Cond::Eq, done));
+            });
+            c.times(times * (blocks - 1) as f64, |c| {
+                c.push(Inst::AddImm(R0, 4 * n as u32));
+                let back = blocks * n - self.columns;
+                if back > 0 {
+                    let whole = c.label();
+                    c.all([Inst::Cmp(R0, R1), Inst::BranchIf(Cond::Ls, whole), Inst::Mov(R0, R1)]);
+                    c.constant(R3, (back * self.step) as u32);
+                    c.push(Inst::Sub(R2, R2, R3));
+                    c.place(whole);
+                }
+                c.all([Inst::Str(R0, SP, f.column), Inst::Str(R2, SP, f.y), Inst::Branch(block)]);
+            });
+            c.place(done);
+        }
+        c.times(times, |c| {
+            // The next row of outputs.
+            c.advance(R2, (self.row - self.columns * self.step) as u32, R3);
+            c.push(Inst::Str(R2, SP, f.y));
+            c.constant(R3, pitch);
+            c.all([Inst::Ldr(R0, SP, f.limit), Inst::Add(R0, R0, R3), Inst::Str(R0, SP, f.limit)]);
+            c.push(Inst::Mov(R4, R0));
+            let back = 4 * (self.columns - n) as u32;
+            if back > 0 {
+                c.constant(R3, back);
+                c.push(Inst::Sub(R4, R4, R3));
+            }
+            c.all([Inst::Str(R4, SP, f.column), Inst::Ldr(R1, SP, f.last), Inst::Cmp(R4, R1)]);
+            let end = c.label();
+            c.all([Inst::BranchIf(Cond::Eq, end), Inst::Branch(row)]);
+            c.place(end);
+        });
+        c
+    }
+
+    /// The sums of a block, whose first column r7 finds in the frame.
+    fn sums(&self, c: &mut Code, f: &Frame, n: usize) {
+        let inputs = [R0, R1, R2, R3, R4, R5];
+        c.all([Inst::Ldr(R7, SP, f.column), Inst::Ldr(R0, SP, f.bias)]);
+        SUMS[..n].iter().for_each(|&sum| c.push(Inst::Mov(sum, R0)));
+        let mut at = 0i64;
+        for t in 0..self.taps() {
+            let to = self.tap(t / self.kernel[1], t % self.kernel[1]) as i64;
+            match 4 * (to - at) {
+                by @ 0.. => c.advance(R7, by as u32, R6),
+                by @ -255..0 => c.push(Inst::SubImm(R7, -by as u32)),
+                by => {
+                    c.constant(R6, -by as u32);
+                    c.push(Inst::Sub(R7, R7, R6));
+                }
+            }
+            c.all([Inst::Ldr(R6, SP, 4 * t as u32), Inst::Ldm(R7, mask(&inputs[..n]))]);
+            at = to + n as i64;
+            for (&input, &sum) in inputs[..n].iter().zip(&SUMS) {
+                c.all([Inst::Mul(input, R6), Inst::AddAny(sum, input)]);
+            }
+        }
+    }
+
+    /// Requantizes and stores a block; r2 then points behind it.
+    fn outputs(&self, c: &mut Code, f: &Frame, n: usize) {
+        let words: &[R] = if self.form.pieces == 2 { &[R4, R5, R6, R7] } else { &[R3, R4, R5, R6, R7] };
+        c.all([Inst::AddSp(R2, f.constants), Inst::Ldm(R2, mask(words)), Inst::Ldr(R2, SP, f.y)]);
+        for &sum in &SUMS[..n] {
+            c.push(Inst::Mov(R0, sum));
+            self.form.spell(c, words, sum);
+            c.push(Inst::Strb(R0, R2, 0));
+            c.advance(R2, self.step as u32, R1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::round::rounding;
+    use super::super::simulate::output;
+    use super::*;
+    use crate::lower::spelled::{Role, Spelled};
+    use crate::lower::trial::{Random, run};
+    use crate::quantize::requant::{Output, requant};
+    use crate::tensor::Data;
+
+    #[test]
+    fn body_and_instructions_are_exact() {
+        let core = secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap();
+        let mut random = Random(99);
+        // kernel, strides, dilations, output, channels
+        let sizes = [
+            ([3, 3], [1, 1], [1, 1], [4, 5], 7),
+            ([3, 3], [2, 2], [1, 1], [3, 12], 300),
+            ([5, 5], [1, 1], [1, 1], [2, 7], 8),
+            ([1, 9], [1, 1], [1, 2], [1, 20], 4),
+            ([7, 1], [3, 1], [1, 1], [2, 1], 1),
+            ([2, 3], [1, 2], [2, 3], [3, 13], 5),
+        ];
+        for (case, (kernel, [sy, sx], dilations, [rows, columns], channels)) in sizes.into_iter().enumerate()
+        {
+            let width = (columns - 1) * sx + (kernel[1] - 1) * dilations[1] + 1;
+            let left = case % 2;
+            let plane = Plane {
+                stride: sx,
+                half: width.div_ceil(sx),
+                columns: width - left,
+                left,
+                rows: (rows - 1) * sy + (kernel[0] - 1) * dilations[0] + 1,
+                pixel: channels,
+                row: width * channels,
+            };
+            let taps = kernel[0] * kernel[1];
+            let w: Vec<i32> = random.bytes(taps).iter().map(|&v| i32::from(v)).collect();
+            let most = taps as i32 * 128 * 128;
+            let reach = [(-most - 50, most - 50)];
+            let out = Output { zp: [-128, 127, 5][case % 3], lo: -128, hi: [127, 127, 90][case % 3] };
+            let r = requant(&[0.003], &reach, out).unwrap();
+            let (form, constants) = rounding(&r, &reach).unwrap();
+            let dw = Depthwise {
+                plane: Plane { rows: 1, ..plane },
+                kernel,
+                dilations,
+                stride: sy,
+                rows,
+                columns,
+                step: channels,
+                row: (columns + case % 2) * channels,
+                form,
+            };
+            assert!(plane.fits() && dw.fits());
+            let x = random.bytes((plane.rows - 1) * plane.row + (plane.columns - 1) * plane.pixel + 1);
+            let words = plane.rows * plane.pitch();
+            let call =
+                Spelled { kernel: plane.kernel(&core).unwrap(), args: vec![Role::Operand(0), Role::Result] };
+            let Data::I32(body) = run(&call, &[Data::I8(x.clone())], DType::I32, words) else { panic!() };
+            let bytes: Vec<u8> = x.iter().map(|&v| v as u8).collect();
+            let code = output(plane.code(), &[bytes], 4 * words);
+            let code: Vec<i32> = code.chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
+            assert_eq!(body, code, "plane, case {case}");
+
+            let stream = dw.pack(&w, &[-50], &constants).unwrap();
+            let args = vec![Role::Operand(0), Role::Operand(1), Role::Result];
+            let call = Spelled { kernel: dw.kernel(&core).unwrap(), args };
+            let operands = [Data::I32(body.clone()), Data::I32(stream.clone())];
+            let Data::I8(outputs) = run(&call, &operands, DType::I8, dw.y_len()) else { panic!() };
+            let flat = |v: &[i32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+            let code = output(dw.code(), &[flat(&body), flat(&stream)], dw.y_len());
+            for oy in 0..rows {
+                for ox in 0..columns {
+                    let mut sum = -50;
+                    for t in 0..taps {
+                        let (ky, kx) = (t / kernel[1], t % kernel[1]);
+                        let (iy, ix) = (oy * sy + ky * dilations[0], ox * sx + kx * dilations[1]);
+                        if let Some(ix) = ix.checked_sub(left) {
+                            sum += w[t] * i32::from(x[iy * plane.row + ix * channels]);
+                        }
+                    }
+                    let at = oy * dw.row + ox * dw.step;
+                    assert_eq!(i32::from(outputs[at]), r.apply(0, sum), "body, case {case} at {oy} {ox}");
+                    assert_eq!(code[at] as i8, outputs[at], "code, case {case} at {oy} {ox}");
+                }
+            }
+        }
+    }
+}
