@@ -131,17 +131,24 @@ pub(crate) enum Inst {
     Vle8(V, X),
     Vle32(V, X),
     Vse8(V, X),
-    /// Every element becomes the other's.
+    /// Loads bytes at unsigned offsets from an address.
+    Vluxei8(V, X, V),
+    /// Every element becomes the register, the other's.
+    VmvX(V, X),
     VmvV(V, V),
     /// Elements of half the width, sign-extended.
     Vsext2(V, V),
     /// Elements of a quarter of the width, sign-extended.
     Vsext4(V, V),
     VmulX(V, V, X),
+    VmulV(V, V, V),
+    VsubX(V, V, X),
+    VandX(V, V, X),
     /// `d += scalar * v`, `d += u * v`, into elements of twice the width.
     VwmaccX(V, X, V),
     VwmaccV(V, V, V),
     Vmulh(V, V, V),
+    VmulhX(V, V, X),
     VaddX(V, V, X),
     VaddV(V, V, V),
     VsraV(V, V, V),
@@ -301,9 +308,15 @@ impl Inst {
             self,
             Vle32(..)
                 | VmvV(..)
+                | VmulV(..)
                 | Vsext2(..)
                 | Vsext4(..)
+                | Vluxei8(..)
+                | VmvX(..)
                 | VmulX(..)
+                | VsubX(..)
+                | VandX(..)
+                | VmulhX(..)
                 | VsraX(..)
                 | Vmulh(..)
                 | VaddX(..)
@@ -333,14 +346,19 @@ impl Inst {
             Vset(d, n, ..) => (Some(d), vec![n]),
             Vle8(_, a) | Vle32(_, a) | Vse8(_, a) => (None, vec![a]),
             VwmaccX(_, a, _)
+            | Vluxei8(_, a, _)
+            | VmvX(_, a)
+            | VsubX(_, _, a)
+            | VandX(_, _, a)
+            | VmulhX(_, _, a)
             | VmulX(_, _, a)
             | VsraX(_, _, a)
             | VaddX(_, _, a)
             | VnclipX(_, _, a)
             | VmaxX(_, _, a)
             | VminX(_, _, a) => (None, vec![a]),
-            VmvV(..) | Vsext2(..) | Vsext4(..) | VwmaccV(..) | Vmulh(..) | VaddV(..) | VsraV(..)
-            | Vnclip0(..) => (None, vec![]),
+            VmvV(..) | VmulV(..) | Vsext2(..) | Vsext4(..) | VwmaccV(..) | Vmulh(..) | VaddV(..)
+            | VsraV(..) | Vnclip0(..) => (None, vec![]),
         }
     }
     /// Bytes of machine code; compressed where that needs no particular register.

@@ -138,16 +138,11 @@ impl Product {
             && last * s.step + self.group() <= REACH
     }
 
-    /// Weights in the order of reading. `rows[o][t]`, `taps[j]`: which of a row's weights step
-    /// `j` meets.
-    pub(crate) fn pack(&self, weights: &[i8], taps: &[usize]) -> Vec<i8> {
-        let row = weights.len() / self.0.outputs.max(1);
+    /// Weights, `[outputs, taps]`, in the order of reading.
+    pub(crate) fn pack(&self, weights: &[i8], taps: usize) -> Vec<i8> {
         let mut packed = Vec::with_capacity(weights.len());
-        for first in (0..self.0.outputs).step_by(self.group()) {
-            let group = first..(first + self.group()).min(self.0.outputs);
-            for &t in taps {
-                packed.extend(group.clone().map(|o| weights[o * row + t]));
-            }
+        for group in weights.chunks(self.group() * taps) {
+            packed.extend((0..taps).flat_map(|t| group.iter().skip(t).step_by(taps)));
         }
         packed
     }

@@ -7,10 +7,15 @@
 //! workspace, between bytes of the zero point. Blocks of pixels that do not fill a row are
 //! followed by one that ends with it and computes some pixels again.
 //!
-//! In: sizes and a product. Out: ways, or none where channels are not innermost, columns of a
-//! higher window are dilated, or weights leave eight bits. Law: the outputs are those of the
+//! Windows whose columns lie apart (dilated, or in groups) have a line of the workspace for each.
+//!
+//! In: sizes and a product. Out: ways, or none where channels are not innermost or weights leave
+//! eight bits. Law: the outputs are those of the
 //! portable loops, bit by bit.
 
+mod rows;
+
+use self::rows::{Filler, Tiling};
 use super::{Candidate, Engine, Want};
 use crate::block::riscv::depthwise::Depthwise;
 use crate::block::riscv::lanes::{self, Lanes};
@@ -166,7 +171,14 @@ impl Riscv {
         }
     }
     /// How a row of `n` pixels is computed with least instructions.
-    fn row(&self, w: &Window, packed: &Packed, n: usize, target: &Target) -> Result<Option<RowOf>> {
+    fn row(
+        &self,
+        w: &Window,
+        packed: &Packed,
+        groups: usize,
+        n: usize,
+        target: &Target,
+    ) -> Result<Option<RowOf>> {
         let most = if self.vectors { lanes::pixels(w.outputs) } else { 8 };
         // The first of equals: fewer pixels, less code.
         let best = (1..=most.min(n))
@@ -184,25 +196,29 @@ impl Riscv {
             _ => self.block(w, sizes(1)).map(|(b, _)| b.kernel(target)).transpose()?.map(|k| (k, n - pixels)),
         };
         // Taps in the order in which the window lies in memory are those of the packed rows.
-        let taps: Vec<usize> = (0..packed.weights.len() / w.outputs.max(1)).collect();
-        let (weights, words) = match &whole {
-            Block::Scalar(k) => (k.pack(&packed.weights, &taps), k.words(&packed.words)),
-            Block::Depthwise(_) => {
-                let each = |o: usize| packed.words.iter().map(move |of| of[o]);
-                (packed.weights.clone(), (0..w.outputs).flat_map(each).collect())
+        let taps = packed.weights.len() / (groups * w.outputs).max(1);
+        let (mut weights, mut words) = (Vec::new(), Vec::new());
+        for group in 0..groups {
+            let channels = group * w.outputs..(group + 1) * w.outputs;
+            let own = &packed.weights[channels.start * taps..channels.end * taps];
+            let each: Vec<Vec<i32>> = packed.words.iter().map(|of| of[channels.clone()].to_vec()).collect();
+            match &whole {
+                Block::Scalar(k) => {
+                    weights.extend(k.pack(own, taps));
+                    words.extend(k.words(&each));
+                }
+                Block::Depthwise(_) => {
+                    weights.extend(own);
+                    words.extend((0..w.outputs).flat_map(|o| each.iter().map(move |of| of[o])));
+                }
+                Block::Lanes(_) => {
+                    weights.extend((0..taps).flat_map(|t| own.iter().skip(t).step_by(taps)));
+                    words.extend(each.concat());
+                }
             }
-            Block::Lanes(_) => {
-                let at = |t: usize| (0..w.outputs).map(move |o| o * taps_of(packed, w) + t);
-                let order = (0..taps.len()).flat_map(at);
-                (order.map(|i| packed.weights[i]).collect(), packed.words.concat())
-            }
-        };
+        }
         Ok(Some(RowOf { whole: whole.kernel(target)?, last, weights, words }))
     }
-}
-
-fn taps_of(packed: &Packed, w: &Window) -> usize {
-    packed.weights.len() / w.outputs.max(1)
 }
 
 /// Parameters of a layer's kernel that every row passes on.
@@ -211,12 +227,14 @@ struct Layer {
     w: Buf,
     c: Buf,
     shift: Option<(Val, Val)>,
+    groups: usize,
 }
 
 impl Layer {
-    fn declare(k: &mut KernelBuilder, y: Buf, row: &RowOf, one_shift: bool) -> Layer {
+    fn declare(k: &mut KernelBuilder, y: Buf, row: &RowOf, groups: usize, one_shift: bool) -> Layer {
         Layer {
             y,
+            groups,
             w: k.buffer("w", DType::I8, row.weights.len(), Access::Read),
             c: k.buffer("c", DType::I32, row.words.len(), Access::Read),
             shift: one_shift.then(|| product::declare_shift(k)),
@@ -230,24 +248,33 @@ impl Layer {
         roles.extend(packed.one.into_iter().flat_map(|(rnd, sh)| [Role::Scalar(rnd), Role::Scalar(sh)]));
         roles
     }
-    /// Calls a row: inputs from `x0` of `acts` on, results from `y0` on.
-    fn call(&self, k: &mut KernelBuilder, row: &RowOf, w: &Window, (acts, x0): (Buf, &Expr), y0: &Expr) {
-        let call = |k: &mut KernelBuilder, kernel: &Arc<Kernel>, first: usize| {
-            let mut args = vec![
-                acts.from(x0 + first * w.pitch),
-                self.w.from(0),
-                self.c.from(0),
-                self.y.from(y0 + first * w.step),
-            ];
-            args.extend(
-                self.shift.iter().flat_map(|&(rnd, sh)| [rnd, sh].map(|v| CallArg::Scalar(v.into()))),
-            );
-            k.call(kernel, args);
-        };
-        call(k, &row.whole, 0);
-        if let Some((kernel, first)) = &row.last {
-            call(k, kernel, *first);
-        }
+    /// Calls a row: inputs from `x0` of `acts` on, each group `part` further, results from `y0` on.
+    fn call(
+        &self,
+        k: &mut KernelBuilder,
+        row: &RowOf,
+        w: &Window,
+        (acts, x0, part): (Buf, &Expr, usize),
+        y0: &Expr,
+    ) {
+        let (weights, words) = (row.weights.len() / self.groups, row.words.len() / self.groups);
+        k.for_("group", 0, self.groups, |k, group| {
+            let call = |k: &mut KernelBuilder, kernel: &Arc<Kernel>, first: usize| {
+                let mut args = vec![
+                    acts.from(x0 + first * w.pitch + group * part),
+                    self.w.from(group * weights),
+                    self.c.from(group * words),
+                    self.y.from(y0 + first * w.step + group * w.outputs),
+                ];
+                let shift = self.shift.iter().flat_map(|&(rnd, sh)| [rnd, sh]);
+                args.extend(shift.map(|v| CallArg::Scalar(v.into())));
+                k.call(kernel, args);
+            };
+            call(k, &row.whole, 0);
+            if let Some((kernel, first)) = &row.last {
+                call(k, kernel, *first);
+            }
+        });
     }
 }
 
@@ -273,7 +300,7 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         step: inner.y,
         depthwise: None,
     };
-    let Some(row) = e.row(&window, &packed, inner.len, want.target)? else { return Ok(None) };
+    let Some(row) = e.row(&window, &packed, 1, inner.len, want.target)? else { return Ok(None) };
 
     let reach = |step: fn(&Axis) -> usize, last: usize| {
         let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
@@ -285,9 +312,9 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     let mut k = KernelBuilder::new("dense_s8_blocks");
     let x = k.buffer("x", DType::I8, reach(|a| a.x, inputs), Access::Read);
     let y = k.buffer("y", DType::I8, reach(|a| a.y, outputs), Access::Write);
-    let layer = Layer::declare(&mut k, y, &row, packed.one.is_some());
+    let layer = Layer::declare(&mut k, y, &row, 1, packed.one.is_some());
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
-        layer.call(k, &row, &window, (x, x0), y0);
+        layer.call(k, &row, &window, (x, x0, 0), y0);
     });
     let mut args = vec![Role::Operand(0), Role::Result];
     args.extend(Layer::roles(&row, &packed));
@@ -309,159 +336,76 @@ fn nest(
     }
 }
 
-/// Output columns `first..first + len` and the inputs under them.
-struct Tile {
-    first: usize,
-    len: usize,
-    /// Input columns: of padding, copied from `from` on, of padding.
-    left: usize,
-    from: usize,
-    copied: usize,
-    right: usize,
-}
-
-/// Cuts a row into tiles whose input rows take at most `limit` bytes, or the smallest there are.
-fn tiles(g: &Geometry, limit: usize) -> Vec<Tile> {
-    let pixel = g.groups * g.cin;
-    let span = (g.kernel[1] - 1) * g.dilations[1] + 1;
-    let width = |columns: usize| (columns - 1) * g.strides[1] + span;
-    let mut columns = g.output[1];
-    while columns > 4 && g.kernel[0] * width(columns) * pixel > limit {
-        columns = columns.div_ceil(2);
-    }
-    (0..g.output[1])
-        .step_by(columns)
-        .map(|first| {
-            let len = columns.min(g.output[1] - first);
-            // In padded columns.
-            let (start, end) = (first * g.strides[1], first * g.strides[1] + width(len));
-            let inside = |at: usize| at.clamp(g.pads[1], g.pads[1] + g.input[1]);
-            let (from, to) = (inside(start), inside(end));
-            let left = from.min(end) - start.min(from.min(end));
-            Tile {
-                first,
-                len,
-                left,
-                from: from - g.pads[1],
-                copied: to - from,
-                right: width(len) - left - (to - from),
-            }
-        })
-        .collect()
-}
-
-/// A convolution with one group, or a depthwise one.
+/// A convolution: with one group or several, depthwise or not.
 fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let depthwise = g.groups > 1 && g.cin == 1 && g.cout == 1;
-    let (pixel, outputs) = (g.groups * g.cin, g.groups * g.cout);
+    let pixel = g.groups * g.cin;
     let [kh, kw] = g.kernel;
     // Pixels lie side by side, channels last.
     let packed_x = (pixel == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == pixel);
-    let packed_y = outputs == 1 || g.y[1] == 1;
-    let dilated = kw > 1 && g.dilations[1] != 1;
-    if (g.groups > 1 && !depthwise) || !packed_x || !packed_y || (dilated && kh > 1) {
+    let packed_y = g.groups * g.cout == 1 || g.y[1] == 1;
+    if !packed_x || !packed_y {
         return Ok(None);
     }
+    // Groups that are computed one after the other, and what a window reads of a pixel.
+    let (groups, part) = if depthwise { (1, pixel) } else { (g.groups, g.cin) };
+    // The columns of a window lie apart: they are runs of their own.
+    let split = kw > 1 && (g.dilations[1] != 1 || groups > 1);
+    let direct = !g.padded() && !(split && kh > 1);
     // The model has taps behind channels; windows have channels behind taps.
     let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
-    let padded = g.padded();
-    let tiles = if padded { tiles(g, want.rows_limit) } else { Vec::new() };
-    let width = tiles.iter().map(|t| t.left + t.copied + t.right).max().unwrap_or(0);
-    let row_pitch = if padded { width * pixel } else { g.dilations[0] * g.x[2] };
+    let tiling = Tiling::new(g, split, want.rows_limit);
     let window = Window {
-        // Dilated columns of a single row are runs of their own.
-        runs: if dilated { kw } else { kh },
-        run: if dilated { pixel } else { kw * pixel },
-        run_pitch: if dilated { g.dilations[1] * pixel } else { row_pitch },
-        outputs,
+        runs: if split { kh * kw } else { kh },
+        run: if split { part } else { kw * part },
+        run_pitch: match (direct, split) {
+            (true, true) => g.dilations[1] * pixel,
+            (true, false) => g.dilations[0] * g.x[2],
+            (false, _) => tiling.width * pixel,
+        },
+        outputs: if depthwise { pixel } else { g.cout },
         pitch: g.strides[1] * pixel,
         step: g.y[3],
         depthwise: depthwise.then_some(g.strides[1]),
     };
+    let pixels = if direct { g.output[1] } else { tiling.columns };
+    let Some(row) = e.row(&window, &packed, groups, pixels, want.target)? else { return Ok(None) };
 
     let mut k = KernelBuilder::new(if depthwise { "depthwise_s8_blocks" } else { "conv_s8_blocks" });
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let way = if depthwise { "depthwise" } else { "product" };
-    if !padded {
-        let Some(row) = e.row(&window, &packed, g.output[1], want.target)? else { return Ok(None) };
-        let layer = Layer::declare(&mut k, y, &row, packed.one.is_some());
+    let layer = Layer::declare(&mut k, y, &row, groups, packed.one.is_some());
+    let mut args = vec![Role::Operand(0), Role::Result];
+    args.extend(Layer::roles(&row, &packed));
+    if direct {
         k.for_("n", 0, g.batch, |k, n| {
             k.for_("oy", 0, g.output[0], |k, oy| {
                 let x0 = n * g.x[0] + oy * (g.strides[0] * g.x[2]);
-                layer.call(k, &row, &window, (x, &x0), &(n * g.y[0] + oy * g.y[2]));
+                layer.call(k, &row, &window, (x, &x0, part), &(n * g.y[0] + oy * g.y[2]));
             });
         });
-        let mut args = vec![Role::Operand(0), Role::Result];
-        args.extend(Layer::roles(&row, &packed));
         let call = Spelled { kernel: k.finish()?, args };
         return Ok(Some(Candidate { way, call, workspace: 0 }));
     }
-
-    let mut rows = Vec::new();
-    for tile in &tiles {
-        let Some(row) = e.row(&window, &packed, tile.len, want.target)? else { return Ok(None) };
-        rows.push(row);
-    }
-    // All tiles read one stream of weights; a short last tile may group pixels otherwise.
-    if rows.iter().any(|r| r.weights != rows[0].weights || r.words != rows[0].words) {
-        return Ok(None);
-    }
-    let len = kh * width * pixel;
+    let len = window.runs * window.run_pitch;
     let room = k.buffer("rows", DType::I8, len, Access::ReadWrite);
-    let layer = Layer::declare(&mut k, y, &rows[0], packed.one.is_some());
     let zx = k.scalar("zx", -128, 127);
-    let fill = |k: &mut KernelBuilder, from: Expr, n: usize| {
-        k.for_("i", 0, n, |k, i| k.store(room, &from + i, zx));
-    };
-    let mut copies = Vec::new();
-    for tile in &tiles {
-        let run = Run::Copy { n: tile.copied * pixel };
-        copies.push(if tile.copied == 0 { None } else { run.kernel(want.target)? });
-    }
-    // Padding beside whole rows is written once; nothing overwrites it.
-    let once = tiles.len() == 1;
-    if once {
-        fill(&mut k, 0.into(), len);
+    args.extend([Role::Workspace(0), Role::Scalar(packed.x_zp)]);
+    let filler = Filler::new(g, &tiling, (x, room, zx), want.target)?;
+    if filler.once {
+        filler.fill(&mut k, 0.into(), len);
     }
     k.for_("n", 0, g.batch, |k, n| {
         k.for_("oy", 0, g.output[0], |k, oy| {
-            for ((tile, row), copy) in tiles.iter().zip(&rows).zip(&copies) {
-                k.for_("ky", 0, kh, |k, ky| {
-                    let to = k.let_("to", ky * (width * pixel));
-                    let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
-                    let whole = (tile.left + tile.copied + tile.right) * pixel;
-                    let (left, copied) = (tile.left * pixel, tile.copied * pixel);
-                    let inside = |k: &mut KernelBuilder| {
-                        if !once {
-                            fill(k, to.into(), left);
-                            fill(k, to + (left + copied), tile.right * pixel);
-                        }
-                        let from = n * g.x[0] + iy * g.x[2] + tile.from * pixel;
-                        match copy {
-                            Some(copy) => k.call(copy, vec![x.from(from), room.from(to + left)]),
-                            None => {
-                                k.for_("i", 0, copied, |k, i| k.store(room, to + left + i, x.at(&from + i)))
-                            }
-                        }
-                    };
-                    if g.interior(0) == (0, g.output[0]) {
-                        return inside(k);
-                    }
-                    k.if_else(iy.ge(0).and(iy.lt(g.input[0])), inside, |k| match once {
-                        true => fill(k, to + left, copied),
-                        false => fill(k, to.into(), whole),
-                    });
-                });
+            for (t, tile) in tiling.tiles.iter().enumerate() {
+                filler.tile(k, t, n, oy);
                 let y0 = n * g.y[0] + oy * g.y[2] + tile.first * g.y[3];
-                layer.call(k, row, &window, (room, &0.into()), &y0);
+                layer.call(k, &row, &window, (room, &0.into(), part), &y0);
             }
         });
     });
-    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0)];
-    args.extend(Layer::roles(&rows[0], &packed));
-    args.push(Role::Scalar(packed.x_zp));
     Ok(Some(Candidate { way, call: Spelled { kernel: k.finish()?, args }, workspace: len }))
 }
 
@@ -477,3 +421,6 @@ fn channels_last(weights: &[i8], g: &Geometry) -> Vec<i8> {
     }
     moved
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Input rows under a row of outputs, padding included, as bytes in the workspace.
+//!
+//! In: a convolution's sizes. Out: tiles of outputs whose inputs fit a limit, and the loops that
+//! bring these inputs. Law: every byte that a window reads is written before, by a copy or as
+//! the zero point.
+
+use crate::error::Result;
+use crate::kernel::{Buf, Expr, Kernel, KernelBuilder, Val};
+use crate::lower::conv::Geometry;
+use crate::lower::run::Run;
+use secateur_targets::Target;
+use std::sync::Arc;
+
+/// Input columns that one run of all windows of a tile reads.
+#[derive(Clone, Copy)]
+struct Line {
+    /// Columns of padding, copied from `from` on, of padding.
+    left: usize,
+    from: usize,
+    copied: usize,
+    right: usize,
+}
+
+/// Output columns from `first` on, and the inputs under them.
+pub(super) struct Tile {
+    pub(super) first: usize,
+    /// One a row of the window, or one for each of its columns too.
+    lines: Vec<Line>,
+}
+
+/// How a window is laid out in the workspace.
+pub(super) struct Tiling {
+    pub(super) tiles: Vec<Tile>,
+    /// Output columns of a tile.
+    pub(super) columns: usize,
+    /// Input columns of a line.
+    pub(super) width: usize,
+    /// Lines of a row of the window.
+    lines: usize,
+}
+
+impl Tiling {
+    /// Tiles whose inputs take at most `limit` bytes, or the smallest there are. A `split` window
+    /// has a line for each of its columns.
+    pub(super) fn new(g: &Geometry, split: bool, limit: usize) -> Tiling {
+        let pixel = g.groups * g.cin;
+        let (lines, span) = if split { (g.kernel[1], 1) } else { (1, g.kernel[1]) };
+        let width = |columns: usize| (columns - 1) * g.strides[1] + span;
+        let mut columns = g.output[1];
+        while columns > 4 && g.kernel[0] * lines * width(columns) * pixel > limit {
+            columns = columns.div_ceil(2);
+        }
+        let inside = |at: usize| at.clamp(g.pads[1], g.pads[1] + g.input[1]);
+        let tile = |first: usize| {
+            let line = |i: usize| {
+                // In padded columns.
+                let start = first * g.strides[1] + i * g.dilations[1];
+                let end = start + width(columns);
+                let (from, to) = (inside(start), inside(end));
+                let left = from.min(end) - start.min(from);
+                let copied = to - from;
+                Line { left, from: from - g.pads[1], copied, right: end - start - left - copied }
+            };
+            Tile { first, lines: (0..lines).map(line).collect() }
+        };
+        // The last one ends with the row and may compute some pixels again.
+        let tiles =
+            (0..g.output[1]).step_by(columns).map(|first| tile(first.min(g.output[1] - columns))).collect();
+        Tiling { tiles, columns, width: width(columns), lines }
+    }
+}
+
+/// Brings the inputs under a tile into the workspace, between bytes of the zero point.
+pub(super) struct Filler<'a> {
+    g: &'a Geometry,
+    tiling: &'a Tiling,
+    x: Buf,
+    room: Buf,
+    zx: Val,
+    /// By tile and line.
+    copies: Vec<Vec<Option<Arc<Kernel>>>>,
+    /// With one tile, padding beside the lines is written once: nothing overwrites it.
+    pub(super) once: bool,
+}
+
+impl<'a> Filler<'a> {
+    pub(super) fn new(
+        g: &'a Geometry,
+        tiling: &'a Tiling,
+        (x, room, zx): (Buf, Buf, Val),
+        target: &Target,
+    ) -> Result<Filler<'a>> {
+        let pixel = g.groups * g.cin;
+        let copy = |line: &Line| match line.copied {
+            0 => Ok(None),
+            n => Run::Copy { n: n * pixel }.kernel(target),
+        };
+        let copies: Result<Vec<Vec<_>>> =
+            tiling.tiles.iter().map(|t| t.lines.iter().map(copy).collect()).collect();
+        Ok(Filler { g, tiling, x, room, zx, copies: copies?, once: tiling.tiles.len() == 1 })
+    }
+    pub(super) fn fill(&self, k: &mut KernelBuilder, from: Expr, n: usize) {
+        if n > 0 {
+            k.for_("i", 0, n, |k, i| k.store(self.room, &from + i, self.zx));
+        }
+    }
+    pub(super) fn tile(&self, k: &mut KernelBuilder, tile: usize, n: Val, oy: Val) {
+        let g = self.g;
+        k.for_("ky", 0, g.kernel[0], |k, ky| {
+            let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
+            let pitch = self.tiling.width * g.groups * g.cin;
+            let to = k.let_("to", ky * (self.tiling.lines * pitch));
+            let lines = self.tiling.tiles[tile].lines.iter().zip(&self.copies[tile]);
+            for (i, (line, copy)) in lines.enumerate() {
+                self.line(k, line, copy.as_ref(), (n, iy), to + i * pitch);
+            }
+        });
+    }
+    fn line(
+        &self,
+        k: &mut KernelBuilder,
+        line: &Line,
+        copy: Option<&Arc<Kernel>>,
+        (n, iy): (Val, Val),
+        to: Expr,
+    ) {
+        let (g, pixel) = (self.g, self.g.groups * self.g.cin);
+        let [left, copied, right] = [line.left, line.copied, line.right].map(|columns| columns * pixel);
+        let inside = |k: &mut KernelBuilder| {
+            if !self.once {
+                self.fill(k, to.clone(), left);
+                self.fill(k, &to + (left + copied), right);
+            }
+            let from = n * g.x[0] + iy * g.x[2] + line.from * pixel;
+            match copy {
+                Some(copy) => k.call(copy, vec![self.x.from(from), self.room.from(&to + left)]),
+                None if copied > 0 => k.for_("i", 0, copied, |k, i| {
+                    k.store(self.room, &to + left + i, self.x.at(&from + i));
+                }),
+                None => {}
+            }
+        };
+        if g.interior(0) == (0, g.output[0]) {
+            return inside(k);
+        }
+        k.if_else(iy.ge(0).and(iy.lt(g.input[0])), inside, |k| match self.once {
+            true => self.fill(k, &to + left, copied),
+            false => self.fill(k, to.clone(), left + copied + right),
+        });
+    }
+}
