@@ -33,7 +33,8 @@ impl Change {
         (self.new / self.old - 1.0) * 100.0
     }
     fn worse(&self) -> bool {
-        self.percent() > TOLERANCE
+        // Whole numbers on both sides: exactly one percent is not worse.
+        (self.new - self.old) * 100.0 > TOLERANCE * self.old
     }
 }
 
