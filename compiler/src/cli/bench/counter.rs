@@ -8,6 +8,7 @@
 use crate::cli::toolchain::{Elf, Image, Replies, tools};
 use crate::error::{Error, Result, Site};
 use crate::tensor::Tensor;
+use secateur_targets::{Span, Target};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,6 +69,8 @@ pub(crate) struct Profile {
     /// Between marks, in order; the first is what stands before the first mark.
     pub(crate) stretches: Vec<Stretch>,
     pub(crate) blocks: Vec<Block>,
+    /// Lines read from flash, by code and by data, where these were counted.
+    pub(crate) flash_lines: Option<u64>,
     /// Executions of each kind of instruction, by the counter's names.
     pub(crate) kinds: Vec<(String, u64)>,
     /// Executions of instructions that the counter does not know; each counts as one cycle.
@@ -120,8 +123,13 @@ pub(crate) fn issue_model(core: &str) -> Option<&'static str> {
     }
 }
 
+/// Extra cycles of an uncached read of the chip's flash, where its file states them.
+pub(crate) fn wait_states(target: &Target) -> Option<u32> {
+    target.memory.flash.first().and_then(|f| f.wait_states)
+}
+
 /// Runs one sample under the counter.
-pub(crate) fn count(image: &Image, core: &str, input: &[Tensor]) -> Result<(Replies, Profile, Elf)> {
+pub(crate) fn count(image: &Image, target: &Target, input: &[Tensor]) -> Result<(Replies, Profile, Elf)> {
     let bytes = std::fs::read(image.file()).map_err(|e| tools::environment(e.to_string()))?;
     let elf = Elf::read(&bytes)?;
     let at = |name: &str| {
@@ -142,7 +150,12 @@ pub(crate) fn count(image: &Image, core: &str, input: &[Tensor]) -> Result<(Repl
     if let Ok(mark) = at("secateur_layer") {
         options += &format!(",mark={mark:#x}");
     }
-    if let Some(model) = issue_model(core) {
+    // Code and constants stand where the board has them; what matters is how they are read.
+    if let (Some(1..), Some(emulator)) = (wait_states(target), &target.core.emulator) {
+        let Span { start, size } = emulator.code;
+        options += &format!(",flash={:#x},flash_end={:#x}", start.0, start.0 + size.0);
+    }
+    if let Some(model) = issue_model(&target.core.name) {
         options += &format!(",core={model}");
     }
     let replies = image.run_with(0, input, &options).map_err(without_plugins)?;
@@ -180,6 +193,9 @@ fn parse(text: &str) -> Option<Profile> {
             ("block", &[start, end, times, instructions, straight, cycles, back_to, back]) => {
                 let block = Block { start, end, times, instructions, straight, cycles, back_to, back };
                 profile.blocks.push(block);
+            }
+            ("code_lines" | "data_lines", &[n]) if n > 0 => {
+                *profile.flash_lines.get_or_insert(0) += n;
             }
             ("unknown", &[n]) => profile.unknown = n,
             ("complete", _) => complete = true,

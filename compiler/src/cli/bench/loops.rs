@@ -57,7 +57,7 @@ pub(super) fn loops(profile: &Profile, elf: &Elf) -> Vec<Loop> {
             turns: last.times,
             instructions: parts.iter().map(|p| p.instructions).sum(),
             cycles,
-            turn: parts.iter().map(|p| p.straight).sum::<u64>() as f64 / last.times.max(1) as f64,
+            turn: parts.iter().map(|p| p.straight as f64 / p.times.max(1) as f64).sum(),
             mca: None,
             text: Vec::new(),
         });
@@ -89,9 +89,10 @@ fn short(name: &str) -> String {
     last
 }
 
-const MCA: &[&str] = &["llvm-mca", "llvm-mca-21", "llvm-mca-20", "llvm-mca-19", "llvm-mca-18"];
+/// The newest first: what a machine calls `llvm-mca` may know no schedule of the core.
+const MCA: &[&str] = &["llvm-mca-21", "llvm-mca-20", "llvm-mca-19", "llvm-mca-18", "llvm-mca"];
 const OBJDUMP: &[&str] =
-    &["llvm-objdump", "llvm-objdump-21", "llvm-objdump-20", "llvm-objdump-19", "llvm-objdump-18"];
+    &["llvm-objdump-21", "llvm-objdump-20", "llvm-objdump-19", "llvm-objdump-18", "llvm-objdump"];
 
 /// Adds LLVM's figures. The text says why there are none, where there are none.
 pub(super) fn ask_llvm(loops: &mut [Loop], image: &Path, core: &Core) -> Result<Option<String>> {

@@ -171,7 +171,7 @@ fn bench(
         let model = toolchain::Model { program, files };
         let image = toolchain::build(language, &[model], &job.target, toolchain::Optimize::Speed)?;
         observer.progress("count", 0, 0);
-        let (replies, profile, elf) = counter::count(&image, &job.target.core.name, input)?;
+        let (replies, profile, elf) = counter::count(&image, &job.target, input)?;
         if replies.outputs.first() != Some(&wanted) {
             return Err(Error::new(
                 Fault::Internal,
@@ -225,6 +225,7 @@ fn bench(
         stack,
         touched: replies.stack,
         unknown: profile.unknown,
+        flash_lines: profile.flash_lines,
         layers,
         loops,
         silence,

@@ -65,6 +65,8 @@ pub(super) struct Bench {
     pub(super) touched: Option<usize>,
     /// Executions of instructions that the counter does not know.
     pub(super) unknown: u64,
+    /// Lines of 16 bytes that an uncached flash reads for code and constants.
+    pub(super) flash_lines: Option<u64>,
     pub(super) layers: Vec<Row>,
     /// Innermost loops, if they were asked for, and why LLVM says nothing of them.
     pub(super) loops: Vec<Loop>,
@@ -188,10 +190,13 @@ impl Bench {
         counter::issue_model(&self.target.core.name).is_some()
     }
 
-    /// At the chip's clock, from memory without wait states.
-    fn milliseconds(&self) -> Option<f64> {
+    /// At the chip's clock: every read hits a cache or needs no wait; every line is waited for.
+    fn milliseconds(&self) -> Option<(f64, Option<f64>)> {
         let clock = self.target.clock.as_ref().filter(|_| self.timed())?;
-        Some(self.counted().cycles as f64 / clock.hz as f64 * 1e3)
+        let at = |cycles: u64| cycles as f64 / clock.hz as f64 * 1e3;
+        let waits = counter::wait_states(&self.target).zip(self.flash_lines);
+        let waited = waits.map(|(w, lines)| at(self.counted().cycles + u64::from(w) * lines));
+        Some((at(self.counted().cycles), waited))
     }
 
     /// Current is proportional to the clock, so the clock cancels out.
@@ -211,11 +216,15 @@ impl Bench {
             ));
         }
         if self.target.clock.is_some() && self.timed() {
-            let waits = self.target.memory.flash.first().and_then(|f| f.wait_states);
-            notes.push(match waits {
-                Some(0) => "the chip's flash has no wait states at its clock".into(),
-                Some(n) => format!("the time leaves out the flash's {n} wait states at that clock, which a cache or prefetch hides in part"),
-                None => "the chip's file states no wait states of its flash: the time is that of memory without any".into(),
+            notes.extend(match counter::wait_states(&self.target) {
+                Some(0) => None,
+                Some(n) => Some(format!(
+                    "the longer time waits {n} cycles for each 16 bytes of flash, without any cache or prefetch"
+                )),
+                None => Some(
+                    "the chip's file states no wait states of its flash: the time is that of memory without any"
+                        .into(),
+                ),
             });
         }
         notes.extend(self.silence.clone());
@@ -232,7 +241,9 @@ impl Bench {
         let mut total = self.total.json();
         total["stack"] = json!(self.stack);
         total["stack_touched"] = json!(self.touched);
-        total["milliseconds"] = json!(self.milliseconds().map(|v| rounded(v, 4)));
+        let time = self.milliseconds();
+        total["milliseconds"] = json!(time.map(|t| rounded(t.0, 4)));
+        total["milliseconds_uncached"] = json!(time.and_then(|t| t.1).map(|v| rounded(v, 4)));
         total["microjoules"] = json!(self.microjoules().map(|v| rounded(v, 2)));
         let layers: Vec<Value> = self
             .layers
@@ -290,8 +301,9 @@ impl Bench {
         line("arena", table::bytes(self.total.arena));
         let touched = self.touched.map_or(String::new(), |t| format!(", touched {t} B"));
         line("stack, at most", format!("{}{touched}", self.stack.map_or_else(unknown, table::bytes)));
-        if let (Some(ms), Some(clock)) = (self.milliseconds(), &self.target.clock) {
-            line("time", format!("{ms:.3} ms at {} MHz", clock.hz / 1_000_000));
+        if let (Some((ms, waited)), Some(clock)) = (self.milliseconds(), &self.target.clock) {
+            let to = waited.map_or(String::new(), |w| format!(" to {w:.3}"));
+            line("time", format!("{ms:.3}{to} ms at {} MHz", clock.hz / 1_000_000));
         }
         if let Some(uj) = self.microjoules() {
             line("energy", format!("{uj:.1} µJ"));

@@ -9,6 +9,7 @@
  * | `core=` | whose issue model; without it (or for another processor than Arm) an instruction is a cycle |
  * | `start=`, `stop=` | addresses of the two functions; without `start` the whole run counts |
  * | `mark=` | address of a function that opens the next stretch |
+ * | `flash=` | first address of memory whose reads are counted by lines of LINE bytes, `flash_end=` behind it |
  * | `out=` | the file to write |
  */
 #include "qemu.h"
@@ -45,6 +46,10 @@ static struct core core;
 static bool arm = true, timed;
 static uint64_t start_at, stop_at, mark_at;
 static const char *out_path;
+
+/* One buffer for code and one for data: what a flash without a cache reads. */
+enum { LINE = 16 };
+static uint64_t flash, flash_end, code_line, data_line, code_lines, data_lines;
 
 static struct block *blocks, *before;
 static bool counting;
@@ -180,6 +185,11 @@ static void executed(unsigned cpu, void *data)
         stretch++;
         open_stretch();
     }
+    if (flash_end) {
+        const uint64_t first = b->start / LINE, last = (b->end - 1) / LINE;
+        code_lines += last - first + (first != code_line);
+        code_line = last;
+    }
     struct count *c = &stretches[stretch];
     const uint64_t *cost = b->first;
     if (before == b) {
@@ -214,6 +224,18 @@ static void moved(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t address, vo
     }
 }
 
+static void read_flash(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t address, void *data)
+{
+    (void)cpu;
+    (void)data;
+    if (!counting || address < flash || address >= flash_end) {
+        return;
+    }
+    const uint64_t last = (address + (1ull << qemu_plugin_mem_size_shift(info)) - 1) / LINE;
+    data_lines += last - address / LINE + (address / LINE != data_line);
+    data_line = last;
+}
+
 static void decode(struct qemu_plugin_insn *from, struct instruction *i)
 {
     const uint8_t *bytes = qemu_plugin_insn_data(from);
@@ -222,6 +244,9 @@ static void decode(struct qemu_plugin_insn *from, struct instruction *i)
         i->size = (uint8_t)qemu_plugin_insn_size(from);
         qemu_plugin_register_vcpu_mem_cb(from, moved, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_RW, NULL);
         return;
+    }
+    if (flash_end) {
+        qemu_plugin_register_vcpu_mem_cb(from, read_flash, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_MEM_R, NULL);
     }
     /* The size comes from the opcode: at a page's end QEMU 7.2 gives the next half-word too. */
     const uint32_t first = bytes[0] | (uint32_t)bytes[1] << 8;
@@ -273,7 +298,7 @@ static void write_count(FILE *out, const char *key, const struct count *c)
 }
 
 /* Keys: `stretch` (instructions, cycles, overlapped, load bytes, store bytes), in order;
- * `regions`, `mispredicted`; `unknown`; `kind.NAME`; `block` (start, end, times, instructions,
+ * `code_lines`, `data_lines` read from flash; `regions`, `mispredicted`; `unknown`; `kind.NAME`; `block` (start, end, times, instructions,
  * cycles without branches, cycles, where it jumps back to, how often). */
 static void finished(qemu_plugin_id_t id, void *data)
 {
@@ -287,6 +312,7 @@ static void finished(qemu_plugin_id_t id, void *data)
     for (size_t s = 0; s <= stretch; s++) {
         write_count(out, "stretch", &stretches[s]);
     }
+    fprintf(out, "code_lines=%" PRIu64 "\ndata_lines=%" PRIu64 "\n", code_lines, data_lines);
     fprintf(out, "regions=%" PRIu64 "\nmispredicted=%" PRIu64 "\n", regions, mispredicted);
     for (const struct block *b = blocks; b; b = b->next) {
         if (!b->executed) {
@@ -333,6 +359,10 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
             stop_at = strtoull(value, NULL, 0) & ~1ull;
         } else if (!strcmp(argv[n], "mark")) {
             mark_at = strtoull(value, NULL, 0) & ~1ull;
+        } else if (!strcmp(argv[n], "flash")) {
+            flash = strtoull(value, NULL, 0);
+        } else if (!strcmp(argv[n], "flash_end")) {
+            flash_end = strtoull(value, NULL, 0);
         } else if (!strcmp(argv[n], "out")) {
             out_path = strdup(value);
         } else {
