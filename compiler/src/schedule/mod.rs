@@ -155,8 +155,9 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
         Optimize::Speed if target.ram() == 0 => usize::MAX,
         Optimize::Speed => (target.ram() / 4 * 3) as usize,
         Optimize::Balanced | Optimize::Size => {
-            let bare: Vec<Option<Choice>> =
-                choices.iter().map(|c| c.as_ref().map(|c| Choice { workspace: 0, ..c.clone() })).collect();
+            // What results that overwrite their operand save is left to the workspaces.
+            let bare = |c: &Choice| Choice { workspace: 0, in_place: false, ..c.clone() };
+            let bare: Vec<Option<Choice>> = choices.iter().map(|c| c.as_ref().map(bare)).collect();
             balanced(least(graph, &uses, &layouts, &bare)?.lower_bound)
         }
     };

@@ -18,6 +18,9 @@ use std::sync::Arc;
 pub(crate) struct Rows {
     /// Inputs of a row, a multiple of four.
     pub(crate) len: usize,
+    /// Whether `x2` is kept in place of `x0`: two rows on, it is the first of the four, and
+    /// results may stand where it stood.
+    pub(crate) keeps: bool,
 }
 
 impl Rows {
@@ -30,8 +33,10 @@ impl Rows {
     }
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         let mut k = KernelBuilder::new("winograd_s8_rows");
-        let x: [_; 4] =
-            std::array::from_fn(|i| k.buffer(&format!("x{i}"), DType::I8, self.len, Access::Read));
+        let x: [_; 4] = std::array::from_fn(|i| {
+            let access = if i == 0 && self.keeps { Access::ReadWrite } else { Access::Read };
+            k.buffer(&format!("x{i}"), DType::I8, self.len, access)
+        });
         let t = k.buffer("t", DType::I16, self.t_len(), Access::Write);
         let zx = k.scalar("zx", -128, 127);
         k.for_step("c", 0, self.len, 4, |k, c| {
@@ -41,6 +46,9 @@ impl Rows {
                 let sums = [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]];
                 for (i, sum) in sums.into_iter().enumerate() {
                     k.store(t, c * 4 + (4 * i + half), sum);
+                }
+                if self.keeps {
+                    k.store(x[0], c + position(half), x[2].at(c + position(half)));
                 }
             }
         });
@@ -67,7 +75,7 @@ impl Rows {
         b.push(Inst::StrSlot(stop, end));
         let top = (rounds > 1).then(|| b.label(rounds as u64));
         for word in 0..round {
-            word_of(&mut b, x, t, z, word as u32);
+            word_of(&mut b, x, t, z, word as u32, self.keeps);
         }
         if let Some(top) = top {
             for x in x {
@@ -84,10 +92,13 @@ impl Rows {
 }
 
 /// Four inputs of each row.
-fn word_of(b: &mut Block, x: [Reg; 4], t: Reg, z: Reg, word: u32) {
+fn word_of(b: &mut Block, x: [Reg; 4], t: Reg, z: Reg, word: u32, keeps: bool) {
     let loaded: [Reg; 4] = b.regs_n();
     for (&w, x) in loaded.iter().zip(x) {
         b.push(Inst::Ldr(w, x, 4 * word));
+    }
+    if keeps {
+        b.push(Inst::Str(loaded[2], x[0], 4 * word));
     }
     for (half, ror) in [Ror::R0, Ror::R8].into_iter().enumerate() {
         let d: [Reg; 4] = b.regs_n();
@@ -232,6 +243,7 @@ impl Columns {
 mod tests {
     use super::super::tests::{bytes, m4, native};
     use super::*;
+    use crate::kernel::CallArg;
     use crate::lower::spelled::{Role, Spelled};
     use crate::lower::trial::{Random, run};
     use crate::tensor::Data;
@@ -239,17 +251,34 @@ mod tests {
     #[test]
     fn body_and_instructions_are_exact() {
         let mut random = Random(42);
-        for (len, zx) in [(4, 0), (24, -128), (64, 127), (36, 7)] {
-            let rows = Rows { len };
+        for (len, zx, keeps) in [(4, 0, false), (24, -128, true), (64, 127, false), (36, 7, true)] {
+            let rows = Rows { len, keeps };
             let x: Vec<Vec<i8>> = (0..4).map(|_| random.bytes(len)).collect();
             let operands: Vec<Data> = x.iter().cloned().map(Data::I8).collect();
+            let kernel = rows.kernel(&m4()).unwrap();
+            // The evaluator's inputs are read only: a kernel around it lends what it keeps.
+            let mut k = KernelBuilder::new("around");
+            let x: Vec<_> =
+                (0..4).map(|i| k.buffer(&format!("x{i}"), DType::I8, len, Access::Read)).collect();
+            let t = k.buffer("t", DType::I16, rows.t_len(), Access::Write);
+            let keep = k.buffer("keep", DType::I8, len, Access::ReadWrite);
+            let zero = k.scalar("zx", -128, 127);
+            k.for_("i", 0, len, |k, i| k.store(keep, i, x[0].at(i)));
+            let rest = (1..4).map(|i| x[i].from(0));
+            let scalar = CallArg::Scalar(zero.into());
+            let args = [keep.from(0)].into_iter().chain(rest).chain([t.from(0), scalar]).collect();
+            k.call(&kernel, args);
             let mut args: Vec<Role> = (0..4).map(Role::Operand).collect();
-            args.extend([Role::Result, Role::Scalar(zx)]);
-            let call = Spelled { kernel: rows.kernel(&m4()).unwrap(), args };
+            args.extend([Role::Result, Role::Workspace(0), Role::Scalar(zx)]);
+            let call = Spelled { kernel: k.finish().unwrap(), args };
             let Data::I16(t) = run(&call, &operands, DType::I16, rows.t_len()) else { panic!() };
+            let x: Vec<Vec<i8>> =
+                operands.iter().map(|d| if let Data::I8(x) = d { x.clone() } else { panic!() }).collect();
             let mut buffers: Vec<Vec<u8>> = x.iter().map(|x| x.iter().map(|&v| v as u8).collect()).collect();
             buffers.push(vec![0; 2 * rows.t_len()]);
             let out = native(&rows.block(), buffers, &[zx as u32]);
+            let kept = if keeps { 2 } else { 0 };
+            assert_eq!(out[0], x[kept].iter().map(|&v| v as u8).collect::<Vec<_>>());
             assert_eq!(bytes(&t), out[4], "{len} inputs, zero point {zx}");
             let d = |i: usize| i16::from(x[i][position(1)]) - zx as i16;
             assert_eq!([t[1], t[5]], [d(0) - d(2), d(1) + d(2)]);

@@ -100,7 +100,7 @@ impl<'a> Plan<'a> {
             hi: ending.limits.1,
             straight: if want.optimize == Optimize::Speed { 32 } else { 16 },
         };
-        let rows = Rows { len: g.input[1] * c };
+        let rows = Rows { len: g.input[1] * c, keeps: in_place(g) };
         let unroll = if want.optimize == Optimize::Speed { 2 } else { 1 };
         let columns = Columns { channels: c, unroll };
         if !rows.fits() || !columns.fits() || !products.fits() {
@@ -162,12 +162,16 @@ impl<'a> Plan<'a> {
         let mut place = Workspace::default();
         let t_len = 4 * (g.output[1] + 2) * g.cin;
         let edge_len = g.input[1] * g.cin;
+        // Outputs overwrite two of the four input rows that the next row of tiles reads: the
+        // second of those is kept, the first of the four is the one kept before.
+        let keeps = self.rows.keeps;
         let at = [
             place.take(2 * t_len),
             place.take(2 * self.columns.v_len()),
             place.take(4 * SUMS),
             place.take(edge_len),
         ];
+        let kept = keeps.then(|| place.take(edge_len));
         let mut k = KernelBuilder::new("conv_s8_winograd");
         let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
         let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
@@ -175,8 +179,11 @@ impl<'a> Plan<'a> {
         let v = k.buffer("v", DType::I16, self.columns.v_len(), Access::ReadWrite);
         let m = k.buffer("m", DType::I32, SUMS, Access::ReadWrite);
         let edge = k.buffer("edge", DType::I8, edge_len, Access::ReadWrite);
-        let mut args = vec![Role::Operand(0), Role::Result];
-        args.extend(at.map(Role::Workspace));
+        let keep = kept.map(|_| k.buffer("keep", DType::I8, edge_len, Access::ReadWrite));
+        // Several parts read the input several times.
+        let result = if keeps && parts.unwrap_or(1) == 1 { Role::ResultInPlace } else { Role::Result };
+        let mut args = vec![Role::Operand(0), result];
+        args.extend(at.into_iter().chain(kept).map(Role::Workspace));
         let (u, made) = match parts {
             None => {
                 args.push(Role::Data { name: "weights", data: self.stored(), align: 4 });
@@ -207,13 +214,17 @@ impl<'a> Plan<'a> {
         let kernels = (self.rows.kernel(core)?, self.columns.kernel(core)?, products.kernel(core)?);
         let image = |k: &mut KernelBuilder, channel: Expr| {
             k.for_("n", 0, g.batch, |k, n| {
+                if let Some(keep) = keep {
+                    k.for_("i", 0, edge_len, |k, i| k.store(keep, i, zx));
+                }
                 let tall = g.output[0].div_ceil(2);
                 k.for_("down", 0, tall, |k, down| {
                     let four = |k: &mut KernelBuilder, start: Expr, inside: [bool; 4]| {
                         let mut args: Vec<CallArg> = (0..4)
-                            .map(|i| match inside[i] {
-                                true => x.from(n * g.x[0] + (&start + i) * g.x[2]),
-                                false => edge.from(0),
+                            .map(|i| match (inside[i], keep) {
+                                (_, Some(keep)) if i == 0 => keep.from(0),
+                                (true, _) => x.from(n * g.x[0] + (&start + i) * g.x[2]),
+                                (false, _) => edge.from(0),
                             })
                             .collect();
                         args.extend([t.from(left), CallArg::Scalar(zx.into())]);
@@ -269,6 +280,12 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Whether results may take the place of inputs, row by row of tiles.
+fn in_place(g: &Geometry) -> bool {
+    let alike = g.cin == g.cout && g.input == g.output && g.x == g.y;
+    alike && g.pads == [1, 1] && g.output[0].is_multiple_of(2)
+}
+
 /// Whether `4 * bias` and every sum on the way stay within 32 bits.
 fn within(weights: &[i32], bias: &[i32], channels: usize) -> bool {
     let limit = i64::from(i32::MAX);
@@ -304,6 +321,7 @@ impl Workspace {
 mod tests {
     use super::super::dsp::tests::{geometry, product};
     use super::*;
+    use crate::kernel::ParamKind;
     use crate::lower::conv::{self, Kernels};
     use crate::lower::trial::{Random, run};
 
@@ -327,6 +345,7 @@ mod tests {
             y: [4 * 50 * 8, 1, 60, 6],
             ..geometry(4, 4, [4, 8], [3, 3], same)
         });
+        let mut over = 0;
         for optimize in [Optimize::Speed, Optimize::Balanced] {
             let want = Want { target: &target, optimize, rows_limit: 4096 };
             for (case, g) in shapes.iter().enumerate() {
@@ -340,9 +359,41 @@ mod tests {
                 for way in &ways {
                     let got = run(&way.call, &x, DType::I8, g.y_len());
                     assert_eq!(got, result, "case {case}, {}", way.way);
+                    if way.in_place() {
+                        let got = run_over(&way.call, &x[0]);
+                        assert_eq!(got, result, "case {case}, {} in place", way.way);
+                        over += 1;
+                    }
                 }
             }
         }
+        assert!(over >= 3, "{over} runs in place");
+    }
+
+    /// The result of a call that finds its operand where its result will be.
+    fn run_over(call: &Spelled, x: &Data) -> Data {
+        let len = x.len();
+        let mut k = KernelBuilder::new("around");
+        let from = k.buffer("from", DType::I8, len, Access::Read);
+        let y = k.buffer("y", DType::I8, len, Access::ReadWrite);
+        let mut args = vec![Role::Operand(0), Role::Result];
+        let mut passed = Vec::new();
+        for (role, param) in call.args.iter().zip(&call.kernel.params) {
+            passed.push(match (role, &param.kind) {
+                (Role::Operand(_) | Role::ResultInPlace, _) => y.from(0),
+                (_, ParamKind::Scalar { lo, hi }) => {
+                    args.push(role.clone());
+                    CallArg::Scalar(k.scalar(&param.name, *lo, *hi).into())
+                }
+                (_, ParamKind::Buffer { elem, len, access }) => {
+                    args.push(role.clone());
+                    k.buffer(&param.name, *elem, *len, *access).from(0)
+                }
+            });
+        }
+        k.for_("i", 0, len, |k, i| k.store(y, i, from.at(i)));
+        k.call(&call.kernel, passed);
+        run(&Spelled { kernel: k.finish().unwrap(), args }, std::slice::from_ref(x), DType::I8, len)
     }
 
     #[test]
