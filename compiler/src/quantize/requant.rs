@@ -19,6 +19,10 @@ pub const MAX_SHIFT: u32 = 54;
 /// `1 << (s - 1)` is then a multiple of 2^32, and flooring twice equals flooring once.
 pub const HIGH_SHIFT: u32 = 33;
 
+/// Shifts that layers share where they can, so that native kernels, which hold the shift as a
+/// constant, are the same function.
+const USUAL_SHIFTS: [u32; 3] = [36, 39, 42];
+
 /// `real ~ m / 2^s`, `1 <= m < 2^31`, `1 <= s <= MAX_SHIFT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Multiplier {
@@ -119,15 +123,18 @@ impl Requant {
 
 /// Multipliers for channels whose accumulators lie within `acc[c].0 ..= acc[c].1`.
 ///
-/// The meaning is fixed by the full-precision multipliers; a common shift is taken when every
-/// channel has a multiplier for it that maps each reachable accumulator to the same output.
+/// The meaning is fixed by the full-precision multipliers; a common shift, one of the usual ones
+/// if possible, is taken when every channel has a multiplier for it that maps each reachable accumulator to the same output.
 pub fn requant(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Requant> {
     let full = real.iter().map(|&r| multiplier(r)).collect::<Result<Vec<_>>>()?;
     let least = full.iter().map(|f| f.s).min().unwrap_or(MAX_SHIFT);
-    let shared: Option<Vec<i32>> =
-        full.iter().zip(acc).map(|(&f, &range)| equivalent(f, least, range, out)).collect();
-    Ok(match shared {
-        Some(m) => Requant { m, shift: Shift::Layer(least), out },
+    let shared = |s: u32| -> Option<(u32, Vec<i32>)> {
+        let each = full.iter().zip(acc).map(|(&f, &range)| equivalent(f, s, range, out));
+        each.collect::<Option<Vec<i32>>>().map(|m| (s, m))
+    };
+    let usual = USUAL_SHIFTS.into_iter().filter(|&s| s < least);
+    Ok(match usual.chain([least]).find_map(shared) {
+        Some((s, m)) => Requant { m, shift: Shift::Layer(s), out },
         None => Requant {
             m: full.iter().map(|f| f.m).collect(),
             shift: Shift::Channel(full.iter().map(|f| f.s).collect()),
