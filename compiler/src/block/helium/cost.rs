@@ -25,7 +25,7 @@ fn pipe(inst: &Inst) -> Pipe {
         Inst::Load(..) | Inst::Store(..) | Inst::LoadWords(..) | Inst::StoreNarrow(..) | Inst::Then(_) => {
             Pipe::Memory
         }
-        Inst::Dot { .. } | Inst::Bin(Bin::MulHigh | Bin::MulLong(_), ..) => Pipe::Multiply,
+        Inst::Dot { .. } | Inst::SetLanes(_, 1, ..) | Inst::Bin(Bin::MulHigh | Bin::MulLong(_), ..) => Pipe::Multiply,
         Inst::Vctp(..) => Pipe::Predicate,
         _ => Pipe::Other,
     }
@@ -34,8 +34,7 @@ fn pipe(inst: &Inst) -> Pipe {
 /// Cycles from an instruction's start until its result can be used.
 fn latency(inst: &Inst) -> u64 {
     match inst {
-        Inst::Dot { .. } => 3,
-        Inst::Ldr(..) | Inst::Load(..) | Inst::LoadWords(..) => 2,
+        Inst::Dot { .. } | Inst::Ldr(..) => 2,
         Inst::Bin(Bin::MulHigh | Bin::MulLong(_) | Bin::RoundShift, ..) => 2,
         Inst::ShrRound(..) => 2,
         Inst::Narrow(..) | Inst::NarrowShift(..) => 3,
@@ -62,12 +61,7 @@ impl Core {
     /// When an instruction could start.
     pub(super) fn start(&self, inst: &Inst) -> u64 {
         let e = inst.effects();
-        let mut at = self.now;
-        for r in e.reads.members() {
-            // Accumulators are passed on a cycle early.
-            let early = u64::from(e.accumulates.meets(e.reads) && e.accumulates.members().any(|a| a == r));
-            at = at.max(self.ready[r].saturating_sub(early));
-        }
+        let at = e.reads.members().map(|r| self.ready[r]).fold(self.now, u64::max);
         if inst.vector() { at.max(self.free[pipe(inst) as usize]) } else { at.max(self.through) }
     }
     pub(super) fn issue(&mut self, inst: &Inst) {

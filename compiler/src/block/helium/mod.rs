@@ -300,8 +300,6 @@ impl Set {
 pub(super) struct Effects {
     pub(super) reads: Set,
     pub(super) writes: Set,
-    /// The accumulator among the reads.
-    pub(super) accumulates: Set,
     pub(super) load: bool,
     pub(super) store: bool,
 }
@@ -330,9 +328,8 @@ impl Inst {
                 address(Effects { reads: set.q(q), store: true, ..none }, at)
             }
             Inst::Dot { acc, to, a, b } => {
-                let accumulates = if acc { set.r(to) } else { set };
-                let reads = Set(set.q(a).q(b).0 | accumulates.0);
-                Effects { reads, writes: set.r(to), accumulates, ..none }
+                let reads = set.q(a).q(b);
+                Effects { reads: if acc { reads.r(to) } else { reads }, writes: set.r(to), ..none }
             }
             Inst::SetLanes(q, _, a, b) => Effects { reads: set.r(a).r(b).q(q), writes: set.q(q), ..none },
             Inst::Bin(_, d, a, b) => Effects { reads: set.q(a).q(b), writes: set.q(d), ..none },
