@@ -22,10 +22,18 @@ enum Pipe {
 
 fn pipe(inst: &Inst) -> Pipe {
     match inst {
-        Inst::Load(..) | Inst::Store(..) | Inst::LoadWords(..) | Inst::StoreNarrow(..) | Inst::Then(_) => {
-            Pipe::Memory
-        }
-        Inst::Dot { .. } | Inst::SetLanes(_, 1, ..) | Inst::Bin(Bin::MulHigh | Bin::MulLong(_), ..) => Pipe::Multiply,
+        Inst::Load(..)
+        | Inst::LoadWide(..)
+        | Inst::LoadWords(..)
+        | Inst::Gather(..)
+        | Inst::Store(..)
+        | Inst::StoreNarrow(..)
+        | Inst::Then(_) => Pipe::Memory,
+        Inst::Dot { .. }
+        | Inst::SetLanes(_, 1, ..)
+        | Inst::TimesPlusAll(..)
+        | Inst::PlusTimesAll(..)
+        | Inst::Bin(Bin::Mul(_) | Bin::MulHigh | Bin::MulLong(_), ..) => Pipe::Multiply,
         Inst::Vctp(..) => Pipe::Predicate,
         _ => Pipe::Other,
     }
@@ -34,10 +42,13 @@ fn pipe(inst: &Inst) -> Pipe {
 /// Cycles from an instruction's start until its result can be used.
 fn latency(inst: &Inst) -> u64 {
     match inst {
-        Inst::Dot { .. } | Inst::Ldr(..) => 2,
-        Inst::Bin(Bin::MulHigh | Bin::MulLong(_) | Bin::RoundShift, ..) => 2,
+        Inst::Dot { .. } | Inst::Ldr(..) | Inst::LdrArg(..) => 2,
+        Inst::TimesPlusAll(..)
+        | Inst::PlusTimesAll(..)
+        | Inst::Bin(Bin::Mul(_) | Bin::MulHigh | Bin::MulLong(_) | Bin::RoundShift, ..) => 2,
         Inst::ShrRound(..) => 2,
         Inst::Narrow(..) | Inst::NarrowShift(..) => 3,
+        Inst::Gather(..) => 16,
         _ => 1,
     }
 }
@@ -74,13 +85,20 @@ impl Core {
         }
         if inst.vector() {
             let pipe = pipe(inst);
-            self.free[pipe as usize] = at + if pipe == Pipe::Predicate { 1 } else { 2 };
+            let held = match inst {
+                Inst::Vctp(..) => 1,
+                // An element a cycle.
+                Inst::Gather(..) => 16,
+                _ => 2,
+            };
+            self.free[pipe as usize] = at + held;
             self.through = self.free[pipe as usize];
         }
         // `vpst`, and the second half of a constant, take a turn of their own.
         let more = match inst {
             Inst::Then(_) => 1,
             Inst::MovImm(_, v) if *v as u32 >> 16 != 0 => 1,
+            Inst::Gather(..) => 15,
             _ => 0,
         };
         self.now = at + 1 + more;

@@ -336,7 +336,7 @@ impl Depthwise {
         for (even, odd) in [(Q(0), Q(1)), (Q(2), Q(3))] {
             for (half, from) in [(Half::Bottom, even), (Half::Top, odd)] {
                 insts.push(match shifted {
-                    Some(sh) => Inst::NarrowShift(half, even, from, sh),
+                    Some(sh) => Inst::NarrowShift(Lane::W, half, even, from, sh),
                     None => Inst::Narrow(Lane::W, half, even, from),
                 });
             }

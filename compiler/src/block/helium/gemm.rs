@@ -474,8 +474,8 @@ impl Gemm {
         words(insts, w, 1, Bin::MulHigh);
         match self.sh {
             Some(sh) if sh <= 16 => {
-                insts.push(Inst::NarrowShift(Half::Bottom, a, a, sh));
-                insts.push(Inst::NarrowShift(Half::Top, a, b, sh));
+                insts.push(Inst::NarrowShift(Lane::W, Half::Bottom, a, a, sh));
+                insts.push(Inst::NarrowShift(Lane::W, Half::Top, a, b, sh));
             }
             sh => {
                 match sh {

@@ -15,6 +15,7 @@ mod cost;
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
 mod order;
+pub(crate) mod runs;
 mod text;
 
 use crate::kernel::Native;
@@ -75,6 +76,8 @@ pub(crate) enum Bin {
     MulHigh,
     /// Saturating signed addition.
     QAdd(Lane),
+    Mul(Lane),
+    And,
     /// Shift of signed words by the second operand's lanes: left, or right with rounding.
     RoundShift,
     Max(Lane),
@@ -92,11 +95,18 @@ pub(crate) enum Inst {
     /// A constant of -4095..=4095.
     AddImm(R, R, i32),
     Add(R, R, R),
+    Sub(R, R, R),
     /// Loads and stores a word.
     Ldr(R, R, i32),
     Str(R, R, i32),
+    /// Argument `n`, the fifth and later ones that the caller left on the stack.
+    LdrArg(R, u32),
     /// Sixteen bytes.
     Load(Q, At),
+    /// Signed bytes, widened to half-words or words; the base is a low register.
+    LoadWide(Lane, Q, At),
+    /// Bytes at a base plus each byte of the vector, unsigned.
+    Gather(Q, R, Q),
     /// Sixteen bytes at a multiple of four, offset by as much as 508.
     LoadWords(Q, R, i32),
     Store(Q, At),
@@ -113,6 +123,11 @@ pub(crate) enum Inst {
     /// Words 0 and 2, or 1 and 3, of a vector.
     SetLanes(Q, u8, R, R),
     Bin(Bin, Q, Q, Q),
+    /// Addition of a register to every lane.
+    AddAll(Lane, Q, Q, R),
+    /// `d * a + r` and `d + a * r` of words, a register taking part in every lane.
+    TimesPlusAll(Q, Q, R),
+    PlusTimesAll(Q, Q, R),
     /// Saturating addition of a register to every half-word.
     QAddAll(Q, Q, R),
     /// Sign-extends one half of each pair of bytes or half-words.
@@ -120,8 +135,11 @@ pub(crate) enum Inst {
     /// Half-words or words, narrowed with saturation into one half of each lane; the other half
     /// of the result stays. The lane is the source's.
     Narrow(Lane, Half, Q, Q),
-    /// The same of words after a rounding right shift by 1..=16.
-    NarrowShift(Half, Q, Q, u32),
+    /// The same after a rounding right shift, of half-words by 1..=8 or of words by 1..=16. (Its
+    /// sibling without rounding is not used: binutils 2.40 writes this one for it.)
+    NarrowShift(Lane, Half, Q, Q, u32),
+    /// Arithmetic right shift of words by 1..=32.
+    Asr(Q, Q, u32),
     /// Arithmetic right shift of words with rounding, by 1..=32.
     ShrRound(Q, Q, u32),
     /// Logical right shift of words.
@@ -137,6 +155,7 @@ pub(crate) enum Inst {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Predicated {
     Load(Q, At),
+    LoadWide(Lane, Q, At),
     Store(Q, At),
     StoreNarrow(Lane, Q, At),
 }
@@ -145,6 +164,7 @@ impl Predicated {
     fn plain(self) -> Inst {
         match self {
             Predicated::Load(q, at) => Inst::Load(q, at),
+            Predicated::LoadWide(lane, q, at) => Inst::LoadWide(lane, q, at),
             Predicated::Store(q, at) => Inst::Store(q, at),
             Predicated::StoreNarrow(lane, q, at) => Inst::StoreNarrow(lane, q, at),
         }
@@ -318,12 +338,24 @@ impl Inst {
         match *self {
             Inst::Mov(d, a) | Inst::AddImm(d, a, _) => Effects { reads: set.r(a), writes: set.r(d), ..none },
             Inst::MovImm(d, _) => Effects { writes: set.r(d), ..none },
-            Inst::Add(d, a, b) => Effects { reads: set.r(a).r(b), writes: set.r(d), ..none },
+            Inst::Add(d, a, b) | Inst::Sub(d, a, b) => {
+                Effects { reads: set.r(a).r(b), writes: set.r(d), ..none }
+            }
             Inst::Ldr(d, a, _) => Effects { reads: set.r(a), writes: set.r(d), load: true, ..none },
             Inst::Str(s, a, _) => Effects { reads: set.r(a).r(s), store: true, ..none },
-            Inst::Load(q, at) => address(Effects { writes: set.q(q), load: true, ..none }, at),
+            Inst::Load(q, at) | Inst::LoadWide(_, q, at) => {
+                address(Effects { writes: set.q(q), load: true, ..none }, at)
+            }
             Inst::LoadWords(q, r, _) => Effects { reads: set.r(r), writes: set.q(q), load: true, ..none },
-            Inst::QAddAll(d, a, r) => Effects { reads: set.q(a).r(r), writes: set.q(d), ..none },
+            // Nothing writes what the caller left.
+            Inst::LdrArg(d, _) => Effects { writes: set.r(d), ..none },
+            Inst::Gather(d, r, q) => Effects { reads: set.r(r).q(q), writes: set.q(d), load: true, ..none },
+            Inst::TimesPlusAll(d, a, r) | Inst::PlusTimesAll(d, a, r) => {
+                Effects { reads: set.q(d).q(a).r(r), writes: set.q(d), ..none }
+            }
+            Inst::AddAll(_, d, a, r) | Inst::QAddAll(d, a, r) => {
+                Effects { reads: set.q(a).r(r), writes: set.q(d), ..none }
+            }
             Inst::Store(q, at) | Inst::StoreNarrow(_, q, at) => {
                 address(Effects { reads: set.q(q), store: true, ..none }, at)
             }
@@ -333,10 +365,10 @@ impl Inst {
             }
             Inst::SetLanes(q, _, a, b) => Effects { reads: set.r(a).r(b).q(q), writes: set.q(q), ..none },
             Inst::Bin(_, d, a, b) => Effects { reads: set.q(a).q(b), writes: set.q(d), ..none },
-            Inst::Widen(_, _, d, a) | Inst::ShrRound(d, a, _) | Inst::Shr(d, a, _) => {
+            Inst::Widen(_, _, d, a) | Inst::ShrRound(d, a, _) | Inst::Shr(d, a, _) | Inst::Asr(d, a, _) => {
                 Effects { reads: set.q(a), writes: set.q(d), ..none }
             }
-            Inst::Narrow(_, _, d, a) | Inst::NarrowShift(_, d, a, _) => {
+            Inst::Narrow(_, _, d, a) | Inst::NarrowShift(_, _, d, a, _) => {
                 Effects { reads: set.q(a).q(d), writes: set.q(d), ..none }
             }
             Inst::Dup(_, q, r) => Effects { reads: set.r(r), writes: set.q(q), ..none },
@@ -356,7 +388,9 @@ impl Inst {
                 | Inst::MovImm(..)
                 | Inst::AddImm(..)
                 | Inst::Add(..)
+                | Inst::Sub(..)
                 | Inst::Ldr(..)
+                | Inst::LdrArg(..)
                 | Inst::Str(..)
         )
     }

@@ -49,11 +49,14 @@ struct Printer {
     text: String,
     bytes: u32,
     labels: u32,
+    /// From `sp` to the first argument on the stack.
+    arguments: u32,
 }
 
 /// The whole function, entry and return included.
 pub(super) fn print(items: &[Item], saved: &Saved, slots: u32) -> (String, u32) {
-    let mut p = Printer { text: String::new(), bytes: 0, labels: 0 };
+    let mut p = Printer { text: String::new(), bytes: 0, labels: 0, arguments: 0 };
+    p.arguments = saved.bytes() + 4 * slots.next_multiple_of(2);
     let names = |last: &str| {
         let regs = saved.scalars.iter().map(|&n| R(n).to_string());
         regs.chain([last.to_string()]).collect::<Vec<_>>().join(", ")
@@ -169,6 +172,9 @@ impl Printer {
             }
             Inst::AddImm(d, a, v) if v < 0 => (4, format!("subw {d}, {a}, #{}", -v)),
             Inst::AddImm(d, a, v) => (4, format!("addw {d}, {a}, #{v}")),
+            Inst::Sub(d, a, b) => {
+                (if low(d) && low(a) && low(b) { 2 } else { 4 }, format!("subs {d}, {a}, {b}"))
+            }
             Inst::Add(d, a, b) => (if d == a { 2 } else { 4 }, format!("add {d}, {a}, {b}")),
             Inst::Ldr(d, a, n) => {
                 (if low(d) && low(a) || a.0 == 13 && low(d) { 2 } else { 4 }, format!("ldr {d}, [{a}, #{n}]"))
@@ -179,6 +185,13 @@ impl Printer {
             Inst::Load(q, at) => (4, format!("vldrb{t}.u8 {q}, {at}")),
             Inst::Store(q, at) => (4, format!("vstrb{t}.8 {q}, {at}")),
             Inst::LoadWords(q, r, n) => (4, format!("vldrw{t}.u32 {q}, {}", At::Offset(r, n))),
+            Inst::LdrArg(d, n) => (4, format!("ldr {d}, [sp, #{}]", self.arguments + 4 * (n - 4))),
+            Inst::LoadWide(lane, q, at) => (4, format!("vldrb{t}.s{} {q}, {at}", bits(lane))),
+            Inst::Gather(d, r, q) => (4, format!("vldrb{t}.u8 {d}, [{r}, {q}]")),
+            Inst::AddAll(l, d, a, r) => (4, format!("vadd.i{} {d}, {a}, {r}", bits(l))),
+            Inst::TimesPlusAll(d, a, r) => (4, format!("vmlas.s32 {d}, {a}, {r}")),
+            Inst::PlusTimesAll(d, a, r) => (4, format!("vmla.s32 {d}, {a}, {r}")),
+            Inst::Asr(d, a, n) => (4, format!("vshr.s32 {d}, {a}, #{n}")),
             Inst::QAddAll(d, a, r) => (4, format!("vqadd.s16 {d}, {a}, {r}")),
             Inst::StoreNarrow(lane, q, at) => (4, format!("vstrb{t}.{} {q}, {at}", bits(lane))),
             Inst::Dot { acc, to, a, b } => {
@@ -188,7 +201,9 @@ impl Printer {
             Inst::Bin(op, d, a, b) => (4, format!("{} {d}, {a}, {b}", mnemonic(op))),
             Inst::Widen(lane, half, d, a) => (4, format!("vmovl{}.s{} {d}, {a}", letter(half), bits(lane))),
             Inst::Narrow(lane, half, d, a) => (4, format!("vqmovn{}.s{} {d}, {a}", letter(half), bits(lane))),
-            Inst::NarrowShift(half, d, a, n) => (4, format!("vqrshrn{}.s32 {d}, {a}, #{n}", letter(half))),
+            Inst::NarrowShift(lane, half, d, a, n) => {
+                (4, format!("vqrshrn{}.s{} {d}, {a}, #{n}", letter(half), bits(lane)))
+            }
             Inst::ShrRound(d, a, n) => (4, format!("vrshr.s32 {d}, {a}, #{n}")),
             Inst::Shr(d, a, n) => (4, format!("vshr.u32 {d}, {a}, #{n}")),
             Inst::Dup(lane, q, r) => (4, format!("vdup.{} {q}, {r}", bits(lane))),
@@ -204,6 +219,8 @@ fn mnemonic(op: Bin) -> String {
         Bin::Add(l) => format!("vadd.i{}", bits(l)),
         Bin::MulHigh => "vmulh.s32".into(),
         Bin::QAdd(l) => format!("vqadd.s{}", bits(l)),
+        Bin::Mul(l) => format!("vmul.i{}", bits(l)),
+        Bin::And => "vand".into(),
         Bin::RoundShift => "vrshl.s32".into(),
         Bin::Max(l) => format!("vmax.s{}", bits(l)),
         Bin::Min(l) => format!("vmin.s{}", bits(l)),

@@ -11,6 +11,7 @@ use super::{Candidate, Engine, Want};
 use crate::block::helium::copy;
 use crate::block::helium::depthwise::{self, Depthwise};
 use crate::block::helium::gemm::Gemm;
+use crate::block::helium::runs;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::lower::conv::Geometry;
@@ -44,7 +45,10 @@ impl Engine for Helium {
         }
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
-        Dsp.run(run, target)
+        match runs::block(run) {
+            Some(block) => Ok(vec![block.native()]),
+            None => Dsp.run(run, target),
+        }
     }
 }
 

@@ -1,0 +1,240 @@
+//! Runs without weights in Helium: sums, products and means of int8 elements, tables and copies.
+//!
+//! In: a [`Run`]. Out: its instructions, or `None` where its sizes do not fit them.
+//! Law: as the run's: ascending order, any alignment.
+
+use super::{At, Bin, Block, Half, Inst, Item, Lane, Predicated, Q, R};
+use crate::lower::run::Run;
+
+/// The instructions of a run.
+pub(crate) fn block(run: &Run) -> Option<Block> {
+    match *run {
+        Run::Sum { n, shift, lo, hi } => Some(sum(n, shift, (lo, hi))),
+        Run::Product { n, sh, lo, hi } if (1..=31).contains(&sh) => Some(product(n, sh, (lo, hi))),
+        Run::Product { .. } => None,
+        Run::Mean { n, rows, pitch, sh, lo, hi, even } => {
+            let fits = rows <= MEAN_ROWS && (1..=31).contains(&sh) && pitch <= 4095;
+            (fits && even.is_none_or(|by| (1..=31).contains(&by)))
+                .then(|| mean(n, (rows, pitch), sh, (lo, hi), even))
+        }
+        Run::Copy { n } => Some(vectors(
+            n,
+            vec![Inst::Load(Q(0), At::After(R(0), 16)), Inst::Store(Q(0), At::After(R(1), 16))],
+            R(2),
+        )),
+        Run::Table { n } => {
+            let mut b = Block::default();
+            b.run([Inst::MovImm(R(3), 128), Inst::MovImm(R(12), n as i32)]);
+            b.items.push(Item::Tail {
+                lane: Lane::B,
+                count: R(12),
+                turns: n.div_ceil(16) as u32,
+                body: vec![
+                    Inst::Load(Q(0), At::After(R(0), 16)),
+                    Inst::AddAll(Lane::B, Q(0), Q(0), R(3)),
+                    Inst::Gather(Q(1), R(1), Q(0)),
+                    Inst::Store(Q(1), At::After(R(2), 16)),
+                ],
+            });
+            Some(b)
+        }
+    }
+}
+
+/// Rows whose sum of int8 surely fits 16 bits.
+const MEAN_ROWS: usize = 255;
+/// Limits of the results in bytes, where they are not those of int8.
+const LEAST: Q = Q(7);
+const GREATEST: Q = Q(5);
+
+/// A loop over `n` bytes, sixteen a turn.
+fn vectors(n: usize, body: Vec<Inst>, count: R) -> Block {
+    let mut b = Block::default();
+    b.run([Inst::MovImm(count, n as i32)]);
+    b.items.push(Item::Tail { lane: Lane::B, count, turns: n.div_ceil(16) as u32, body });
+    b
+}
+
+/// Sets the registers of the limits; r12 is free.
+fn limits(insts: &mut Vec<Inst>, (lo, hi): (i32, i32)) {
+    for (limit, missing, q) in [(lo, -128, LEAST), (hi, 127, GREATEST)] {
+        if limit != missing {
+            insts.extend([Inst::MovImm(R(12), limit & 0xff), Inst::Dup(Lane::B, q, R(12))]);
+        }
+    }
+}
+
+fn clamp(insts: &mut Vec<Inst>, q: Q, (lo, hi): (i32, i32)) {
+    if lo > -128 {
+        insts.push(Inst::Bin(Bin::Max(Lane::B), q, q, LEAST));
+    }
+    if hi < 127 {
+        insts.push(Inst::Bin(Bin::Min(Lane::B), q, q, GREATEST));
+    }
+}
+
+/// What [`narrow`] adds to words before it shifts them.
+fn half(shift: u32) -> i32 {
+    let (first, rest) = (shift.min(16), shift.saturating_sub(16));
+    let second = if rest > 0 { 1 << (rest.min(8) + 15) } else { 0 };
+    ((1 << (first - 1)) + second) << rest.saturating_sub(8)
+}
+
+/// Words shifted right and saturated to the lowest byte of each: `(q + half(shift)) >> shift`.
+fn narrow(insts: &mut Vec<Inst>, q: Q, shift: u32) {
+    let (first, rest) = (shift.min(16), shift.saturating_sub(16));
+    if rest > 8 {
+        insts.push(Inst::Asr(q, q, rest - 8));
+    }
+    insts.push(Inst::NarrowShift(Lane::W, Half::Bottom, q, q, first));
+    insts.push(match rest.min(8) {
+        0 => Inst::Narrow(Lane::H, Half::Bottom, q, q),
+        rest => Inst::NarrowShift(Lane::H, Half::Bottom, q, q, rest),
+    });
+}
+
+/// Takes from a register what [`narrow`] adds; r12 is free.
+fn unhalved(insts: &mut Vec<Inst>, r: R, half: i32) {
+    insts.extend([Inst::MovImm(R(12), half), Inst::Sub(r, r, R(12))]);
+}
+
+/// Loops over elements of two operands (r0, r1) and a result (r2), four to a vector: several
+/// vectors a turn, then what remains. `each` computes the result in the first register from both.
+fn pairs(b: &mut Block, n: usize, free: &[Q], each: &dyn Fn(&mut Vec<Inst>, Q, Q)) {
+    const VECTORS: usize = 4;
+    let turns = n / (4 * VECTORS);
+    if turns > 0 {
+        let mut body = Vec::new();
+        for v in (0..VECTORS).rev() {
+            // The last vector to be loaded moves the pointers.
+            let at = |r| if v == 0 { At::After(r, 4 * VECTORS as i32) } else { At::Offset(r, 4 * v as i32) };
+            let (x, y) = (Q(v as u8), free[v % free.len()]);
+            body.extend([Inst::LoadWide(Lane::W, x, at(R(0))), Inst::LoadWide(Lane::W, y, at(R(1)))]);
+            each(&mut body, x, y);
+            body.push(Inst::StoreNarrow(Lane::W, x, at(R(2))));
+        }
+        b.items.push(Item::Low { turns: turns as u32, body: vec![Item::Run(body)] });
+    }
+    let rest = n - turns * 4 * VECTORS;
+    if rest > 0 {
+        let mut body = vec![
+            Inst::LoadWide(Lane::W, Q(0), At::After(R(0), 4)),
+            Inst::LoadWide(Lane::W, free[0], At::After(R(1), 4)),
+        ];
+        each(&mut body, Q(0), free[0]);
+        body.push(Inst::StoreNarrow(Lane::W, Q(0), At::After(R(2), 4)));
+        b.run([Inst::MovImm(R(4), rest as i32)]);
+        b.items.push(Item::Tail { lane: Lane::W, count: R(4), turns: rest.div_ceil(4) as u32, body });
+    }
+}
+
+/// Registers for the second operand.
+fn second(limits: (i32, i32)) -> &'static [Q] {
+    if limits.1 < 127 { &[Q(4)] } else { &[Q(4), Q(5)] }
+}
+
+/// `(a, b, y, ma, mb, c)`
+fn sum(n: usize, shift: u32, ends: (i32, i32)) -> Block {
+    let (mb, c) = (R(5), R(6));
+    let mut b = Block::default();
+    let mut entry = vec![Inst::Dup(Lane::W, Q(6), R(3)), Inst::LdrArg(mb, 4), Inst::LdrArg(c, 5)];
+    unhalved(&mut entry, c, half(shift));
+    limits(&mut entry, ends);
+    b.run(entry);
+    pairs(&mut b, n, second(ends), &|insts, x, y| {
+        insts.push(Inst::TimesPlusAll(x, Q(6), c));
+        insts.push(Inst::PlusTimesAll(x, y, mb));
+        narrow(insts, x, shift);
+        clamp(insts, x, ends);
+    });
+    b
+}
+
+/// `(a, b, y, za, zb, m, rnd)`
+fn product(n: usize, sh: u32, ends: (i32, i32)) -> Block {
+    let (za, zb, rnd) = (R(5), R(6), R(7));
+    let mut b = Block::default();
+    let mut entry = vec![Inst::LdrArg(zb, 4), Inst::LdrArg(R(4), 5), Inst::LdrArg(rnd, 6)];
+    entry.push(Inst::Dup(Lane::W, Q(6), R(4)));
+    entry.push(Inst::MovImm(R(4), 0));
+    entry.extend([Inst::Sub(za, R(4), R(3)), Inst::Sub(zb, R(4), zb)]);
+    unhalved(&mut entry, rnd, half(sh));
+    limits(&mut entry, ends);
+    b.run(entry);
+    pairs(&mut b, n, second(ends), &|insts, x, y| {
+        insts.push(Inst::AddAll(Lane::W, x, x, za));
+        insts.push(Inst::AddAll(Lane::W, y, y, zb));
+        insts.push(Inst::Bin(Bin::Mul(Lane::W), x, x, y));
+        insts.push(Inst::Bin(Bin::MulHigh, x, x, Q(6)));
+        insts.push(Inst::AddAll(Lane::W, x, x, rnd));
+        narrow(insts, x, sh);
+        clamp(insts, x, ends);
+    });
+    b
+}
+
+/// `(x, y, offset, m, rnd)`
+fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, ends: (i32, i32), even: Option<u32>) -> Block {
+    let (x, y, offset, m, rnd, walk, left) = (R(0), R(1), R(2), R(3), R(4), R(5), R(6));
+    let ragged = !n.is_multiple_of(8);
+    let mut b = Block::default();
+    let mut entry = vec![Inst::LdrArg(rnd, 4), Inst::Dup(Lane::W, Q(6), m), Inst::MovImm(left, n as i32)];
+    entry.push(Inst::MovImm(R(12), 0));
+    entry.push(Inst::Dup(Lane::W, Q(4), R(12)));
+    unhalved(&mut entry, rnd, 1 << (sh - 1));
+    limits(&mut entry, ends);
+    if even.is_some() {
+        entry.push(Inst::MovImm(R(12), 1));
+        entry.push(Inst::Dup(Lane::W, Q(3), R(12)));
+        entry.push(Inst::AddImm(offset, offset, -1));
+        entry.push(Inst::MovImm(R(12), 1));
+    }
+    b.run(entry);
+    let near = pitch <= 127;
+    let at = if near { At::After(walk, pitch as i32) } else { At::Offset(walk, 0) };
+    let mut row = vec![if ragged {
+        Inst::Then(Predicated::LoadWide(Lane::H, Q(1), at))
+    } else {
+        Inst::LoadWide(Lane::H, Q(1), at)
+    }];
+    row.push(Inst::Bin(Bin::Add(Lane::H), Q(0), Q(0), Q(1)));
+    if !near {
+        row.push(Inst::AddImm(walk, walk, pitch as i32));
+    }
+    let mut open = vec![Inst::Mov(walk, x), Inst::Bin(Bin::And, Q(0), Q(4), Q(4))];
+    if ragged {
+        open.push(Inst::Vctp(Lane::H, left));
+    }
+    let mut close =
+        vec![Inst::Widen(Lane::H, Half::Top, Q(1), Q(0)), Inst::Widen(Lane::H, Half::Bottom, Q(0), Q(0))];
+    for q in [Q(0), Q(1)] {
+        close.push(Inst::AddAll(Lane::W, q, q, offset));
+        if let Some(by) = even {
+            // The offset is one less already.
+            close.push(Inst::AddAll(Lane::W, Q(2), q, R(12)));
+            close.push(Inst::Asr(Q(2), Q(2), by));
+            close.push(Inst::Bin(Bin::And, Q(2), Q(2), Q(3)));
+            close.push(Inst::Bin(Bin::Add(Lane::W), q, q, Q(2)));
+        }
+        close.push(Inst::Bin(Bin::MulHigh, q, q, Q(6)));
+        close.push(Inst::AddAll(Lane::W, q, q, rnd));
+        if sh > 16 {
+            close.push(Inst::Asr(q, q, sh - 16));
+        }
+    }
+    close.push(Inst::NarrowShift(Lane::W, Half::Bottom, Q(0), Q(0), sh.min(16)));
+    close.push(Inst::NarrowShift(Lane::W, Half::Top, Q(0), Q(1), sh.min(16)));
+    close.push(Inst::Narrow(Lane::H, Half::Bottom, Q(0), Q(0)));
+    clamp(&mut close, Q(0), ends);
+    let to = At::After(y, 8);
+    close.push(if ragged {
+        Inst::Then(Predicated::StoreNarrow(Lane::H, Q(0), to))
+    } else {
+        Inst::StoreNarrow(Lane::H, Q(0), to)
+    });
+    close.push(Inst::AddImm(x, x, 8));
+    let body =
+        vec![Item::Run(open), Item::Low { turns: rows as u32, body: vec![Item::Run(row)] }, Item::Run(close)];
+    b.items.push(Item::Down { count: left, step: 8, turns: n.div_ceil(8) as u32, body });
+    b
+}
