@@ -91,7 +91,11 @@ impl Gemm {
             let mut w: Vec<i32> = taps.iter().map(|&t| weights[o * row + t]).collect();
             w.resize(self.padded(), 0);
             for segment in w.chunks(SEGMENT) {
-                stream.push(flags(segment)? as i32);
+                let mut runs = Runs::new(1);
+                for pair in segment.chunks(2) {
+                    runs.step(|_| [pair[0], pair[1]])?;
+                }
+                stream.push(runs.flags() as i32);
                 for four in segment.chunks(4) {
                     let mut word = [0u8; 4];
                     for (byte, &w) in word.iter_mut().zip(four) {
@@ -276,15 +280,7 @@ impl Gemm {
             c.all([Inst::Ldm(R0, mask(&[R4, R5, R6, R7])), Inst::Ldm(R0, mask(&[R0, R1, R2, R3]))]);
             (0..4).for_each(|i| c.push(Inst::Mov(R(8 + i), R(i))));
         }
-        let run = c.here();
-        c.times((taps / RUN).max(1.0), |c| {
-            c.push(Inst::Pop(mask(&[R0, R1, R2, R3][..q.into()])));
-            for i in 0..q {
-                // The shift leaves the uppermost bit it drops in the carry: the half is rounded.
-                c.all([Inst::AddAny(R(8 + i), R(i)), Inst::Asr(R(i), R(i), 16), Inst::Adc(R(4 + i), R(i))]);
-            }
-            c.all([Inst::Cmp(SP, R12), Inst::BranchIf(Cond::Ne, run)]);
-        });
+        pop_runs(c, q, R12, (taps / RUN).max(1.0));
     }
 
     /// Requantizes and stores the channel's sums.
@@ -309,27 +305,59 @@ impl Gemm {
     }
 }
 
-/// The flags of a segment: where its runs end. `None` where a single pair of weights is too much.
-fn flags(weights: &[i32]) -> Option<u32> {
-    // Least and greatest sum of the lower products so far.
-    let (mut least, mut most) = (0, 0);
-    let mut flags = 0u32;
-    for (i, pair) in weights.chunks(2).enumerate() {
-        let (mut down, mut up) = (0, 0);
-        for &w in pair {
-            down += (w * 127).min(w * -128);
-            up += (w * 127).max(w * -128);
+/// Pops the runs' words until the stack pointer is at `bottom`: words are summed up in r8 and the
+/// following, their rounded upper halves in r4 and the following.
+pub(super) fn pop_runs(c: &mut Code, words: u8, bottom: R, runs: f64) {
+    let run = c.here();
+    c.times(runs, |c| {
+        c.push(Inst::Pop(mask(&[R0, R1, R2, R3][..words.into()])));
+        for i in 0..words {
+            // The shift leaves the uppermost bit it drops in the carry: the half is rounded.
+            c.all([Inst::AddAny(R(8 + i), R(i)), Inst::Asr(R(i), R(i), 16), Inst::Adc(R(4 + i), R(i))]);
         }
-        if i > 0 && (least + down < -32767 || most + up > 32767) {
-            flags |= 1 << (32 - i);
-            (least, most) = (0, 0);
-        }
-        (least, most) = (least + down, most + up);
-        if least < -32767 || most > 32767 {
-            return None;
-        }
+        c.all([Inst::Cmp(SP, bottom), Inst::BranchIf(Cond::Ne, run)]);
+    });
+}
+
+/// Where the runs of a segment end.
+pub(super) struct Runs {
+    /// Least and greatest sum of a lane's products so far.
+    lanes: Vec<(i32, i32)>,
+    flags: u32,
+    steps: u32,
+}
+
+impl Runs {
+    pub(super) fn new(lanes: usize) -> Runs {
+        Runs { lanes: vec![(0, 0); lanes], flags: 0, steps: 0 }
     }
-    Some(flags | 1 << (32 - weights.len() / 2))
+    /// Adds a step of two weights of each lane; `None` where they alone are too much.
+    pub(super) fn step(&mut self, weights: impl Fn(usize) -> [i32; 2]) -> Option<()> {
+        // One less than 16 bits hold, for what the lower half takes from the upper one.
+        let fits = |&(least, most): &(i32, i32)| least >= -32767 && most <= 32767;
+        let all: Vec<(i32, i32)> = (0..self.lanes.len())
+            .map(|lane| {
+                let ends = weights(lane).map(|w| ((w * 127).min(w * -128), (w * 127).max(w * -128)));
+                (ends[0].0 + ends[1].0, ends[0].1 + ends[1].1)
+            })
+            .collect();
+        let longer: Vec<(i32, i32)> =
+            self.lanes.iter().zip(&all).map(|(l, a)| (l.0 + a.0, l.1 + a.1)).collect();
+        self.lanes = if longer.iter().all(fits) {
+            longer
+        } else {
+            if self.steps > 0 {
+                self.flags |= 1 << (32 - self.steps);
+            }
+            all
+        };
+        self.steps += 1;
+        self.lanes.iter().all(fits).then_some(())
+    }
+    /// From the top bit on, one for each step; the last step ends a run too.
+    pub(super) fn flags(&self) -> u32 {
+        self.flags | 1 << (32 - self.steps)
+    }
 }
 
 #[cfg(test)]

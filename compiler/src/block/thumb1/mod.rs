@@ -8,6 +8,7 @@
 //! aligned, and nothing but the core registers is touched. Registers are named by the generator:
 //! only eight of them multiply, and which eight decides the speed.
 
+pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod gather;
 pub(crate) mod gemm;
@@ -35,6 +36,7 @@ pub(crate) const R5: R = R(5);
 pub(crate) const R6: R = R(6);
 pub(crate) const R7: R = R(7);
 pub(crate) const R8: R = R(8);
+pub(crate) const R9: R = R(9);
 pub(crate) const R12: R = R(12);
 pub(crate) const SP: R = R(13);
 pub(crate) const LR: R = R(14);

@@ -8,6 +8,7 @@
 //! portable loops, bit by bit.
 
 use super::{Candidate, Engine, Want};
+use crate::block::thumb1::dense::Dense;
 use crate::block::thumb1::depthwise::Depthwise;
 use crate::block::thumb1::gather;
 use crate::block::thumb1::gemm::{Gemm, PIXELS};
@@ -77,9 +78,11 @@ fn fill(k: &mut KernelBuilder, gemm: &Gemm, acts: Buf) {
 fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate>> {
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
-    // A single row has no second pixel to share a multiplication with.
-    if !unit || rows.rows.is_empty() {
+    if !unit {
         return Ok(None);
+    }
+    if rows.rows.is_empty() {
+        return one_row(inputs, product, core);
     }
     let (outer, inner) = match rows.rows.split_last() {
         Some((last, outer)) => (outer, *last),
@@ -119,6 +122,25 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
     let args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights];
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 4 * gemm.acts_len() }))
+}
+
+/// A dense layer on a single row: it has no second pixel to share a multiplication with, so two
+/// channels do.
+fn one_row(inputs: usize, product: &Product, core: &Cost) -> Result<Option<Candidate>> {
+    let reach = product.reach()?;
+    let folded = product.clone().folded();
+    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
+        return Ok(None);
+    };
+    let Some((form, constants)) = rounding(r, &reach) else { return Ok(None) };
+    let dense = Dense { inputs, outputs: b.len(), form };
+    if !dense.fits() {
+        return Ok(None);
+    }
+    let Some(stream) = dense.pack(w, b, &constants) else { return Ok(None) };
+    let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
+    let call = Spelled { kernel: dense.kernel(core)?, args: vec![Role::Operand(0), weights, Role::Result] };
+    Ok(Some(Candidate { way: "dense", call, workspace: 0 }))
 }
 
 /// A convolution with one group.
@@ -487,6 +509,7 @@ mod tests {
         let mut random = Random(42);
         let axis = |len, x, y| Axis { len, x, y };
         let shapes = [
+            Rows { rows: vec![], inputs: axis(70, 1, 0), outputs: axis(11, 0, 1) },
             Rows { rows: vec![axis(5, 64, 64)], inputs: axis(64, 1, 0), outputs: axis(6, 0, 1) },
             Rows { rows: vec![axis(19, 10, 3)], inputs: axis(10, 1, 0), outputs: axis(3, 0, 1) },
             Rows { rows: vec![axis(8, 70, 9)], inputs: axis(67, 1, 0), outputs: axis(2, 0, 1) },
