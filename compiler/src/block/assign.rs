@@ -45,7 +45,7 @@ fn successors(insts: &[Inst]) -> Vec<[Option<usize>; 2]> {
             let next = (i + 1 < insts.len()).then_some(i + 1);
             match insts[i] {
                 Inst::BranchBack(_, Label(l)) | Inst::Branch(_, Label(l)) => [next, at.get(&l).copied()],
-                Inst::Jump(Label(l)) => [None, at.get(&l).copied()],
+                Inst::Jump(Label(l)) | Inst::Enter(_, Label(l)) => [None, at.get(&l).copied()],
                 _ => [next, None],
             }
         })

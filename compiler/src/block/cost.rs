@@ -20,7 +20,7 @@ fn occupancy(op: &Op, core: &Cost) -> u64 {
     match op.class {
         Class::Load => whole(core.load),
         Class::Store => whole(core.store),
-        Class::LoadMany | Class::StoreMany => {
+        Class::LoadMany | Class::StoreMany | Class::Enter => {
             whole(core.multiple + core.multiple_each * op.words as f32).max(1)
         }
         Class::Mul => whole(core.mul),
@@ -49,7 +49,7 @@ fn memory(class: Class) -> bool {
 /// two of any size.
 pub(super) fn kinds_pair(a: Class, b: Class) -> bool {
     let product = |c| matches!(c, Class::Mul | Class::Mla | Class::Dsp | Class::LongMul);
-    let alone = |c| matches!(c, Class::LoadMany | Class::StoreMany);
+    let alone = |c| matches!(c, Class::LoadMany | Class::StoreMany | Class::Enter);
     let both_load = a == Class::Load && b == Class::Load;
     !(alone(a) || alone(b))
         && !(product(a) && product(b))
@@ -64,12 +64,12 @@ pub(super) fn kinds_pair(a: Class, b: Class) -> bool {
 pub(super) fn class(inst: &Inst) -> Class {
     use Inst::*;
     match inst {
-        Ldr(..) | Ldrb(..) | Ldrsb(..) | Ldrh(..) | Ldrsh(..) | LdrPost(..) | LdrsbPost(..)
+        Ldr(..) | LdrWide(..) | Ldrb(..) | Ldrsb(..) | Ldrh(..) | Ldrsh(..) | LdrPost(..) | LdrsbPost(..)
         | LdrshPost(..) | LdrAt(..) | LdrbAt(..) | LdrsbAt(..) | LdrshAt(..) | LdrSlot(..) | LdrArg(..) => {
             Class::Load
         }
-        Str(..) | Strb(..) | Strh(..) | StrPost(..) | StrbPost(..) | StrhPost(..) | StrAt(..)
-        | StrbAt(..) | StrSlot(..) => Class::Store,
+        Str(..) | StrWide(..) | Strb(..) | Strh(..) | StrPost(..) | StrbPost(..) | StrhPost(..)
+        | StrAt(..) | StrbAt(..) | StrSlot(..) => Class::Store,
         FloatTo(..) | FloatFrom(..) => Class::Float,
         Mul(..) => Class::Mul,
         Mla(..) | Mls(..) => Class::Mla,
@@ -78,9 +78,10 @@ pub(super) fn class(inst: &Inst) -> Class {
         | Uxtb(..) | Sxtb(..) | Uxth(..) | Sxth(..) | Pkhbt(..) | Pkh(..) | Pkhtb(..) => Class::Shift,
         Label(_) | BranchBack(..) | Branch(..) => Class::Branch,
         Jump(_) => Class::Jump,
-        Mov(..) | MovImm(..) | Add(..) | Sub(..) | AddImm(..) | And(..) | Orr(..) | Eor(..) | Neg(..)
-        | Lsl(..) | Lsr(..) | Asr(..) | Cmp(..) | CmpImm(..) | SubsImm(..) | MaxImm(..) | MinImm(..)
-        | Max(..) | Min(..) => Class::Alu,
+        Enter(..) => Class::Enter,
+        Adr(..) | Mov(..) | MovImm(..) | Add(..) | Sub(..) | AddImm(..) | And(..) | Orr(..) | Eor(..)
+        | Neg(..) | Lsl(..) | Lsr(..) | Asr(..) | Cmp(..) | CmpImm(..) | SubsImm(..) | MaxImm(..)
+        | MinImm(..) | Max(..) | Min(..) => Class::Alu,
         _ => Class::Dsp,
     }
 }
@@ -98,7 +99,7 @@ pub(super) fn times(inst: &Inst, core: &Cost) -> (u64, u64) {
 
 /// Whether `b` can start in the same cycle as the instruction before it.
 fn pair(a: &Op, b: &Op, core: &Cost) -> bool {
-    let alone = |c| matches!(c, Class::LoadMany | Class::StoreMany);
+    let alone = |c| matches!(c, Class::LoadMany | Class::StoreMany | Class::Enter);
     let branches = |c| matches!(c, Class::Branch | Class::Jump);
     if alone(a.class) || alone(b.class) || branches(a.class) {
         return false;
@@ -207,56 +208,56 @@ impl Walk<'_> {
         let ops: Vec<Op> = self.lines[from..=to].iter().filter_map(|l| l.op).collect();
         straight(&ops, self.core)
     }
-    /// The branch at the end of the loop that the label at `at` begins.
-    fn end(&self, at: usize) -> Option<usize> {
-        let back =
-            |l: &Line| l.op.is_some_and(|op| op.class == Class::Branch) && l.label == self.lines[at].label;
-        (at + 1..self.lines.len()).find(|&i| back(&self.lines[i]))
+    /// Where a label stands.
+    fn place(&self, label: Option<Label>) -> Option<usize> {
+        self.lines.iter().position(|l| l.op.is_none() && l.label == label)
     }
     /// Cycles of `at..end`, of which the straight line begins at `from`; gives where the line
-    /// that is open at the end begins.
+    /// that is open at the end begins. A loop's first turn runs on from what stands before it;
+    /// the others are added where its branch stands.
     fn walk(&self, mut from: usize, mut at: usize, end: usize) -> (u64, usize) {
         let core = self.core;
         let mut cycles = 0;
         while at < end {
             let line = &self.lines[at];
             let Some(op) = line.op else {
-                let Some(last) = self.end(at).filter(|&last| last < end) else {
-                    at += 1;
-                    continue;
-                };
-                let trips = line.label.map_or(1, self.trips).max(1);
-                // The first turn runs on from what stands before the loop.
-                let (first, open) = self.walk(from, at + 1, last);
-                cycles += first + self.line(open, last).0;
-                if trips > 1 {
-                    let (turn, open) = self.walk(at + 1, at + 1, last);
-                    let (once, steady) = self.line(open, last);
-                    let again = if open == at + 1 { steady } else { once };
-                    cycles += turn + once + (trips - 2) * (turn + again);
-                    cycles += (trips - 1) * whole(core.branch_taken);
-                    cycles += core.branch_missed.map_or(0, whole);
-                }
-                cycles += whole(core.branch_not_taken);
-                (from, at) = (last + 1, last + 1);
+                at += 1;
                 continue;
             };
-            match (op.class, line.label) {
-                (Class::Branch, _) => {
+            match op.class {
+                Class::Branch => {
                     // A forward branch is for the exception.
                     cycles += self.line(from, at).0 + whole(core.branch_not_taken);
+                    if let Some(top) = self.place(line.label).filter(|&top| top < at) {
+                        cycles += self.turns(top, at, line.label.map_or(1, self.trips));
+                    }
                     (from, at) = (at + 1, at + 1);
                 }
-                (Class::Jump, label) => {
-                    cycles += self.line(from, at).0 + whole(core.branch_taken);
-                    let to = (at..end).find(|&i| self.lines[i].op.is_none() && self.lines[i].label == label);
-                    at = to.unwrap_or(end);
+                Class::Jump | Class::Enter => {
+                    let taken =
+                        if op.class == Class::Jump { core.branch_taken } else { core.multiple_return };
+                    cycles += self.line(from, at).0 + whole(taken);
+                    at = self.place(line.label).filter(|&to| at < to && to < end).unwrap_or(end);
                     from = at;
                 }
                 _ => at += 1,
             }
         }
         (cycles, from)
+    }
+    /// Cycles of all turns but the first of the loop between a label and its branch.
+    fn turns(&self, top: usize, branch: usize, trips: u64) -> u64 {
+        let core = self.core;
+        if trips < 2 {
+            return 0;
+        }
+        let (turn, open) = self.walk(top + 1, top + 1, branch);
+        let (once, steady) = self.line(open, branch);
+        let again = if open == top + 1 { steady } else { once };
+        turn + once
+            + (trips - 2) * (turn + again)
+            + (trips - 1) * whole(core.branch_taken)
+            + core.branch_missed.map_or(0, whole)
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Gemm {
 }
 
 /// Channels of a group.
-const GROUP: usize = 4;
+pub(super) const GROUP: usize = 4;
 /// Pairs of a whole column that are spelled out before a loop is worth its branch.
 const STRAIGHT: usize = 32;
 /// Pairs of one run that are spelled out in the loop over runs.
@@ -62,11 +62,11 @@ pub(crate) const MAX_SH: u32 = 14;
 
 impl Gemm {
     /// Halves of the stream for one group of channels.
-    fn group_len(&self) -> usize {
+    pub(super) fn group_len(&self) -> usize {
         8 + 4 * self.runs * self.pairs + self.tail_len()
     }
     /// Halves of what ends the stream of a group.
-    fn tail_len(&self) -> usize {
+    pub(super) fn tail_len(&self) -> usize {
         if self.sh.is_some() { 8 } else { 24 }
     }
     /// Halves of the whole stream.

@@ -75,6 +75,11 @@ pub enum Inst {
     Branch(Cond, Label),
     /// Goes to a later label.
     Jump(Label),
+    /// The address of a later label, for [`Inst::Enter`].
+    Adr(Reg, Label),
+    /// Goes to the address in a word of the frame: computed so that it is that of the label,
+    /// the addresses of equal pieces of code being evenly apart. Bit 0 must be set.
+    Enter(Slot, Label),
 
     /// Loads and stores with a byte offset of 0..=4095: words, bytes, halves, zero- or
     /// sign-extended.
@@ -86,6 +91,9 @@ pub enum Inst {
     Str(Reg, Reg, u32),
     Strb(Reg, Reg, u32),
     Strh(Reg, Reg, u32),
+    /// Word access spelled by four bytes whatever its registers, where code must be evenly long.
+    LdrWide(Reg, Reg, u32),
+    StrWide(Reg, Reg, u32),
     /// Access at the pointer itself, which then moves by -255..=255 bytes.
     LdrPost(Reg, Reg, i32),
     LdrsbPost(Reg, Reg, i32),
@@ -232,8 +240,9 @@ impl Inst {
         use Inst::*;
         use Touch::{Both, Read, Write};
         match self {
-            Label(_) | BranchBack(..) | Branch(..) | Jump(_) => {}
+            Label(_) | BranchBack(..) | Branch(..) | Jump(_) | Enter(..) => {}
             Ldr(d, a, _)
+            | LdrWide(d, a, _)
             | Ldrb(d, a, _)
             | Ldrsb(d, a, _)
             | Ldrh(d, a, _)
@@ -266,7 +275,7 @@ impl Inst {
                 f(d, Write);
                 f(a, Read);
             }
-            Str(s, a, _) | Strb(s, a, _) | Strh(s, a, _) => {
+            Str(s, a, _) | StrWide(s, a, _) | Strb(s, a, _) | Strh(s, a, _) => {
                 f(s, Read);
                 f(a, Read);
             }
@@ -283,7 +292,7 @@ impl Inst {
                 f(a, Read);
                 f(b, Read);
             }
-            LdrSlot(d, _) | LdrArg(d, _) | FloatFrom(d, _) | MovImm(d, _) => f(d, Write),
+            Adr(d, _) | LdrSlot(d, _) | LdrArg(d, _) | FloatFrom(d, _) | MovImm(d, _) => f(d, Write),
             StrSlot(s, _) | FloatTo(_, s) => f(s, Read),
             LdrAt(d, a, b, _)
             | LdrbAt(d, a, b, _)
@@ -389,7 +398,8 @@ impl Inst {
     }
     /// Whether control may leave the straight line after it, or enter at it.
     pub fn ends(&self) -> bool {
-        matches!(self, Inst::Label(_) | Inst::BranchBack(..) | Inst::Branch(..) | Inst::Jump(_))
+        use Inst::*;
+        matches!(self, Label(_) | BranchBack(..) | Branch(..) | Jump(_) | Enter(..))
     }
     /// Writes the flags, whatever its spelling.
     pub fn sets_flags(&self) -> bool {

@@ -12,6 +12,7 @@
 
 pub mod assign;
 pub mod cost;
+pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
 pub(crate) mod helium;

@@ -206,10 +206,10 @@ impl Access {
             Access { store, base, bytes: (n, n + 4) }
         };
         Some(match *inst {
-            Ldr(_, a, o) => at(false, a, o, 4),
+            Ldr(_, a, o) | LdrWide(_, a, o) => at(false, a, o, 4),
             Ldrh(_, a, o) | Ldrsh(_, a, o) => at(false, a, o, 2),
             Ldrb(_, a, o) | Ldrsb(_, a, o) => at(false, a, o, 1),
-            Str(_, a, o) => at(true, a, o, 4),
+            Str(_, a, o) | StrWide(_, a, o) => at(true, a, o, 4),
             Strh(_, a, o) => at(true, a, o, 2),
             Strb(_, a, o) => at(true, a, o, 1),
             LdrPost(_, a, _) => at(false, a, 0, 4),

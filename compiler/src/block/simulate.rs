@@ -3,6 +3,7 @@
 
 use super::assign::Assigned;
 use super::inst::{Cond, Inst, Label, Reg, Ror};
+use super::text;
 use std::cmp::Ordering;
 
 /// Memory regions by base address.
@@ -115,12 +116,19 @@ impl Flags {
     }
 }
 
+/// The address of each instruction.
+fn places(block: &Assigned) -> Vec<u32> {
+    let (lines, firsts) = text::spelled(block);
+    firsts.iter().map(|&n| 0x0800_0000 + text::bytes(&lines[..n])).collect()
+}
+
 /// Runs with the arguments in r0..r3, further ones where a caller leaves them; gives the number
 /// of instructions executed.
 pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
     let mut r = [0xdead_beefu32; 15];
     let first = args.len().min(4);
     r[..first].copy_from_slice(&args[..first]);
+    let places = places(block);
     let mut frame = vec![0xdead_beefu32; block.slots as usize];
     let mut floats = [0xdead_beefu32; 16];
     let (mut pc, mut flags, mut count) = (0, Flags::of(0, 0), 0u64);
@@ -147,12 +155,19 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
                 pc = to(l);
                 (None, 0)
             }
-            Ldr(d, a, o) => (Some(d), memory.word(g(a) + o)),
+            Adr(d, l) => (Some(d), places[to(l)]),
+            Enter(slot, l) => {
+                let place = frame[slot.0 as usize];
+                pc = to(l);
+                assert_eq!(place, places[pc] | 1, "the computed address is another label's");
+                (None, 0)
+            }
+            Ldr(d, a, o) | LdrWide(d, a, o) => (Some(d), memory.word(g(a) + o)),
             Ldrb(d, a, o) => (Some(d), memory.byte(g(a) + o).into()),
             Ldrsb(d, a, o) => (Some(d), memory.byte(g(a) + o) as i8 as u32),
             Ldrh(d, a, o) => (Some(d), memory.half(g(a) + o).into()),
             Ldrsh(d, a, o) => (Some(d), memory.half(g(a) + o) as i16 as u32),
-            Str(s, a, o) => (memory.put(g(a) + o, g(s), 4), (None, 0)).1,
+            Str(s, a, o) | StrWide(s, a, o) => (memory.put(g(a) + o, g(s), 4), (None, 0)).1,
             Strb(s, a, o) => (memory.put(g(a) + o, g(s), 1), (None, 0)).1,
             Strh(s, a, o) => (memory.put(g(a) + o, g(s), 2), (None, 0)).1,
             LdrPost(d, a, by) | LdrsbPost(d, a, by) | LdrshPost(d, a, by) => {

@@ -32,6 +32,8 @@ pub enum Class {
     It,
     Branch,
     Jump,
+    /// A jump to an address in memory.
+    Enter,
 }
 
 /// The bit of the flags in the masks of an [`Op`]; core registers are 0..=15, floating-point
@@ -124,7 +126,12 @@ pub(super) fn bytes(lines: &[Line]) -> u32 {
 
 /// The lines of a function, entry and exit included.
 pub(super) fn lines(block: &Assigned) -> Vec<Line> {
-    let mut out = Vec::new();
+    spelled(block).0
+}
+
+/// The same, and by instruction its first line.
+pub(super) fn spelled(block: &Assigned) -> (Vec<Line>, Vec<usize>) {
+    let (mut out, mut firsts) = (Vec::new(), Vec::new());
     let list = |last: &str| {
         let names = block.saved.iter().map(|&n| if n == 14 { last.to_owned() } else { r(Reg(n)) });
         names.collect::<Vec<String>>().join(", ")
@@ -161,6 +168,7 @@ pub(super) fn lines(block: &Assigned) -> Vec<Line> {
     frame("sub", &mut out);
     let free = free_flags(&block.insts);
     for (inst, free) in block.insts.iter().zip(free) {
+        firsts.push(out.len());
         Speller { out: &mut out, free, block }.spell(inst);
     }
     frame("add", &mut out);
@@ -168,7 +176,7 @@ pub(super) fn lines(block: &Assigned) -> Vec<Line> {
     let back = mask & !(1 << 14) | 1 << 13 | 1 << 15;
     out.push(Line { text, op: Some(many(Class::LoadMany, back, 0)), label: None });
     reach(&mut out);
-    out
+    (out, firsts)
 }
 
 /// Whether the flags may be spoilt by each instruction: no branch reads what was in them.
@@ -179,7 +187,7 @@ fn free_flags(insts: &[Inst]) -> Vec<bool> {
         free[i] = !needed;
         match inst {
             Inst::BranchBack(..) | Inst::Branch(..) => needed = true,
-            Inst::Label(_) | Inst::Jump(_) => needed = false,
+            Inst::Label(_) | Inst::Jump(_) | Inst::Enter(..) => needed = false,
             inst if inst.sets_flags() => needed = false,
             _ => {}
         }
@@ -205,7 +213,7 @@ fn reach(lines: &mut [Line]) {
                 let (Some(op), Some(label)) = (lines[i].op, lines[i].label) else { return false };
                 let by = place(label) - (at[i] + 4);
                 let reach = if op.class == Class::Jump { -2048..=2046 } else { -256..=254 };
-                op.size == 2 && !reach.contains(&by)
+                op.class != Class::Enter && op.size == 2 && !reach.contains(&by)
             })
             .collect();
         if far.is_empty() {
@@ -402,6 +410,15 @@ impl Speller<'_> {
             BranchBack(c, l) => self.branch(format!("b{} {}b", cond(c), l.0), Class::Branch, l),
             Branch(c, l) => self.branch(format!("b{} {}f", cond(c), l.0), Class::Branch, l),
             Jump(l) => self.branch(format!("b {}f", l.0), Class::Jump, l),
+            Adr(d, l) => self.op(format!("adr.w {}, {}f", r(d), l.0), Class::Alu, false, d, &[]),
+            Enter(slot, label) => {
+                let (writes, address) = (1 << 15, 1 << 13);
+                let op = Op { class: Class::Enter, size: 4, writes, reads: 0, address, addend: 0, words: 1 };
+                let text = format!("ldr pc, [sp, #{}]", 4 * slot.0);
+                self.out.push(Line { text, op: Some(op), label: Some(label) });
+            }
+            LdrWide(d, a, o) => self.at("ldr.w", d, a, o, None),
+            StrWide(s, a, o) => self.at("str.w", s, a, o, None),
             Ldr(d, a, o) => self.at("ldr", d, a, o, Some(4)),
             Ldrb(d, a, o) => self.at("ldrb", d, a, o, Some(1)),
             Ldrh(d, a, o) => self.at("ldrh", d, a, o, Some(2)),

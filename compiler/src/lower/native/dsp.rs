@@ -41,6 +41,10 @@ impl Engine for Dsp {
         Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        let shared = super::rows::rows(rows, product, want)?;
+        if shared.is_some() {
+            return Ok(shared.into_iter().collect());
+        }
         Ok(dense(rows, product, &want.target.core)?.into_iter().collect())
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
@@ -70,9 +74,9 @@ impl Order {
 /// The way a product ends, as the blocks need it.
 pub(super) struct Ending<'a> {
     /// The one shift of all channels, if there is one and the packed form has room for it.
-    sh: Option<u32>,
+    pub(super) sh: Option<u32>,
     /// Its rounding constant.
-    rnd: i32,
+    pub(super) rnd: i32,
     multipliers: &'a [i32],
     each: Vec<(i32, u32)>,
     pub(super) limits: (i32, i32),
@@ -91,7 +95,7 @@ impl Ending<'_> {
         };
         Some(Ending { sh, rnd, multipliers: &r.m, each, limits: (r.out.lo, r.out.hi) })
     }
-    fn rounding(&self) -> Rounding<'_> {
+    pub(super) fn rounding(&self) -> Rounding<'_> {
         Rounding { multipliers: self.multipliers, each: &self.each }
     }
 }

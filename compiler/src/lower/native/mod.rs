@@ -12,6 +12,7 @@ pub(crate) mod dsp;
 pub(crate) mod helium;
 mod hvx;
 mod riscv;
+mod rows;
 mod thumb;
 mod winograd;
 
