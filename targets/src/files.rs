@@ -41,6 +41,7 @@ pub(crate) const CHIPS: &[(&str, &str)] = files!("chips":
     "rp2350",
     "rp2350-riscv",
     "sf32lb52",
+    "snapdragon-wear",
     "stm32h7a3",
     "stm32l4r5",
     "stm32l4s5",

@@ -12,8 +12,13 @@ fn every_file_parses_under_its_own_name_and_names_its_sources() {
             continue;
         }
         assert!(target.sources.iter().all(|s| s.len() > 10), "{name}");
-        assert!(target.flash() >= 256 << 10 && target.ram() >= 64 << 10, "{name}");
-        assert!(target.clock.as_ref().is_some_and(|c| (16_000_000..2_000_000_000).contains(&c.hz)));
+        let silent = target.clock.is_none() && target.flash() == 0 && target.ram() == 0;
+        if silent {
+            assert!(text.contains("# No clock and no memories: "), "{name} does not say why");
+        } else {
+            assert!(target.flash() >= 256 << 10 && target.ram() >= 64 << 10, "{name}");
+            assert!(target.clock.as_ref().is_some_and(|c| (16_000_000..2_000_000_000).contains(&c.hz)));
+        }
         let power = target.power.as_ref().unwrap_or_else(|| panic!("{name} says nothing of power"));
         assert!(!power.conditions.is_empty(), "{name}");
         assert_eq!(power.active_ua_per_mhz.is_some(), power.volts.is_some(), "{name}");
@@ -26,7 +31,9 @@ fn every_file_parses_under_its_own_name_and_names_its_sources() {
             continue;
         }
         assert!(!core.sources.is_empty(), "{name}");
-        assert!(!tools.clang.is_empty() && !tools.rust_triple.is_empty(), "{name}");
+        // Rust links the C of cores whose assembly it does not know.
+        let foreign = core.features.iter().any(|f| f == "hvx");
+        assert!(!tools.clang.is_empty() && tools.rust_triple.is_empty() == foreign, "{name}");
         assert!(core.emulator.is_some() && core.cost.is_some(), "{name}");
     }
 }
