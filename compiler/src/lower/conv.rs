@@ -50,6 +50,11 @@ impl Geometry {
     pub(crate) fn y_len(&self) -> usize {
         reach_len(&[self.batch, self.groups * self.cout, self.output[0], self.output[1]], &self.y)
     }
+    /// Whether each output has the place of the input above it, so that a kernel that has read
+    /// all inputs of a channel may write its outputs over them.
+    pub(crate) fn in_step(&self) -> bool {
+        self.cin == 1 && self.cout == 1 && self.input == self.output && self.x == self.y
+    }
     fn depthwise(&self) -> bool {
         self.cin == 1 && self.groups > 1
     }

@@ -35,8 +35,9 @@ impl Random {
     }
 }
 
-/// The program of one call: operands are its inputs, the result (of `len`) its output.
-pub(crate) fn program(call: &Spelled, operands: &[Data], elem: DType, len: usize) -> Program {
+/// The program of one call: operands are its inputs, the result (of `len`) its output, which
+/// stands where operand 0 does if it is `over` that.
+pub(crate) fn program(call: &Spelled, operands: &[Data], (elem, len): (DType, usize), over: bool) -> Program {
     let mut p = Program { name: "trial".into(), ..Program::default() };
     let mut arena = 0usize;
     let mut port = |name: &str, elem: DType, len: usize| {
@@ -48,6 +49,9 @@ pub(crate) fn program(call: &Spelled, operands: &[Data], elem: DType, len: usize
     let inputs = operands.iter().enumerate();
     p.inputs = inputs.map(|(i, data)| port(&format!("x{i}"), data.dtype(), data.len())).collect();
     p.outputs = vec![port("y", elem, len)];
+    if over {
+        p.outputs[0].at = p.inputs[0].at;
+    }
     for port in p.inputs.iter().chain(&p.outputs) {
         p.buffers.push(buffer(port.elem, port.len(), Place::Arena(port.at)));
     }
@@ -96,9 +100,18 @@ pub(crate) fn program(call: &Spelled, operands: &[Data], elem: DType, len: usize
     p
 }
 
-/// The result of one call.
+/// The result of one call. A kernel that may write over operand 0 is run so too.
 pub(crate) fn run(call: &Spelled, operands: &[Data], elem: DType, len: usize) -> Data {
-    let p = program(call, operands, elem, len);
+    let apart = run_placed(call, operands, (elem, len), false);
+    if call.args.contains(&Role::ResultInPlace) {
+        let over = run_placed(call, operands, (elem, len), true);
+        assert_eq!(over, apart, "{} over its operand", call.kernel.name);
+    }
+    apart
+}
+
+fn run_placed(call: &Spelled, operands: &[Data], result: (DType, usize), over: bool) -> Data {
+    let p = program(call, operands, result, over);
     prove(&p).unwrap_or_else(|e| panic!("{e}"));
     let mut machine = Machine::new(&p).unwrap();
     let inputs: Vec<Tensor> =

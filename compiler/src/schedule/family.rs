@@ -1,5 +1,6 @@
 //! Kernel families: which loop nest spells a node, and the workspace it needs.
 
+use super::storage::Crowded;
 use super::{Choice, Family, Layout};
 use crate::graph::{Graph, NodeId};
 use crate::lower::candidates;
@@ -27,14 +28,15 @@ pub(crate) fn choose(
 
 /// Another native way for a node that runs when memory is shortest: the best of those that need
 /// at most `room` bytes of workspace, else the one that needs least. `None` if none needs less
-/// than the choice at hand.
+/// than the choice at hand. Where the result stands in its operand's place, it counts as
+/// workspace of a way that cannot leave it there.
 pub(crate) fn smaller(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
     (target, optimize): (&Target, Optimize),
     choice: &Choice,
-    room: usize,
+    Crowded { room, over, .. }: Crowded,
 ) -> Option<Choice> {
     let mut found: Option<((bool, u64, u64), Choice)> = None;
     // Rows are cut into ever more tiles, which costs a little speed at their seams.
@@ -44,11 +46,13 @@ pub(crate) fn smaller(
         }
         let want = Want { target, optimize, rows_limit };
         for way in affordable(candidates(graph, node, layouts, &want), &want) {
-            if way.workspace >= choice.workspace {
+            let result = if way.in_place() { 0 } else { over };
+            if way.workspace + result >= choice.workspace {
                 continue;
             }
-            let fits = way.workspace.next_multiple_of(8) <= room;
-            let (first, second) = if fits { key(&way, &want) } else { (way.workspace as u64, 0) };
+            let needed = way.workspace.next_multiple_of(8) + result;
+            let fits = needed <= room;
+            let (first, second) = if fits { key(&way, &want) } else { (needed as u64, 0) };
             if found.as_ref().is_none_or(|best| (!fits, first, second) < best.0) {
                 found = Some(((!fits, first, second), taken(&way, &want)));
             }

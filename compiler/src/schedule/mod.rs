@@ -164,9 +164,10 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
     // Nodes that run when memory is short get by with less workspace, where there is a way.
     loop {
         let mut shrunk = false;
-        for (id, room) in storage.crowded(budget) {
+        for short in storage.crowded(graph, budget) {
+            let id = short.node;
             if let Some(choice) = &choices[id.index()]
-                && let Some(less) = family::smaller(graph, id, &layouts, (target, optimize), choice, room)
+                && let Some(less) = family::smaller(graph, id, &layouts, (target, optimize), choice, short)
             {
                 choices[id.index()] = Some(less);
                 shrunk = true;

@@ -22,6 +22,16 @@ pub(crate) struct Storage {
     pub lower_bound: usize,
 }
 
+/// A node during which too many bytes are live.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Crowded {
+    pub node: NodeId,
+    /// Bytes that its workspace may have.
+    pub room: usize,
+    /// Bytes of its result, if that stands in the place of its first operand; else 0.
+    pub over: usize,
+}
+
 /// Sets of values that share storage, by their smallest member.
 struct Classes {
     of: Vec<usize>,
@@ -199,9 +209,8 @@ fn items(placements: &[Placement], aligns: &[usize]) -> (Vec<usize>, Vec<Item>) 
 }
 
 impl Storage {
-    /// The nodes with a workspace during which more than `budget` bytes are live, each with the
-    /// bytes that the workspace may have.
-    pub(crate) fn crowded(&self, budget: usize) -> Vec<(NodeId, usize)> {
+    /// The nodes with a workspace during which more than `budget` bytes are live.
+    pub(crate) fn crowded(&self, graph: &Graph, budget: usize) -> Vec<Crowded> {
         let mut found = Vec::new();
         for (step, &id) in self.order.iter().enumerate() {
             let (mut live, mut workspace) = (self.states, 0);
@@ -212,7 +221,10 @@ impl Storage {
                 }
             }
             if workspace > 0 && live > budget {
-                found.push((id, budget.saturating_sub(live - workspace)));
+                let home = |v: Option<ValueId>| self.homes[v?.index()];
+                let (x, y) = (home(graph[id].inputs.first().copied().flatten()), home(graph[id].outputs.first().copied()));
+                let over = y.filter(|_| x == y).map_or(0, |home| self.placements[home].bytes);
+                found.push(Crowded { node: id, room: budget.saturating_sub(live - workspace), over });
             }
         }
         found

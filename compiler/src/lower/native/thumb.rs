@@ -34,7 +34,7 @@ impl Engine for Thumb {
         let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };
         if g.groups > 1 {
             // A plane serves one channel after the other: it may take what two tiles take.
-            return Ok(depthwise(g, product, 2 * want.rows_limit, core)?.into_iter().collect());
+            return depthwise(g, product, 2 * want.rows_limit, core);
         }
         Ok(conv(g, product, core)?.into_iter().collect())
     }
@@ -189,8 +189,25 @@ fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Option<Candidate
 }
 
 /// A depthwise convolution: each channel's inputs become a plane of words, or strips of it with
-/// at most `limit` bytes.
-fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Cost) -> Result<Option<Candidate>> {
+/// at most `limit` bytes. Whole planes are another way where they cost less memory than a result
+/// of its own, which may then stand where the input does.
+fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Cost) -> Result<Vec<Candidate>> {
+    let strips = planes(g, product, ("depthwise", limit), core)?;
+    let mut ways = Vec::new();
+    if g.in_step() && strips.as_ref().is_some_and(|way| !way.in_place()) {
+        let whole = planes(g, product, ("depthwise-whole", g.y_len()), core)?;
+        ways.extend(whole.filter(Candidate::in_place));
+    }
+    ways.extend(strips);
+    Ok(ways)
+}
+
+fn planes(
+    g: &Geometry,
+    product: &Product,
+    (way, limit): (&'static str, usize),
+    core: &Cost,
+) -> Result<Option<Candidate>> {
     let channels_last = g.x[1] == 1 && g.y[1] == 1;
     if g.cin != 1 || g.cout != 1 || !channels_last {
         return Ok(None);
@@ -271,9 +288,10 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Cost) -> Resu
             });
         });
     });
-    let args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
+    let result = if g.in_step() && strips == 1 { Role::ResultInPlace } else { Role::Result };
+    let args = vec![Role::Operand(0), result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
     let call = Spelled { kernel: k.finish()?, args };
-    Ok(Some(Candidate { way: "depthwise", call, workspace: 4 * dw.plane_len() }))
+    Ok(Some(Candidate { way, call, workspace: 4 * dw.plane_len() }))
 }
 
 /// Gathers the windows of two output pixels.
@@ -490,18 +508,24 @@ mod tests {
             of(4, [9, 1], [7, 1], [2, 1, 1, 1, 3, 0, 3, 0]),
             of(2, [8, 13], [3, 3], [1, 2, 2, 1, 2, 0, 2, 1]),
         ];
+        let mut over = 0;
         for (case, g) in shapes.iter().enumerate() {
             let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
             let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
             // In one piece, and in strips.
             for limit in [4096, 150] {
-                let way =
-                    depthwise(g, &product, limit, &core()).unwrap().unwrap_or_else(|| panic!("case {case}"));
+                let ways = depthwise(g, &product, limit, &core()).unwrap();
+                assert!(!ways.is_empty(), "case {case}");
+                over += ways.iter().filter(|way| way.in_place()).count();
                 let x = [Data::I8(random.bytes(g.x_len()))];
                 let want = run(&plain, &x, DType::I8, g.y_len());
-                assert_eq!(run(&way.call, &x, DType::I8, g.y_len()), want, "case {case}, {limit} bytes");
+                for way in ways {
+                    let got = run(&way.call, &x, DType::I8, g.y_len());
+                    assert_eq!(got, want, "case {case}, {limit} bytes, {}", way.way);
+                }
             }
         }
+        assert!(over >= 2, "{over} in place");
     }
 
     #[test]

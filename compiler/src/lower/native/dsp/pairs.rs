@@ -5,8 +5,9 @@
 //! their neighbours before them. Windows may lie either way: pairs are taken along the axis
 //! on which the window is longer, and signals of one dimension are pairs all along.
 //!
-//! In: sizes and a product. Out: the way `pairs`. Law: every input is read before an output of
-//! its channel is written over it only where all rows are one band.
+//! In: sizes and a product. Out: the way `pairs`, and where that takes several bands but one would
+//! cost less memory than a result of its own, the way `pairs-whole`. Law: every input is read
+//! before an output of its channel is written over it where all rows are one band.
 
 use super::super::{Candidate, Want};
 use super::Ending;
@@ -256,28 +257,44 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
 }
 
 /// A depthwise convolution with four channels or more.
-pub(super) fn pairs(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+pub(super) fn pairs(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+    let side_by_side = g.x[1] == 1 && g.y[1] == 1;
+    let Some(v) = View::of(g).filter(|_| side_by_side && g.cin == 1 && g.cout == 1 && g.groups >= GROUP)
+    else {
+        return Ok(Vec::new());
+    };
+    let per_band = v.band(2 * want.rows_limit);
+    let mut ways = Vec::new();
+    if g.in_step() && per_band < v.output[0] && v.band(g.y_len()) == v.output[0] {
+        ways.extend(banded(g, &v, product, want, ("pairs-whole", v.output[0]))?);
+    }
+    ways.extend(banded(g, &v, product, want, ("pairs", per_band))?);
+    Ok(ways)
+}
+
+/// The same in bands of so many rows.
+fn banded(
+    g: &Geometry,
+    v: &View,
+    product: &Product,
+    want: &Want<'_>,
+    (way, per_band): (&'static str, usize),
+) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
-    let side_by_side = g.x[1] == 1 && g.y[1] == 1;
-    if g.cin != 1 || g.cout != 1 || g.groups < GROUP || !side_by_side {
-        return Ok(None);
-    }
-    let Some(v) = View::of(g) else { return Ok(None) };
-    let per_band = v.band(2 * want.rows_limit);
     let bands: Vec<Band> = (0..v.output[0])
         .step_by(per_band)
-        .map(|first| Band::new(&v, first, per_band.min(v.output[0] - first)))
+        .map(|first| Band::new(v, first, per_band.min(v.output[0] - first)))
         .collect();
-    let whole = multiply(&v, per_band, &ending);
-    let blocks: Vec<Multiply> = bands.iter().map(|band| multiply(&v, band.rows, &ending)).collect();
+    let whole = multiply(v, per_band, &ending);
+    let blocks: Vec<Multiply> = bands.iter().map(|band| multiply(v, band.rows, &ending)).collect();
     let alike = |m: &Multiply| m.fits() && m.stream() == whole.stream();
     if !blocks.iter().all(alike) || bands.iter().any(Band::empty) {
         return Ok(None);
     }
-    let Some(stream) = stream(&v, &whole, w, b, ending.rounding()) else { return Ok(None) };
-    let driver = Driver { g, v, ending: &ending, core: &want.target.core, bands, blocks };
-    driver.spell(product.x_zp, stream).map(Some)
+    let Some(stream) = stream(v, &whole, w, b, ending.rounding()) else { return Ok(None) };
+    let driver = Driver { g, v: *v, ending: &ending, core: &want.target.core, bands, blocks };
+    driver.spell(way, product.x_zp, stream).map(Some)
 }
 
 /// The coefficients of all channels.
@@ -326,7 +343,7 @@ struct Buffers {
 }
 
 impl Driver<'_> {
-    fn spell(&self, x_zp: i32, stream: Vec<i16>) -> Result<Candidate> {
+    fn spell(&self, way: &'static str, x_zp: i32, stream: Vec<i16>) -> Result<Candidate> {
         let (g, v) = (self.g, &self.v);
         let pairs = self.bands.iter().map(|b| v.pairs(b.rows)).max().unwrap_or(0);
         let wide_len = pairs * v.columns() * COLUMN;
@@ -371,10 +388,12 @@ impl Driver<'_> {
             return Err(e);
         }
         let weights = Role::Data { name: "weights", data: Data::I16(stream), align: 4 };
-        let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(x_zp)];
+        let in_place = g.in_step() && self.bands.len() == 1;
+        let result = if in_place { Role::ResultInPlace } else { Role::Result };
+        let mut args = vec![Role::Operand(0), result, Role::Workspace(0), weights, Role::Scalar(x_zp)];
         args.extend(rnd.map(|_| Role::Scalar(self.ending.rnd)));
         let call = Spelled { kernel: k.finish()?, args };
-        Ok(Candidate { way: "pairs", call, workspace: 2 * wide_len })
+        Ok(Candidate { way, call, workspace: 2 * wide_len })
     }
 
     /// Input columns that are read.
@@ -504,13 +523,14 @@ mod tests {
             ..of(8, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1])
         });
         let mut random = Random(53);
-        let (mut banded, mut plane, mut ties) = (0, 0, 0);
+        let (mut banded, mut plane, mut ties, mut over) = (0, 0, 0, 0);
         for (case, g) in shapes.iter().enumerate() {
             for rows_limit in [ROWS_LIMIT, 128] {
                 let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
                 let want = Want { target: &target, optimize: Optimize::Balanced, rows_limit };
-                let way =
-                    pairs(g, &product, &want).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+                let ways = pairs(g, &product, &want).unwrap();
+                assert!(!ways.is_empty(), "case {case} does not fit");
+                over += ways.iter().filter(|way| way.in_place()).count();
                 let v = View::of(g).unwrap();
                 banded += usize::from(v.band(2 * rows_limit) < v.output[0]);
                 plane += usize::from(matches!(
@@ -522,13 +542,16 @@ mod tests {
                 for _ in 0..2 {
                     let x = [Data::I8(random.bytes(g.x_len()))];
                     let want = run(&plain, &x, DType::I8, g.y_len());
-                    assert_eq!(run(&way.call, &x, DType::I8, g.y_len()), want, "case {case} {g:?}");
+                    for way in &ways {
+                        let got = run(&way.call, &x, DType::I8, g.y_len());
+                        assert_eq!(got, want, "case {case} {} {g:?}", way.way);
+                    }
                 }
             }
         }
         assert!(
-            banded >= 5 && plane >= 5 && ties >= 5,
-            "{banded} in bands, {plane} by planes, {ties} shifts"
+            banded >= 5 && plane >= 5 && ties >= 5 && over >= 4,
+            "{banded} in bands, {plane} by planes, {ties} shifts, {over} in place"
         );
     }
 }
