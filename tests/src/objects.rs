@@ -8,13 +8,21 @@ use std::process::Command;
 /// The mnemonics of an image's code, without condition and width: `objdump`'s own words.
 pub fn mnemonics(image: &Path, on: &Target) -> Vec<String> {
     let tools = on.core.toolchain.as_ref().expect("a core has a toolchain");
-    let output = Command::new(tools.command("objdump"))
+    // LLVM alone knows the cores that GCC does not build for.
+    let objdump = if tools.gcc.is_empty() { "llvm-objdump".into() } else { tools.command("objdump") };
+    let output = Command::new(objdump)
         .args(["-d", "--no-show-raw-insn"])
         .arg(image)
         .output()
         .unwrap_or_else(|e| panic!("objdump comes with {}: {e}", tools.package()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
+    if on.has("hvx") {
+        // `4: { \tr0 = add(r1,r2); \tr3 = #0 }`: operations by the word before their operands.
+        let code = text.lines().filter_map(|l| Some(l.split_once(": ")?.1).filter(|c| c.contains('\t')));
+        let word = |s: &str| s.split('(').next()?.split_whitespace().last().map(str::to_owned);
+        return code.flat_map(|c| c.split('\t').skip(1).filter_map(word).collect::<Vec<_>>()).collect();
+    }
     let lines = text.lines().filter_map(|l| l.split_once(":\t")?.1.split_whitespace().next());
     lines.map(str::to_owned).collect()
 }
@@ -81,7 +89,13 @@ pub fn broken_rules(image: &Path, on: &Target, integer: bool) -> Vec<String> {
         none("vector instructions", code_that(|m| m.starts_with('v')));
     }
     if integer {
-        let is = if on.has("rv32") { is_riscv_float } else { is_float };
+        let is = match () {
+            () if on.has("rv32") => is_riscv_float,
+            () if on.has("hvx") => {
+                |m: &str| m.starts_with("sf") || m.starts_with("df") || m.starts_with("convert_")
+            }
+            () => is_float,
+        };
         none("float instructions", code_that(is));
         none("float functions", names_that(is_float_symbol));
     }

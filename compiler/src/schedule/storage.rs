@@ -222,7 +222,10 @@ impl Storage {
             }
             if workspace > 0 && live > budget {
                 let home = |v: Option<ValueId>| self.homes[v?.index()];
-                let (x, y) = (home(graph[id].inputs.first().copied().flatten()), home(graph[id].outputs.first().copied()));
+                let (x, y) = (
+                    home(graph[id].inputs.first().copied().flatten()),
+                    home(graph[id].outputs.first().copied()),
+                );
                 let over = y.filter(|_| x == y).map_or(0, |home| self.placements[home].bytes);
                 found.push(Crowded { node: id, room: budget.saturating_sub(live - workspace), over });
             }
