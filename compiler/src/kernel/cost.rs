@@ -140,6 +140,10 @@ pub fn native_bytes(kernel: &Kernel) -> usize {
 
 /// Operations of one call, with ranges of some scalar parameters known.
 fn count_with(kernel: &Kernel, scalars: &BTreeMap<ParamId, Interval>) -> Count {
+    // Kernels carry natives for the one core that they are built for.
+    if let Some(native) = kernel.native.first() {
+        return Count { native: native.cycles as f64, ..Count::default() };
+    }
     let mut cx = Cx { kernel, scalars, vars: BTreeMap::new() };
     cx.block(&kernel.body)
 }
@@ -199,11 +203,7 @@ impl Cx<'_> {
                         }
                     }
                 }
-                // Kernels carry natives for the one core that they are built for.
-                match kernel.native.first() {
-                    Some(native) => sum.native += native.cycles as f64,
-                    None => sum += count_with(kernel, &scalars),
-                }
+                sum += count_with(kernel, &scalars);
             }
         }
         sum
