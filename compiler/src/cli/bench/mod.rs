@@ -209,6 +209,14 @@ fn bench(
         // rustc states no frame sizes; what was touched is known.
         Language::Rust => replies.stack,
     };
+    if let (Language::C, Some(bound), Some(touched)) = (language, stack, replies.stack)
+        && touched > bound
+    {
+        return Err(Error::internal(
+            Site::Whole,
+            format!("the run wrote to {touched} bytes of stack, more than the bound of {bound}"),
+        ));
+    }
     let predicted = layers.iter().filter_map(|l| l.figures.predicted).reduce(|a, b| a + b);
     Ok(Bench {
         model: program.name.clone(),

@@ -284,8 +284,12 @@ impl Bench {
             line("cycles, modelled", format!("{}{loose}", count(c.cycles)));
         }
         if let Some(p) = self.total.predicted {
-            let off = if c.cycles > 0 { (p / c.cycles as f64 - 1.0) * 100.0 } else { 0.0 };
-            line("cycles, predicted", format!("{} ({off:+.0} %)", count(p.round() as u64)));
+            // Executed instructions are no cycles to hold a prediction against.
+            let off = match self.timed() && c.cycles > 0 {
+                true => format!(" ({:+.0} %)", (p / c.cycles as f64 - 1.0) * 100.0),
+                false => String::new(),
+            };
+            line("cycles, predicted", format!("{}{off}", count(p.round() as u64)));
         }
         let word = if self.timed() { "cycles a MAC" } else { "instructions a MAC" };
         let live = if self.total.live_macs == self.total.macs {
