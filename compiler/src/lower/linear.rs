@@ -146,14 +146,14 @@ fn geometry(op: &ops::Conv, x: Lay<'_>, w: &[usize], y: Lay<'_>) -> Geometry {
     }
 }
 
-/// A convolution that is a matrix product of every pixel: 1x1, unit stride, no padding.
+/// A convolution that is a matrix product of every pixel, or of every few: 1x1, no padding.
 fn pointwise(g: &Geometry) -> Option<Rows> {
-    let plain = g.kernel == [1, 1] && g.strides == [1, 1] && g.groups == 1 && !g.padded();
+    let plain = g.kernel == [1, 1] && g.groups == 1 && !g.padded();
     plain.then(|| Rows {
         rows: merge(&[
             Axis { len: g.batch, x: g.x[0], y: g.y[0] },
-            Axis { len: g.output[0], x: g.x[2], y: g.y[2] },
-            Axis { len: g.output[1], x: g.x[3], y: g.y[3] },
+            Axis { len: g.output[0], x: g.strides[0] * g.x[2], y: g.y[2] },
+            Axis { len: g.output[1], x: g.strides[1] * g.x[3], y: g.y[3] },
         ]),
         inputs: Axis { len: g.cin, x: g.x[1], y: 0 },
         outputs: Axis { len: g.cout, x: 0, y: g.y[1] },

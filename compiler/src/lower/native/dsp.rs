@@ -7,6 +7,7 @@
 //! In: sizes and a product. Out: the ways `gemm` and `depthwise` where they fit. Law: the outputs
 //! are those of the portable loops, bit by bit.
 
+mod bands;
 mod pairs;
 
 use super::{Candidate, Engine, Want};
@@ -34,10 +35,13 @@ pub(crate) struct Dsp;
 impl Engine for Dsp {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         // The rows of a depthwise convolution hold all channels.
-        let limit = if g.groups > 1 { 2 * want.rows_limit } else { want.rows_limit };
+        let limit = 2 * want.rows_limit;
         let mut ways = super::winograd::ways(g, product, want)?;
         ways.extend(pairs::pairs(g, product, want)?);
-        ways.extend(conv(g, product, limit, &want.target.core)?);
+        ways.extend(bands::bands(g, product, want)?);
+        if g.groups > 1 {
+            ways.extend(depthwise(g, product, limit, &want.target.core)?);
+        }
         Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
@@ -53,7 +57,7 @@ impl Engine for Dsp {
 }
 
 /// How widened inputs lie in the workspace.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     /// In fours, as the widening block parts them.
     Parted,
@@ -121,8 +125,10 @@ fn packed(
 
 /// Widens `n` inputs: the block where they part evenly, else a plain loop.
 fn widen_kernel(n: usize, order: Order, core: &Core) -> Result<Arc<Kernel>> {
-    if order == Order::Parted {
-        return widen::kernel(n, core);
+    match order {
+        Order::Parted => return widen::kernel(n, core),
+        Order::Natural if n >= 4 => return widen::natural(n, core),
+        Order::Natural => {}
     }
     let mut k = KernelBuilder::new("widen_s8");
     let x = k.buffer("x", DType::I8, n, Access::Read);
@@ -265,59 +271,6 @@ impl Tiling {
         }
         of(columns)
     }
-}
-
-/// A convolution with one group, or one channel in each, and undilated columns, with at most
-/// `limit` bytes of widened rows where tiles can be cut that small.
-pub(crate) fn conv(g: &Geometry, product: &Product, limit: usize, core: &Core) -> Result<Option<Candidate>> {
-    if g.groups > 1 {
-        return depthwise(g, product, limit, core);
-    }
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
-    let (lo, hi) = ending.limits;
-    let [kh, kw] = g.kernel;
-    let (run, outputs) = (kw * g.cin, g.cout);
-    // Pixels must lie side by side, channels last.
-    let packed_x = (g.cin == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == g.cin);
-    let packed_y = outputs == 1 || g.y[1] == 1;
-    if (kw > 1 && g.dilations[1] != 1) || !packed_x || !packed_y || kh * run < 4 {
-        return Ok(None);
-    }
-    let tiling = Tiling::new(g, limit);
-    let order = Order::of(g.cin);
-    let pairs = run.div_ceil(2);
-    let two = Gemm {
-        runs: kh,
-        pairs,
-        run_pitch: tiling.pitch,
-        outputs,
-        columns: 2,
-        pitch: g.strides[1] * g.cin,
-        step: g.y[3],
-        sh: ending.sh,
-        lo,
-        hi,
-    };
-    let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
-    if !one.fits() || !two.fits() {
-        return Ok(None);
-    }
-    let mut taps = Vec::with_capacity(2 * kh * pairs);
-    for ky in 0..kh {
-        taps.extend((0..2 * pairs).map(|i| {
-            let i = Some(order.position(i)).filter(|&i| i < run)?;
-            let (kx, ic) = (i / g.cin, i % g.cin);
-            Some((ic * kh + ky) * kw + kx)
-        }));
-    }
-    let Some((one, weights)) = packed(&one, product, &ending, &taps)? else { return Ok(None) };
-    let two = Gemm { sh: one.sh, ..two };
-
-    let kernels = (one.kernel(core)?, two.kernel(core)?);
-    let (stream, rnd) = (one.stream_len(), one.sh.map(|_| ending.rnd));
-    let driver =
-        Driver { g, tiling: &tiling, order, core, way: "gemm", name: "conv_s8_gemm", stream, kernels };
-    driver.spell(product.x_zp, weights, rnd).map(Some)
 }
 
 /// A depthwise convolution: one output channel per group, undilated columns.
@@ -586,6 +539,15 @@ pub(super) mod tests {
         }
     }
 
+    fn conv(g: &Geometry, product: &Product, rows_limit: usize) -> Result<Option<Candidate>> {
+        if g.groups > 1 {
+            return depthwise(g, product, rows_limit, &m4());
+        }
+        let target = secateur_targets::find("stm32l4r5").unwrap();
+        let optimize = crate::options::Optimize::Balanced;
+        bands::bands(g, product, &Want { target: &target, optimize, rows_limit })
+    }
+
     #[test]
     fn convolutions_equal_the_plain_loops() {
         let mut random = Random(31);
@@ -601,6 +563,17 @@ pub(super) mod tests {
             geometry(7, 3, [9, 1], [5, 1], [1, 1, 2, 0, 2, 0]),
             geometry(100, 9, [3, 23], [3, 3], [1, 1, 1, 1, 1, 1]),
         ];
+        // An odd number of columns, so that pairs stand upright; channels first; columns first;
+        // taps apart along the only row.
+        shapes.push(geometry(4, 6, [9, 5], [3, 3], [1, 1, 1, 1, 1, 1]));
+        shapes.push(geometry(2, 5, [12, 3], [3, 1], [2, 1, 1, 0, 0, 0]));
+        let planes = geometry(6, 8, [1, 30], [1, 7], [1, 1, 0, 3, 0, 3]);
+        shapes.push(Geometry { x: [180, 30, 30, 1], ..planes.clone() });
+        shapes.push(Geometry { x: [180, 30, 30, 1], output: [1, 12], dilations: [1, 3], ..planes });
+        let turned = geometry(1, 4, [8, 6], [3, 3], [2, 2, 0, 0, 1, 1]);
+        shapes.push(Geometry { x: [48, 1, 1, 8], ..turned });
+        shapes
+            .push(Geometry { x: [8 * 40, 8, 320, 1], ..geometry(5, 4, [1, 40], [1, 9], [1, 2, 0, 4, 0, 4]) });
         // Depthwise: pairs of columns that overlap, strides, long windows, tiles.
         let depthwise = |c: usize, input, kernel, more| Geometry {
             groups: c,
@@ -627,11 +600,10 @@ pub(super) mod tests {
         for (case, g) in shapes.iter().enumerate() {
             let limit = if case % 2 == 0 { ROWS_LIMIT } else { 256 };
             let product = product(&mut random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
-            let blocked = conv(g, &product, limit, &m4())
-                .unwrap()
-                .unwrap_or_else(|| panic!("case {case} does not fit"));
+            let blocked =
+                conv(g, &product, limit).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
             assert!(blocked.workspace <= 2 * ROWS_LIMIT, "case {case}");
-            tiled += usize::from(Tiling::new(g, limit).tiles > 1);
+            tiled += usize::from(bands::Cut::new(g, limit).tiles(g) > 1);
             shifts += usize::from(Ending::of(&product).unwrap().sh.is_none());
             let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
             for _ in 0..2 {
