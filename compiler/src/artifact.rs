@@ -3,7 +3,7 @@
 use crate::emit::{self, EmitOptions};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
-use crate::options::{Language, Options, Quantize};
+use crate::options::{Language, Optimize, Options, Quantize};
 use crate::program::Program;
 use crate::report::Report;
 use crate::schedule::{self, Schedule};
@@ -127,7 +127,12 @@ pub fn compile(
 
     step(observer, "emit")?;
     let digest = digest(model, target, calibration, options);
-    let report = Report::new(&program, target);
+    let mut report = Report::new(&program, target);
+    if options.optimize == Optimize::Speed {
+        // Speed is paid for with memory: say how much.
+        let balanced = schedule::schedule(&graph, target, Optimize::Balanced)?;
+        report.total.arena_balanced = Some(balanced.arena);
+    }
     let settings = EmitOptions {
         digest: digest.clone(),
         features: target.core.features.clone(),

@@ -89,6 +89,12 @@ pub(crate) fn report(report: &Report) -> String {
         "arena",
         format!("{}, proven lower bound {} B", bytes(total.arena), count(total.arena_lower_bound as u64)),
     );
+    if let Some(balanced) = total.arena_balanced {
+        line(
+            "  of it for speed",
+            format!("{} more than balanced takes", bytes(total.arena.saturating_sub(balanced))),
+        );
+    }
     line(
         "inputs and outputs",
         format!("in the arena; in arrays of the caller's own, {} more", bytes(total.io)),

@@ -60,8 +60,8 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
     );
     let _ = writeln!(
         o,
-        "/* One inference. Arrays are row-major in the shapes above and do not overlap. Arrays of the\n \
-         * caller's own are copied to and from those inside the arena. */\n{};",
+        "/* One inference. Arrays are row-major in the shapes above and do not overlap. Those of the\n \
+         * caller's own lie outside of the arena, and are copied to and from it. */\n{};",
         run_signature(module, name)
     );
     o.push_str("\n#ifdef __cplusplus\n}\n#endif\n");

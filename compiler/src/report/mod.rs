@@ -27,6 +27,8 @@ pub struct Total {
     pub arena_with_io: usize,
     /// Bytes of input and output arrays that a caller has beside the arena who does not.
     pub io: usize,
+    /// The arena that `--optimize balanced` takes, where `speed` was asked for.
+    pub arena_balanced: Option<usize>,
     /// No placement of this schedule's buffers can need fewer bytes of arena.
     pub arena_lower_bound: usize,
     /// Bound of the stack that `run` uses.
@@ -105,6 +107,7 @@ impl Report {
                 arena: program.arena,
                 arena_with_io: program.arena,
                 io,
+                arena_balanced: None,
                 arena_lower_bound: program.arena_lower_bound,
                 stack: None,
             },
