@@ -128,10 +128,18 @@ impl Depthwise {
                 && self.y_step == self.channels);
         shared
             && self.kernel[0] <= ROWS.len()
-            && (self.kernel[1] - 1) * self.column <= 127
+            && self.reachable()
             && self.plane_len() <= 1016
             && self.sh.is_none_or(|sh| (1..=22).contains(&sh))
             && self.y_step <= 4095
+    }
+
+    /// Whether every column of a window is within an offset of its row's pointer: those far away
+    /// are loaded as words, which must be aligned.
+    fn reachable(&self) -> bool {
+        let far = (self.kernel[1] - 1) * self.column;
+        let words = [self.column, self.row_pitch, self.plane_pitch, self.x_step * self.share];
+        far <= 127 || (far <= 508 && words.iter().all(|s| s.is_multiple_of(4)))
     }
 
     /// Packs weights `[channels, taps]`.
@@ -279,7 +287,12 @@ impl Depthwise {
         let (bottom, top, x, w) = (Q(4), Q(5), Q(6), Q(7));
         let mut insts = Vec::new();
         let load = |insts: &mut Vec<Inst>, q: Q, tap: usize| {
-            insts.push(Inst::Load(q, At::Offset(ROWS[tap / kw], (tap % kw * self.column) as i32)));
+            let (row, at) = (ROWS[tap / kw], (tap % kw * self.column) as i32);
+            insts.push(if at <= 127 {
+                Inst::Load(q, At::Offset(row, at))
+            } else {
+                Inst::LoadWords(q, row, at)
+            });
         };
         let coefficients = |insts: &mut Vec<Inst>, q: Q, at: usize| {
             insts.push(Inst::LoadWords(q, W, at as i32 - MIDDLE));
@@ -364,7 +377,9 @@ impl Depthwise {
             far(&mut insts, Y, step);
         }
         for &r in &ROWS[..self.kernel[0]] {
-            let last = insts.iter().rposition(|i| matches!(i, Inst::Load(_, At::Offset(b, _)) if *b == r));
+            let last = insts.iter().rposition(
+                |i| matches!(i, Inst::Load(_, At::Offset(b, _)) | Inst::LoadWords(_, b, _) if *b == r),
+            );
             match last.map(|i| (i, insts[i])) {
                 Some((i, Inst::Load(q, At::Offset(_, 0)))) if advance <= 127 => {
                     insts[i] = Inst::Load(q, At::After(r, advance));

@@ -13,7 +13,7 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
         Run::Product { n, sh, lo, hi } if (1..=31).contains(&sh) => Some(product(n, sh, (lo, hi))),
         Run::Product { .. } => None,
         Run::Mean { n, rows, pitch, sh, lo, hi, even } => {
-            let fits = rows <= MEAN_ROWS && (1..=31).contains(&sh) && pitch <= 4095;
+            let fits = rows <= 1 << 16 && (1..=31).contains(&sh) && pitch <= 4095;
             (fits && even.is_none_or(|by| (1..=31).contains(&by)))
                 .then(|| mean(n, (rows, pitch), sh, (lo, hi), even))
         }
@@ -176,38 +176,43 @@ fn product(n: usize, sh: u32, ends: (i32, i32)) -> Block {
 /// `(x, y, offset, m, rnd)`
 fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, ends: (i32, i32), even: Option<u32>) -> Block {
     let (x, y, offset, m, rnd, walk, left) = (R(0), R(1), R(2), R(3), R(4), R(5), R(6));
-    let ragged = !n.is_multiple_of(8);
+    // Eight columns in half-words, or four in words where their sums need them.
+    let (lane, columns) = if rows <= MEAN_ROWS { (Lane::H, 8) } else { (Lane::W, 4) };
+    let ragged = !n.is_multiple_of(columns);
     let mut b = Block::default();
     let mut entry = vec![Inst::LdrArg(rnd, 4), Inst::Dup(Lane::W, Q(6), m), Inst::MovImm(left, n as i32)];
     entry.push(Inst::MovImm(R(12), 0));
     entry.push(Inst::Dup(Lane::W, Q(4), R(12)));
-    unhalved(&mut entry, rnd, 1 << (sh - 1));
+    unhalved(&mut entry, rnd, if lane == Lane::W { half(sh) } else { 1 << (sh - 1) });
     limits(&mut entry, ends);
     if even.is_some() {
-        entry.push(Inst::MovImm(R(12), 1));
-        entry.push(Inst::Dup(Lane::W, Q(3), R(12)));
+        entry.extend([Inst::MovImm(R(12), 1), Inst::Dup(Lane::W, Q(3), R(12))]);
         entry.push(Inst::AddImm(offset, offset, -1));
-        entry.push(Inst::MovImm(R(12), 1));
     }
     b.run(entry);
     let near = pitch <= 127;
     let at = if near { At::After(walk, pitch as i32) } else { At::Offset(walk, 0) };
     let mut row = vec![if ragged {
-        Inst::Then(Predicated::LoadWide(Lane::H, Q(1), at))
+        Inst::Then(Predicated::LoadWide(lane, Q(1), at))
     } else {
-        Inst::LoadWide(Lane::H, Q(1), at)
+        Inst::LoadWide(lane, Q(1), at)
     }];
-    row.push(Inst::Bin(Bin::Add(Lane::H), Q(0), Q(0), Q(1)));
+    row.push(Inst::Bin(Bin::Add(lane), Q(0), Q(0), Q(1)));
     if !near {
         row.push(Inst::AddImm(walk, walk, pitch as i32));
     }
     let mut open = vec![Inst::Mov(walk, x), Inst::Bin(Bin::And, Q(0), Q(4), Q(4))];
     if ragged {
-        open.push(Inst::Vctp(Lane::H, left));
+        open.push(Inst::Vctp(lane, left));
     }
-    let mut close =
-        vec![Inst::Widen(Lane::H, Half::Top, Q(1), Q(0)), Inst::Widen(Lane::H, Half::Bottom, Q(0), Q(0))];
-    for q in [Q(0), Q(1)] {
+    let mut close = Vec::new();
+    let halves = lane == Lane::H;
+    let sums: &[Q] = if halves { &[Q(0), Q(1)] } else { &[Q(0)] };
+    if halves {
+        close.push(Inst::Widen(Lane::H, Half::Top, Q(1), Q(0)));
+        close.push(Inst::Widen(Lane::H, Half::Bottom, Q(0), Q(0)));
+    }
+    for &q in sums {
         close.push(Inst::AddAll(Lane::W, q, q, offset));
         if let Some(by) = even {
             // The offset is one less already.
@@ -218,23 +223,27 @@ fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, ends: (i32, i32), even
         }
         close.push(Inst::Bin(Bin::MulHigh, q, q, Q(6)));
         close.push(Inst::AddAll(Lane::W, q, q, rnd));
-        if sh > 16 {
+        if !halves {
+            narrow(&mut close, q, sh);
+        } else if sh > 16 {
             close.push(Inst::Asr(q, q, sh - 16));
         }
     }
-    close.push(Inst::NarrowShift(Lane::W, Half::Bottom, Q(0), Q(0), sh.min(16)));
-    close.push(Inst::NarrowShift(Lane::W, Half::Top, Q(0), Q(1), sh.min(16)));
-    close.push(Inst::Narrow(Lane::H, Half::Bottom, Q(0), Q(0)));
+    if halves {
+        close.push(Inst::NarrowShift(Lane::W, Half::Bottom, Q(0), Q(0), sh.min(16)));
+        close.push(Inst::NarrowShift(Lane::W, Half::Top, Q(0), Q(1), sh.min(16)));
+        close.push(Inst::Narrow(Lane::H, Half::Bottom, Q(0), Q(0)));
+    }
     clamp(&mut close, Q(0), ends);
-    let to = At::After(y, 8);
+    let to = At::After(y, columns as i32);
     close.push(if ragged {
-        Inst::Then(Predicated::StoreNarrow(Lane::H, Q(0), to))
+        Inst::Then(Predicated::StoreNarrow(lane, Q(0), to))
     } else {
-        Inst::StoreNarrow(Lane::H, Q(0), to)
+        Inst::StoreNarrow(lane, Q(0), to)
     });
-    close.push(Inst::AddImm(x, x, 8));
+    close.push(Inst::AddImm(x, x, columns as i32));
     let body =
         vec![Item::Run(open), Item::Low { turns: rows as u32, body: vec![Item::Run(row)] }, Item::Run(close)];
-    b.items.push(Item::Down { count: left, step: 8, turns: n.div_ceil(8) as u32, body });
+    b.items.push(Item::Down { count: left, step: columns as i32, turns: n.div_ceil(columns) as u32, body });
     b
 }

@@ -32,7 +32,9 @@ pub(crate) struct Helium;
 impl Engine for Helium {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let limit = want.rows_limit;
-        let way = if g.groups > 1 { by_channel(g, product, limit)? } else { conv(g, product, limit)? };
+        let turned = turned(g);
+        let g2 = turned.as_ref().unwrap_or(g);
+        let way = if g.groups > 1 { by_channel(g2, product, limit)? } else { conv(g2, product, limit)? };
         match way {
             Some(way) => Ok(vec![way]),
             None => Dsp.conv(g, product, want),
@@ -50,6 +52,37 @@ impl Engine for Helium {
             None => Dsp.run(run, target),
         }
     }
+}
+
+/// The same convolution with long rows: one column of rows becomes a row, and the channels of a
+/// single row that stand one after another become rows of one channel.
+fn turned(g: &Geometry) -> Option<Geometry> {
+    let one = |axis: usize| g.input[axis] == 1 && g.kernel[axis] == 1 && g.output[axis] == 1;
+    if one(1) && g.input[0] > 1 {
+        let swap = |[a, b]: [usize; 2]| [b, a];
+        return Some(Geometry {
+            input: swap(g.input),
+            output: swap(g.output),
+            kernel: swap(g.kernel),
+            strides: swap(g.strides),
+            dilations: swap(g.dilations),
+            pads: swap(g.pads),
+            x: [g.x[0], g.x[1], g.x[3], g.x[2]],
+            y: [g.y[0], g.y[1], g.y[3], g.y[2]],
+            ..g.clone()
+        });
+    }
+    let apart = g.cin > 1 && g.groups == 1 && g.x[1] != 1 && g.x[3] == 1;
+    (one(0) && apart && g.pads[0] == 0).then(|| Geometry {
+        cin: 1,
+        input: [g.cin, g.input[1]],
+        kernel: [g.cin, g.kernel[1]],
+        strides: [1, g.strides[1]],
+        dilations: [1, g.dilations[1]],
+        pads: [0, g.pads[1]],
+        x: [g.x[0], 1, g.x[1], 1],
+        ..g.clone()
+    })
 }
 
 /// The way a product ends, as the kernels need it.
@@ -157,11 +190,12 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
         return Ok(None);
     }
     let direct = !g.padded();
-    let rows = InputRows::new(g, Lay::Linear, limit);
-    let columns = if run < 16 { Columns::new(g, rows.pitch) } else { None };
+    let narrow = if run < 16 { Columns::pitch(g) } else { None };
+    let rows = InputRows::new(g, Lay::Linear, limit, narrow.unwrap_or(0), 1);
+    let columns = narrow.and_then(|pitch| Columns::new(&rows, pitch));
     let gemm = Gemm {
         outputs: g.cout,
-        pixels: g.output[1],
+        pixels: if direct && columns.is_none() { g.output[1] } else { rows.columns },
         x_step: g.strides[1] * g.cin,
         y_step: g.y[3],
         runs: kh,
@@ -215,15 +249,12 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
         }
         None => None,
     };
-    rows.each(&mut k, (x, buffer), product.x_zp, &|k, from, n, oy| {
-        let to = n * g.y[0] + oy * g.y[2];
-        match &columns {
-            Some((c, gather)) => {
-                k.call(gather, vec![buffer.from(from), c.from(0)]);
-                k.call(&kernel, vec![c.from(0), w.from(0), y.from(to)]);
-            }
-            None => k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(to)]),
+    rows.each(&mut k, (x, buffer), product.x_zp, &|k, from, to| match &columns {
+        Some((c, gather)) => {
+            k.call(gather, vec![buffer.from(from), c.from(0)]);
+            k.call(&kernel, vec![c.from(0), w.from(0), y.from(to)]);
         }
+        None => k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(to)]),
     })?;
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "dot", call, workspace }))
@@ -247,10 +278,11 @@ fn by_channel(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Ca
     let alike = g.strides[1] == 1 && g.y[3] == channels && g.output[1].is_multiple_of(share);
     let joined = even && (share == 1 || alike);
     let (share, column) = if joined { (share, channels) } else { (1, depthwise::LANES) };
-    let rows = InputRows::new(g, if joined { Lay::Linear } else { Lay::Planes }, limit);
+    let lay = if joined { Lay::Linear } else { Lay::Planes };
+    let rows = InputRows::new(g, lay, limit, 0, share);
     let call = Depthwise {
         channels,
-        pixels: g.output[1],
+        pixels: rows.columns,
         kernel: g.kernel,
         row_pitch: g.dilations[0] * rows.pitch,
         column: g.dilations[1] * column,
@@ -274,8 +306,8 @@ fn by_channel(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Ca
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let w = k.buffer("w", DType::I8, stream.len(), Access::Read);
     let buffer = k.buffer("rows", DType::I8, rows.len(), Access::ReadWrite);
-    rows.each(&mut k, (x, buffer), product.x_zp, &|k, from, n, oy| {
-        k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(n * g.y[0] + oy * g.y[2])]);
+    rows.each(&mut k, (x, buffer), product.x_zp, &|k, from, to| {
+        k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(to)]);
     })?;
     let weights = Role::Data { name: "weights", data: Data::I8(stream), align: 8 };
     let args = vec![Role::Operand(0), Role::Result, weights, Role::Workspace(0)];
@@ -292,12 +324,15 @@ enum Lay {
     Planes,
 }
 
-/// Input rows in the workspace, padding included, under a few rows of outputs.
+/// Input rows in the workspace, padding included, under a few rows of outputs or parts of them.
 struct InputRows<'a> {
     g: &'a Geometry,
     lay: Lay,
     /// Bytes from one row to the next.
     pitch: usize,
+    /// Output columns that are computed at once: all, or a part. The last part may overlap the
+    /// one before it.
+    columns: usize,
     /// Rows of outputs that are computed from one filling.
     tile: usize,
 }
@@ -306,24 +341,33 @@ struct InputRows<'a> {
 const SLACK: usize = 16;
 
 impl<'a> InputRows<'a> {
-    fn new(g: &'a Geometry, lay: Lay, limit: usize) -> InputRows<'a> {
-        let one = InputRows { g, lay, pitch: 0, tile: 1 };
-        let pitch = match lay {
-            Lay::Linear => (one.width() * one.pixel()).next_multiple_of(8),
-            Lay::Planes => one.width() * one.pixel().next_multiple_of(16),
+    /// As many rows and columns as take at most `limit` bytes, with `each` more for every column,
+    /// or the fewest there are. Columns come in multiples of `share`.
+    fn new(g: &'a Geometry, lay: Lay, limit: usize, each: usize, share: usize) -> InputRows<'a> {
+        let of = |columns: usize, tile: usize| {
+            let one = InputRows { g, lay, pitch: 0, columns, tile };
+            let pitch = match lay {
+                Lay::Linear => (one.width() * one.pixel()).next_multiple_of(8),
+                Lay::Planes => one.width() * one.pixel().next_multiple_of(16),
+            };
+            InputRows { pitch, ..one }
         };
-        let of = |tile| InputRows { g, lay, pitch, tile };
-        let most = (1..=g.output[0]).rev().find(|&t| of(t).len() <= limit);
-        of(most.unwrap_or(1))
+        let fits = |rows: &InputRows<'_>| rows.len() + each * rows.columns <= limit;
+        let all = g.output[1];
+        let part = |parts: usize| all.div_ceil(parts).next_multiple_of(share.max(2)).min(all);
+        let least = all.div_ceil(share.max(4)).max(1);
+        let columns = (1..=least).map(part).find(|&c| fits(&of(c, 1))).unwrap_or(part(least));
+        let most = (1..=g.output[0]).rev().find(|&t| fits(&of(columns, t)));
+        of(columns, most.unwrap_or(1))
     }
     /// Channels of a pixel.
     fn pixel(&self) -> usize {
         self.g.groups * self.g.cin
     }
-    /// Input columns under a row of outputs, padding included.
+    /// Input columns under the output columns, padding included.
     fn width(&self) -> usize {
         let g = self.g;
-        (g.output[1] - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1] + 1
+        (self.columns - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1] + 1
     }
     /// Rows that `tile` rows of outputs read.
     fn count(&self, tile: usize) -> usize {
@@ -332,25 +376,46 @@ impl<'a> InputRows<'a> {
     fn len(&self) -> usize {
         self.count(self.tile) * self.pitch + SLACK
     }
-    /// Columns before the first input, and columns of inputs that are read.
-    fn inside(&self) -> (usize, usize) {
-        let left = self.g.pads[1].min(self.width());
-        (left, (self.width() - left).min(self.g.input[1]))
+    /// For output columns from `start` on: the first input column that is read, how many columns
+    /// of padding stand before it, and how many inputs are read.
+    fn inside(&self, start: usize) -> (usize, usize, usize) {
+        let (at, pad) = (start * self.g.strides[1], self.g.pads[1]);
+        let (first, left) = (at.saturating_sub(pad), pad.saturating_sub(at).min(self.width()));
+        (first, left, (self.width() - left).min(self.g.input[1].saturating_sub(first)))
     }
 
     /// Loops over the rows of outputs: fills the rows and runs `body` with the offset of the
-    /// first row under each, the sample and the row of outputs.
+    /// first row under each, and that of the results.
     fn each(
         &self,
         k: &mut KernelBuilder,
         (x, rows): (Buf, Buf),
         zero: i32,
-        body: &dyn Fn(&mut KernelBuilder, Expr, Val, Expr),
+        body: &dyn Fn(&mut KernelBuilder, Expr, Expr),
     ) -> Result<()> {
+        let g = self.g;
+        let all = g.output[1];
+        for start in (0..all).step_by(self.columns) {
+            let start = start.min(all - self.columns);
+            self.part(k, (x, rows), zero, start, body)?;
+        }
+        Ok(())
+    }
+
+    /// The output columns from `start` on.
+    fn part(
+        &self,
+        k: &mut KernelBuilder,
+        (x, rows): (Buf, Buf),
+        zero: i32,
+        start: usize,
+        body: &dyn Fn(&mut KernelBuilder, Expr, Expr),
+    ) -> Result<()> {
+        let g = self.g;
         // Padding beside the inputs is written once; nothing overwrites it.
         let all = copy::fill(self.len())?;
         k.call(&all, vec![rows.from(0), CallArg::Scalar(zero.into())]);
-        let (left, columns) = self.inside();
+        let (first_column, left, columns) = self.inside(start);
         let (copy, fill, to) = match self.lay {
             Lay::Linear => {
                 let len = (columns * self.pixel()).max(1);
@@ -363,26 +428,29 @@ impl<'a> InputRows<'a> {
             }
         };
         let whole = self.lay == Lay::Planes;
-        let g = self.g;
         let tile = |k: &mut KernelBuilder, n: Val, first: Expr, count: usize| {
             let first = k.let_("first", first);
             k.for_("r", 0, if columns == 0 { 0 } else { self.count(count) }, |k, r| {
                 let row = k.let_("to", r * self.pitch);
                 let iy = first * g.strides[0] + r - g.pads[0];
+                let from = |iy: Expr| x.from(n * g.x[0] + iy * g.x[2] + first_column * self.pixel());
                 if g.interior(0) == (0, g.output[0]) {
-                    return k.call(&copy, vec![x.from(n * g.x[0] + iy * g.x[2]), rows.from(row + to)]);
+                    return k.call(&copy, vec![from(iy), rows.from(row + to)]);
                 }
                 let iy = k.let_("iy", iy);
                 k.if_else(
                     iy.ge(0).and(iy.lt(g.input[0])),
-                    |k| k.call(&copy, vec![x.from(n * g.x[0] + iy * g.x[2]), rows.from(row + to)]),
+                    |k| k.call(&copy, vec![from(iy.into()), rows.from(row + to)]),
                     |k| {
                         let from = row + if whole { 0 } else { to };
                         k.call(&fill, vec![rows.from(from), CallArg::Scalar(zero.into())]);
                     },
                 );
             });
-            k.for_("t", 0, count, |k, t| body(k, t * (g.strides[0] * self.pitch), n, first + t));
+            k.for_("t", 0, count, |k, t| {
+                let y = n * g.y[0] + (first + t) * g.y[2] + start * g.y[3];
+                body(k, t * (g.strides[0] * self.pitch), y);
+            });
         };
         k.for_("n", 0, g.batch, |k, n| {
             let (whole, rest) = (g.output[0] / self.tile, g.output[0] % self.tile);
@@ -403,22 +471,26 @@ struct Columns {
 }
 
 impl Columns {
-    /// `None` where it saves nothing.
-    fn new(g: &Geometry, row_pitch: usize) -> Option<Columns> {
+    /// Bytes from one window to the next; `None` where gathering saves nothing.
+    fn pitch(g: &Geometry) -> Option<usize> {
         let [kh, kw] = g.kernel;
         let run = kw * g.cin;
-        let pitch = ((kh - 1) * run + 16).max((kh * run).next_multiple_of(16));
-        // Cycles of a pair of pixels: sixteen for each chunk of four channels, against eight for each run.
+        // Cycles of a pair of pixels: sixteen for each chunk of four channels, against eight for
+        // each run.
         let saved = 16 * g.cout.div_ceil(4) * (kh - (kh * run).div_ceil(16));
+        (saved > 8 * kh).then_some(((kh - 1) * run + 16).max((kh * run).next_multiple_of(16)))
+    }
+    fn new(rows: &InputRows<'_>, pitch: usize) -> Option<Columns> {
+        let g = rows.g;
         let gather = copy::Gather {
-            runs: kh,
-            run,
-            from_pitch: row_pitch * g.dilations[0],
+            runs: g.kernel[0],
+            run: g.kernel[1] * g.cin,
+            from_pitch: rows.pitch * g.dilations[0],
             step: g.strides[1] * g.cin,
-            count: g.output[1],
+            count: rows.columns,
             to_pitch: pitch,
         };
-        (saved > 8 * kh && gather.fits()).then_some(Columns { gather, pitch })
+        gather.fits().then_some(Columns { gather, pitch })
     }
     fn len(&self, gemm: &Gemm) -> usize {
         self.gather.to_len().max(gemm.acts_len())
