@@ -17,6 +17,7 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
         }
         Run::Mean { .. } | Run::Copy { .. } | Run::Table { .. } => None,
     }
+    .map(|block| Block { streams: true, ..block })
 }
 
 /// Rows whose sum of int8 surely fits 16 bits.

@@ -13,7 +13,7 @@ pub(crate) mod rows;
 pub(crate) mod slide;
 
 use super::{Block, Inst, Reg};
-use crate::kernel::{Expr, KernelBuilder, Val};
+use crate::kernel::Expr;
 
 /// Channels that are widened together.
 pub(crate) const GROUP: usize = 4;
@@ -21,11 +21,6 @@ pub(crate) const GROUP: usize = 4;
 pub(crate) const COLUMN: usize = 2 * GROUP;
 /// Its bytes.
 const BYTES: usize = 2 * COLUMN;
-
-/// A size that the text takes as an argument and the body knows.
-fn given(k: &mut KernelBuilder, name: &str, value: usize) -> Val {
-    k.scalar(name, value as i32, value as i32)
-}
 
 /// The word at halves `at` and `at + 1` of a stream.
 fn word(w: crate::kernel::Buf, at: Expr) -> Expr {
@@ -47,7 +42,7 @@ fn clamp_store(b: &mut Block, v: Reg, sh: u32, (lo, hi): (i32, i32), y: Reg) {
 #[cfg(test)]
 mod tests {
     use super::plane::{Pass, Plane};
-    use super::rows::PairRows;
+    use super::rows::{PairRows, There};
     use super::slide::Slide;
     use super::*;
     use crate::block::Rounding;
@@ -92,19 +87,16 @@ mod tests {
     #[test]
     fn rows_become_pairs() {
         let mut random = Random(50);
-        for columns in [1, 2, 3, 5, 8, 13] {
-            for (first, both, last) in
-                [(true, 0, false), (false, 0, true), (false, 1, false), (true, 3, true), (true, 1, false)]
-            {
-                let step = [4, 7][both % 2];
-                let row = columns * step + both;
-                let p = PairRows { columns, pitch: columns + both, first, both, last, step, row };
-                let zx = random.within(-128, 127) as i32;
-                let x = Data::I8(random.bytes((p.rows() - 1) * row + (columns - 1) * step + 4));
-                let pairs = usize::from(first) + both + usize::from(last);
-                let len = ((pairs - 1) * p.pitch + columns) * COLUMN;
-                let scalars = [zx, step as i32, row as i32];
-                alike(&p.kernel(&core()).unwrap(), &p.block(), &x, None, &scalars, (DType::I16, len));
+        for columns in [1, 2, 3, 4, 5, 8, 13] {
+            for (there, pairs) in [(There::Both, 1), (There::Both, 3), (There::Upper, 1), (There::Lower, 1)] {
+                let step = [4, 7][pairs % 2];
+                let row = columns * step + pairs;
+                let p = PairRows { there, pairs, columns, pitch: columns + pairs, step, row };
+                let x = Data::I8(random.bytes(p.x_len()));
+                let mut scalars = vec![random.within(-128, 127) as i32];
+                scalars.extend(p.scalars());
+                let out = (DType::I16, p.out_len());
+                alike(&p.kernel(&core()).unwrap(), &p.block(), &x, None, &scalars, out);
             }
         }
     }
@@ -136,6 +128,7 @@ mod tests {
                     stride,
                     rows,
                     outputs,
+                    pitch: columns + case % 4,
                     left,
                     width,
                     step: channels + case % 3,
@@ -146,16 +139,17 @@ mod tests {
                 };
                 assert!(s.fits() && s.columns() == columns);
                 let pairs = ((rows - 1) * stride + 3).div_ceil(2);
+                let pitch = s.pitch;
                 let mut acts: Vec<i16> =
-                    (0..pairs * columns * COLUMN).map(|_| random.within(-255, 255) as i16).collect();
+                    (0..pairs * pitch * COLUMN).map(|_| random.within(-255, 255) as i16).collect();
                 // Columns of padding hold zeros.
                 for (i, a) in acts.iter_mut().enumerate() {
-                    let c = i / COLUMN % columns;
+                    let c = i / COLUMN % pitch;
                     if c < left || c >= left + width {
                         *a = 0;
                     }
                 }
-                acts.truncate((pairs * columns - 1) * COLUMN + 2 * channels);
+                acts.truncate(((pairs - 1) * pitch + columns - 1) * COLUMN + 2 * channels);
                 let w: Vec<i32> = (0..channels * 9).map(|_| random.within(-255, 255) as i32).collect();
                 let bias: Vec<i32> = (0..channels).map(|_| random.within(-90_000, 90_000) as i32).collect();
                 let m: Vec<i32> = (0..channels).map(|_| random.within(1 << 20, 1 << 28) as i32).collect();

@@ -178,6 +178,7 @@ impl Plane {
     /// The instructions.
     pub(crate) fn block(&self) -> Block {
         let mut b = Block::new(if self.sh.is_some() { 4 } else { 3 });
+        b.streams = true;
         let (acts, w, y) = (b.args[0], b.args[1], b.args[2]);
         let slots = Slots { acts: b.slot(), y: b.slot(), at: b.slot(), rnd: b.slot(), end: b.slot() };
         let end = b.reg();

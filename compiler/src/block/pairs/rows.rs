@@ -2,8 +2,9 @@
 //!
 //! Four inputs `a0 a1 a2 a3` of a row and `b0 b1 b2 b3` of the next become the words `a0 b0`,
 //! `a1 b1`, `a2 b2`, `a3 b3`, the zero point subtracted. A row that is missing counts as zeros.
+//! The text knows the number of columns only by its remainder; all else are arguments.
 
-use super::{COLUMN, GROUP, given};
+use super::{BYTES, COLUMN, GROUP};
 use crate::block::{Block, Cond, Inst, Reg, Ror};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder};
@@ -11,17 +12,23 @@ use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
 
+/// Which rows of a pair there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum There {
+    Both,
+    Upper,
+    Lower,
+}
+
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PairRows {
+    pub(crate) there: There,
+    /// Pairs of rows.
+    pub(crate) pairs: usize,
     /// Columns to widen, and columns from one pair of rows to the next in the result.
     pub(crate) columns: usize,
     pub(crate) pitch: usize,
-    /// Whether a pair without its upper row comes first, the number of whole pairs, and whether
-    /// a pair without its lower row comes last.
-    pub(crate) first: bool,
-    pub(crate) both: usize,
-    pub(crate) last: bool,
     /// Input elements from one column to the next, and from one row to the next.
     pub(crate) step: usize,
     pub(crate) row: usize,
@@ -31,51 +38,53 @@ pub(crate) struct PairRows {
 const TURN: usize = 4;
 
 impl PairRows {
-    pub(crate) fn rows(&self) -> usize {
-        usize::from(self.first) + 2 * self.both + usize::from(self.last)
+    /// Input rows from one pair to the next.
+    fn rows(&self) -> usize {
+        if self.there == There::Both { 2 } else { 1 }
     }
-    fn pairs(&self) -> usize {
-        usize::from(self.first) + self.both + usize::from(self.last)
+    pub(crate) fn x_len(&self) -> usize {
+        (self.pairs * self.rows() - 1) * self.row + (self.columns - 1) * self.step + GROUP
+    }
+    pub(crate) fn out_len(&self) -> usize {
+        ((self.pairs - 1) * self.pitch + self.columns) * COLUMN
+    }
+    /// What a call passes behind the zero point: distance of columns and rows, bytes from behind
+    /// a row of inputs and a row of pairs to the next ones, bytes of all turns of a row,
+    /// and of all rows of pairs.
+    pub(crate) fn scalars(&self) -> [i32; 6] {
+        let turns = self.columns / TURN * TURN * BYTES;
+        let x_back = (self.rows() * self.row) as i32 - (self.columns * self.step) as i32;
+        let out_back = ((self.pitch - self.columns) * BYTES) as i32;
+        let all = (self.pairs * self.pitch * BYTES) as i32;
+        [self.step as i32, self.row as i32, x_back, out_back, turns as i32, all]
     }
 
-    /// The kernel `(x, out, zx, step, row)`.
+    /// The kernel `(x, out, zx, ..scalars)`.
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         let mut k = KernelBuilder::new("pairs_s8");
-        let (step, row) = (self.step, self.row);
-        let x_len = (self.rows() - 1) * row + (self.columns - 1) * step + GROUP;
-        let out_len = ((self.pairs() - 1) * self.pitch + self.columns) * COLUMN;
-        let x = k.buffer("x", DType::I8, x_len, Access::Read);
-        let out = k.buffer("out", DType::I16, out_len, Access::Write);
+        let x = k.buffer("x", DType::I8, self.x_len(), Access::Read);
+        let out = k.buffer("out", DType::I16, self.out_len(), Access::Write);
         let zx = k.scalar("zx", -128, 127);
-        given(&mut k, "step", step);
-        given(&mut k, "row", row);
-        let above = usize::from(self.first);
-        // Pairs from `pair` on; the upper and the lower row of each, from the first pair's on.
-        let mut write = |n: usize, pair: usize, upper: Option<usize>, lower: Option<usize>| {
-            k.for_("pair", 0, n, |k, i| {
-                k.for_("column", 0, self.columns, |k, column| {
-                    k.for_("c", 0, GROUP, |k, c| {
-                        let to = (i * self.pitch + column + pair * self.pitch) * COLUMN + c * 2;
-                        let to = k.let_("to", to);
-                        let from = k.let_("from", i * (2 * row) + column * step + c);
-                        let value = |at: Option<usize>| -> Expr {
-                            at.map_or(0.into(), |at| x.at(from + at * row) - zx)
-                        };
-                        k.store(out, to, value(upper));
-                        k.store(out, to + 1, value(lower));
-                    });
+        let names = ["step", "row", "x_back", "out_back", "turns", "all"];
+        for (name, value) in names.into_iter().zip(self.scalars()) {
+            k.scalar(name, value, value);
+        }
+        let (upper, lower) = match self.there {
+            There::Both => (Some(0), Some(self.row)),
+            There::Upper => (Some(0), None),
+            There::Lower => (None, Some(0)),
+        };
+        k.for_("pair", 0, self.pairs, |k, pair| {
+            k.for_("column", 0, self.columns, |k, column| {
+                k.for_("c", 0, GROUP, |k, c| {
+                    let to = k.let_("to", (pair * self.pitch + column) * COLUMN + c * 2);
+                    let from = k.let_("from", pair * (self.rows() * self.row) + column * self.step + c);
+                    let value = |at: Option<usize>| at.map_or(Expr::from(0), |at| x.at(from + at) - zx);
+                    k.store(out, to, value(upper));
+                    k.store(out, to + 1, value(lower));
                 });
             });
-        };
-        if self.first {
-            write(1, 0, None, Some(0));
-        }
-        if self.both > 0 {
-            write(self.both, above, Some(above), Some(above + 1));
-        }
-        if self.last {
-            write(1, above + self.both, Some(above + 2 * self.both), None);
-        }
+        });
         k.native(self.block().native("dsp", core)?);
         k.finish()
     }
@@ -83,129 +92,91 @@ impl PairRows {
     /// The instructions.
     pub(crate) fn block(&self) -> Block {
         let mut b = Block::new(4);
+        b.streams = true;
         let [x, out, zx, step] = [b.args[0], b.args[1], b.args[2], b.args[3]];
-        let [row, both, z, minus] = b.regs_n();
+        let [row, z, minus] = b.regs_n();
         b.push(Inst::LdrArg(row, 4));
-        let filler = (self.first || self.last).then(|| {
-            // A word of zero points stands for a missing row.
-            let [byte, ones, filler] = b.regs_n();
+        let other = b.reg();
+        if self.there == There::Both {
+            b.push(Inst::Add(other, step, row));
+        } else {
+            // A word of zero points stands for the missing row.
+            let [byte, ones] = b.regs_n();
             b.push(Inst::Uxtb(byte, zx, 0));
             b.push(Inst::MovImm(ones, 0x0101_0101));
-            b.push(Inst::Mul(filler, byte, ones));
-            let slot = b.slot();
-            b.push(Inst::StrSlot(filler, slot));
-            slot
-        });
+            b.push(Inst::Mul(other, byte, ones));
+        }
         b.push(Inst::Neg(minus, zx));
         b.push(Inst::Pkhbt(z, minus, minus));
-        b.push(Inst::Add(both, step, row));
-        let at = At { x, out, step, row, both, z };
-        // From behind the last column of a row to the next row, and of a pair to the next pair.
-        let back = |b: &mut Block, rows: u32| {
-            let [n, t] = b.regs_n();
-            b.push(Inst::MovImm(n, self.columns as i32));
-            b.push(Inst::Mls(t, n, step, x));
-            match rows {
-                1 => b.push(Inst::Add(x, t, row)),
-                _ => b.push(Inst::AddLsl(x, t, row, 1)),
+        let at = At { there: self.there, x, out, step, row, other, z };
+        let many = (self.pairs > 1).then(|| {
+            let (end, slot) = (b.reg(), b.slot());
+            b.push(Inst::LdrArg(end, 8));
+            b.push(Inst::Add(end, end, out));
+            b.push(Inst::StrSlot(end, slot));
+            (slot, b.label(self.pairs as u64))
+        });
+        let turns = self.columns / TURN;
+        if turns > 0 {
+            let end = b.reg();
+            b.push(Inst::LdrArg(end, 7));
+            b.push(Inst::Add(end, end, out));
+            let top = b.label(turns as u64);
+            for column in (0..TURN).step_by(2) {
+                at.columns(&mut b, 2, column);
             }
-            b.advance(out, (self.pitch - self.columns) as i32 * 2 * COLUMN as i32);
-        };
-        if self.first {
-            self.row(&mut b, &at, Mode::Lower, filler);
-            back(&mut b, 1);
+            b.advance(out, (TURN * BYTES) as i32);
+            b.push(Inst::Cmp(out, end));
+            b.push(Inst::BranchBack(Cond::Ne, top));
         }
-        if self.both > 0 {
-            let looped = (self.both > 1).then(|| {
-                let end = b.reg();
-                let slot = b.slot();
-                b.push(Inst::Mov(end, out));
-                b.advance(end, (self.both * self.pitch * 2 * COLUMN) as i32);
-                b.push(Inst::StrSlot(end, slot));
-                (slot, b.label(self.both as u64))
-            });
-            self.row(&mut b, &at, Mode::Both, None);
-            if looped.is_some() || self.last {
-                back(&mut b, 2);
-            }
-            if let Some((slot, top)) = looped {
-                let end = b.reg();
-                b.push(Inst::LdrSlot(end, slot));
-                b.push(Inst::Cmp(out, end));
-                b.push(Inst::BranchBack(Cond::Ne, top));
-            }
+        let rest = self.columns % TURN;
+        for column in (0..rest).step_by(2) {
+            at.columns(&mut b, 2.min(rest - column), column);
         }
-        if self.last {
-            self.row(&mut b, &at, Mode::Upper, filler);
+        b.advance(out, (rest * BYTES) as i32);
+        if let Some((slot, top)) = many {
+            let [x_back, out_back, end] = b.regs_n();
+            b.push(Inst::LdrArg(x_back, 5));
+            b.push(Inst::LdrArg(out_back, 6));
+            b.push(Inst::LdrSlot(end, slot));
+            b.push(Inst::Add(x, x, x_back));
+            b.push(Inst::Add(out, out, out_back));
+            b.push(Inst::Cmp(out, end));
+            b.push(Inst::BranchBack(Cond::Ne, top));
         }
         b
     }
-
-    /// One pair of rows; leaves the pointers behind its last column.
-    fn row(&self, b: &mut Block, at: &At, mode: Mode, filler: Option<super::super::Slot>) {
-        let filler = filler.map(|slot| {
-            let filler = b.reg();
-            b.push(Inst::LdrSlot(filler, slot));
-            filler
-        });
-        let turns = self.columns / TURN;
-        if turns > 1 {
-            let end = b.reg();
-            b.push(Inst::Mov(end, at.out));
-            b.advance(end, (turns * TURN * 2 * COLUMN) as i32);
-            let top = b.label(turns as u64);
-            for pair in 0..TURN / 2 {
-                at.columns(b, mode, filler, 2, 2 * pair);
-            }
-            b.advance(at.out, (TURN * 2 * COLUMN) as i32);
-            b.push(Inst::Cmp(at.out, end));
-            b.push(Inst::BranchBack(Cond::Ne, top));
-        }
-        let rest = self.columns - if turns > 1 { turns * TURN } else { 0 };
-        for column in (0..rest).step_by(2) {
-            at.columns(b, mode, filler, 2.min(rest - column), column);
-        }
-        b.advance(at.out, (rest * 2 * COLUMN) as i32);
-    }
-}
-
-/// Which rows of a pair there are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Both,
-    Upper,
-    Lower,
 }
 
 /// Where the block stands, and its constants.
 struct At {
+    there: There,
     x: Reg,
     out: Reg,
     step: Reg,
     row: Reg,
-    both: Reg,
+    /// `step + row`, or the word of a missing row.
+    other: Reg,
     z: Reg,
 }
 
 impl At {
     /// One or two columns, written `column` columns behind `out`.
-    fn columns(&self, b: &mut Block, mode: Mode, filler: Option<Reg>, n: usize, column: usize) {
+    fn columns(&self, b: &mut Block, n: usize, column: usize) {
         let mut words: Vec<[Reg; 2]> = Vec::new();
         for i in 0..n {
-            let [upper, lower] = b.regs_n();
-            let first = if mode == Mode::Lower { lower } else { upper };
+            let [first, second] = b.regs_n();
             match i {
                 0 => b.push(Inst::Ldr(first, self.x, 0)),
                 _ => b.push(Inst::LdrAt(first, self.x, self.step, 0)),
             }
-            if mode == Mode::Both {
-                b.push(Inst::LdrAt(lower, self.x, [self.row, self.both][i], 0));
+            if self.there == There::Both {
+                b.push(Inst::LdrAt(second, self.x, [self.row, self.other][i], 0));
             }
-            let missing = filler.unwrap_or(first);
-            words.push(match mode {
-                Mode::Both => [upper, lower],
-                Mode::Upper => [upper, missing],
-                Mode::Lower => [missing, lower],
+            words.push(match self.there {
+                There::Both => [first, second],
+                There::Upper => [first, self.other],
+                There::Lower => [self.other, first],
             });
         }
         match n {
@@ -217,7 +188,7 @@ impl At {
             // Bytes `a0 a1 b0 b1`, and `a2 a3 b2 b3`.
             b.push(Inst::Pkhbt(low, upper, lower));
             b.push(Inst::Pkhtb(high, lower, upper, 16));
-            let to = ((column + i) * 2 * COLUMN) as u32;
+            let to = ((column + i) * BYTES) as u32;
             for (half, from) in [low, high].into_iter().enumerate() {
                 let v = b.reg();
                 b.push(Inst::Sxtab16(v, self.z, from, Ror::R0));

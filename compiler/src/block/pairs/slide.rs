@@ -7,7 +7,7 @@
 //! `w21 w20`, `w22`, bias, multiplier.
 
 use super::{BYTES, COLUMN, clamp_store, word};
-use crate::block::{Block, Cond, Inst, Reg, Rounding, word as push_word};
+use crate::block::{Block, Cond, Inst, Reg, Rounding, Slot, word as push_word};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder, instr};
 use crate::quantize::requant::requantize_high_instr;
@@ -25,6 +25,8 @@ pub(crate) struct Slide {
     /// Rows and columns of the result.
     pub(crate) rows: usize,
     pub(crate) outputs: usize,
+    /// Columns from one pair of rows to the next: at least those with padding.
+    pub(crate) pitch: usize,
     /// Columns of zeros before the input's, and the input's.
     pub(crate) left: usize,
     pub(crate) width: usize,
@@ -41,7 +43,7 @@ pub(crate) struct Slide {
 const STREAM: usize = 7;
 /// Outputs per turn of the loop over columns, and how many are rather written one by one.
 const TURN: usize = 6;
-const STRAIGHT: usize = 10;
+const STRAIGHT: usize = 7;
 
 /// Registers through a row.
 struct Held {
@@ -59,7 +61,7 @@ struct Held {
 }
 
 impl Slide {
-    /// Columns with padding: the pitch of the pairs.
+    /// Columns with padding.
     pub(crate) fn columns(&self) -> usize {
         (self.outputs - 1) * self.stride + 3
     }
@@ -68,7 +70,7 @@ impl Slide {
         ((self.rows - 1) * self.stride + 3).div_ceil(2)
     }
     fn acts_len(&self) -> usize {
-        (self.pairs() * self.columns() - 1) * COLUMN + 2 * self.channels
+        ((self.pairs() - 1) * self.pitch + self.columns() - 1) * COLUMN + 2 * self.channels
     }
     pub(crate) fn stream_len(&self) -> usize {
         2 * STREAM * self.channels
@@ -80,7 +82,7 @@ impl Slide {
     /// Whether offsets fit the instructions.
     pub(crate) fn fits(&self) -> bool {
         let straight = self.columns().min(16 + STRAIGHT + TURN) * BYTES;
-        self.columns() * BYTES + straight <= 4095 && self.step <= i16::MAX as usize && self.sh <= 31
+        self.pitch * BYTES + straight <= 4095 && self.step <= i16::MAX as usize && self.sh <= 31
     }
 
     /// Packs weights `[channels, 9]` of `channels` channels; `None` if one does not fit 16 bits.
@@ -96,8 +98,7 @@ impl Slide {
         Some(stream)
     }
 
-    /// The kernel `(acts, w, y, rnd, step, jump, bytes, row)`: `jump` from behind a row of results
-    /// to the next one of the same pass, `bytes` of the stream.
+    /// The kernel `(acts, w, y, rnd, ..scalars)`.
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         let mut k = KernelBuilder::new(format!("depthwise_s8_slide{}", self.stride));
         let acts = k.buffer("acts", DType::I16, self.acts_len(), Access::Read);
@@ -105,7 +106,8 @@ impl Slide {
         let y_len = (self.rows - 1) * self.row + (self.outputs - 1) * self.step + self.channels;
         let y = k.buffer("y", DType::I8, y_len, Access::Write);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
-        for (name, value) in ["step", "jump", "bytes", "row"].into_iter().zip(self.scalars()) {
+        let names = ["step", "jump", "bytes", "row", "turns", "back", "even", "odd"];
+        for (name, value) in names.into_iter().zip(self.scalars()) {
             k.scalar(name, value, value);
         }
         k.for_("c", 0, self.channels, |k, c| {
@@ -117,7 +119,7 @@ impl Slide {
                 k.for_("i", 0, n, |k, i| {
                     k.for_("x", 0, self.outputs, |k, x| {
                         let sum = k.var("sum", bias);
-                        let pitch = self.columns() * COLUMN;
+                        let pitch = self.pitch * COLUMN;
                         let at = k.let_("at", i * pitch + x * (self.stride * COLUMN) + c * 2);
                         for ky in 0..3 {
                             for kx in 0..3 {
@@ -138,18 +140,48 @@ impl Slide {
         k.finish()
     }
 
-    /// What a call passes behind `rnd`.
-    pub(crate) fn scalars(&self) -> [i32; 4] {
+    /// What a call passes behind `rnd`, so that the text is the same for many sizes: distance of
+    /// results; from behind a row of them to the next of its pass; bytes of the stream;
+    /// distance of rows; bytes that a row's loop moves by and from there to the next row; bytes
+    /// of all rows of each pass.
+    pub(crate) fn scalars(&self) -> [i32; 8] {
         let apart = if self.stride == 1 { 2 } else { 1 };
         let jump = (apart * self.row) as i32 - (self.outputs * self.step) as i32;
-        [self.step as i32, jump, 2 * self.stream_len() as i32, self.row as i32]
+        let moved = self.moved();
+        let pitch = self.pitch * BYTES;
+        let [even, odd] = self.passes().map(|rows| (rows * pitch) as i32);
+        let back = (pitch - moved) as i32;
+        let bytes = 2 * self.stream_len() as i32;
+        [self.step as i32, jump, bytes, self.row as i32, moved as i32, back, even, odd]
+    }
+
+    /// Outputs whose columns are like those of their neighbours: the first, and how many.
+    fn steady(&self) -> (usize, usize) {
+        let s = self.stride;
+        let inside = |c: usize| c >= self.left && c < self.left + self.width;
+        let begin = if s == 1 { 2 } else { 1 };
+        let steady = |&x: &usize| x >= begin && (0..s).all(|i| inside(s * x + i));
+        let mut all = (0..self.outputs).filter(steady);
+        let first = all.next();
+        (first.unwrap_or(0), first.map_or(0, |_| 1 + all.count()))
+    }
+    /// Turns of the loop over them.
+    fn turns(&self) -> usize {
+        let (_, n) = self.steady();
+        if n > STRAIGHT { n / TURN } else { 0 }
+    }
+    /// Bytes by which the loop moves the input pointer.
+    fn moved(&self) -> usize {
+        self.turns() * TURN * self.stride * BYTES
     }
 
     /// The instructions.
     pub(crate) fn block(&self) -> Block {
         let mut b = Block::new(4);
+        b.streams = true;
         let [acts, w, y, rnd] = [b.args[0], b.args[1], b.args[2], b.args[3]];
         let [acts_slot, w_slot, y_slot, end_slot] = [(); 4].map(|()| b.slot());
+        let ends = [b.slot(), b.slot()];
         let bytes = b.reg();
         b.push(Inst::LdrArg(bytes, 6));
         b.push(Inst::Add(bytes, bytes, w));
@@ -183,7 +215,7 @@ impl Slide {
         b.push(Inst::LdrArg(p, 4));
         b.push(Inst::Pkhbt(held.u, held.u, p));
         let passes = self.passes();
-        self.pass(&mut b, &held, 0, passes[0]);
+        self.pass(&mut b, &held, 0, passes[0], ends);
         if passes[1] > 0 {
             // Weights one row down: the pair below meets rows 1 and 2, the row above it row 0.
             let (t, s) = (held.sums[0], held.sums[1]);
@@ -201,7 +233,7 @@ impl Slide {
             b.push(Inst::LdrSlot(held.y, y_slot));
             b.push(Inst::LdrArg(p, 7));
             b.push(Inst::Add(held.y, held.y, p));
-            self.pass(&mut b, &held, 1, passes[1]);
+            self.pass(&mut b, &held, 1, passes[1], ends);
         }
         b.push(Inst::LdrSlot(held.x, acts_slot));
         b.push(Inst::LdrSlot(held.y, y_slot));
@@ -217,58 +249,52 @@ impl Slide {
         b
     }
 
-    /// All rows of a pass.
-    fn pass(&self, b: &mut Block, held: &Held, pass: usize, rows: usize) {
-        let pitch = self.columns() * BYTES;
-        if rows == 1 {
-            self.row(b, held, pass);
-            return;
-        }
-        let end = held.pair[0];
-        let slot = b.slot();
+    /// All rows of a pass; `ends` keep where its rows and the loop of a row end.
+    fn pass(&self, b: &mut Block, held: &Held, pass: usize, rows: usize, ends: [Slot; 2]) {
         // No register is free but those of the pair.
-        b.push(Inst::MovImm(end, (rows * pitch) as i32));
-        b.push(Inst::Add(end, end, held.x));
-        b.push(Inst::StrSlot(end, slot));
+        let [p, q] = held.pair;
+        b.push(Inst::LdrArg(p, 10 + pass as u32));
+        b.push(Inst::Add(p, p, held.x));
+        b.push(Inst::StrSlot(p, ends[0]));
         let top = b.label(rows as u64);
-        let moved = self.row(b, held, pass);
-        b.advance(held.x, (pitch - moved) as i32);
-        b.push(Inst::LdrArg(held.pair[0], 5));
-        b.push(Inst::LdrSlot(held.pair[1], slot));
-        b.push(Inst::Add(held.y, held.y, held.pair[0]));
-        b.push(Inst::Cmp(held.x, held.pair[1]));
+        self.row(b, held, pass, ends[1]);
+        if self.turns() > 0 {
+            b.push(Inst::LdrArg(p, 9));
+            b.push(Inst::LdrSlot(q, ends[0]));
+            b.push(Inst::Add(held.x, held.x, p));
+        } else {
+            b.push(Inst::AddImm(held.x, held.x, (self.pitch * BYTES) as i32));
+            b.push(Inst::LdrSlot(q, ends[0]));
+        }
+        b.push(Inst::LdrArg(p, 5));
+        b.push(Inst::Add(held.y, held.y, p));
+        b.push(Inst::Cmp(held.x, q));
         b.push(Inst::BranchBack(Cond::Ne, top));
     }
 
-    /// One row of results; the bytes by which the input pointer moved.
-    fn row(&self, b: &mut Block, held: &Held, pass: usize) -> usize {
+    /// One row of results.
+    fn row(&self, b: &mut Block, held: &Held, pass: usize, stop: Slot) {
         let s = self.stride;
-        let inside = |c: usize| c >= self.left && c < self.left + self.width;
-        // Outputs whose first columns are like those of their neighbours.
-        let begin = if s == 1 { 2 } else { 1 };
-        let steady = |x: usize| x >= begin && (0..s).all(|i| inside(s * x + i));
-        let steady: Vec<usize> = (0..self.outputs).filter(|&x| steady(x)).collect();
-        let looped = if steady.len() > STRAIGHT { steady.len() / TURN } else { 0 };
-        let from = steady.first().map_or(0, |a| a + steady.len() % TURN);
+        let (first, steady) = self.steady();
+        let (turns, from) = (self.turns(), first + steady % TURN);
         let mut moved = 0;
         let mut x = 0;
         while x < self.outputs {
-            if looped > 0 && x == from {
+            if turns > 0 && x == from {
                 let end = held.pair[0];
-                let slot = b.slot();
-                b.push(Inst::AddImm(end, held.x, (looped * TURN * s * BYTES) as i32));
-                b.push(Inst::StrSlot(end, slot));
-                let top = b.label(looped as u64);
+                b.push(Inst::LdrArg(end, 8));
+                b.push(Inst::Add(end, end, held.x));
+                b.push(Inst::StrSlot(end, stop));
+                let top = b.label(turns as u64);
                 for i in 0..TURN {
                     (0..s).for_each(|c| self.column(b, held, pass, s * (x + i) + c, 0));
                 }
                 b.push(Inst::AddImm(held.x, held.x, (TURN * s * BYTES) as i32));
-                let end = held.pair[0];
-                b.push(Inst::LdrSlot(end, slot));
+                b.push(Inst::LdrSlot(end, stop));
                 b.push(Inst::Cmp(held.x, end));
                 b.push(Inst::BranchBack(Cond::Ne, top));
-                moved = looped * TURN * s * BYTES;
-                x += looped * TURN;
+                moved = self.moved();
+                x += turns * TURN;
                 continue;
             }
             (0..s).for_each(|c| self.column(b, held, pass, s * x + c, moved));
@@ -277,7 +303,6 @@ impl Slide {
         for c in s * self.outputs..self.columns() {
             self.column(b, held, pass, c, moved);
         }
-        moved
     }
 
     /// One column of pairs: what it ends, what it continues, what it begins.
@@ -287,7 +312,7 @@ impl Slide {
         if inside {
             let at = (c * BYTES - moved) as u32;
             b.push(Inst::Ldr(p, held.x, at));
-            b.push(Inst::Ldr(q, held.x, at + (self.columns() * BYTES) as u32));
+            b.push(Inst::Ldr(q, held.x, at + (self.pitch * BYTES) as u32));
         }
         for kx in (0..3).rev() {
             let Some(x) = c.checked_sub(kx).filter(|x| x % self.stride == 0).map(|x| x / self.stride) else {

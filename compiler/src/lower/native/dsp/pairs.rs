@@ -13,7 +13,7 @@ use super::super::{Candidate, Want};
 use super::Ending;
 use crate::block::Rounding;
 use crate::block::pairs::plane::{Pass, Plane};
-use crate::block::pairs::rows::PairRows;
+use crate::block::pairs::rows::{PairRows, There};
 use crate::block::pairs::slide::Slide;
 use crate::block::pairs::{COLUMN, GROUP};
 use crate::error::Result;
@@ -21,6 +21,7 @@ use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::lower::conv::Geometry;
 use crate::lower::product::Product;
 use crate::lower::spelled::{Role, Spelled};
+use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -38,10 +39,17 @@ struct View {
     y: [usize; 2],
     /// Distance of taps in the product's rows of weights.
     taps: [usize; 2],
+    /// Columns from one pair of rows to the next.
+    pitch: usize,
 }
 
+/// The pitch that rows of 3x3 windows share where code is to be small: a text holds its pitch.
+const PITCH: usize = 64;
+/// Rows up to which columns keep a pitch of their own: their text is their own anyway.
+const NARROW: usize = 8;
+
 impl View {
-    fn of(g: &Geometry) -> Option<View> {
+    fn of(g: &Geometry, optimize: Optimize) -> Option<View> {
         let along = |a: usize| {
             let of = |v: &[usize; 2]| [v[a], v[1 - a]];
             let taps = [g.kernel[1], 1];
@@ -55,13 +63,24 @@ impl View {
                 x: [g.x[2 + a], g.x[3 - a]],
                 y: [g.y[2 + a], g.y[3 - a]],
                 taps: of(&taps),
+                pitch: 0,
             }
         };
         let mut views = [along(0), along(1)];
         if views[1].kernel[0] > views[0].kernel[0] || views[0].input[0] == 1 {
             views.swap(0, 1);
         }
-        views.into_iter().find(|v| v.dilations[0] == 1 || v.kernel[0] == 1)
+        let view = views.into_iter().find(|v| v.dilations[0] == 1 || v.kernel[0] == 1)?;
+        let columns = view.columns();
+        let shared = view.square() && optimize != Optimize::Speed && (NARROW + 1..=PITCH).contains(&columns);
+        Some(View { pitch: if shared { PITCH } else { columns }, ..view })
+    }
+    /// A window that slides.
+    fn square(&self) -> bool {
+        self.kernel == [3, 3]
+            && self.strides[0] == self.strides[1]
+            && self.strides[0] <= 2
+            && self.dilations == [1, 1]
     }
     /// A signal along the pairs.
     fn line(&self) -> bool {
@@ -86,7 +105,7 @@ impl View {
     /// Rows of outputs of a band whose pairs take at most `limit` bytes, or as few as there can be.
     fn band(&self, limit: usize) -> usize {
         let mut rows = self.output[0];
-        let bytes = |rows: usize| 2 * COLUMN * self.columns() * self.pairs(rows);
+        let bytes = |rows: usize| 2 * COLUMN * self.pitch * self.pairs(rows);
         while rows > 2 && bytes(rows) > limit {
             let parts = self.output[0].div_ceil(rows) + 1;
             rows = self.output[0].div_ceil(parts).next_multiple_of(2).min(rows - 1) / 2 * 2;
@@ -191,13 +210,13 @@ impl Multiply {
 /// The block for `rows` rows of outputs.
 fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
     let (lo, hi) = ending.limits;
-    let square = v.kernel == [3, 3] && v.strides[0] == v.strides[1] && v.strides[0] <= 2;
-    if let (true, [1, 1], Some(sh)) = (square, v.dilations, ending.sh) {
+    if let (true, Some(sh)) = (v.square(), ending.sh) {
         let slide = Slide {
             channels: GROUP,
             stride: v.strides[0],
             rows,
             outputs: v.output[1],
+            pitch: v.pitch,
             left: v.pads[1],
             width: v.input[1],
             step: v.y[1],
@@ -244,7 +263,7 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
             channels: GROUP,
             window: [window, v.kernel[1]],
             dilation: v.dilations[1],
-            pitch: v.columns(),
+            pitch: v.pitch,
             strides: [apart, v.strides[1]],
             passes: phases.iter().enumerate().map(pass).collect(),
             step: v.y[1],
@@ -259,14 +278,15 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
 /// A depthwise convolution with four channels or more.
 pub(super) fn pairs(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
     let side_by_side = g.x[1] == 1 && g.y[1] == 1;
-    let Some(v) = View::of(g).filter(|_| side_by_side && g.cin == 1 && g.cout == 1 && g.groups >= GROUP)
-    else {
+    let fits = side_by_side && g.cin == 1 && g.cout == 1 && g.groups >= GROUP;
+    let Some(v) = View::of(g, want.optimize).filter(|_| fits) else {
         return Ok(Vec::new());
     };
-    let per_band = v.band(2 * want.rows_limit);
+    let per_band = v.band(3 * want.rows_limit);
     let mut ways = Vec::new();
-    if g.in_step() && per_band < v.output[0] && v.band(g.y_len()) == v.output[0] {
-        ways.extend(banded(g, &v, product, want, ("pairs-whole", v.output[0]))?);
+    let close = View { pitch: v.columns(), ..v };
+    if g.in_step() && per_band < v.output[0] && close.band(g.y_len()) == v.output[0] {
+        ways.extend(banded(g, &close, product, want, ("pairs-whole", v.output[0]))?);
     }
     ways.extend(banded(g, &v, product, want, ("pairs", per_band))?);
     Ok(ways)
@@ -346,7 +366,7 @@ impl Driver<'_> {
     fn spell(&self, way: &'static str, x_zp: i32, stream: Vec<i16>) -> Result<Candidate> {
         let (g, v) = (self.g, &self.v);
         let pairs = self.bands.iter().map(|b| v.pairs(b.rows)).max().unwrap_or(0);
-        let wide_len = pairs * v.columns() * COLUMN;
+        let wide_len = pairs * v.pitch * COLUMN;
         let mut k = KernelBuilder::new("depthwise_s8_pairs");
         let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
         let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
@@ -439,42 +459,34 @@ impl Driver<'_> {
 
     /// The kernels that write the pairs of a group: where in the band's input and in the
     /// workspace each begins, and its sizes as arguments.
-    fn widen(&self, band: &Band) -> Result<Vec<(Arc<Kernel>, usize, usize, [i32; 2])>> {
+    fn widen(&self, band: &Band) -> Result<Vec<(Arc<Kernel>, usize, usize, [i32; 6])>> {
         let v = &self.v;
         let (row, step) = (v.x[0], v.x[1]);
-        let base = PairRows {
-            columns: self.width(),
-            pitch: v.columns(),
-            first: band.upper_missing,
-            both: band.both,
-            last: band.lower_missing,
-            step,
-            row,
-        };
-        let start = (band.before * v.columns() + v.pads[1]) * COLUMN;
+        let edge = |there| PairRows { there, pairs: 1, columns: self.width(), pitch: v.pitch, step, row };
+        let start = (band.before * v.pitch + v.pads[1]) * COLUMN;
+        let first = usize::from(band.upper_missing);
+        let last = first + 2 * band.both;
+        let pitch = v.pitch * COLUMN;
         let mut parts = Vec::new();
-        if v.line() {
-            // Pairs of a signal are columns of one row.
-            let (first, both) = (usize::from(band.upper_missing), band.both);
-            let one =
-                PairRows { columns: 1, pitch: 1, first: false, both: 0, last: false, step: 2 * row, row };
-            if band.upper_missing {
-                parts.push((PairRows { first: true, ..one }, 0, start));
-            }
-            if both > 0 {
-                parts.push((PairRows { columns: both, both: 1, ..one }, first * row, start + first * COLUMN));
-            }
-            if band.lower_missing {
-                let from = (first + 2 * both) * row;
-                parts.push((PairRows { last: true, ..one }, from, start + (first + both) * COLUMN));
-            }
-        } else {
-            parts.push((base, 0, start));
+        if band.upper_missing {
+            parts.push((edge(There::Lower), 0, start));
         }
-        parts
-            .into_iter()
-            .map(|(p, from, at)| Ok((p.kernel(self.core)?, from, at, [p.step as i32, p.row as i32])))
-            .collect()
+        if band.both > 0 {
+            let both = if v.line() {
+                // Pairs of a signal are columns of one row.
+                PairRows { columns: band.both, step: 2 * row, ..edge(There::Both) }
+            } else {
+                PairRows { pairs: band.both, ..edge(There::Both) }
+            };
+            let both = PairRows { pitch: both.pitch.max(both.columns), ..both };
+            parts.push((both, first * row, start + first * pitch));
+        }
+        if band.lower_missing {
+            parts.push((edge(There::Upper), last * row, start + (first + band.both) * pitch));
+        }
+        let spell =
+            |(p, from, at): (PairRows, usize, usize)| Ok((p.kernel(self.core)?, from, at, p.scalars()));
+        parts.into_iter().map(spell).collect()
     }
 }
 
@@ -485,7 +497,6 @@ mod tests {
     use super::*;
     use crate::lower::conv::{Kernels, conv};
     use crate::lower::trial::{Random, run};
-    use crate::options::Optimize;
 
     #[test]
     fn depthwise_convolutions_equal_the_plain_loops() {
@@ -531,8 +542,8 @@ mod tests {
                 let ways = pairs(g, &product, &want).unwrap();
                 assert!(!ways.is_empty(), "case {case} does not fit");
                 over += ways.iter().filter(|way| way.in_place()).count();
-                let v = View::of(g).unwrap();
-                banded += usize::from(v.band(2 * rows_limit) < v.output[0]);
+                let v = View::of(g, want.optimize).unwrap();
+                banded += usize::from(v.band(3 * rows_limit) < v.output[0]);
                 plane += usize::from(matches!(
                     multiply(&v, v.output[0], &Ending::of(&product).unwrap()),
                     Multiply::Plane(_)
