@@ -5,7 +5,8 @@
 //! added. Masked and with 128 taken off both halves it is `b + a * 2^16`, and times an input both
 //! products. Runs, their ends and their sums are those of [`super::gemm`].
 //!
-//! Stream of a group in words: the biases `a` and the biases `b` of its four pairs; for each segment
+//! The stream begins with the numbers of inputs and of outputs, in which layers that share the code
+//! differ. A group in words: the biases `a` and the biases `b` of its four pairs; for each segment
 //! of up to 64 inputs a word of flags and for each two inputs a word of each pair; then what
 //! [`Form::stream`] says of each channel. Missing channels are zeros, and so is a missing input.
 //!
@@ -27,6 +28,9 @@ const PAIRS: usize = GROUP / 2;
 const SEGMENT: usize = 32;
 /// Inputs of a run for the prediction of cycles.
 const RUN: f64 = 20.0;
+
+/// Words before the first group's.
+const HEAD: usize = 2;
 
 /// Bytes of the frame: sums, then slots.
 const TOTALS: u32 = 0;
@@ -63,12 +67,13 @@ impl Dense {
         GROUP + self.segments() + PAIRS * self.steps() + GROUP * self.form.words()
     }
     pub(crate) fn stream_len(&self) -> usize {
-        self.outputs.div_ceil(GROUP) * self.group()
+        HEAD + self.outputs.div_ceil(GROUP) * self.group()
     }
 
     /// Packs the layer; refuses (`None`) weights and sums that do not fit.
     pub(crate) fn pack(&self, weights: &[i32], bias: &[i32], constants: &[Constants]) -> Option<Vec<i32>> {
         let mut stream = Vec::with_capacity(self.stream_len());
+        stream.extend([self.inputs, self.outputs].map(|v| v as i32));
         let weight = |o: usize, i: usize| if o < self.outputs { weights[o * self.inputs + i] } else { 0 };
         for first in (0..self.outputs).step_by(GROUP) {
             for second in [1, 0] {
@@ -110,7 +115,7 @@ impl Dense {
         let w = k.buffer("w", DType::I32, self.stream_len(), Access::Read);
         let y = k.buffer("y", DType::I8, self.outputs, Access::Write);
         let group = |k: &mut KernelBuilder, group: Expr, valid: usize| {
-            let base = k.let_("base", &group * self.group());
+            let base = k.let_("base", &group * self.group() + HEAD);
             let sums: Vec<Val> = (0..GROUP)
                 .map(|o| k.var(&format!("acc{o}"), w.at(base + (o / 2 + if o % 2 == 0 { PAIRS } else { 0 }))))
                 .collect();
@@ -156,11 +161,9 @@ impl Dense {
     pub(crate) fn code(&self) -> Code {
         let deepest = (4 * PAIRS * self.steps().min(SEGMENT)) as u32;
         let mut c = Code::new(FRAME, deepest, true);
-        c.all([Inst::Str(R0, SP, X), Inst::Str(R1, SP, W), Inst::Str(R2, SP, Y)]);
-        c.constant(R3, self.inputs as u32);
-        c.all([Inst::Add(R0, R0, R3), Inst::Str(R0, SP, END)]);
-        c.constant(R3, self.outputs as u32);
-        c.all([Inst::Add(R3, R2, R3), Inst::Str(R3, SP, LAST), Inst::Mov(LR, SP)]);
+        c.all([Inst::Str(R0, SP, X), Inst::Str(R2, SP, Y), Inst::Ldm(R1, mask(&[R3, R4]))]);
+        c.all([Inst::Str(R1, SP, W), Inst::Add(R0, R0, R3), Inst::Str(R0, SP, END)]);
+        c.all([Inst::Add(R2, R2, R4), Inst::Str(R2, SP, LAST), Inst::Mov(LR, SP)]);
         let next = c.here();
         c.times(self.outputs.div_ceil(GROUP) as f64, |c| {
             self.one_group(c);
@@ -311,7 +314,7 @@ mod tests {
                 let Data::I8(body) = run(&call, &operands, DType::I8, outputs) else { panic!() };
                 let inputs_in_memory = x.iter().map(|&v| v as u8).collect();
                 let stream = stream.iter().flat_map(|v| v.to_le_bytes()).collect();
-                let code = output(d.code(), &[inputs_in_memory, stream], outputs);
+                let code = output(d.code(), &[inputs_in_memory, stream], outputs, &[]);
                 for o in 0..outputs {
                     let sum: i32 = (0..inputs).map(|i| i32::from(x[i]) * w[o * inputs + i]).sum();
                     let want = r.apply(o, sum + bias[o]);

@@ -4,6 +4,8 @@
 //! Stream of a channel in words: the bias, what [`Form::stream`] says, then the weights as bytes,
 //! row by row.
 //!
+//! What differs between layers that share the code stands in an array of its own ([`Depthwise::shape`]).
+//!
 //! Law: the outputs of a row are all written, none beside them; where the last block does not fit
 //! it is moved back and writes some of them twice.
 
@@ -39,16 +41,31 @@ pub(crate) struct Depthwise {
     pub(crate) form: Form,
 }
 
-/// Slots of the frame, behind the weights: bias, constants, pointers.
+/// Slots of the frame in bytes, behind the weights: constants, bias, the shape, pointers.
 struct Frame {
     constants: u32,
     bias: u32,
+    shape: u32,
     column: u32,
     limit: u32,
     y: u32,
     last: u32,
     size: u32,
 }
+
+/// Words of [`Depthwise::shape`].
+const SHAPE: usize = 12;
+/// Their places: bytes from the first block of a row to the last, of all rows of the plane, from one
+/// row of outputs to the next; steps of the result; then what leads from tap to tap.
+const REACH: u32 = 0;
+const ROWS: u32 = 4;
+const PITCH: u32 = 8;
+const STEP: u32 = 12;
+const ROW: u32 = 16;
+const BACK: u32 = 20;
+const DOWN: u32 = 24;
+/// From an even column of the window, from an odd one.
+const ACROSS: [u32; 2] = [28, 32];
 
 impl Depthwise {
     fn taps(&self) -> usize {
@@ -70,11 +87,48 @@ impl Depthwise {
         (self.rows - 1) * self.row + (self.columns - 1) * self.step + 1
     }
     pub(crate) fn fits(&self) -> bool {
-        self.taps() <= TAPS && self.row >= self.columns * self.step && self.step <= 510
+        self.taps() <= TAPS && self.row >= self.columns * self.step
     }
     /// Word of the plane that tap `(ky, kx)` of the first output reads.
     fn tap(&self, ky: usize, kx: usize) -> usize {
         ky * self.dilations[0] * self.plane.pitch() + self.plane.at(kx * self.dilations[1])
+    }
+
+    /// Bytes that the pointer to the plane moves from tap `t` to the next one.
+    fn move_on(&self, t: usize) -> i64 {
+        let at = |t: usize| self.tap(t / self.kernel[1], t % self.kernel[1]) as i64;
+        4 * (at(t + 1) - at(t) - self.block() as i64)
+    }
+    fn phase(&self, t: usize) -> usize {
+        t % self.kernel[1] * self.dilations[1] % self.plane.stride
+    }
+    /// Whether the next tap stands in the next row of the window.
+    fn wraps(&self, t: usize) -> bool {
+        (t + 1).is_multiple_of(self.kernel[1])
+    }
+    /// What the code reads of the layer's sizes.
+    pub(crate) fn shape(&self) -> Vec<i32> {
+        let n = self.block();
+        let blocks = self.columns.div_ceil(n);
+        let within = |phase| (0..self.taps() - 1).find(|&t| !self.wraps(t) && self.phase(t) == phase);
+        let down = (0..self.taps() - 1).find(|&t| self.wraps(t));
+        let bytes = |t: Option<usize>| t.map_or(0, |t| self.move_on(t));
+        let pitch = 4 * (self.stride * self.plane.pitch()) as i64;
+        let all: [i64; SHAPE] = [
+            4 * (self.columns - n) as i64,
+            pitch * self.rows as i64,
+            pitch,
+            self.step as i64,
+            (self.row - self.columns * self.step) as i64,
+            ((blocks * n - self.columns) * self.step) as i64,
+            bytes(down),
+            bytes(within(0)),
+            bytes(within(1)),
+            0,
+            0,
+            0,
+        ];
+        all.map(|v| v as i32).to_vec()
     }
 
     /// Packs the coefficients of all channels; `None` where weights are no bytes.
@@ -94,12 +148,14 @@ impl Depthwise {
         Some(stream)
     }
 
-    /// The kernel `(plane, w, y)` of one channel.
+    /// The kernel `(plane, w, y, shape)` of one channel.
     pub(crate) fn kernel(&self, core: &Cost) -> Result<Arc<Kernel>> {
         let mut k = KernelBuilder::new("depthwise_s8_plane");
         let plane = k.buffer("plane", DType::I32, self.plane_len(), Access::Read);
         let w = k.buffer("w", DType::I32, self.channel(), Access::Read);
         let y = k.buffer("y", DType::I8, self.y_len(), Access::Write);
+        // Only the instructions need to be told.
+        k.buffer("shape", DType::I32, SHAPE, Access::Read);
         k.for_("oy", 0, self.rows, |k, oy| {
             k.for_("ox", 0, self.columns, |k, ox| {
                 let acc = k.var("acc", w.at(0));
@@ -123,25 +179,29 @@ impl Depthwise {
         let taps = self.taps() as u32;
         let constants = 4 * taps;
         let bias = constants + 4 * self.form.words() as u32;
+        let shape = bias + 4;
+        let column = shape + 4 * SHAPE as u32;
         let f = Frame {
             constants,
             bias,
-            column: bias + 4,
-            limit: bias + 8,
-            y: bias + 12,
-            last: bias + 16,
-            size: bias + 20,
+            shape,
+            column,
+            limit: column + 4,
+            y: column + 8,
+            last: column + 12,
+            size: column + 16,
         };
         let mut c = Code::new(f.size, 0, true);
-        let n = self.block();
-        let blocks = self.columns.div_ceil(n);
-        let pitch = 4 * (self.stride * self.plane.pitch()) as u32;
+        let blocks = self.columns.div_ceil(self.block()) as f64;
         // Weights as words, the other coefficients and pointers into the frame.
-        c.all([Inst::Str(R0, SP, f.column), Inst::Str(R2, SP, f.y)]);
-        c.constant(R3, 4 * (self.columns - n) as u32);
-        c.all([Inst::Add(R3, R3, R0), Inst::Str(R3, SP, f.limit)]);
-        c.constant(R3, pitch * self.rows as u32);
-        c.all([Inst::Add(R3, R3, R0), Inst::Str(R3, SP, f.last)]);
+        c.all([Inst::Str(R0, SP, f.column), Inst::Str(R2, SP, f.y), Inst::AddSp(R2, f.shape)]);
+        for _ in 0..SHAPE / 4 {
+            let four = mask(&[R4, R5, R6, R7]);
+            c.all([Inst::Ldm(R3, four), Inst::Stm(R2, four)]);
+        }
+        for (slot, to) in [(REACH, f.limit), (ROWS, f.last)] {
+            c.all([Inst::Ldr(R3, SP, f.shape + slot), Inst::Add(R3, R3, R0), Inst::Str(R3, SP, to)]);
+        }
         c.all([Inst::Ldm(R1, mask(&[R0])), Inst::Str(R0, SP, f.bias)]);
         for i in 0..self.form.words() as u32 {
             c.all([Inst::Ldm(R1, mask(&[R0])), Inst::Str(R0, SP, f.constants + 4 * i)]);
@@ -154,71 +214,60 @@ impl Depthwise {
             }
             c.all([Inst::Sxtb(R2, R0), Inst::Str(R2, SP, 4 * t)]);
         }
-        let row = c.here();
         let block = c.here();
-        let times = self.rows as f64;
-        c.times(times * blocks as f64, |c| {
-            self.sums(c, &f, n);
-            self.outputs(c, &f, n);
+        let rows = self.rows as f64;
+        let done = c.label();
+        c.times(rows * blocks, |c| {
+            self.sums(c, &f);
+            self.outputs(c, &f);
+            c.all([Inst::Ldr(R0, SP, f.column), Inst::Ldr(R1, SP, f.limit), Inst::Cmp(R0, R1)]);
+            c.push(Inst::BranchIf(Cond::Eq, done));
         });
-        if blocks > 1 {
-            let done = c.label();
-            c.times(times * blocks as f64, |c| {
-                c.all([Inst::Ldr(R0, SP, f.column), Inst::Ldr(R1, SP, f.limit), Inst::Cmp(R0, R1)]);
-                c.push(Inst::BranchIf(Cond::Eq, done));
-            });
-            c.times(times * (blocks - 1) as f64, |c| {
-                c.push(Inst::AddImm(R0, 4 * n as u32));
-                let back = blocks * n - self.columns;
-                if back > 0 {
-                    let whole = c.label();
-                    c.all([Inst::Cmp(R0, R1), Inst::BranchIf(Cond::Ls, whole), Inst::Mov(R0, R1)]);
-                    c.constant(R3, (back * self.step) as u32);
-                    c.push(Inst::Sub(R2, R2, R3));
-                    c.place(whole);
-                }
-                c.all([Inst::Str(R0, SP, f.column), Inst::Str(R2, SP, f.y), Inst::Branch(block)]);
-            });
-            c.place(done);
-        }
-        c.times(times, |c| {
+        c.times(rows * (blocks - 1.0), |c| {
+            // The next block, moved back where it does not fit.
+            let whole = c.label();
+            c.all([Inst::AddImm(R0, 4 * self.block() as u32), Inst::Cmp(R0, R1)]);
+            c.all([Inst::BranchIf(Cond::Ls, whole), Inst::Mov(R0, R1)]);
+            c.all([Inst::Ldr(R3, SP, f.shape + BACK), Inst::Sub(R2, R2, R3)]);
+            c.place(whole);
+            c.all([Inst::Str(R0, SP, f.column), Inst::Str(R2, SP, f.y), Inst::Branch(block)]);
+        });
+        c.place(done);
+        c.times(rows, |c| {
             // The next row of outputs.
-            c.advance(R2, (self.row - self.columns * self.step) as u32, R3);
-            c.push(Inst::Str(R2, SP, f.y));
-            c.constant(R3, pitch);
-            c.all([Inst::Ldr(R0, SP, f.limit), Inst::Add(R0, R0, R3), Inst::Str(R0, SP, f.limit)]);
-            c.push(Inst::Mov(R4, R0));
-            let back = 4 * (self.columns - n) as u32;
-            if back > 0 {
-                c.constant(R3, back);
-                c.push(Inst::Sub(R4, R4, R3));
-            }
-            c.all([Inst::Str(R4, SP, f.column), Inst::Ldr(R1, SP, f.last), Inst::Cmp(R4, R1)]);
+            c.all([Inst::Ldr(R3, SP, f.shape + ROW), Inst::Add(R2, R2, R3), Inst::Str(R2, SP, f.y)]);
+            c.all([Inst::Ldr(R3, SP, f.shape + PITCH), Inst::Add(R1, R1, R3), Inst::Str(R1, SP, f.limit)]);
+            c.all([Inst::Ldr(R3, SP, f.shape + REACH), Inst::Sub(R1, R1, R3), Inst::Str(R1, SP, f.column)]);
+            c.all([Inst::Ldr(R3, SP, f.last), Inst::Cmp(R1, R3)]);
             let end = c.label();
-            c.all([Inst::BranchIf(Cond::Eq, end), Inst::Branch(row)]);
+            c.all([Inst::BranchIf(Cond::Eq, end), Inst::Branch(block)]);
             c.place(end);
         });
         c
     }
 
     /// The sums of a block, whose first column r7 finds in the frame.
-    fn sums(&self, c: &mut Code, f: &Frame, n: usize) {
+    fn sums(&self, c: &mut Code, f: &Frame) {
         let inputs = [R0, R1, R2, R3, R4, R5];
+        let n = self.block();
         c.all([Inst::Ldr(R7, SP, f.column), Inst::Ldr(R0, SP, f.bias)]);
         SUMS[..n].iter().for_each(|&sum| c.push(Inst::Mov(sum, R0)));
-        let mut at = 0i64;
         for t in 0..self.taps() {
-            let to = self.tap(t / self.kernel[1], t % self.kernel[1]) as i64;
-            match 4 * (to - at) {
-                by @ 0.. => c.advance(R7, by as u32, R6),
-                by @ -255..0 => c.push(Inst::SubImm(R7, -by as u32)),
-                by => {
-                    c.constant(R6, -by as u32);
-                    c.push(Inst::Sub(R7, R7, R6));
+            if t > 0 {
+                let by = self.move_on(t - 1);
+                // Columns of one phase lie side by side whatever the width.
+                let slot = match (self.wraps(t - 1), self.plane.stride) {
+                    (true, _) => Some(DOWN),
+                    (false, 1) => None,
+                    (false, _) => Some(ACROSS[self.phase(t - 1)]),
+                };
+                match slot {
+                    Some(slot) => c.all([Inst::Ldr(R6, SP, f.shape + slot), Inst::Add(R7, R7, R6)]),
+                    None if by >= 0 => c.advance(R7, by as u32, R6),
+                    None => c.push(Inst::SubImm(R7, -by as u32)),
                 }
             }
             c.all([Inst::Ldr(R6, SP, 4 * t as u32), Inst::Ldm(R7, mask(&inputs[..n]))]);
-            at = to + n as i64;
             for (&input, &sum) in inputs[..n].iter().zip(&SUMS) {
                 c.all([Inst::Mul(input, R6), Inst::AddAny(sum, input)]);
             }
@@ -226,14 +275,18 @@ impl Depthwise {
     }
 
     /// Requantizes and stores a block; r2 then points behind it.
-    fn outputs(&self, c: &mut Code, f: &Frame, n: usize) {
+    fn outputs(&self, c: &mut Code, f: &Frame) {
         let words: &[R] = if self.form.pieces == 2 { &[R4, R5, R6, R7] } else { &[R3, R4, R5, R6, R7] };
         c.all([Inst::AddSp(R2, f.constants), Inst::Ldm(R2, mask(words)), Inst::Ldr(R2, SP, f.y)]);
-        for &sum in &SUMS[..n] {
+        for (i, &sum) in SUMS[..self.block()].iter().enumerate() {
             c.push(Inst::Mov(R0, sum));
             self.form.spell(c, words, sum);
             c.push(Inst::Strb(R0, R2, 0));
-            c.advance(R2, self.step as u32, R1);
+            if i == 0 {
+                // The first sum's register is free now.
+                c.all([Inst::Ldr(R1, SP, f.shape + STEP), Inst::Mov(SUMS[0], R1)]);
+            }
+            c.push(Inst::AddAny(R2, SUMS[0]));
         }
     }
 }
@@ -299,17 +352,19 @@ mod tests {
                 Spelled { kernel: plane.kernel(&core).unwrap(), args: vec![Role::Operand(0), Role::Result] };
             let Data::I32(body) = run(&call, &[Data::I8(x.clone())], DType::I32, words) else { panic!() };
             let bytes: Vec<u8> = x.iter().map(|&v| v as u8).collect();
-            let code = output(plane.code(), &[bytes], 4 * words);
+            let code = output(plane.code(), &[bytes], 4 * words, &[]);
             let code: Vec<i32> = code.chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect();
             assert_eq!(body, code, "plane, case {case}");
 
             let stream = dw.pack(&w, &[-50], &constants).unwrap();
-            let args = vec![Role::Operand(0), Role::Operand(1), Role::Result];
+            let shape = dw.shape();
+            let told = Role::Data { name: "shape", data: Data::I32(shape.clone()), align: 4 };
+            let args = vec![Role::Operand(0), Role::Operand(1), Role::Result, told];
             let call = Spelled { kernel: dw.kernel(&core).unwrap(), args };
             let operands = [Data::I32(body.clone()), Data::I32(stream.clone())];
             let Data::I8(outputs) = run(&call, &operands, DType::I8, dw.y_len()) else { panic!() };
             let flat = |v: &[i32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-            let code = output(dw.code(), &[flat(&body), flat(&stream)], dw.y_len());
+            let code = output(dw.code(), &[flat(&body), flat(&stream)], dw.y_len(), &[flat(&shape)]);
             for oy in 0..rows {
                 for ox in 0..columns {
                     let mut sum = -50;

@@ -3,7 +3,7 @@
 //! Law: a word is `a + b * 2^16` of the first and the second pixel's input, both signed, so
 //! that one multiplication gives both products. Any alignment of the inputs will do.
 
-use super::{Code, Cond, Inst, R0, R1, R2, R3, R4, R5, R6};
+use super::{Code, Cond, Inst, LR, R0, R1, R2, R3, R4, R5, R6, R7, R12};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder};
 use crate::tensor::DType;
@@ -21,11 +21,55 @@ pub(crate) fn kernel(n: usize, pitch: usize, core: &Cost) -> Result<Arc<Kernel>>
     k.finish()
 }
 
+/// The kernel `(x, out)`: `n` inputs of each pixel of `pairs` pairs, pixels `step` bytes apart.
+pub(crate) fn rows(n: usize, pairs: usize, step: usize, core: &Cost) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("gather_rows_s8");
+    let x = k.buffer("x", DType::I8, (2 * pairs - 1) * step + n, Access::Read);
+    let out = k.buffer("out", DType::I32, n * pairs, Access::Write);
+    k.for_("pair", 0, pairs, |k, pair| {
+        k.for_("i", 0, n, |k, i| {
+            let a = k.let_("a", pair * (2 * step) + i);
+            k.store(out, i * pairs + pair, x.at(a) + x.at(a + step) * 65536);
+        });
+    });
+    k.native(rows_code(n, pairs, step).finish(core)?);
+    k.finish()
+}
+
+/// As [`code`], in a loop over pairs: lr holds where the last pair ends.
+pub(crate) fn rows_code(n: usize, pairs: usize, step: usize) -> Code {
+    let mut c = Code::new(0, 0, false);
+    c.push(Inst::Mov(R7, R1));
+    c.push(Inst::Mov(R2, R1));
+    c.push(Inst::Mov(R1, R0));
+    c.advance(R1, step as u32, R4);
+    c.advance(R7, 4 * pairs as u32, R4);
+    c.push(Inst::Mov(LR, R7));
+    let pair = c.here();
+    c.times(pairs as f64, |c| {
+        c.all([Inst::Mov(R12, R2)]);
+        columns(c, n, pairs);
+        // The next pair of pixels, and the words beside these.
+        c.push(Inst::Mov(R2, R12));
+        c.push(Inst::AddImm(R2, 4));
+        c.advance(R0, 2 * step as u32, R4);
+        c.advance(R1, 2 * step as u32, R4);
+        c.all([Inst::Cmp(R2, LR), Inst::BranchIf(Cond::Ne, pair)]);
+    });
+    c
+}
+
 /// Inputs per turn of the loop.
 const ROUND: usize = 4;
 
 pub(crate) fn code(n: usize, pitch: usize) -> Code {
     let mut c = Code::new(0, 0, false);
+    columns(&mut c, n, pitch);
+    c
+}
+
+/// `n` inputs at r0 and r1 into words from r2 on, which moves.
+fn columns(c: &mut Code, n: usize, pitch: usize) {
     let step = 4 * pitch as u32;
     let (turns, rest) = if n < 2 * ROUND { (0, n) } else { (n / ROUND, n % ROUND) };
     c.push(Inst::MovImm(R3, 0));
@@ -46,6 +90,49 @@ pub(crate) fn code(n: usize, pitch: usize) -> Code {
             c.all([Inst::Cmp(R3, R6), Inst::BranchIf(Cond::Ne, top)]);
         });
     }
-    round(&mut c, rest);
-    c
+    round(c, rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulate::output;
+    use super::*;
+    use crate::lower::spelled::{Role, Spelled};
+    use crate::lower::trial::{Random, run};
+    use crate::tensor::Data;
+
+    #[test]
+    fn body_and_instructions_are_exact() {
+        let core = secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap();
+        let mut random = Random(12);
+        for (n, pairs, step) in [(1, 1, 1), (3, 4, 3), (9, 4, 12), (64, 4, 64), (131, 2, 700), (17, 3, 17)] {
+            let x = random.bytes((2 * pairs - 1) * step + n);
+            let call = Spelled {
+                kernel: rows(n, pairs, step, &core).unwrap(),
+                args: vec![Role::Operand(0), Role::Result],
+            };
+            let Data::I32(body) = run(&call, &[Data::I8(x.clone())], DType::I32, n * pairs) else { panic!() };
+            let bytes: Vec<u8> = x.iter().map(|&v| v as u8).collect();
+            let words = |bytes: Vec<u8>| -> Vec<i32> {
+                bytes.chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect()
+            };
+            let all = words(output(rows_code(n, pairs, step), &[bytes.clone()], 4 * n * pairs, &[]));
+            assert_eq!(all, body, "{n} {pairs} {step}");
+            for i in 0..n {
+                for pair in 0..pairs {
+                    let at = 2 * pair * step + i;
+                    assert_eq!(body[i * pairs + pair], i32::from(x[at]) + (i32::from(x[at + step]) << 16));
+                }
+            }
+            let one = output(
+                code(n, pairs),
+                &[bytes[..n].into(), bytes[step..].into()],
+                4 * ((n - 1) * pairs + 1),
+                &[],
+            );
+            for (i, word) in words(one).into_iter().step_by(pairs).enumerate() {
+                assert_eq!(word, body[i * pairs], "{n} {pairs} {step}");
+            }
+        }
+    }
 }

@@ -8,7 +8,8 @@
 //! popped, and their rounded upper halves summed up: that is the sum `B` of the second pixel. The sum
 //! of the words themselves, wrapping, is `A + B * 2^16`, which gives `A`.
 //!
-//! Stream of an output channel in words: the bias; for each segment of up to 64 taps a word
+//! The stream begins with what differs between layers that share the code: bytes of inputs, output
+//! channels, bytes from pixel to pixel. An output channel in words: the bias; for each segment of up to 64 taps a word
 //! of flags (from the top bit on, one for each two taps: a run ends here) and the weights, four
 //! in a word; then what [`Form::stream`] says. Taps are padded with zeros to a multiple of four.
 //!
@@ -41,6 +42,9 @@ pub(crate) struct Gemm {
     pub(crate) form: Form,
 }
 
+/// Words before the first channel's.
+const HEAD: usize = 3;
+
 /// Bytes of the frame: what runs are summed up in, then slots.
 const TOTALS: u32 = 0;
 const ACTS: u32 = 32;
@@ -49,7 +53,8 @@ const Y: u32 = 40;
 const LAST: u32 = 44;
 /// Where the inputs of the next segment begin.
 const AT: u32 = 48;
-const FRAME: u32 = 52;
+const STEP: u32 = 52;
+const FRAME: u32 = 56;
 
 impl Gemm {
     /// Taps with their padding.
@@ -68,7 +73,7 @@ impl Gemm {
         1 + self.segments() + self.padded() / 4 + self.form.words()
     }
     pub(crate) fn stream_len(&self) -> usize {
-        self.outputs * self.channel()
+        HEAD + self.outputs * self.channel()
     }
     /// Words of inputs.
     pub(crate) fn acts_len(&self) -> usize {
@@ -86,6 +91,7 @@ impl Gemm {
     ) -> Option<Vec<i32>> {
         let row = weights.len() / self.outputs.max(1);
         let mut stream = Vec::with_capacity(self.stream_len());
+        stream.extend([4 * self.acts_len(), self.outputs, self.step].map(|v| v as i32));
         for (o, k) in constants.iter().enumerate() {
             stream.push(i32::try_from(i64::from(bias[o]) - k.base).ok()?);
             let mut w: Vec<i32> = taps.iter().map(|&t| weights[o * row + t]).collect();
@@ -116,7 +122,7 @@ impl Gemm {
         let w = k.buffer("w", DType::I32, self.stream_len(), Access::Read);
         let y = k.buffer("y", DType::I8, (self.pixels - 1) * self.step + self.outputs, Access::Write);
         k.for_("channel", 0, self.outputs, |k, channel| {
-            let base = k.let_("base", channel * self.channel());
+            let base = k.let_("base", channel * self.channel() + HEAD);
             let bias = k.let_("bias", w.at(base));
             let sums: Vec<(Val, Val)> = (0..self.columns())
                 .map(|q| (k.var(&format!("a{q}"), bias), k.var(&format!("b{q}"), bias)))
@@ -161,11 +167,9 @@ impl Gemm {
         let q = self.columns();
         let runs = (self.padded().min(SEGMENT) / 2) as u32;
         let mut c = Code::new(FRAME, 4 * q as u32 * runs, true);
-        c.all([Inst::Str(R0, SP, ACTS), Inst::Str(R2, SP, Y), Inst::Mov(LR, R1)]);
-        c.constant(R3, 4 * self.acts_len() as u32);
-        c.all([Inst::Add(R0, R0, R3), Inst::Str(R0, SP, END)]);
-        c.constant(R3, self.outputs as u32);
-        c.all([Inst::Add(R3, R2, R3), Inst::Str(R3, SP, LAST)]);
+        c.all([Inst::Str(R0, SP, ACTS), Inst::Str(R2, SP, Y), Inst::Ldm(R1, mask(&[R3, R4, R5]))]);
+        c.all([Inst::Mov(LR, R1), Inst::Add(R0, R0, R3), Inst::Str(R0, SP, END)]);
+        c.all([Inst::Add(R2, R2, R4), Inst::Str(R2, SP, LAST), Inst::Str(R5, SP, STEP)]);
         let next = c.here();
         c.times(self.outputs as f64, |c| self.one_channel(c));
         // The next channel, one byte on.
@@ -292,8 +296,7 @@ impl Gemm {
         }
         let words: &[R] = if self.form.pieces == 2 { &[R4, R5, R6, R7] } else { &[R3, R4, R5, R6, R7] };
         c.all([Inst::Mov(R2, LR), Inst::Ldm(R2, mask(words)), Inst::Mov(LR, R2)]);
-        c.constant(R2, self.step as u32);
-        c.all([Inst::Mov(R8, R2), Inst::Ldr(R2, SP, Y)]);
+        c.all([Inst::Ldr(R2, SP, STEP), Inst::Mov(R8, R2), Inst::Ldr(R2, SP, Y)]);
         for pixel in 0..self.pixels {
             c.push(Inst::Ldr(R0, SP, TOTALS + 4 * pixel as u32));
             self.form.spell(c, words, R12);
@@ -374,7 +377,7 @@ mod tests {
     fn native(g: &Gemm, acts: &[i32], stream: &[i32]) -> Vec<i8> {
         let bytes = |v: &[i32]| v.iter().flat_map(|h| h.to_le_bytes()).collect::<Vec<u8>>();
         let y_len = (g.pixels - 1) * g.step + g.outputs;
-        let written = output(g.code(), &[bytes(acts), bytes(stream)], y_len);
+        let written = output(g.code(), &[bytes(acts), bytes(stream)], y_len, &[]);
         written.iter().map(|&b| b as i8).collect()
     }
 

@@ -14,11 +14,11 @@ pub(crate) struct Ran {
     pub(crate) stack: u32,
 }
 
-/// Runs a function of buffers that are read and of one behind them that is written: what it
-/// writes. The stack it takes is at most what is announced.
-pub(crate) fn output(code: Code, operands: &[Vec<u8>], len: usize) -> Vec<u8> {
+/// Runs a function of buffers that are read, of one behind them that is written, and of more that
+/// are read: what it writes. The stack it takes is at most what is announced.
+pub(crate) fn output(code: Code, operands: &[Vec<u8>], len: usize, more: &[Vec<u8>]) -> Vec<u8> {
     let mut regions: Vec<(u32, Vec<u8>)> = Vec::new();
-    for bytes in operands.iter().cloned().chain([vec![0; len]]) {
+    for bytes in operands.iter().cloned().chain([vec![0; len]]).chain(more.iter().cloned()) {
         regions.push((0x3000_0000 + ((regions.len() as u32) << 24), bytes));
     }
     let args: Vec<u32> = regions.iter().map(|r| r.0).collect();
@@ -27,7 +27,7 @@ pub(crate) fn output(code: Code, operands: &[Vec<u8>], len: usize) -> Vec<u8> {
     let core = secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap();
     let announced = code.finish(&core).unwrap().stack;
     assert!(ran.stack <= announced, "{} bytes of stack, {announced} announced", ran.stack);
-    memory.regions.pop().unwrap().1
+    memory.regions.swap_remove(operands.len()).1
 }
 
 /// Runs with the arguments in r0..r3.

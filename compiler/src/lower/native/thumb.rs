@@ -90,7 +90,13 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
     };
     let taps: Vec<usize> = (0..inputs).collect();
     let Some((gemm, weights)) = packed(product, inner.len, inner.y, &taps)? else { return Ok(None) };
-    let (gather, product_of) = (gather::kernel(inputs, gemm.columns(), core)?, gemm.kernel(core)?);
+    // An odd number of pixels, as only a few of them may be, has no second one in the last pair.
+    let even = gemm.pixels % 2 == 0;
+    let gather = match even {
+        true => gather::rows(inputs, gemm.columns(), inner.x, core)?,
+        false => gather::kernel(inputs, gemm.columns(), core)?,
+    };
+    let product_of = gemm.kernel(core)?;
 
     let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
     let mut xs: Vec<usize> = rows.rows.iter().map(|a| a.x).collect();
@@ -110,12 +116,16 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
     fill(&mut k, &gemm, acts);
     super::dsp::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         groups(k, inner.len, &mut |k, first| {
-            k.for_("pair", 0, gemm.columns(), |k, pair| {
-                let a = k.let_("a", first + pair * 2);
-                let b = k.let_("b", if gemm.pixels % 2 == 0 { a + 1 } else { (a + 1).min(inner.len - 1) });
-                let from = |p: Val| x.from(x0 + p * inner.x);
-                k.call(&gather, vec![from(a), from(b), acts.from(pair)]);
-            });
+            let from = |p: Expr| x.from(x0 + p * inner.x);
+            if even {
+                k.call(&gather, vec![from(first.into()), acts.from(0)]);
+            } else {
+                k.for_("pair", 0, gemm.columns(), |k, pair| {
+                    let a = k.let_("a", first + pair * 2);
+                    let b = (a + 1).min(inner.len - 1);
+                    k.call(&gather, vec![from(a.into()), from(b), acts.from(pair)]);
+                });
+            }
             k.call(&product_of, vec![acts.from(0), w.from(0), y.from(y0 + first * inner.y)]);
         });
     });
@@ -263,6 +273,7 @@ fn planes(
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let words = k.buffer("plane", DType::I32, dw.plane_len(), Access::ReadWrite);
     let w = k.buffer("w", DType::I32, g.groups * dw.channel(), Access::Read);
+    let shape = k.buffer("shape", DType::I32, dw.shape().len(), Access::Read);
     let zx = k.scalar("zx", -128, 127);
     let pitch = plane.pitch();
     k.for_("n", 0, g.batch, |k, n| {
@@ -284,12 +295,13 @@ fn planes(
                     });
                 }
                 let to = y.from(n * g.y[0] + oy * g.y[2] + channel);
-                k.call(&product_of, vec![words.from(0), w.from(channel * dw.channel()), to]);
+                k.call(&product_of, vec![words.from(0), w.from(channel * dw.channel()), to, shape.from(0)]);
             });
         });
     });
     let result = if g.in_step() && strips == 1 { Role::ResultInPlace } else { Role::Result };
-    let args = vec![Role::Operand(0), result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
+    let shape = Role::Data { name: "shape", data: Data::I32(dw.shape()), align: 4 };
+    let args = vec![Role::Operand(0), result, Role::Workspace(0), weights, shape, Role::Scalar(product.x_zp)];
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way, call, workspace: 4 * dw.plane_len() }))
 }
