@@ -50,23 +50,47 @@ uint32_t firmware_main(void)
     return result;
 }
 
-/* Plain loops: the compiler is told not to turn them into calls of themselves. */
+/* By words, as the C libraries of these processors have them; only aligned ones, which every
+ * processor can read. The compiler is told not to turn the loops into calls of themselves. */
+typedef uint32_t __attribute__((may_alias)) word;
+enum { ROUND = 16 };
+
 void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
 {
     char *t = to;
     const char *f = from;
+    if ((((uintptr_t)t ^ (uintptr_t)f) & 3) == 0) {
+        for (; bytes && ((uintptr_t)t & 3); bytes--) {
+            *t++ = *f++;
+        }
+        for (; bytes >= ROUND; bytes -= ROUND, t += ROUND, f += ROUND) {
+            const word a = ((const word *)f)[0], b = ((const word *)f)[1];
+            const word c = ((const word *)f)[2], d = ((const word *)f)[3];
+            ((word *)t)[0] = a;
+            ((word *)t)[1] = b;
+            ((word *)t)[2] = c;
+            ((word *)t)[3] = d;
+        }
+        for (; bytes >= 4; bytes -= 4, t += 4, f += 4) {
+            *(word *)t = *(const word *)f;
+        }
+    }
     while (bytes--) {
         *t++ = *f++;
     }
     return to;
 }
 
+/* Not by way of memcpy, which may read ahead of what it writes. */
 void *memmove(void *to, const void *from, size_t bytes)
 {
     char *t = to;
     const char *f = from;
     if ((uintptr_t)t <= (uintptr_t)f) {
-        return memcpy(to, from, bytes);
+        while (bytes--) {
+            *t++ = *f++;
+        }
+        return to;
     }
     while (bytes--) {
         t[bytes] = f[bytes];
@@ -77,6 +101,19 @@ void *memmove(void *to, const void *from, size_t bytes)
 void *memset(void *to, int value, size_t bytes)
 {
     char *t = to;
+    const word all = (uint8_t)value * 0x01010101u;
+    for (; bytes && ((uintptr_t)t & 3); bytes--) {
+        *t++ = (char)value;
+    }
+    for (; bytes >= ROUND; bytes -= ROUND, t += ROUND) {
+        ((word *)t)[0] = all;
+        ((word *)t)[1] = all;
+        ((word *)t)[2] = all;
+        ((word *)t)[3] = all;
+    }
+    for (; bytes >= 4; bytes -= 4, t += 4) {
+        *(word *)t = all;
+    }
     while (bytes--) {
         *t++ = (char)value;
     }
