@@ -29,6 +29,8 @@ pub(crate) mod winograd;
 
 #[cfg(test)]
 pub(crate) mod simulate;
+#[cfg(all(test, feature = "cli"))]
+mod tests;
 
 pub use inst::{Cond, Float, Inst, Label, Reg, Ror, Slot};
 
@@ -114,8 +116,12 @@ impl Block {
     /// `feature`.
     pub fn native(&self, feature: &str, core: &Core) -> Result<Native> {
         let refuse = |why: &str| Error::internal(Site::Whole, format!("instruction block: {why}"));
-        if self.floats > 16 {
-            return Err(refuse("more than 16 floating-point registers"));
+        let has = |feature: &str| core.features.iter().any(|f| f == feature);
+        if !has(feature) {
+            return Err(refuse(&format!("{} has no `{feature}`", core.name)));
+        }
+        if self.floats > 16 || (self.floats > 0 && !has("fpu")) {
+            return Err(refuse(&format!("{} floating-point registers on {}", self.floats, core.name)));
         }
         let cost = core.cost.as_ref().ok_or_else(|| refuse("the core has no cost table"))?;
         let own = Finished::new(self, self, cost)?;
