@@ -9,7 +9,7 @@
 //! cost less memory than a result of its own, the way `pairs-whole`. Law: every input is read
 //! before an output of its channel is written over it where all rows are one band.
 
-use super::super::{Candidate, Want};
+use super::super::{Candidate, ROWS_LIMIT, Want};
 use super::Ending;
 use crate::block::Rounding;
 use crate::block::pairs::plane::{Pass, Plane};
@@ -285,7 +285,9 @@ pub(super) fn pairs(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
     let per_band = v.band(3 * want.rows_limit);
     let mut ways = Vec::new();
     let close = View { pitch: v.columns(), ..v };
-    if g.in_step() && per_band < v.output[0] && close.band(g.y_len()) == v.output[0] {
+    // Its text is one more where rows share a pitch: worth it only where memory is short.
+    let apart = close.pitch == v.pitch || want.rows_limit < ROWS_LIMIT;
+    if apart && g.in_step() && per_band < v.output[0] && close.band(g.y_len()) == v.output[0] {
         ways.extend(banded(g, &close, product, want, ("pairs-whole", v.output[0]))?);
     }
     ways.extend(banded(g, &v, product, want, ("pairs", per_band))?);
@@ -375,11 +377,23 @@ impl Driver<'_> {
         let zx = k.scalar("zx", -128, 127);
         let rnd = self.ending.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
         let to = Buffers { x, y, wide, w, zx, rnd };
-        let clear = |k: &mut KernelBuilder| k.for_("i", 0, wide_len, |k, i| k.store(wide, i, 0));
-        let blank = |b: &Band| b.before + b.behind > 0;
-        if self.width() < v.columns() || self.bands.first().is_some_and(blank) {
-            clear(&mut k);
+        // Columns of padding are cleared once: nothing is written over them.
+        let (left, right) = (v.pads[1].min(v.columns()), v.pads[1] + self.width());
+        if left > 0 || right < v.columns() {
+            k.for_("pair", 0, pairs, |k, pair| {
+                let row = k.let_("row", pair * (v.pitch * COLUMN));
+                k.for_("i", 0, left * COLUMN, |k, i| k.store(wide, row + i, 0));
+                k.for_("i", right * COLUMN, v.columns() * COLUMN, |k, i| k.store(wide, row + i, 0));
+            });
         }
+        // Rows of padding, before each band that has any.
+        let clear = |k: &mut KernelBuilder, band: &Band| {
+            let row = v.pitch * COLUMN;
+            let last =
+                band.before + band.both + usize::from(band.upper_missing) + usize::from(band.lower_missing);
+            k.for_("i", 0, band.before * row, |k, i| k.store(wide, i, 0));
+            k.for_("i", last * row, (last + band.behind) * row, |k, i| k.store(wide, i, 0));
+        };
         let mut failed = None;
         k.for_("n", 0, g.batch, |k, n| {
             let (x0, y0) = (k.let_("x0", n * g.x[0]), k.let_("y0", n * g.y[0]));
@@ -391,9 +405,7 @@ impl Driver<'_> {
                         .take_while(|&j| self.bands[j - 1].like(v, &self.bands[j]))
                         .count();
                 k.for_("band", 0, run, |k, turn| {
-                    if blank(band) && (i > 0 || g.batch > 1) {
-                        clear(k);
-                    }
+                    clear(k, band);
                     let x0 = x0 + turn * (band.rows * v.strides[0] * v.x[0]) + band.input * v.x[0];
                     let y0 = y0 + turn * (band.rows * v.y[0]) + band.first * v.y[0];
                     let (x0, y0) = (k.let_("xb", x0), k.let_("yb", y0));
@@ -492,7 +504,6 @@ impl Driver<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::ROWS_LIMIT;
     use super::super::tests::{geometry, product};
     use super::*;
     use crate::lower::conv::{Kernels, conv};
