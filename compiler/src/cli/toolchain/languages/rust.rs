@@ -150,7 +150,8 @@ fn rustc(compiler: &Compiler, optimize: Optimize) -> Command {
     let mut command = Command::new(&compiler.program);
     command.args(["--edition=2024", "-Cpanic=abort", "-Ccodegen-units=1", "--cap-lints=allow"]);
     match optimize {
-        Optimize::Speed => command.arg("-Copt-level=3"),
+        // As C's `-O2`: inner loops are ours already, and unrolling the rest costs code.
+        Optimize::Speed => command.arg("-Copt-level=2"),
         Optimize::Size => command.arg("-Copt-level=s"),
         Optimize::Debug => command.args(["-Copt-level=1", "-Cdebug-assertions=on"]),
     };
