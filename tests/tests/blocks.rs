@@ -147,6 +147,8 @@ const SHAPES: &[Shape] = &[
     // Fully connected: inputs and outputs that no block divides.
     dense(1, 64, 12),
     dense(1, 37, 5),
+    dense(1, 505, 3),
+    dense(3, 505, 2),
     dense(1, 10, 3),
     dense(1, 150, 9),
     dense(3, 23, 7),

@@ -23,6 +23,8 @@ use std::sync::Arc;
 const LANES: usize = 16;
 /// Chunks that are spelled out; more become a loop.
 const STRAIGHT: usize = 18;
+/// Chunks of a run that are spelled out in a loop over runs.
+const LONG: usize = 36;
 
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,15 @@ pub(crate) struct Gemm {
     pub(crate) zp: i32,
     pub(crate) lo: i32,
     pub(crate) hi: i32,
+}
+
+/// A loop over chunks: so many in a turn, inputs from one turn to the next, and chunks behind.
+#[derive(Debug, Clone, Copy)]
+struct Turns {
+    turns: usize,
+    chunks: usize,
+    step: usize,
+    rest: usize,
 }
 
 /// What a group of eight sums is: channels times pixels.
@@ -144,18 +155,27 @@ impl Gemm {
     pub(crate) fn y_len(&self) -> usize {
         (self.pixels - 1) * self.y_step + self.outputs
     }
-    /// How the chunks are looped over: turns, runs or chunks of a turn, and inputs from one turn to the next.
-    fn turns(&self) -> Option<(usize, usize, usize)> {
+    /// How the chunks are looped over; `None` where there are too many.
+    fn turns(&self) -> Option<Turns> {
         let chunks = self.chunks();
-        if self.runs * chunks <= STRAIGHT {
-            return Some((1, self.runs * chunks, 0));
+        let all = self.runs * chunks;
+        if all <= STRAIGHT {
+            return Some(Turns { turns: 1, chunks: all, step: 0, rest: 0 });
         }
-        if self.runs > 1 && chunks <= STRAIGHT {
-            return Some((self.runs, chunks, self.run_pitch));
+        if self.runs > 1 {
+            return (chunks <= LONG).then_some(Turns {
+                turns: self.runs,
+                chunks,
+                step: self.run_pitch,
+                rest: 0,
+            });
         }
-        let whole = self.run.is_multiple_of(LANES) || self.slack;
-        let part = (4..=STRAIGHT).rev().find(|&p| chunks.is_multiple_of(p))?;
-        (self.runs == 1 && whole).then_some((chunks / part, part, part * LANES))
+        // A last chunk that starts early stands alone.
+        let whole = if self.early() { self.run / LANES } else { chunks };
+        let even = (6..=STRAIGHT).rev().find(|&p| whole.is_multiple_of(p));
+        let part = even.unwrap_or(8);
+        let turns = whole / part;
+        Some(Turns { turns, chunks: part, step: part * LANES, rest: chunks - turns * part })
     }
     /// Whether there is a block of these sizes.
     pub(crate) fn fits(&self) -> bool {
@@ -302,7 +322,7 @@ impl Gemm {
         }
         b.run(entry);
         let groups = self.groups();
-        let (turns, _, _) = self.turns().unwrap_or((1, 0, 0));
+        let turns = self.turns().map_or(1, |t| t.turns);
         let ragged = self.ragged();
         let mut body = Block::default();
         let low = turns == 1 && !ragged && groups > 1;
@@ -366,19 +386,18 @@ impl Gemm {
     /// The code of one group of channels: products, requantization, stores.
     fn group_insts(&self, b: &mut Block, insts: &mut Vec<Inst>, last: Option<Inst>) {
         let (x0, x1, w) = (R(1), R(3), R(9));
-        let (turns, part, step) = self.turns().unwrap_or((1, 0, 0));
+        let Some(Turns { turns, chunks: part, step, rest }) = self.turns() else { return };
         let (mut px, mut py, mut pw) = (Walk::new(x0), Walk::new(x1), Walk::new(w));
         let four = self.shape() == Shape::Four;
         let chunks = self.chunks();
-        // Where the chunks of one turn start.
-        let starts: Vec<i32> = (0..part)
-            .map(|c| {
-                if turns == 1 { c / chunks * self.run_pitch + self.start(c % chunks) } else { self.start(c) }
-            })
-            .map(|s| s as i32)
-            .collect();
-        let accumulators = [0u8, 2, 4, 6, 8, 10, 12, 14].map(R);
         let looped = turns > 1;
+        // Where the chunks of one turn start, and those behind the loop.
+        let spelled = |c: usize| {
+            if looped { self.start(c) } else { c / chunks * self.run_pitch + self.start(c % chunks) }
+        };
+        let starts: Vec<i32> = (0..part).map(|c| spelled(c) as i32).collect();
+        let last_starts: Vec<i32> = (chunks - rest..chunks).map(|c| self.start(c) as i32).collect();
+        let accumulators = [0u8, 2, 4, 6, 8, 10, 12, 14].map(R);
         if self.predicated() && self.ragged() {
             // The results' predicate took the place of the inputs'.
             insts.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(Lane::B, R(0))]);
@@ -388,35 +407,39 @@ impl Gemm {
             insts.push(Inst::MovImm(R(5), turns as i32));
             b.run(std::mem::take(insts));
         }
-        let wide = self.group() as i32 * LANES as i32;
-        for (c, &at) in starts.iter().enumerate() {
-            let next = starts.get(c + 1).copied().or(looped.then_some(step as i32));
-            let (a, b2) = if c % 2 == 0 { (Q(0), Q(1)) } else { (Q(2), Q(3)) };
-            let input = |insts: &mut Vec<Inst>, q: Q, p: &mut Walk| {
-                let at = p.to(insts, at, next);
-                insts.push(if self.predicated() {
-                    Inst::Then(Predicated::Load(q, at))
-                } else {
-                    Inst::Load(q, at)
-                });
-            };
-            input(insts, a, &mut px);
-            if four {
-                input(insts, b2, &mut py);
-            }
-            for j in 0..self.group() {
-                let q = self.weight_register(j);
-                let from = c as i32 * wide + (j * LANES) as i32;
-                let at = pw.to(insts, from, Some(from + LANES as i32));
-                insts.push(Inst::Load(q, at));
-                let acc = looped || c > 0;
-                insts.push(Inst::Dot { acc, to: accumulators[j], a, b: q });
+        let wide = (self.group() * LANES) as i32;
+        let products = |insts: &mut Vec<Inst>, walks: [&mut Walk; 3], starts: &[i32], end: Option<i32>| {
+            let [px, py, pw] = walks;
+            for (c, &at) in starts.iter().enumerate() {
+                let next = starts.get(c + 1).copied().or(end);
+                let (a, b2) = if c % 2 == 0 { (Q(0), Q(1)) } else { (Q(2), Q(3)) };
+                let input = |insts: &mut Vec<Inst>, q: Q, p: &mut Walk| {
+                    let at = p.to(insts, at, next);
+                    insts.push(if self.predicated() {
+                        Inst::Then(Predicated::Load(q, at))
+                    } else {
+                        Inst::Load(q, at)
+                    });
+                };
+                input(insts, a, px);
                 if four {
-                    insts.push(Inst::Dot { acc, to: accumulators[4 + j], a: b2, b: q });
+                    input(insts, b2, py);
+                }
+                for j in 0..self.group() {
+                    let q = self.weight_register(j);
+                    let from = c as i32 * wide + (j * LANES) as i32;
+                    let at = pw.to(insts, from, Some(from + LANES as i32));
+                    insts.push(Inst::Load(q, at));
+                    let acc = looped || c > 0;
+                    insts.push(Inst::Dot { acc, to: accumulators[j], a, b: q });
+                    if four {
+                        insts.push(Inst::Dot { acc, to: accumulators[4 + j], a: b2, b: q });
+                    }
                 }
             }
-        }
+        };
         if looped {
+            products(insts, [&mut px, &mut py, &mut pw], &starts, Some(step as i32));
             px.jump(insts, step as i32);
             if four {
                 py.jump(insts, step as i32);
@@ -427,7 +450,10 @@ impl Gemm {
             px.at = (turns * step) as i32;
             py.at = px.at;
             pw.at = 0;
+            products(insts, [&mut px, &mut py, &mut pw], &last_starts, None);
+            pw.at -= rest as i32 * wide;
         } else {
+            products(insts, [&mut px, &mut py, &mut pw], &starts, None);
             pw.at -= self.weights_len() as i32;
         }
         self.finish(insts, &accumulators, &mut pw);
@@ -499,7 +525,7 @@ impl Gemm {
             insts.push(Inst::Shr(b, a, 16));
         }
         let ragged = self.ragged();
-        if four && self.turns().is_some_and(|t| t.0 > 1) {
+        if four && self.turns().is_some_and(|t| t.turns > 1) {
             insts.push(Inst::AddImm(y1, y0, self.y_step as i32));
         }
         let lane = if four { Lane::W } else { Lane::H };

@@ -186,11 +186,13 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
     let run = kw * g.cin;
     let channels_last = (g.cin == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == g.cin);
     let packed_y = g.cout == 1 || g.y[1] == 1;
-    if g.groups > 1 || (kw > 1 && g.dilations[1] != 1) || !channels_last || !packed_y {
+    // The columns of a window that stand apart are runs of their own, in one row.
+    let apart = kw > 1 && g.dilations[1] != 1;
+    if g.groups > 1 || (apart && kh > 1) || !channels_last || !packed_y {
         return Ok(None);
     }
     let direct = !g.padded();
-    let narrow = if run < 16 { Columns::pitch(g) } else { None };
+    let narrow = if run < 16 && !apart { Columns::pitch(g) } else { None };
     let rows = InputRows::new(g, Lay::Linear, limit, narrow.unwrap_or(0), 1);
     let columns = narrow.and_then(|pitch| Columns::new(&rows, pitch));
     let gemm = Gemm {
@@ -209,6 +211,7 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
     };
     let gemm = match &columns {
         Some(c) => Gemm { x_step: c.pitch, runs: 1, run: kh * run, run_pitch: 0, slack: true, ..gemm },
+        None if apart => Gemm { runs: kw, run: g.cin, run_pitch: g.dilations[1] * g.cin, ..gemm },
         None => gemm,
     };
     // Inputs come by row, column and channel; weights stand by channel, row and column.
@@ -497,5 +500,144 @@ impl Columns {
     }
     fn kernel(&self) -> Result<Arc<Kernel>> {
         self.gather.kernel()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ROWS_LIMIT;
+    use super::super::dsp::tests::{geometry, product};
+    use super::*;
+    use crate::lower::conv::{self, Kernels};
+    use crate::lower::dense;
+    use crate::lower::trial::{Random, run};
+
+    /// The loops of the kernels against the plain ones, on random and extreme inputs.
+    fn alike(case: usize, call: &Spelled, plain: &Spelled, x_len: usize, y_len: usize, random: &mut Random) {
+        for _ in 0..2 {
+            let x = [Data::I8(random.bytes(x_len))];
+            let want = run(plain, &x, DType::I8, y_len);
+            assert_eq!(run(call, &x, DType::I8, y_len), want, "case {case}");
+        }
+    }
+
+    #[test]
+    fn convolutions_equal_the_plain_loops() {
+        let mut random = Random(51);
+        let depthwise = |c: usize, input, kernel, more| Geometry {
+            groups: c,
+            cin: 1,
+            cout: 1,
+            ..geometry(c, c, input, kernel, more)
+        };
+        let shapes = [
+            geometry(16, 16, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1]),
+            geometry(4, 10, [6, 7], [3, 3], [2, 2, 0, 0, 1, 1]),
+            geometry(1, 8, [11, 10], [10, 4], [2, 2, 4, 1, 5, 1]),
+            geometry(3, 8, [9, 9], [3, 3], [2, 2, 0, 0, 1, 1]),
+            geometry(3, 5, [4, 5], [2, 3], [3, 1, 1, 2, 0, 0]),
+            geometry(64, 6, [1, 41], [1, 3], [1, 2, 0, 2, 0, 0]),
+            geometry(16, 32, [6, 6], [1, 1], [2, 2, 0, 0, 0, 0]),
+            // Many chunks, in a loop over rows; few columns, so that parts of rows overlap.
+            geometry(100, 9, [3, 23], [3, 3], [1, 1, 1, 1, 1, 1]),
+            geometry(130, 3, [3, 7], [3, 3], [1, 1, 1, 1, 1, 1]),
+            // A column, which becomes a row; and planes of one row.
+            geometry(7, 3, [9, 1], [5, 1], [1, 1, 2, 0, 2, 0]),
+            Geometry { x: [120, 20, 20, 1], ..geometry(6, 5, [1, 20], [1, 7], [1, 1, 0, 3, 0, 3]) },
+            // Columns and rows that stand apart, and two samples.
+            Geometry {
+                dilations: [1, 3],
+                output: [1, 20],
+                y: [100, 1, 100, 5],
+                ..geometry(24, 5, [1, 20], [1, 5], [1, 1, 0, 6, 0, 6])
+            },
+            Geometry {
+                batch: 2,
+                dilations: [2, 1],
+                output: [3, 6],
+                x: [240, 1, 48, 8],
+                y: [72, 1, 24, 4],
+                ..geometry(8, 4, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1])
+            },
+            // Depthwise: pixels that share vectors, planes that are not full, long columns.
+            depthwise(8, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1]),
+            depthwise(4, [7, 8], [3, 3], [1, 1, 1, 1, 1, 1]),
+            depthwise(8, [7, 6], [3, 3], [2, 2, 0, 0, 1, 1]),
+            depthwise(16, [6, 9], [5, 5], [1, 1, 2, 2, 2, 2]),
+            depthwise(37, [5, 7], [3, 3], [1, 1, 1, 1, 1, 1]),
+            depthwise(64, [1, 130], [1, 9], [1, 1, 0, 4, 0, 4]),
+            depthwise(20, [19, 1], [15, 1], [1, 1, 7, 0, 7, 0]),
+            depthwise(128, [4, 13], [3, 3], [3, 3, 1, 0, 0, 1]),
+        ];
+        for (case, g) in shapes.iter().enumerate() {
+            let product = product(&mut random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
+            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
+            let turned = turned(g);
+            let g = turned.as_ref().unwrap_or(g);
+            for limit in [ROWS_LIMIT, 600] {
+                let way =
+                    if g.groups > 1 { by_channel(g, &product, limit) } else { conv(g, &product, limit) };
+                let way = way.unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+                assert!(way.workspace <= 2 * ROWS_LIMIT, "case {case}: {}", way.workspace);
+                alike(case, &way.call, &plain, g.x_len(), g.y_len(), &mut random);
+            }
+        }
+    }
+
+    #[test]
+    fn dense_layers_equal_the_plain_loops() {
+        let mut random = Random(52);
+        let axis = |len, x, y| Axis { len, x, y };
+        let of = |rows: &[Axis], inputs, outputs| Rows {
+            rows: rows.to_vec(),
+            inputs: axis(inputs, 1, 0),
+            outputs: axis(outputs, 0, 1),
+        };
+        let shapes = [
+            of(&[], 64, 12),
+            of(&[], 37, 5),
+            of(&[], 5, 3),
+            of(&[], 400, 9),
+            // Chunks beside a loop of eight, the last one early.
+            of(&[], 505, 2),
+            of(&[axis(5, 64, 64)], 64, 64),
+            of(&[axis(4, 10, 3)], 10, 3),
+            of(&[axis(3, 8, 16)], 8, 16),
+            of(&[axis(7, 700, 6)], 700, 6),
+            of(&[axis(2, 100, 40), axis(3, 20, 5)], 16, 5),
+        ];
+        for (case, rows) in shapes.iter().enumerate() {
+            let product = product(&mut random, rows.outputs.len, rows.inputs.len, case);
+            let way = dense(rows, &product).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+            let plain = dense::dense(rows, &product).unwrap();
+            let (mut x_len, mut y_len) = (rows.inputs.len, rows.outputs.len);
+            for a in &rows.rows {
+                x_len += (a.len - 1) * a.x;
+                y_len += (a.len - 1) * a.y;
+            }
+            alike(case, &way.call, &plain, x_len, y_len, &mut random);
+        }
+    }
+
+    /// Cycles a MAC that the prediction gives whole layers, against the ceiling of 1/8.
+    #[test]
+    fn large_layers_come_near_the_ceiling() {
+        let mut random = Random(53);
+        let cost = |g: &Geometry, random: &mut Random| {
+            let product = product(random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], 0);
+            let way = match g.groups {
+                1 => conv(g, &product, ROWS_LIMIT),
+                _ => by_channel(g, &product, ROWS_LIMIT),
+            };
+            let target = secateur_targets::find("apollo510").unwrap();
+            let macs = g.output[0] * g.output[1] * g.groups * g.cout * g.cin * g.kernel[0] * g.kernel[1];
+            way.unwrap().unwrap().cycles(&target) / macs as f64
+        };
+        let window = geometry(64, 64, [8, 8], [3, 3], [1, 1, 1, 1, 1, 1]);
+        let by = cost(&window, &mut random);
+        assert!(by < 0.150, "{by}");
+        let lanes = Geometry { groups: 64, cin: 1, cout: 1, ..window };
+        let by = cost(&lanes, &mut random);
+        assert!(by < 1.2, "{by}");
     }
 }
