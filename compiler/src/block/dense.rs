@@ -107,6 +107,7 @@ impl Dense {
             sh: self.sh,
             lo: self.lo,
             hi: self.hi,
+            round: super::gemm::ROUND,
         }
     }
     /// Halves of the workspace.

@@ -47,16 +47,16 @@ pub(crate) struct Gemm {
     pub(crate) sh: Option<u32>,
     pub(crate) lo: i32,
     pub(crate) hi: i32,
+    /// Pairs per round of a loop, at least 1: [`ROUND`] where cycles count.
+    pub(crate) round: usize,
 }
 
 /// Channels of a group.
 pub(super) const GROUP: usize = 4;
-/// Pairs of a whole column that are spelled out before a loop is worth its branch.
-const STRAIGHT: usize = 32;
-/// Pairs of one run that are spelled out in the loop over runs.
-const RUN: usize = 24;
 /// Pairs per round of a loop within a run.
-const ROUND: usize = 16;
+pub(crate) const ROUND: usize = 16;
+/// The same for layers so small that their code counts more.
+pub(crate) const SHORT: usize = 4;
 /// Greatest `sh`: eight more must leave room for the zero point above it.
 pub(crate) const MAX_SH: u32 = 14;
 
@@ -78,7 +78,7 @@ impl Gemm {
         let column = 2 * self.pitch * (self.columns - 1);
         let result = self.step * (self.columns - 1);
         self.sh.is_none_or(|sh| (1..=MAX_SH).contains(&sh))
-            && column + 4 * STRAIGHT <= 4095
+            && column + 8 * self.round <= 4095
             && result + GROUP <= 4095
             && (self.runs == 1 || 4 * self.pairs <= 4095)
     }
@@ -249,7 +249,7 @@ impl Gemm {
         if let Some(&rnd) = b.args.get(3) {
             b.push(Inst::StrSlot(rnd, frame.rnd));
         }
-        if !self.straight(STRAIGHT.min(ROUND)) {
+        if !self.straight(self.round) {
             // Where the loop over runs, or over the rounds of a single run, has come to its end.
             let whole = if self.runs > 1 { 2 * self.runs * self.run_pitch } else { 4 * self.pairs };
             let stop = b.reg();
@@ -263,16 +263,16 @@ impl Gemm {
             b.advance(end, (2 * self.group_len() * whole) as i32);
             b.push(Inst::StrSlot(end, frame.end));
             let top = b.label(whole as u64);
-            self.group(&mut b, &frame, acts, w, GROUP, STRAIGHT);
+            self.group(&mut b, &frame, acts, w, GROUP, 2 * self.round);
             let end = b.reg();
             b.push(Inst::LdrSlot(end, frame.end));
             b.push(Inst::Cmp(w, end));
             b.push(Inst::BranchBack(Cond::Ne, top));
         } else if whole == 1 {
-            self.group(&mut b, &frame, acts, w, GROUP, STRAIGHT);
+            self.group(&mut b, &frame, acts, w, GROUP, 2 * self.round);
         }
         if rest > 0 {
-            self.group(&mut b, &frame, acts, w, rest, ROUND);
+            self.group(&mut b, &frame, acts, w, rest, self.round);
         }
         b
     }
@@ -297,11 +297,15 @@ impl Gemm {
                 at += 8 * self.pairs as u32;
             }
         } else if self.runs == 1 {
-            let first = (self.pairs - 1) % ROUND + 1;
+            // Sums that start in place need no opening: what the loop does whole it does alone.
+            let first = match self.pairs % self.round {
+                0 if q == 1 => 0,
+                _ => (self.pairs - 1) % self.round + 1,
+            };
             self.pairs(b, (acts, 0), (w, at), first, sums, true);
             b.advance(acts, 4 * first as i32);
             b.advance(w, at as i32 + 8 * first as i32);
-            self.rounds(b, acts, w, frame.stop, sums);
+            self.rounds(b, (acts, w), frame.stop, (self.pairs - first) / self.round, sums);
             b.advance(acts, -4 * self.pairs as i32);
             at = 0;
         } else {
@@ -314,17 +318,18 @@ impl Gemm {
             b.advance(w, at as i32);
             let top = b.label(self.runs as u64);
             let (first, rounds) = match self.pairs {
-                n if n <= RUN => (n, 0),
-                n => ((n - 1) % ROUND + 1, (n - 1) / ROUND),
+                // One and a half rounds: shorter than a round and what is left.
+                n if n <= self.round + self.round / 2 => (n, 0),
+                n => (n % self.round, n / self.round),
             };
             self.pairs(b, (acts, 0), (w, 0), first, sums, false);
             b.advance(w, 8 * first as i32);
             if rounds > 0 {
                 b.advance(acts, 4 * first as i32);
                 let inner = b.reg();
-                b.push(Inst::AddImm(inner, acts, (4 * ROUND * rounds) as i32));
+                b.push(Inst::AddImm(inner, acts, (4 * self.round * rounds) as i32));
                 b.push(Inst::StrSlot(inner, frame.inner));
-                self.rounds(b, acts, w, frame.inner, sums);
+                self.rounds(b, (acts, w), frame.inner, rounds, sums);
                 b.advance(acts, 2 * self.run_pitch as i32 - 4 * self.pairs as i32);
             } else {
                 b.advance(acts, 2 * self.run_pitch as i32);
@@ -336,12 +341,19 @@ impl Gemm {
         self.finish(b, frame, w, at, valid, sums);
     }
 
-    /// A loop of [`ROUND`] pairs until `acts` reaches the address in `stop`.
-    fn rounds(&self, b: &mut Block, acts: Reg, w: Reg, stop: Slot, sums: (&[Reg], &[Reg])) {
-        let top = b.label(((self.pairs - 1) / ROUND) as u64);
-        self.pairs(b, (acts, 0), (w, 0), ROUND, sums, false);
-        b.advance(acts, 4 * ROUND as i32);
-        b.advance(w, 8 * ROUND as i32);
+    /// A loop of whole rounds until `acts` reaches the address in `stop`.
+    fn rounds(
+        &self,
+        b: &mut Block,
+        (acts, w): (Reg, Reg),
+        stop: Slot,
+        rounds: usize,
+        sums: (&[Reg], &[Reg]),
+    ) {
+        let top = b.label(rounds as u64);
+        self.pairs(b, (acts, 0), (w, 0), self.round, sums, false);
+        b.advance(acts, 4 * self.round as i32);
+        b.advance(w, 8 * self.round as i32);
         self.repeat(b, acts, stop, top);
     }
 
@@ -530,6 +542,7 @@ mod tests {
             sh: Some(5),
             lo: -128,
             hi: 127,
+            round: ROUND,
         };
         vec![
             base,
@@ -552,6 +565,11 @@ mod tests {
             Gemm { runs: 5, run_pitch: 400, pairs: 29, outputs: 6, pitch: 2, step: 6, columns: 1, ..base },
             Gemm { runs: 10, run_pitch: 12, pairs: 2, outputs: 8, pitch: 4, step: 320, ..base },
             Gemm { runs: 2, run_pitch: 3000, pairs: 3, outputs: 4, pitch: 6, ..base },
+            // Short rounds: a whole number of them, and one and a half.
+            Gemm { pairs: 32, outputs: 10, pitch: 64, step: 10, columns: 1, round: SHORT, ..base },
+            Gemm { pairs: 33, outputs: 10, pitch: 66, step: 10, round: SHORT, ..base },
+            Gemm { runs: 3, run_pitch: 136, pairs: 24, outputs: 6, pitch: 16, step: 9, round: SHORT, ..base },
+            Gemm { runs: 3, run_pitch: 136, pairs: 6, outputs: 4, pitch: 16, step: 9, round: SHORT, ..base },
         ]
     }
 
@@ -649,6 +667,7 @@ mod tests {
             sh: Some(5),
             lo: -128,
             hi: 127,
+            round: ROUND,
         };
         let w = vec![127; 4 * 600];
         let taps: Vec<Option<usize>> = (0..600).map(Some).collect();
@@ -677,6 +696,7 @@ mod tests {
             sh: Some(5),
             lo: -128,
             hi: 127,
+            round: ROUND,
         };
         let whole = cycles(&g);
         let macs = 64 * 64 * 2;

@@ -89,7 +89,7 @@ impl Filters {
     pub(super) fn block(&self) -> Block {
         let mut b = Block::new(3);
         let [w, ends, u] = [b.args[0], b.args[1], b.args[2]];
-        let (keep, last, row) = (b.slot(), b.slot(), b.slot());
+        let (keep, last, row, both_end) = (b.slot(), b.slot(), b.slot(), b.slot());
         let stop = b.reg();
         b.push(Inst::Mov(stop, w));
         b.advance(stop, self.w_len() as i32);
@@ -101,15 +101,24 @@ impl Filters {
         b.advance(stop, 18 * self.channels as i32);
         b.push(Inst::StrSlot(stop, row));
         let fours = b.label(self.channels as u64 / 4);
-        let outs = b.reg();
-        b.push(Inst::AddImm(outs, w, 72));
+        let stop = b.reg();
+        b.push(Inst::AddImm(stop, w, 72));
+        b.push(Inst::StrSlot(stop, both_end));
         let both = b.label(2);
-        for (half, ror) in [Ror::R0, Ror::R8].into_iter().enumerate() {
-            self.filter(&mut b, w, u, 8 * half as u32, ror);
-        }
+        // Even channels of the four first, then the odd ones: the same code, words shifted.
+        let shift = b.reg();
+        b.push(Inst::MovImm(shift, 0));
+        let half = b.label(2);
+        self.filter(&mut b, w, u, shift);
+        b.push(Inst::AddImm(u, u, 8));
+        b.push(Inst::AddImm(shift, shift, 8));
+        b.push(Inst::CmpImm(shift, 16));
+        b.push(Inst::BranchBack(Cond::Ne, half));
         b.push(Inst::AddImm(w, w, 36));
-        b.push(Inst::AddImm(u, u, 4));
-        b.push(Inst::Cmp(w, outs));
+        b.push(Inst::AddImm(u, u, -12));
+        let stop = b.reg();
+        b.push(Inst::LdrSlot(stop, both_end));
+        b.push(Inst::Cmp(w, stop));
         b.push(Inst::BranchBack(Cond::Ne, both));
         b.push(Inst::AddImm(u, u, 8));
         let stop = b.reg();
@@ -138,14 +147,15 @@ impl Filters {
     }
 
     /// Two channels of a filter: taps in halves, transformed down and then across.
-    fn filter(&self, b: &mut Block, w: Reg, u: Reg, at: u32, ror: Ror) {
+    fn filter(&self, b: &mut Block, w: Reg, u: Reg, shift: Reg) {
         let row = |b: &mut Block, taps: u32| -> [Reg; 3] {
             let r: [Reg; 3] = b.regs_n();
             for (i, &r) in r.iter().enumerate() {
                 b.push(Inst::Ldr(r, w, 4 * (taps + i as u32)));
             }
             for &r in &r {
-                b.push(Inst::Sxtb16(r, r, ror));
+                b.push(Inst::Lsr(r, r, shift));
+                b.push(Inst::Sxtb16(r, r, Ror::R0));
             }
             r
         };
@@ -155,7 +165,7 @@ impl Filters {
             for (&d, r) in twice.iter().zip(r) {
                 b.push(Inst::Sadd16(d, r, r));
             }
-            self.across(b, u, at, i, twice);
+            self.across(b, u, i, twice);
         }
         let s: [Reg; 3] = b.regs_n();
         for i in 0..3 {
@@ -166,15 +176,15 @@ impl Filters {
         for i in 0..3 {
             b.push(Inst::Sadd16(plus[i], s[i], middle[i]));
         }
-        self.across(b, u, at, 1, plus);
+        self.across(b, u, 1, plus);
         for i in 0..3 {
             b.push(Inst::Ssub16(s[i], s[i], middle[i]));
         }
-        self.across(b, u, at, 2, s);
+        self.across(b, u, 2, s);
     }
 
-    fn across(&self, b: &mut Block, u: Reg, at: u32, i: usize, [x, y, z]: [Reg; 3]) {
-        let to = |j: usize| at + (4 * self.channels * (4 * i + j)) as u32;
+    fn across(&self, b: &mut Block, u: Reg, i: usize, [x, y, z]: [Reg; 3]) {
+        let to = |j: usize| (4 * self.channels * (4 * i + j)) as u32;
         let [s, p, q] = b.regs_n();
         b.push(Inst::Sadd16(s, x, z));
         b.push(Inst::Sadd16(x, x, x));

@@ -13,7 +13,7 @@ mod pairs;
 use super::{Candidate, Engine, Want};
 use crate::block::Rounding;
 use crate::block::depthwise::Depthwise;
-use crate::block::gemm::{Gemm, MAX_SH};
+use crate::block::gemm::{Gemm, MAX_SH, ROUND, SHORT};
 use crate::block::{runs, widen};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
@@ -23,6 +23,7 @@ use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
 use crate::lower::run::Run;
 use crate::lower::spelled::{Role, Spelled};
+use crate::options::Optimize;
 use crate::quantize::requant::{HIGH_SHIFT, Shift, high};
 use crate::tensor::{DType, Data};
 use secateur_targets::{Core, Target};
@@ -49,7 +50,7 @@ impl Engine for Dsp {
         if shared.is_some() {
             return Ok(shared.into_iter().collect());
         }
-        Ok(dense(rows, product, &want.target.core)?.into_iter().collect())
+        Ok(dense(rows, product, want)?.into_iter().collect())
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         runs::block(run).iter().map(|b| b.native("dsp", &target.core)).collect()
@@ -142,8 +143,12 @@ fn call_widen(k: &mut KernelBuilder, kernel: &Arc<Kernel>, from: CallArg, to: Ca
     k.call(kernel, vec![from, to, CallArg::Scalar(zx.into())]);
 }
 
+/// Weights of a layer whose code counts more than its cycles.
+const SMALL: usize = 1024;
+
 /// A dense layer or pointwise convolution.
-pub(crate) fn dense(rows: &Rows, product: &Product, core: &Core) -> Result<Option<Candidate>> {
+pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let core = &want.target.core;
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
@@ -169,6 +174,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product, core: &Core) -> Result<Optio
         sh: ending.sh,
         lo,
         hi,
+        round: if want.optimize != Optimize::Speed && inputs * outputs < SMALL { SHORT } else { ROUND },
     };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
     let pairs = if inner.len > 1 && two.fits() { inner.len / 2 } else { 0 };
@@ -618,6 +624,8 @@ pub(super) mod tests {
 
     #[test]
     fn dense_layers_equal_the_plain_loops() {
+        let target = secateur_targets::find("stm32l4r5").unwrap();
+        let want = Want { target: &target, optimize: Optimize::Balanced, rows_limit: ROWS_LIMIT };
         let mut random = Random(32);
         let axis = |len, x, y| Axis { len, x, y };
         let shapes = [
@@ -635,7 +643,7 @@ pub(super) mod tests {
         for (case, rows) in shapes.iter().enumerate() {
             let product = product(&mut random, rows.outputs.len, rows.inputs.len, case);
             let blocked =
-                dense(rows, &product, &m4()).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
+                dense(rows, &product, &want).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
             let plain = dense::dense(rows, &product).unwrap();
             let (mut x_len, mut y_len) = (rows.inputs.len, rows.outputs.len);
             for a in &rows.rows {

@@ -11,12 +11,13 @@
 
 use super::super::{Candidate, Want};
 use super::{Ending, Order, call_widen, packed, widen_kernel};
-use crate::block::gemm::Gemm;
+use crate::block::gemm::{Gemm, ROUND};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::lower::conv::Geometry;
 use crate::lower::product::{Product, reach_len};
 use crate::lower::spelled::{Role, Spelled};
+use crate::options::Optimize;
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -94,8 +95,19 @@ pub(super) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
         false => (g.strides[1] * g.cin, g.y[3]),
     };
     let (lo, hi) = ending.limits;
-    let sizes =
-        Gemm { runs, pairs, run_pitch, outputs: g.cout, columns: 2, pitch, step, sh: ending.sh, lo, hi };
+    let sizes = Gemm {
+        runs,
+        pairs,
+        run_pitch,
+        outputs: g.cout,
+        columns: 2,
+        pitch,
+        step,
+        sh: ending.sh,
+        lo,
+        hi,
+        round: if want.optimize == Optimize::Speed { ROUND } else { even_round(pairs) },
+    };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..sizes };
     if !one.fits() || !sizes.fits() {
         return Ok(None);
@@ -171,6 +183,12 @@ pub(super) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
     args.extend(one.sh.map(|_| Role::Scalar(ending.rnd)));
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 2 * wide_len }))
+}
+
+/// A round that divides a run where there is one, so that nothing is spelled out beside its loop.
+fn even_round(pairs: usize) -> usize {
+    let divides = |r: &usize| pairs > ROUND && pairs.is_multiple_of(*r);
+    (ROUND / 2..=ROUND).rev().find(divides).unwrap_or(ROUND)
 }
 
 /// Runs `body(k, piece, size)` over `len` cut into pieces of `size`, the last one smaller.
