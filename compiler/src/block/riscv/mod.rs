@@ -10,6 +10,7 @@
 
 pub(crate) mod depthwise;
 pub(crate) mod lanes;
+pub(crate) mod pairs;
 pub(crate) mod product;
 pub(crate) mod runs;
 mod text;
@@ -97,8 +98,9 @@ pub(crate) enum Inst {
     Label(u32),
     /// Branches to an earlier label while the registers differ.
     BneBack(X, X, u32),
-    /// Branches to a later label if any bit is set; if the first is below the second.
+    /// Branches to a later label if any bit is set; if the top bit is not.
     BnezOn(X, u32),
+    BgezOn(X, u32),
     Jump(u32),
     Lb(X, X, i32),
     Lw(X, X, i32),
@@ -214,13 +216,13 @@ impl Block {
         f64::from(match inst {
             Inst::Label(_) => return 0.0,
             Inst::BneBack(..) | Inst::Jump(_) => c.branch_taken,
-            Inst::BnezOn(..) => c.branch_not_taken,
+            Inst::BnezOn(..) | Inst::BgezOn(..) => c.branch_not_taken,
             Inst::Lb(..) | Inst::Lw(..) => c.load,
             Inst::Sb(..) | Inst::Sw(..) => c.store,
             Inst::Mul(..) => c.mul,
             Inst::Mulh(..) => c.mul_long.map_or(c.mul, |both| both - c.mul),
             Inst::Max(..) | Inst::Min(..) => c.branch_taken,
-            Inst::Li(_, v) if (-2048..2048).contains(v) => c.alu,
+            Inst::Li(_, v) if (-2048..2048).contains(v) || v % 4096 == 0 => c.alu,
             Inst::Li(..) => 2.0 * c.alu,
             Inst::Vle8(..) | Inst::Vse8(..) => return (group / 2.0).max(1.0),
             Inst::VwmaccX(..) | Inst::VwmaccV(..) => return 2.0 * group,
@@ -249,11 +251,27 @@ impl Block {
         self.push(Inst::BneBack(a, b, top));
         self.times = outer;
     }
-    /// What `body` writes hardly ever runs.
-    pub(crate) fn rarely(&mut self, body: impl FnOnce(&mut Block)) {
-        let outer = std::mem::replace(&mut self.times, 0.0);
+    /// What `body` writes runs one time in so many, as a fraction.
+    pub(crate) fn sometimes(&mut self, fraction: f64, body: impl FnOnce(&mut Block)) {
+        let outer = self.times;
+        self.times *= fraction;
         body(self);
         self.times = outer;
+    }
+    /// What `body` writes turns `n` times, counted down in a word of the frame by way of `t`.
+    pub(crate) fn counted(&mut self, n: usize, (t, slot): (X, i32), body: impl FnOnce(&mut Block)) {
+        if n > 1 {
+            self.push(Inst::Li(t, n as i32));
+            self.push(Inst::Sw(t, SP, slot));
+        }
+        self.repeat(n, (t, ZERO), |b| {
+            body(b);
+            if n > 1 {
+                b.push(Inst::Lw(t, SP, slot));
+                b.push(Inst::Addi(t, t, -1));
+                b.push(Inst::Sw(t, SP, slot));
+            }
+        });
     }
     /// Adds any constant to a register, by way of `t` if it is large.
     pub(crate) fn advance(&mut self, reg: X, by: i32, t: X) {
@@ -334,7 +352,7 @@ impl Inst {
         match *self {
             Label(_) | Jump(_) | RoundDown => (None, vec![]),
             BneBack(a, b, _) => (None, vec![a, b]),
-            BnezOn(a, _) => (None, vec![a]),
+            BnezOn(a, _) | BgezOn(a, _) => (None, vec![a]),
             Lb(d, a, _) | Lw(d, a, _) => (Some(d), vec![a]),
             Sb(s, a, _) | Sw(s, a, _) => (None, vec![s, a]),
             Li(d, _) => (Some(d), vec![]),
@@ -369,7 +387,7 @@ impl Inst {
             Mv(..) => 2,
             Add(d, a, _) | Addi(d, a, -32..=31) if d == a => 2,
             Li(_, -32..=31) => 2,
-            Li(_, v) if !(-2048..2048).contains(&v) => 8,
+            Li(_, v) if !(-2048..2048).contains(&v) && v % 4096 != 0 => 8,
             Max(..) | Min(..) => 6,
             _ => 4,
         }

@@ -11,7 +11,7 @@
 //!
 //! Law: every input of the window is read, whatever stands there; sums wrap as the body's do.
 
-use super::{Block, Inst, Pool, SP, X, ZERO, argument};
+use super::{Block, Inst, Pool, SP, X, argument};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, instr};
 use crate::quantize::requant::requantize_high_instr;
@@ -237,37 +237,22 @@ impl Product {
         }
         let (whole, rest) = (s.outputs / self.group(), s.outputs % self.group());
         let mut pool = Pool::beside(2);
-        let t = pool.take();
-        if s.blocks > 1 {
-            b.push(Inst::Li(t, s.blocks as i32));
-            b.push(Inst::Sw(t, SP, slots.blocks));
-        }
-        b.repeat(s.blocks, (t, ZERO), |b| {
+        let [t, t2] = [(); 2].map(|()| pool.take());
+        b.counted(s.blocks, (t, slots.blocks), |b| {
             for (from, to) in [(slots.c, slots.c_now), (slots.y, slots.y_now)] {
                 b.push(Inst::Lw(t, SP, from));
                 b.push(Inst::Sw(t, SP, to));
             }
             b.push(Inst::Lw(w, SP, slots.w));
-            if whole > 1 {
-                b.push(Inst::Li(t, whole as i32));
-                b.push(Inst::Sw(t, SP, slots.groups));
-            }
-            b.repeat(whole, (t, ZERO), |b| {
-                self.group_block(b, &slots, (x, w), self.group());
-                if whole > 1 {
-                    count(b, t, slots.groups);
-                }
-            });
+            b.counted(whole, (t, slots.groups), |b| self.group_block(b, &slots, (x, w), self.group()));
             if rest > 0 {
                 self.group_block(b, &slots, (x, w), rest);
             }
             if s.blocks > 1 {
-                let t2 = pool.take();
-                b.advance(x, (s.pixels * s.pitch) as i32, t2);
+                b.advance(x, (s.pixels * s.pitch) as i32, t);
                 b.push(Inst::Lw(t2, SP, slots.y));
                 b.advance(t2, (s.pixels * s.step) as i32, t);
                 b.push(Inst::Sw(t2, SP, slots.y));
-                count(b, t, slots.blocks);
             }
         });
         Some(b)
@@ -375,13 +360,6 @@ impl Product {
             }
         }
     }
-}
-
-/// Counts a word of the frame down.
-fn count(b: &mut Block, t: X, slot: i32) {
-    b.push(Inst::Lw(t, SP, slot));
-    b.push(Inst::Addi(t, t, -1));
-    b.push(Inst::Sw(t, SP, slot));
 }
 
 /// Registers of a step.

@@ -88,7 +88,7 @@ fn copy_words(mut b: Block, n: usize) -> Block {
         b.push(Inst::Jump(done));
         b.push(Inst::Label(bytes));
         // Rare: what it costs does not count.
-        b.rarely(|b| part(b, 1, n));
+        b.sometimes(0.0, |b| part(b, 1, n));
         b.push(Inst::Label(done));
     } else {
         part(&mut b, 1, n);
@@ -97,7 +97,13 @@ fn copy_words(mut b: Block, n: usize) -> Block {
 }
 
 /// `count` pieces of `size` bytes from pointer `x` on, [`ROUND`] at once, then the rest.
-fn rounds(b: &mut Block, (x, end): (X, X), size: usize, count: usize, round: impl Fn(&mut Block, usize)) {
+pub(super) fn rounds(
+    b: &mut Block,
+    (x, end): (X, X),
+    size: usize,
+    count: usize,
+    round: impl Fn(&mut Block, usize),
+) {
     let (turns, rest) = (count / ROUND, count % ROUND);
     if turns > 1 {
         b.point(end, x, (turns * ROUND * size) as i32);

@@ -62,6 +62,7 @@ fn line(text: &mut String, inst: &Inst) {
         Label(l) => writeln!(text, "{l}:"),
         BneBack(a, b, l) => writeln!(text, "bne {a}, {b}, {l}b"),
         BnezOn(a, l) => writeln!(text, "bnez {a}, {l}f"),
+        BgezOn(a, l) => writeln!(text, "bgez {a}, {l}f"),
         Jump(l) => writeln!(text, "j {l}f"),
         Lb(d, a, o) => writeln!(text, "lb {d}, {o}({a})"),
         Lw(d, a, o) => writeln!(text, "lw {d}, {o}({a})"),

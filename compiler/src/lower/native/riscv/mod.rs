@@ -13,6 +13,7 @@
 //! eight bits. Law: the outputs are those of the
 //! portable loops, bit by bit.
 
+mod pairs;
 mod rows;
 
 use self::rows::{Filler, Tiling};
@@ -41,10 +42,12 @@ pub(crate) struct Riscv {
 
 impl Engine for Riscv {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        Ok(conv(self, g, product, want)?.into_iter().collect())
+        let pairs = if self.vectors { None } else { pairs::conv(g, product, want)? };
+        Ok(pairs.into_iter().chain(conv(self, g, product, want)?).collect())
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        Ok(dense(self, rows, product, want)?.into_iter().collect())
+        let pairs = if self.vectors { None } else { pairs::dense(rows, product, want)? };
+        Ok(pairs.into_iter().chain(dense(self, rows, product, want)?).collect())
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         Ok(runs::native(run, target).into_iter().collect())

@@ -110,11 +110,16 @@ impl<'a> Filler<'a> {
             let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
             let pitch = self.tiling.width * g.groups * g.cin;
             let to = k.let_("to", ky * (self.tiling.lines * pitch));
-            let lines = self.tiling.tiles[tile].lines.iter().zip(&self.copies[tile]);
-            for (i, (line, copy)) in lines.enumerate() {
-                self.line(k, line, copy.as_ref(), (n, iy), to + i * pitch);
-            }
+            self.lines(k, tile, (n, iy), &to.into());
         });
+    }
+    /// The lines of input row `iy`, from `to` of the workspace on.
+    pub(super) fn lines(&self, k: &mut KernelBuilder, tile: usize, (n, iy): (Val, Val), to: &Expr) {
+        let pitch = self.tiling.width * self.g.groups * self.g.cin;
+        let lines = self.tiling.tiles[tile].lines.iter().zip(&self.copies[tile]);
+        for (i, (line, copy)) in lines.enumerate() {
+            self.line(k, line, copy.as_ref(), (n, iy), to + i * pitch);
+        }
     }
     fn line(
         &self,

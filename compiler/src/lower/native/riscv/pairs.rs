@@ -1,0 +1,219 @@
+//! The way `pairs` of RV32IM: two pixels in a word, two products in a multiplication.
+//!
+//! A row of outputs is cut into halves (of an odd one, they share the middle): pixel `i` of the
+//! first is computed with pixel `i` of the second. The input rows under a row of outputs become
+//! words of both in the workspace, by way of a line of bytes where there is padding.
+//!
+//! In: sizes and a product. Out: a way, or none where a row has one pixel, the window's columns
+//! lie apart, or weights or workspace do not fit. Law: the outputs are those of the portable
+//! loops, bit by bit.
+
+use super::rows::{Filler, Tiling};
+use super::{Candidate, Packed, Want, channels_last, nest};
+use crate::block::riscv::pairs::{PAIRS, Pairs, pair};
+use crate::block::riscv::product::{Sizes, declare_shift};
+use crate::error::Result;
+use crate::kernel::{Access, Buf, CallArg, Kernel, KernelBuilder, Val};
+use crate::lower::conv::Geometry;
+use crate::lower::dense::Rows;
+use crate::lower::product::{Product, reach_len};
+use crate::lower::spelled::{Role, Spelled};
+use crate::tensor::{DType, Data};
+use std::sync::Arc;
+
+/// A row of `n` pixels in halves.
+#[derive(Clone, Copy)]
+struct Halves {
+    /// Pixels of a half, and from a pixel to its partner.
+    len: usize,
+    apart: usize,
+    /// Pairs side by side.
+    pairs: usize,
+}
+
+impl Halves {
+    fn of(n: usize) -> Option<Halves> {
+        let len = n.div_ceil(2);
+        (n >= 2).then_some(Halves { len, apart: n - len, pairs: PAIRS.min(len) })
+    }
+}
+
+/// Parameters of the layer's kernel that calls pass on.
+struct Layer {
+    w: Buf,
+    c: Buf,
+    shift: Option<(Val, Val)>,
+}
+
+impl Layer {
+    fn declare(k: &mut KernelBuilder, (w, c): (usize, usize), one_shift: bool) -> Layer {
+        Layer {
+            w: k.buffer("w", DType::I8, w, Access::Read),
+            c: k.buffer("c", DType::I32, c, Access::Read),
+            shift: one_shift.then(|| declare_shift(k)),
+        }
+    }
+    fn call(&self, k: &mut KernelBuilder, kernel: &Arc<Kernel>, acts: CallArg, y: CallArg) {
+        let mut args = vec![acts, self.w.from(0), self.c.from(0), y];
+        args.extend(self.shift.iter().flat_map(|&(rnd, sh)| [rnd, sh].map(|v| CallArg::Scalar(v.into()))));
+        k.call(kernel, args);
+    }
+}
+
+fn roles(packed: &Packed, weights: Vec<i8>, words: Vec<i32>) -> Vec<Role> {
+    let mut roles = vec![
+        Role::Data { name: "weights", data: Data::I8(weights), align: 4 },
+        Role::data("words", Data::I32(words)),
+    ];
+    roles.extend(packed.one.into_iter().flat_map(|(rnd, sh)| [Role::Scalar(rnd), Role::Scalar(sh)]));
+    roles
+}
+
+/// A dense layer of several rows, or a pointwise convolution.
+pub(super) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let Some(packed) = Packed::of(product) else { return Ok(None) };
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
+    let Some((inner, outer)) = rows.rows.split_last().filter(|_| unit) else { return Ok(None) };
+    let Some(halves) = Halves::of(inner.len) else { return Ok(None) };
+    let sizes = Sizes {
+        runs: 1,
+        run: inputs,
+        run_pitch: inputs,
+        outputs,
+        pixels: halves.pairs,
+        blocks: 1,
+        pitch: inputs,
+        step: inner.y,
+        one_shift: packed.one.is_some(),
+        lo: packed.limits.0,
+        hi: packed.limits.1,
+    };
+    let block = Pairs { sizes, apart: halves.apart * inner.y };
+    let acts_len = sizes.acts_len();
+    if !block.fits() || 4 * acts_len > 2 * want.rows_limit {
+        return Ok(None);
+    }
+    let Some((weights, words)) = block.pack(&packed.weights, &packed.words) else { return Ok(None) };
+
+    let reach = |axes: Vec<(usize, usize)>| {
+        let (lens, steps): (Vec<usize>, Vec<usize>) = axes.into_iter().unzip();
+        reach_len(&lens, &steps)
+    };
+    let with = |axes: Vec<(usize, usize)>, last: usize| reach([axes, vec![(last, 1)]].concat());
+    let x_len = with(rows.rows.iter().map(|a| (a.len, a.x)).collect(), inputs);
+    let y_len = with(rows.rows.iter().map(|a| (a.len, a.y)).collect(), outputs);
+    let mut k = KernelBuilder::new("dense_s8_pairs");
+    let x = k.buffer("x", DType::I8, x_len, Access::Read);
+    let y = k.buffer("y", DType::I8, y_len, Access::Write);
+    let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
+    let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
+    let (gather, kernel) = (pair(inputs, want.target)?, block.kernel(want.target)?);
+    nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+        k.for_("block", 0, halves.len.div_ceil(halves.pairs), |k, block| {
+            // The last block is moved back so that it is whole.
+            let first = k.let_("first", (block * halves.pairs).min(halves.len - halves.pairs));
+            for q in 0..halves.pairs {
+                let at = k.let_("at", x0 + (first + q) * inner.x);
+                let both = [x.from(at), x.from(at + halves.apart * inner.x)];
+                k.call(&gather, [both.to_vec(), vec![acts.from(q * inputs)]].concat());
+            }
+            layer.call(k, &kernel, acts.from(0), y.from(y0 + first * inner.y));
+        });
+    });
+    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0)];
+    args.extend(roles(&packed, weights, words));
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "pairs", call, workspace: 4 * acts_len }))
+}
+
+/// A convolution with one group and neighbouring columns.
+pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let Some(packed) = Packed::of(product) else { return Ok(None) };
+    let [kh, kw] = g.kernel;
+    let c = g.cin;
+    let packed_x = (c == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == c);
+    let packed_y = g.cout == 1 || g.y[1] == 1;
+    if g.groups > 1 || !packed_x || !packed_y || (kw > 1 && g.dilations[1] != 1) {
+        return Ok(None);
+    }
+    let Some(halves) = Halves::of(g.output[1]) else { return Ok(None) };
+    let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
+    // Input columns under a half.
+    let run_pitch = ((halves.len - 1) * g.strides[1] + kw) * c;
+    let of = |blocks: usize| {
+        let sizes = Sizes {
+            runs: kh,
+            run: kw * c,
+            run_pitch,
+            outputs: g.cout,
+            pixels: halves.pairs,
+            blocks,
+            pitch: g.strides[1] * c,
+            step: g.y[3],
+            one_shift: packed.one.is_some(),
+            lo: packed.limits.0,
+            hi: packed.limits.1,
+        };
+        Pairs { sizes, apart: halves.apart * g.y[3] }
+    };
+    let (block, last) = (of(halves.len / halves.pairs), of(1));
+    let acts_len = kh * run_pitch;
+    let tiling = Tiling::new(g, false, usize::MAX);
+    let line_len = if g.padded() { tiling.width * c } else { 0 };
+    let workspace = 4 * acts_len + line_len;
+    if !block.fits() || workspace > 2 * want.rows_limit {
+        return Ok(None);
+    }
+    let Some((weights, words)) = block.pack(&packed.weights, &packed.words) else { return Ok(None) };
+
+    let mut k = KernelBuilder::new("conv_s8_pairs");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
+    let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
+    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0)];
+    args.extend(roles(&packed, weights, words));
+    let gather = pair(run_pitch, want.target)?;
+    let whole = block.kernel(want.target)?;
+    let rest = halves.len % halves.pairs;
+    let last = if rest > 0 { Some(last.kernel(want.target)?) } else { None };
+    let apart = halves.apart * g.strides[1] * c;
+    let filler = if g.padded() {
+        let line = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
+        let zx = k.scalar("zx", -128, 127);
+        args.extend([Role::Workspace(4 * acts_len), Role::Scalar(packed.x_zp)]);
+        let filler = Filler::new(g, &tiling, (x, line, zx), want.target)?;
+        filler.fill(&mut k, 0.into(), line_len);
+        Some((filler, line))
+    } else {
+        None
+    };
+    k.for_("n", 0, g.batch, |k, n| {
+        k.for_("oy", 0, g.output[0], |k, oy| {
+            k.for_("ky", 0, kh, |k, ky| {
+                let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
+                let from = match &filler {
+                    Some((filler, line)) => {
+                        filler.lines(k, 0, (n, iy), &0.into());
+                        [line.from(0), line.from(apart)]
+                    }
+                    None => {
+                        let from = k.let_("from", n * g.x[0] + iy * g.x[2]);
+                        [x.from(from), x.from(from + apart)]
+                    }
+                };
+                k.call(&gather, [from.to_vec(), vec![acts.from(ky * run_pitch)]].concat());
+            });
+            let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
+            layer.call(k, &whole, acts.from(0), y.from(y0));
+            if let Some(last) = &last {
+                let first = halves.len - halves.pairs;
+                let acts = acts.from(first * (g.strides[1] * c));
+                layer.call(k, last, acts, y.from(y0 + first * g.y[3]));
+            }
+        });
+    });
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "pairs", call, workspace }))
+}
