@@ -32,6 +32,8 @@ pub(crate) const PAIRS: usize = 2;
 const SEGMENT: usize = 64;
 /// Taps of a stretch for the prediction of cycles; trained layers have four to six.
 const STRETCH: f64 = 5.0;
+/// Taps of a stretch below which one product in a multiplication is as good.
+const WORTH: usize = 3;
 /// Where a stretch begins.
 const MIDDLE: i32 = 1 << 15;
 
@@ -79,14 +81,17 @@ impl Pairs {
     }
 
     /// Weights, `[outputs, taps]`, and words in the order of reading. `each`: biases, multipliers
-    /// and maybe more, by channel. `None` if two weights alone can leave 16 bits.
+    /// and maybe more, by channel. `None` if two weights alone can leave 16 bits, or if
+    /// stretches are too short to be worth it.
     pub(crate) fn pack(&self, weights: &[i8], each: &[Vec<i32>]) -> Option<(Vec<i8>, Vec<i32>)> {
         let (taps, full) = (self.sizes.runs * self.sizes.run, self.group());
         let (mut packed, mut words) = (Vec::with_capacity(weights.len()), Vec::new());
+        let (mut all, mut groups) = (0, 0);
         for (g, group) in weights.chunks(full * taps).enumerate() {
             packed.extend((0..taps).flat_map(|t| group.iter().skip(t).step_by(taps)));
             let rows: Vec<&[i8]> = group.chunks(taps).collect();
             let (flags, stretches) = self.flags(&rows)?;
+            (all, groups) = (all + stretches, groups + 1);
             let channels = g * full..g * full + rows.len();
             let begun = (stretches as i32).wrapping_mul(MIDDLE);
             words.extend(&each[0][channels.clone()]);
@@ -94,7 +99,7 @@ impl Pairs {
             each[1..].iter().for_each(|of| words.extend(&of[channels.clone()]));
             words.extend(flags);
         }
-        Some((packed, words))
+        (all * WORTH <= groups * taps).then_some((packed, words))
     }
 
     /// Where stretches end, and how many there are.
@@ -283,7 +288,8 @@ impl Pairs {
             both[o][1..].iter().for_each(|&r| b.push(Inst::Mv(r, both[o][0])));
             sums[o].iter().for_each(|&r| b.push(Inst::Li(r, MIDDLE)));
         }
-        let unroll = [8, 6, 4, 2].into_iter().find(|u| segment.is_multiple_of(*u)).unwrap_or(2);
+        let fits = |u: &usize| *u <= s.unroll && segment.is_multiple_of(*u);
+        let unroll = [8, 6, 4, 2].into_iter().find(fits).unwrap_or(2);
         let per_run = s.run / segment;
         b.counted(s.runs, (p0, slots.runs), |b| {
             b.counted(per_run, (p0, slots.segments), |b| {
@@ -469,6 +475,7 @@ mod tests {
             blocks: 1,
             pitch: 4,
             step: outputs,
+            unroll: 8,
             one_shift: true,
             lo: -128,
             hi: 127,
@@ -485,7 +492,7 @@ mod tests {
         let weights: Vec<i8> = (0..2 * 288)
             .map(|_| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                ((state >> 24) as i8).max(-127)
+                ((state >> 24) as i8).max(-127) / 2
             })
             .collect();
         let (_, words) = p.pack(&weights, &[vec![7, -9], vec![1, 1]]).unwrap();

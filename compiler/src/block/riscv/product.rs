@@ -37,6 +37,8 @@ pub(crate) struct Sizes {
     pub(crate) pitch: usize,
     /// Results from one pixel to the next.
     pub(crate) step: usize,
+    /// Steps spelled out between two branches, at most [`UNROLL`].
+    pub(crate) unroll: usize,
     /// Whether all channels share rounding constant and shift.
     pub(crate) one_shift: bool,
     pub(crate) lo: i32,
@@ -105,8 +107,8 @@ impl Params {
     }
 }
 
-/// Steps spelled out between two branches.
-const UNROLL: usize = 8;
+/// Most steps spelled out between two branches.
+pub(crate) const UNROLL: usize = 8;
 
 /// Channels side by side with that many pixels: sixteen sums fill the registers.
 pub(crate) fn channels(pixels: usize) -> usize {
@@ -278,7 +280,8 @@ impl Product {
         let step = Step { sums: &sums, inputs: &inputs, weights: &weights, products: &products };
         // A window that is one stretch of memory is one run.
         let (runs, run) = (s.runs, s.run);
-        let unroll = (4..=UNROLL).rev().find(|u| run.is_multiple_of(*u)).unwrap_or(UNROLL.min(run));
+        let most = s.unroll;
+        let unroll = (3..=most).rev().find(|u| run.is_multiple_of(*u)).unwrap_or(most.min(run));
         let (turns, rest) = (run / unroll, run % unroll);
         let end = pool.take();
         let run_end = pool.take();

@@ -30,6 +30,7 @@ use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
 use crate::lower::run::Run;
 use crate::lower::spelled::{Role, Spelled};
+use crate::options::Optimize;
 use crate::quantize::requant::{HIGH_SHIFT, Shift, high};
 use crate::tensor::{DType, Data};
 use secateur_targets::Target;
@@ -52,6 +53,11 @@ impl Engine for Riscv {
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         Ok(runs::native(run, target).into_iter().collect())
     }
+}
+
+/// Steps between two branches: a branch costs less than the flash of spelling out more.
+fn unroll(want: &Want<'_>) -> usize {
+    if want.optimize == Optimize::Speed { product::UNROLL } else { product::UNROLL / 2 }
 }
 
 /// A product as the kernels take it.
@@ -133,7 +139,7 @@ struct RowOf {
 }
 
 impl Riscv {
-    fn sizes(&self, w: &Window, packed: &Packed, pixels: usize, blocks: usize) -> Sizes {
+    fn sizes(&self, w: &Window, packed: &Packed, pixels: usize, blocks: usize, want: &Want<'_>) -> Sizes {
         Sizes {
             runs: w.runs,
             run: w.run,
@@ -143,6 +149,7 @@ impl Riscv {
             blocks,
             pitch: w.pitch,
             step: w.step,
+            unroll: unroll(want),
             one_shift: packed.one.is_some(),
             lo: packed.limits.0,
             hi: packed.limits.1,
@@ -180,19 +187,20 @@ impl Riscv {
         packed: &Packed,
         groups: usize,
         n: usize,
-        target: &Target,
+        want: &Want<'_>,
     ) -> Result<Option<RowOf>> {
+        let target = want.target;
         let most = if self.vectors { lanes::pixels(w.outputs) } else { 8 };
         // The first of equals: fewer pixels, less code.
         let best = (1..=most.min(n))
             .filter_map(|p| {
-                let (_, price) = self.block(w, self.sizes(w, packed, p, 1))?;
+                let (_, price) = self.block(w, self.sizes(w, packed, p, 1, want))?;
                 let again = if n.is_multiple_of(p) { 0 } else { 60 };
                 Some((n.div_ceil(p) * price + again, p))
             })
             .min();
         let Some((_, pixels)) = best else { return Ok(None) };
-        let sizes = |blocks: usize| self.sizes(w, packed, pixels, blocks);
+        let sizes = |blocks: usize| self.sizes(w, packed, pixels, blocks, want);
         let Some((whole, _)) = self.block(w, sizes(n / pixels)) else { return Ok(None) };
         let last = match n % pixels {
             0 => None,
@@ -303,7 +311,7 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         step: inner.y,
         depthwise: None,
     };
-    let Some(row) = e.row(&window, &packed, 1, inner.len, want.target)? else { return Ok(None) };
+    let Some(row) = e.row(&window, &packed, 1, inner.len, want)? else { return Ok(None) };
 
     let reach = |step: fn(&Axis) -> usize, last: usize| {
         let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
@@ -373,7 +381,7 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
         depthwise: depthwise.then_some(g.strides[1]),
     };
     let pixels = if direct { g.output[1] } else { tiling.columns };
-    let Some(row) = e.row(&window, &packed, groups, pixels, want.target)? else { return Ok(None) };
+    let Some(row) = e.row(&window, &packed, groups, pixels, want)? else { return Ok(None) };
 
     let mut k = KernelBuilder::new(if depthwise { "depthwise_s8_blocks" } else { "conv_s8_blocks" });
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);

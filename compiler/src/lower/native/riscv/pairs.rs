@@ -9,7 +9,7 @@
 //! loops, bit by bit.
 
 use super::rows::{Filler, Tiling};
-use super::{Candidate, Packed, Want, channels_last, nest};
+use super::{Candidate, Packed, Want, channels_last, nest, unroll};
 use crate::block::riscv::pairs::{PAIRS, Pairs, pair};
 use crate::block::riscv::product::{Sizes, declare_shift};
 use crate::error::Result;
@@ -85,6 +85,7 @@ pub(super) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         blocks: 1,
         pitch: inputs,
         step: inner.y,
+        unroll: unroll(want),
         one_shift: packed.one.is_some(),
         lo: packed.limits.0,
         hi: packed.limits.1,
@@ -151,6 +152,7 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
             blocks,
             pitch: g.strides[1] * c,
             step: g.y[3],
+            unroll: unroll(want),
             one_shift: packed.one.is_some(),
             lo: packed.limits.0,
             hi: packed.limits.1,
