@@ -164,7 +164,7 @@ impl Dense {
         let x = k.buffer("x", DType::I8, x_len, Access::Read);
         let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
         let y = k.buffer("y", DType::I8, y_len, Access::Write);
-        k.buffer("wide", DType::I16, self.wide_len(), Access::ReadWrite);
+        let wide = k.buffer("wide", DType::I16, self.wide_len(), Access::ReadWrite);
         let zero = k.scalar("zx", -128, 127);
         let round = k.scalar("rnd", i32::MIN, i32::MAX);
         let names = ["inputs", "rows", "x_step", "y_step", "outputs", "shift"];
@@ -172,14 +172,17 @@ impl Dense {
             k.scalar(name, *value, *value);
         }
         k.for_("row", 0, self.rows, |k, row| {
+            // The outputs may stand where the inputs do: a row is read before any is written.
+            let from = k.let_("from", row * self.steps.0);
+            k.for_("i", 0, self.inputs, |k, i| k.store(wide, i, x.at(from + i) - zero));
             let whole = self.outputs / GROUP;
             k.for_("group", 0, whole, |k, group| {
                 let first = group * GROUP;
-                self.body(k, (x, w, y), (zero, round), row, group.into(), first);
+                self.body(k, (wide, w, y), round, row, group.into(), first);
             });
             if whole < self.groups() {
                 let first = (self.outputs - GROUP).into();
-                self.body(k, (x, w, y), (zero, round), row, whole.into(), first);
+                self.body(k, (wide, w, y), round, row, whole.into(), first);
             }
         });
         k.native(self.block()?.native("dsp", core)?);
@@ -190,15 +193,14 @@ impl Dense {
     fn body(
         &self,
         k: &mut KernelBuilder,
-        (x, w, y): (Buf, Buf, Buf),
-        (zero, round): (Val, Val),
+        (wide, w, y): (Buf, Buf, Buf),
+        round: Val,
         row: Val,
         group: Expr,
         first: Expr,
     ) {
         let len = self.gemm().group_len();
         let base = k.let_("base", group * len);
-        let from = k.let_("from", row * self.steps.0);
         let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
         let mut sums = Vec::new();
         for pair in 0..2usize {
@@ -220,12 +222,12 @@ impl Dense {
         };
         k.for_("word", 0, self.inputs / 4, |k, n| {
             for i in 0..4 {
-                input(k, base + n * 8, i, x.at(from + n * 4 + position(i)) - zero);
+                input(k, base + n * 8, i, wide.at(n * 4 + position(i)));
             }
         });
         let rest = self.inputs / 4 * 4;
         for i in (0..4).filter(|&i| rest + position(i) < self.inputs) {
-            input(k, base + 2 * rest, i, x.at(from + (rest + position(i))) - zero);
+            input(k, base + 2 * rest, i, wide.at(rest + position(i)));
         }
         let tail = len - self.gemm().tail_len();
         for channel in 0..GROUP {

@@ -29,6 +29,14 @@ pub(crate) struct Rows {
     pub(crate) outputs: Axis,
 }
 
+impl Rows {
+    /// Whether each row of outputs has the place of its row of inputs, so that a kernel that has
+    /// read a row may write its outputs over it.
+    pub(crate) fn in_step(&self) -> bool {
+        self.inputs.len == self.outputs.len && self.rows.iter().all(|a| a.len == 1 || a.x == a.y)
+    }
+}
+
 /// Joins neighbouring axes that are one axis in memory on both sides, and drops axes of one.
 pub(crate) fn merge(axes: &[Axis]) -> Vec<Axis> {
     let mut merged: Vec<Axis> = Vec::new();

@@ -181,10 +181,10 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
     Ok(storage.placed(layouts, choices, optimize))
 }
 
-/// Bytes of arena that `balanced` takes where the values alone need `bare`: workspace for at most
-/// 18 in a hundred more and 4 KiB, as the kernels' speed levels off there; 2 KiB are always given.
+/// Bytes of arena that `balanced` takes where the values alone need `bare`: workspace for 18 in a
+/// hundred more, but between 2.5 and 4 KiB, where the kernels' speed levels off.
 fn balanced(bare: usize) -> usize {
-    (bare + (bare * 18 / 100).min(4096)).max(2048)
+    bare + (bare * 18 / 100).clamp(2560, 4096)
 }
 
 /// The order of the nodes that needs least memory, among those worth trying.

@@ -228,8 +228,8 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
             product_of(k, &gemm_one, y0 + row * inner.y);
         });
     });
-    let mut args =
-        vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
+    let result = if rows.in_step() { Role::ResultInPlace } else { Role::Result };
+    let mut args = vec![Role::Operand(0), result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
     args.extend(round.map(|_| Role::Scalar(ending.rnd)));
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 2 * columns * pitch }))

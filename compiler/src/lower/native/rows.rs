@@ -63,7 +63,7 @@ pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Op
     let mut args = vec![
         Role::Operand(0),
         Role::Data { name: "weights", data: Data::I16(stream), align: 4 },
-        Role::Result,
+        if rows.in_step() { Role::ResultInPlace } else { Role::Result },
         Role::Workspace(0),
     ];
     args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
