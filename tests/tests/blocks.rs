@@ -591,6 +591,17 @@ fn cortex_m7() {
     all_alike(&expected("cortex-m7", C, 80, DSP), Optimize::Speed);
 }
 
+/// Compilers write the same instructions, though for 64-bit sums.
+#[test]
+fn cortex_m0plus() {
+    all_alike(&expected("cortex-m0plus", BOTH, 80, &[]), Optimize::Balanced);
+}
+
+#[test]
+fn cortex_m3() {
+    all_alike(&expected("cortex-m3", C, 80, &[]), Optimize::Balanced);
+}
+
 #[test]
 fn hexagon() {
     all_alike(&expected("hexagon-v67", C, 50, &[]), Optimize::Balanced);

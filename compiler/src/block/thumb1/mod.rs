@@ -103,7 +103,6 @@ pub(crate) enum Inst {
     Lsr(R, R, u32),
     Asr(R, R, u32),
     Sxtb(R, R),
-    Sxth(R, R),
     /// Any registers.
     Cmp(R, R),
     CmpImm(R, u32),
@@ -298,7 +297,7 @@ fn encodes(inst: &Inst) -> bool {
         Mov(..) | AddAny(..) => true,
         Cmp(a, b) => *a != SP || *b != SP,
         MovImm(d, v) | AddImm(d, v) | SubImm(d, v) | CmpImm(d, v) => low(d) && *v <= 255,
-        Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Sxtb(d, a) | Sxth(d, a) => low(d) && low(a),
+        Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Sxtb(d, a) => low(d) && low(a),
         Lsl(d, a, n) => low(d) && low(a) && *n <= 31,
         Lsr(d, a, n) | Asr(d, a, n) => low(d) && low(a) && (1..=32).contains(n),
     }
@@ -383,7 +382,6 @@ fn print(text: &mut String, inst: &Inst, way: char) {
         Lsr(d, a, n) => write!(text, "lsrs {}, {}, #{n}", r(d), r(a)),
         Asr(d, a, n) => write!(text, "asrs {}, {}, #{n}", r(d), r(a)),
         Sxtb(d, a) => write!(text, "sxtb {}, {}", r(d), r(a)),
-        Sxth(d, a) => write!(text, "sxth {}, {}", r(d), r(a)),
         Cmp(a, b) => write!(text, "cmp {}, {}", r(a), r(b)),
         CmpImm(a, v) => write!(text, "cmp {}, #{v}", r(a)),
     };

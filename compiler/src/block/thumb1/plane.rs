@@ -13,6 +13,33 @@ use crate::tensor::DType;
 use secateur_targets::Cost;
 use std::sync::Arc;
 
+/// The kernel `(plane, zx)`: `n` words of padding.
+pub(crate) fn fill(n: usize, core: &Cost) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("fill_s32");
+    let plane = k.buffer("plane", DType::I32, n, Access::Write);
+    let zx = k.scalar("zx", -128, 127);
+    k.for_("i", 0, n, |k, i| k.store(plane, i, zx));
+    k.native(fill_code(n).finish(core)?);
+    k.finish()
+}
+
+pub(crate) fn fill_code(n: usize) -> Code {
+    let mut c = Code::new(0, 0, false);
+    let words = [R1, R2, R3, R4];
+    words[1..].iter().for_each(|&r| c.push(Inst::Mov(r, R1)));
+    if n % 4 > 0 {
+        c.push(Inst::Stm(R0, mask(&words[..n % 4])));
+    }
+    if n >= 4 {
+        c.constant(R5, (n / 4) as u32);
+        let top = c.here();
+        c.times((n / 4) as f64, |c| {
+            c.all([Inst::Stm(R0, mask(&words)), Inst::SubImm(R5, 1), Inst::BranchIf(Cond::Ne, top)]);
+        });
+    }
+    c
+}
+
 /// Sizes of a plane and of the inputs that one call copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Plane {
@@ -127,5 +154,23 @@ impl Plane {
             c.all([Inst::Cmp(R0, LR), Inst::BranchIf(Cond::Ne, row)]);
         });
         c
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulate::run;
+    use super::*;
+    use crate::block::simulate::Memory;
+
+    #[test]
+    fn all_words_are_filled_and_no_more() {
+        for n in [1, 3, 4, 7, 63, 1300] {
+            let mut memory = Memory { regions: vec![(0x3000_0000, vec![9; 4 * n + 4])] };
+            run(&fill_code(n), &[0x3000_0000, -100i32 as u32], &mut memory);
+            let bytes = &memory.regions[0].1;
+            assert!(bytes[..4 * n].chunks(4).all(|w| w == (-100i32).to_le_bytes()), "{n}");
+            assert_eq!(bytes[4 * n..], [9; 4], "{n}");
+        }
     }
 }

@@ -12,10 +12,10 @@ use crate::block::thumb1::dense::Dense;
 use crate::block::thumb1::depthwise::Depthwise;
 use crate::block::thumb1::gather;
 use crate::block::thumb1::gemm::{Gemm, PIXELS};
-use crate::block::thumb1::plane::Plane;
+use crate::block::thumb1::plane::{self, Plane};
 use crate::block::thumb1::round::rounding;
 use crate::error::Result;
-use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::lower::conv::Geometry;
 use crate::lower::dense::Rows;
 use crate::lower::finish::Finish;
@@ -267,6 +267,7 @@ fn planes(
     let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
     let copy = if strips == 1 { plane.kernel(core)? } else { one_row.kernel(core)? };
     let product_of = dw.kernel(core)?;
+    let fill = plane::fill(dw.plane_len(), core)?;
 
     let mut k = KernelBuilder::new("depthwise_s8_planes");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
@@ -279,7 +280,7 @@ fn planes(
     k.for_("n", 0, g.batch, |k, n| {
         k.for_("strip", 0, strips, |k, strip| {
             // Padding: what no input overwrites.
-            k.for_("i", 0, dw.plane_len(), |k, i| k.store(words, i, zx));
+            k.call(&fill, vec![words.from(0), CallArg::Scalar(zx.into())]);
             let oy = k.let_("oy", (strip * rows).min(g.output[0] - rows));
             k.for_("channel", 0, g.groups, |k, channel| {
                 if strips == 1 {
