@@ -135,7 +135,7 @@ fn item(item: &Item) -> u64 {
     match item {
         Item::Run(run) => Core::new().run(run),
         Item::Low { turns, body } => {
-            let enter = 2 + if *turns > 1 { TAKEN } else { 0 };
+            let enter = 1 + if *turns > 1 { TAKEN } else { 0 };
             match body.as_slice() {
                 [Item::Run(run)] => enter + repeated(run, *turns),
                 _ => enter + u64::from(*turns) * sequence(body),

@@ -134,6 +134,10 @@ impl Depthwise {
             && self.y_step <= 4095
     }
 
+    /// Where in a plane's stream its pointer stands: offsets of 508 on either side reach all of it.
+    fn middle(&self) -> i32 {
+        if self.plane_len() <= 508 + LANES { 0 } else { 508 }
+    }
     /// Whether every column of a window is within an offset of its row's pointer: those far away
     /// are loaded as words, which must be aligned.
     fn reachable(&self) -> bool {
@@ -240,8 +244,9 @@ impl Depthwise {
             near @ 0..=4095 => Inst::AddImm(r[1], r[0], near as i32),
             _ => Inst::Add(r[1], r[0], FAR),
         }));
-        // Offsets of 508 on either side reach the whole stream of a plane.
-        entry.push(Inst::AddImm(W, W, MIDDLE));
+        if self.middle() > 0 {
+            entry.push(Inst::AddImm(W, W, self.middle()));
+        }
         entry.push(Inst::MovImm(ZERO, self.zp));
         if self.lo > -128 {
             entry.push(Inst::MovImm(LEAST, self.lo & 0xff));
@@ -295,7 +300,7 @@ impl Depthwise {
             });
         };
         let coefficients = |insts: &mut Vec<Inst>, q: Q, at: usize| {
-            insts.push(Inst::LoadWords(q, W, at as i32 - MIDDLE));
+            insts.push(Inst::LoadWords(q, W, at as i32 - self.middle()));
         };
         let add = |lane, d, a| Inst::Bin(Bin::Add(lane), d, d, a);
         for (g, group) in self.groups.iter().enumerate() {
@@ -403,7 +408,6 @@ const GREATEST: R = R(11);
 const LEFT: R = R(12);
 /// Holds what is too large for an addition.
 const FAR: R = R(14);
-const MIDDLE: i32 = 508;
 
 /// Adds any constant. `lr` counts inside the loop over pixels: there steps are small.
 fn far(insts: &mut Vec<Inst>, reg: R, by: i32) {

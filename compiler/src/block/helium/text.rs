@@ -103,8 +103,8 @@ impl Printer {
         match item {
             Item::Run(run) => self.run(run),
             Item::Low { turns, body } => {
+                // `le` needs no `dls` before it: that is a move to `lr`.
                 self.inst(&Inst::MovImm(LR, *turns as i32), false);
-                self.line(4, "dls lr, lr");
                 let top = self.label();
                 self.items(body);
                 self.line(4, &format!("le lr, {top}b"));
@@ -155,6 +155,7 @@ impl Printer {
         let low = |r: R| r.0 < 8;
         let (bytes, line) = match *inst {
             Inst::Mov(d, a) => (2, format!("mov {d}, {a}")),
+            Inst::MovImm(d, v @ 0..256) if low(d) => (2, format!("movs {d}, #{v}")),
             Inst::MovImm(d, v) => {
                 let (lo, hi) = (v as u32 & 0xffff, v as u32 >> 16);
                 if hi != 0 {

@@ -360,8 +360,11 @@ impl<'a> InputRows<'a> {
         let part = |parts: usize| all.div_ceil(parts).next_multiple_of(share.max(2)).min(all);
         let least = all.div_ceil(share.max(4)).max(1);
         let columns = (1..=least).map(part).find(|&c| fits(&of(c, 1))).unwrap_or(part(least));
-        let most = (1..=g.output[0]).rev().find(|&t| fits(&of(columns, t)));
-        of(columns, most.unwrap_or(1))
+        let rows = g.output[0];
+        let most = (1..=rows).rev().find(|&t| fits(&of(columns, t))).unwrap_or(1);
+        // Equal parts need no code for what remains.
+        let equal = (1..=most).rev().find(|&t| rows.is_multiple_of(t) && 3 * t >= 2 * most);
+        of(columns, equal.unwrap_or(most))
     }
     /// Channels of a pixel.
     fn pixel(&self) -> usize {
