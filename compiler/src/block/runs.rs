@@ -1,5 +1,5 @@
-//! Runs without weights for cores with `sxtab16` and `smmla`: sums, products and means of int8
-//! elements, four to a word.
+//! Runs without weights for cores with `sxtab16` and `smmla`: sums, products, means and tables of
+//! int8 elements, four to a word.
 //!
 //! In: a [`Run`]. Out: its instructions, or `None` where its sizes do not fit them.
 //! Law: as the run's: ascending order, any alignment.
@@ -12,10 +12,11 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
     match *run {
         Run::Sum { n, shift, lo, hi } => Some(sum(n, shift, (lo, hi))),
         Run::Product { n, sh, lo, hi } => Some(product(n, sh, (lo, hi))),
-        Run::Mean { n, rows, pitch, sh, lo, hi, even } if rows <= MEAN_ROWS && n >= 4 && sh <= 31 => {
+        Run::Mean { n, rows, pitch, sh, lo, hi, even } if rows <= 8 * MEAN_ROWS && n >= 4 && sh <= 31 => {
             Some(mean(n, (rows, pitch), sh, (lo, hi), even))
         }
-        Run::Mean { .. } | Run::Copy { .. } | Run::Table { .. } => None,
+        Run::Table { n } => Some(table(n)),
+        Run::Mean { .. } | Run::Copy { .. } => None,
     }
     .map(|block| Block { streams: true, ..block })
 }
@@ -142,57 +143,115 @@ fn product(n: usize, sh: u32, limits: (i32, i32)) -> Block {
     b
 }
 
+fn table(n: usize) -> Block {
+    let mut b = Block::new(3);
+    let [x, table, y] = [b.args[0], b.args[1], b.args[2]];
+    b.push(Inst::AddImm(table, table, 128));
+    let words = |b: &mut Block, count: usize| {
+        let words: Vec<Reg> = (0..count).map(|_| b.reg()).collect();
+        for (i, &w) in words.iter().enumerate() {
+            b.push(Inst::Ldr(w, x, 4 * i as u32));
+        }
+        for (i, w) in words.into_iter().enumerate() {
+            let bytes: [Reg; 4] = b.regs_n();
+            for (byte, &r) in bytes.iter().enumerate() {
+                b.push(Inst::Sxtb(r, w, byte as u32));
+            }
+            for &r in &bytes {
+                b.push(Inst::LdrsbAt(r, table, r, 0));
+            }
+            for (byte, &r) in bytes.iter().enumerate() {
+                b.push(Inst::Strb(r, y, (4 * i + byte) as u32));
+            }
+        }
+        b.advance(x, 4 * count as i32);
+        b.advance(y, 4 * count as i32);
+    };
+    let turns = n / (4 * TURN);
+    if turns > 0 {
+        let end = b.reg();
+        b.push(Inst::Mov(end, x));
+        b.advance(end, (4 * TURN * turns) as i32);
+        let top = b.label(turns as u64);
+        words(&mut b, TURN);
+        b.push(Inst::Cmp(x, end));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    }
+    let rest = n - 4 * TURN * turns;
+    if rest >= 4 {
+        words(&mut b, 1);
+    }
+    for i in 0..(rest % 4) as u32 {
+        let r = b.reg();
+        b.push(Inst::Ldrsb(r, x, i));
+        b.push(Inst::LdrsbAt(r, table, r, 0));
+        b.push(Inst::Strb(r, y, i));
+    }
+    b
+}
+
 fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, limits: (i32, i32), even: Option<u32>) -> Block {
     let mut b = Block::new(4);
-    b.streams = true;
     let [x, y, offset, m] = [b.args[0], b.args[1], b.args[2], b.args[3]];
-    let [rnd, one] = b.regs_n();
-    b.push(Inst::LdrArg(rnd, 4));
+    let one = b.reg();
+    let [offset_slot, m_slot, end_slot] = [b.slot(), b.slot(), b.slot()];
+    b.push(Inst::StrSlot(offset, offset_slot));
+    b.push(Inst::StrSlot(m, m_slot));
     b.push(Inst::MovImm(one, 0x0001_0001));
     // Rows of a turn: all that offsets and registers reach.
     let turn = (1..=4.min(rows)).rev().find(|t| (t - 1) * pitch <= 4095).unwrap_or(1);
     let four = |b: &mut Block| {
-        let [p, even_sum, odd_sum] = b.regs_n();
+        let sums: [Reg; 4] = b.regs_n();
+        let p = b.reg();
         b.push(Inst::Mov(p, x));
-        b.push(Inst::MovImm(even_sum, 0));
-        b.push(Inst::MovImm(odd_sum, 0));
-        let add = |b: &mut Block, count: usize| {
-            let words: Vec<Reg> = (0..count).map(|_| b.reg()).collect();
-            for (i, &w) in words.iter().enumerate() {
-                b.push(Inst::Ldr(w, p, (i * pitch) as u32));
+        b.push(Inst::LdrSlot(sums[0], offset_slot));
+        (1..4).for_each(|i| b.push(Inst::Mov(sums[i], sums[0])));
+        // Halves hold the sums of so many rows.
+        for first in (0..rows).step_by(MEAN_ROWS) {
+            let rows = MEAN_ROWS.min(rows - first);
+            let [even_sum, odd_sum] = b.regs_n();
+            b.push(Inst::MovImm(even_sum, 0));
+            b.push(Inst::MovImm(odd_sum, 0));
+            let add = |b: &mut Block, count: usize| {
+                let words: Vec<Reg> = (0..count).map(|_| b.reg()).collect();
+                for (i, &w) in words.iter().enumerate() {
+                    b.push(Inst::Ldr(w, p, (i * pitch) as u32));
+                }
+                for w in words {
+                    b.push(Inst::Sxtab16(even_sum, even_sum, w, Ror::R0));
+                    b.push(Inst::Sxtab16(odd_sum, odd_sum, w, Ror::R8));
+                }
+                b.advance(p, (count * pitch) as i32);
+            };
+            let turns = rows / turn;
+            if turns > 1 {
+                let end = b.reg();
+                b.push(Inst::Mov(end, p));
+                b.advance(end, (turns * turn * pitch) as i32);
+                b.push(Inst::StrSlot(end, end_slot));
+                let top = b.label(turns as u64);
+                add(b, turn);
+                let end = b.reg();
+                b.push(Inst::LdrSlot(end, end_slot));
+                b.push(Inst::Cmp(p, end));
+                b.push(Inst::BranchBack(Cond::Ne, top));
+                add(b, rows % turn);
+            } else {
+                add(b, turn.min(rows));
+                add(b, rows - turn.min(rows));
             }
-            for w in words {
-                b.push(Inst::Sxtab16(even_sum, even_sum, w, Ror::R0));
-                b.push(Inst::Sxtab16(odd_sum, odd_sum, w, Ror::R8));
+            for (i, &sum) in sums.iter().enumerate() {
+                let halves = [even_sum, odd_sum][i % 2];
+                b.push(match i / 2 {
+                    0 => Inst::Smlabb(sum, halves, one, sum),
+                    _ => Inst::Smlatt(sum, halves, one, sum),
+                });
             }
-        };
-        let turns = rows / turn;
-        if turns > 1 {
-            let end = b.reg();
-            let slot = b.slot();
-            b.push(Inst::Mov(end, p));
-            b.advance(end, (turns * turn * pitch) as i32);
-            b.push(Inst::StrSlot(end, slot));
-            let top = b.label(turns as u64);
-            add(b, turn);
-            b.advance(p, (turn * pitch) as i32);
-            let end = b.reg();
-            b.push(Inst::LdrSlot(end, slot));
-            b.push(Inst::Cmp(p, end));
-            b.push(Inst::BranchBack(Cond::Ne, top));
-            add(b, rows % turn);
-        } else {
-            add(b, turn);
-            b.advance(p, (turn * pitch) as i32);
-            add(b, rows % turn);
         }
-        for i in 0..4 {
-            let acc = b.reg();
-            let halves = [even_sum, odd_sum][i % 2];
-            b.push(match i / 2 {
-                0 => Inst::Smlabb(acc, halves, one, offset),
-                _ => Inst::Smlatt(acc, halves, one, offset),
-            });
+        let [m, rnd] = b.regs_n();
+        b.push(Inst::LdrSlot(m, m_slot));
+        b.push(Inst::LdrArg(rnd, 4));
+        for (i, acc) in sums.into_iter().enumerate() {
             if let Some(by) = even {
                 let bit = b.reg();
                 b.push(Inst::Ubfx(bit, acc, by, 1));
@@ -285,12 +344,32 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_exact() {
+        let mut random = Random(42);
+        let table: Vec<i8> = (0..256).map(|_| random.within(-128, 127) as i8).collect();
+        for n in [1usize, 3, 4, 7, 8, 9, 15, 16, 203] {
+            let x = random.bytes(n);
+            let want = alike(Run::Table { n }, &[x.clone(), table.clone()], n, &[]);
+            let by_hand: Vec<i8> = x.iter().map(|&x| table[(i32::from(x) + 128) as usize]).collect();
+            assert_eq!(want, by_hand);
+        }
+    }
+
+    #[test]
     fn means_are_exact() {
         let mut random = Random(41);
-        for (case, (n, rows, pitch)) in
-            [(4, 1, 4), (22, 9, 22), (64, 64, 64), (5, 255, 7), (8, 3, 5000), (7, 49, 1500)]
-                .into_iter()
-                .enumerate()
+        for (case, (n, rows, pitch)) in [
+            (4, 1, 4),
+            (22, 9, 22),
+            (64, 64, 64),
+            (5, 255, 7),
+            (8, 3, 5000),
+            (7, 49, 1500),
+            (6, 256, 6),
+            (4, 777, 5),
+        ]
+        .into_iter()
+        .enumerate()
         {
             for (lo, hi) in [(-128, 127), (-20, 30)] {
                 for even in [None, Some(2), Some(7)] {

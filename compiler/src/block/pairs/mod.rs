@@ -27,8 +27,8 @@ fn word(w: crate::kernel::Buf, at: Expr) -> Expr {
     (w.at(&at) & 65535) + w.at(at + 1) * 65536
 }
 
-/// Saturates to the limits and stores at a pointer.
-fn clamp_store(b: &mut Block, v: Reg, sh: u32, (lo, hi): (i32, i32), y: Reg) {
+/// Shifts and saturates to the limits.
+fn clamp(b: &mut Block, v: Reg, sh: u32, (lo, hi): (i32, i32)) {
     b.push(Inst::Ssat(v, 8, v, sh));
     if lo > -128 {
         b.push(Inst::MaxImm(v, lo));
@@ -36,7 +36,6 @@ fn clamp_store(b: &mut Block, v: Reg, sh: u32, (lo, hi): (i32, i32), y: Reg) {
     if hi < 127 {
         b.push(Inst::MinImm(v, hi));
     }
-    b.push(Inst::Strb(v, y, 0));
 }
 
 #[cfg(test)]
@@ -133,6 +132,7 @@ mod tests {
                     width,
                     step: channels + case % 3,
                     row: (channels + 2) * outputs,
+                    known: case % 2 == 0,
                     sh,
                     lo,
                     hi,

@@ -6,7 +6,7 @@
 //! one row. Stream of a channel, in words: three of the upper two rows of weights by column,
 //! `w21 w20`, `w22`, bias, multiplier.
 
-use super::{BYTES, COLUMN, clamp_store, word};
+use super::{BYTES, COLUMN, clamp, word};
 use crate::block::{Block, Cond, Inst, Reg, Rounding, Slot, word as push_word};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder, instr};
@@ -33,6 +33,8 @@ pub(crate) struct Slide {
     /// Result elements from one column to the next, and from one row to the next.
     pub(crate) step: usize,
     pub(crate) row: usize,
+    /// Whether the text knows the distance of results, at most 255: one instruction less each.
+    pub(crate) known: bool,
     /// Right shift after the high word of the product.
     pub(crate) sh: u32,
     pub(crate) lo: i32,
@@ -82,7 +84,9 @@ impl Slide {
     /// Whether offsets fit the instructions.
     pub(crate) fn fits(&self) -> bool {
         let straight = self.columns().min(16 + STRAIGHT + TURN) * BYTES;
-        self.pitch * BYTES + straight <= 4095 && self.step <= i16::MAX as usize && self.sh <= 31
+        self.pitch * BYTES + straight <= 4095
+            && self.step <= if self.known { 255 } else { i16::MAX as usize }
+            && self.sh <= 31
     }
 
     /// Packs weights `[channels, 9]` of `channels` channels; `None` if one does not fit 16 bits.
@@ -350,8 +354,13 @@ impl Slide {
                     b.push(Inst::Mov(sum, held.bias));
                 }
                 b.push(Inst::Smmla(sum, sum, held.m, held.rnd));
-                clamp_store(b, sum, self.sh, (self.lo, self.hi), held.y);
-                b.push(Inst::AddAsr(held.y, held.y, held.u, 16));
+                clamp(b, sum, self.sh, (self.lo, self.hi));
+                if self.known {
+                    b.push(Inst::StrbPost(sum, held.y, self.step as i32));
+                } else {
+                    b.push(Inst::Strb(sum, held.y, 0));
+                    b.push(Inst::AddAsr(held.y, held.y, held.u, 16));
+                }
             }
         }
     }
