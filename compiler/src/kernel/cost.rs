@@ -34,6 +34,11 @@ pub struct Count {
     /// Turns of loops, and conditions.
     pub branches: f64,
     pub calls: f64,
+    /// 64-bit divisions, which no 32-bit core has an instruction for.
+    pub long_divides: f64,
+    /// Loops that only store one constant, which compilers call `memset` for, and their bytes.
+    pub fills: f64,
+    pub filled: f64,
     /// Cycles of native kernels, their entry and return included.
     pub native: f64,
 }
@@ -51,6 +56,11 @@ const SOFT_FLOAT: f64 = 60.0;
 /// Cycles of a 64-bit product and of a division where the core has no instruction for it.
 const SOFT_LONG: f64 = 20.0;
 const SOFT_DIVIDE: f64 = 40.0;
+/// Cycles of a 64-bit division in software, and those of a call of `memset` beside its stores.
+const SOFT_LONG_DIVIDE: f64 = 100.0;
+const FILL: f64 = 40.0;
+/// What each further instruction that may start in a cycle gains in code as compilers order it.
+const FURTHER_ISSUE: f64 = 0.3;
 
 impl Count {
     fn add(&mut self, o: Count, times: f64) {
@@ -65,6 +75,9 @@ impl Count {
         self.functions += o.functions * times;
         self.branches += o.branches * times;
         self.calls += o.calls * times;
+        self.long_divides += o.long_divides * times;
+        self.fills += o.fills * times;
+        self.filled += o.filled * times;
         self.native += o.native * times;
     }
     fn total(&self) -> f64 {
@@ -79,6 +92,9 @@ impl Count {
             + FUNCTION * self.functions
             + self.branches
             + self.calls
+            + SOFT_LONG_DIVIDE * self.long_divides
+            + FILL * self.fills
+            + self.filled / 4.0
             + self.native
     }
     /// Cycles on a core, from memory without wait states.
@@ -99,7 +115,11 @@ impl Count {
             // A loop counts, compares and jumps.
             + self.branches * (f64::from(core.branch_taken) + 2.0 * alu)
             + self.calls * 2.0 * f64::from(core.call))
-            / f64::from(core.issue.max(1))
+            / (1.0 + FURTHER_ISSUE * f64::from(core.issue.max(1) - 1))
+            + SOFT_LONG_DIVIDE * self.long_divides
+            + FILL * self.fills
+            // A word a store, in loops of three.
+            + self.filled / 4.0 * (f64::from(core.store) + (alu + f64::from(core.branch_taken)) / 3.0)
             + self.native
     }
 }
@@ -170,6 +190,11 @@ impl Cx<'_> {
                 let (a, b) = (self.range(lo), self.range(hi));
                 let middle = |r: Interval| (r.lo as f64 + r.hi as f64) / 2.0;
                 let turns = ((middle(b) - middle(a)) / f64::from(*step)).ceil().max(0.0);
+                if let Some(size) = self.fill(*var, *step, body) {
+                    sum.fills += 1.0;
+                    sum.filled += turns * size as f64;
+                    return sum;
+                }
                 self.vars.insert(*var, Interval { lo: a.lo, hi: (b.hi - 1).max(a.lo) });
                 sum.add(self.block(body), turns);
                 sum.branches += turns;
@@ -207,6 +232,12 @@ impl Cx<'_> {
             }
         }
         sum
+    }
+    /// Bytes of an element where a loop's body is one store of a constant to the next element.
+    fn fill(&self, var: VarId, step: i32, body: &[Stmt]) -> Option<usize> {
+        let [Stmt::Store { buffer, index, value: Expr::Int(..) }] = body else { return None };
+        let by = affine(index)?.terms.iter().find(|t| t.0 == 2 * var.0 as usize)?.1.abs();
+        (by == 1 && step == 1).then_some(self.kernel.buffer(*buffer)?.0.size())
     }
     /// Addresses: a compiler moves what an inner loop does not change out of it and walks a
     /// pointer, so an affine index costs one addition at most.
@@ -250,7 +281,8 @@ impl Cx<'_> {
                 sum += self.expr(c);
                 sum += self.expr(a);
                 sum += self.expr(b);
-                sum.alu += 1.0;
+                // A comparison is there already; what it chooses takes two more.
+                sum.alu += 2.0;
             }
             Expr::Call(instr, args) => {
                 args.iter().for_each(|a| sum += self.expr(a));
@@ -272,9 +304,12 @@ impl Cx<'_> {
         match (self.ty(a), op) {
             (Ty::F32, BinOp::Div) => sum.float_divides += 1.0,
             (Ty::F32, _) => sum.float_ops += 1.0,
+            (Ty::I64, BinOp::Div | BinOp::Rem) => sum.long_divides += 1.0,
             (_, BinOp::Div | BinOp::Rem) => sum.divides += 1.0,
             (Ty::I32, BinOp::Mul) => sum.multiplies += 1.0,
             (_, BinOp::Mul) => sum.long_multiplies += 1.0,
+            (Ty::I32, BinOp::Min | BinOp::Max) => sum.alu += 3.0,
+            (Ty::I64, op) if op.shifts() => sum.alu += 4.0,
             (Ty::I64, _) => sum.alu += 2.0,
             _ => sum.alu += 1.0,
         }
@@ -341,7 +376,7 @@ mod tests {
     fn dependent_loops_count_their_middle() {
         let mut k = KernelBuilder::new("triangle");
         let y = k.buffer("y", DType::I32, 100, Access::Write);
-        k.for_("i", 0, 9, |k, i| k.for_("j", int(0).max(i - 20), i + 1, |k, j| k.store(y, i * 9 + j, 0)));
+        k.for_("i", 0, 9, |k, i| k.for_("j", int(0).max(i - 20), i + 1, |k, j| k.store(y, i * 9 + j, j)));
         assert_eq!(count(&k.finish().unwrap()).stores, 45.0);
     }
 

@@ -34,8 +34,11 @@ pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Op
     };
     // Where two instructions start at once, a longer piece leaves more to choose from.
     let dual = want.target.core.cost.as_ref().is_some_and(|c| c.pairing == Pairing::Dual);
-    let piece = if dual { unrolled.min(inputs.div_ceil(4)).min(4) } else { 1 };
-    let piece = 1 << piece.ilog2();
+    let piece = match (dual, want.optimize) {
+        (true, Optimize::Speed) if inputs >= 16 => 4,
+        (true, _) if inputs > 4 => 2,
+        _ => 1,
+    };
     let reach = product.reach()?;
     let (lo, hi) = ending.limits;
     let sizes = Dense {
