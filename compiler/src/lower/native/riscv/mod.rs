@@ -129,11 +129,14 @@ impl Block {
     }
 }
 
-/// A row of pixels as calls: whole blocks, and one more that ends with the row.
+/// A row of pixels as calls: of whole blocks at once, or where these do not fill it of one block
+/// after the other, the last one moved back so that it ends with the row.
 struct RowOf {
-    whole: Arc<Kernel>,
-    /// The block that ends a row, and its first pixel.
-    last: Option<(Arc<Kernel>, usize)>,
+    kernel: Arc<Kernel>,
+    /// How many calls, pixels of each, and the first pixel of the last one.
+    calls: usize,
+    pixels: usize,
+    last: usize,
     weights: Vec<i8>,
     words: Vec<i32>,
 }
@@ -189,7 +192,6 @@ impl Riscv {
         n: usize,
         want: &Want<'_>,
     ) -> Result<Option<RowOf>> {
-        let target = want.target;
         let most = if self.vectors { lanes::pixels(w.outputs) } else { 8 };
         // The first of equals: fewer pixels, less code.
         let best = (1..=most.min(n))
@@ -200,11 +202,10 @@ impl Riscv {
             })
             .min();
         let Some((_, pixels)) = best else { return Ok(None) };
-        let sizes = |blocks: usize| self.sizes(w, packed, pixels, blocks, want);
-        let Some((whole, _)) = self.block(w, sizes(n / pixels)) else { return Ok(None) };
-        let last = match n % pixels {
-            0 => None,
-            _ => self.block(w, sizes(1)).map(|(b, _)| b.kernel(target)).transpose()?.map(|k| (k, n - pixels)),
+        let calls = if n.is_multiple_of(pixels) { 1 } else { n.div_ceil(pixels) };
+        let blocks = if calls == 1 { n / pixels } else { 1 };
+        let Some((whole, _)) = self.block(w, self.sizes(w, packed, pixels, blocks, want)) else {
+            return Ok(None);
         };
         // Taps in the order in which the window lies in memory are those of the packed rows.
         let taps = packed.weights.len() / (groups * w.outputs).max(1);
@@ -228,7 +229,8 @@ impl Riscv {
                 }
             }
         }
-        Ok(Some(RowOf { whole: whole.kernel(target)?, last, weights, words }))
+        let kernel = whole.kernel(want.target)?;
+        Ok(Some(RowOf { kernel, calls, pixels, last: n - blocks * pixels, weights, words }))
     }
 }
 
@@ -270,7 +272,8 @@ impl Layer {
     ) {
         let (weights, words) = (row.weights.len() / self.groups, row.words.len() / self.groups);
         k.for_("group", 0, self.groups, |k, group| {
-            let call = |k: &mut KernelBuilder, kernel: &Arc<Kernel>, first: usize| {
+            k.for_("call", 0, row.calls, |k, call| {
+                let first = k.let_("pixel", (call * row.pixels).min(row.last));
                 let mut args = vec![
                     acts.from(x0 + first * w.pitch + group * part),
                     self.w.from(group * weights),
@@ -279,12 +282,8 @@ impl Layer {
                 ];
                 let shift = self.shift.iter().flat_map(|&(rnd, sh)| [rnd, sh]);
                 args.extend(shift.map(|v| CallArg::Scalar(v.into())));
-                k.call(kernel, args);
-            };
-            call(k, &row.whole, 0);
-            if let Some((kernel, first)) = &row.last {
-                call(k, kernel, *first);
-            }
+                k.call(&row.kernel, args);
+            });
         });
     }
 }

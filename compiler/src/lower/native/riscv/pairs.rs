@@ -159,7 +159,9 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
         };
         Pairs { sizes, apart: halves.apart * g.y[3] }
     };
-    let (block, last) = (of(halves.len / halves.pairs), of(1));
+    // Blocks that do not fill a half are called one after the other, the last one moved back.
+    let calls = if halves.len.is_multiple_of(halves.pairs) { 1 } else { halves.len.div_ceil(halves.pairs) };
+    let block = of(if calls == 1 { halves.len / halves.pairs } else { 1 });
     let acts_len = kh * run_pitch;
     let tiling = Tiling::new(g, false, usize::MAX);
     let line_len = if g.padded() { tiling.width * c } else { 0 };
@@ -177,9 +179,7 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0)];
     args.extend(roles(&packed, weights, words));
     let gather = pair(run_pitch, want.target)?;
-    let whole = block.kernel(want.target)?;
-    let rest = halves.len % halves.pairs;
-    let last = if rest > 0 { Some(last.kernel(want.target)?) } else { None };
+    let kernel = block.kernel(want.target)?;
     let apart = halves.apart * g.strides[1] * c;
     let filler = if g.padded() {
         let line = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
@@ -208,12 +208,12 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
                 k.call(&gather, [from.to_vec(), vec![acts.from(ky * run_pitch)]].concat());
             });
             let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
-            layer.call(k, &whole, acts.from(0), y.from(y0));
-            if let Some(last) = &last {
-                let first = halves.len - halves.pairs;
+            k.for_("call", 0, calls, |k, call| {
+                let last = if calls == 1 { 0 } else { halves.len - halves.pairs };
+                let first = k.let_("pixel", (call * halves.pairs).min(last));
                 let acts = acts.from(first * (g.strides[1] * c));
-                layer.call(k, last, acts, y.from(y0 + first * g.y[3]));
-            }
+                layer.call(k, &kernel, acts, y.from(y0 + first * g.y[3]));
+            });
         });
     });
     let call = Spelled { kernel: k.finish()?, args };
