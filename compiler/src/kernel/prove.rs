@@ -58,7 +58,7 @@ fn placed(program: &Program) -> Result<()> {
     let unproven = |why: String| Err(Error::internal(Site::Whole, format!("unproven: {why}")));
     let lies = |name: &str, elem: DType, len: usize, at: usize| {
         let (bytes, room) = (len.saturating_mul(elem.size()), program.arena);
-        if at.saturating_add(bytes) > room || at % elem.size() != 0 {
+        if at.saturating_add(bytes) > room || !at.is_multiple_of(elem.size()) {
             return unproven(format!("`{name}` of {bytes} bytes at {at} in {room} bytes"));
         }
         Ok(())
