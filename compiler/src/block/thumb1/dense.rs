@@ -14,7 +14,7 @@
 
 use super::gemm::Runs;
 use super::round::{Constants, Form};
-use super::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R12, SP, mask};
+use super::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R12, SP, mask, wide};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
 use crate::tensor::DType;
@@ -152,13 +152,13 @@ impl Dense {
         if rest > 0 {
             group(&mut k, whole.into(), rest);
         }
-        k.native(self.code().finish(core)?);
+        k.native(self.code(wide(core)).finish(core)?);
         k.finish()
     }
 
     /// r0 and r1 inputs, r2 four weights, r3 two of them, r4 and r5 mask and offset, r6 and r7 point
     /// to inputs and to the stream, r8-r11 sums of the run, r12 flags, lr the frame.
-    pub(crate) fn code(&self) -> Code {
+    pub(crate) fn code(&self, wide: bool) -> Code {
         let deepest = (4 * PAIRS * self.steps().min(SEGMENT)) as u32;
         let mut c = Code::new(FRAME, deepest, true);
         c.all([Inst::Str(R0, SP, X), Inst::Str(R2, SP, Y), Inst::Ldm(R1, mask(&[R3, R4]))]);
@@ -166,7 +166,7 @@ impl Dense {
         c.all([Inst::Add(R2, R2, R4), Inst::Str(R2, SP, LAST), Inst::Mov(LR, SP)]);
         let next = c.here();
         c.times(self.outputs.div_ceil(GROUP) as f64, |c| {
-            self.one_group(c);
+            self.one_group(c, wide);
             c.all([Inst::Ldr(R1, SP, LAST), Inst::Cmp(R2, R1)]);
             let done = c.label();
             c.all([Inst::BranchIf(Cond::Eq, done), Inst::Branch(next)]);
@@ -175,7 +175,7 @@ impl Dense {
         c
     }
 
-    fn one_group(&self, c: &mut Code) {
+    fn one_group(&self, c: &mut Code, wide: bool) {
         let n = self.segments() as f64;
         let (high, low) = (mask(&[R4, R5, R6, R7]), mask(&[R0, R1, R2, R3]));
         // The sums begin with the biases: of the upper channels, and of both in a word.
@@ -189,7 +189,7 @@ impl Dense {
         c.all([Inst::Ldr(R7, SP, W), Inst::AddImm(R7, 16), Inst::Ldr(R6, SP, X)]);
         let segment = c.here();
         c.times(n, |c| {
-            self.segment(c, self.inputs as f64 / n);
+            self.segment(c, self.inputs as f64 / n, wide);
             self.sum_up(c, self.inputs as f64 / n);
             let done = c.label();
             c.all([Inst::Ldr(R0, SP, AT), Inst::Ldr(R1, SP, END), Inst::Cmp(R0, R1)]);
@@ -203,7 +203,7 @@ impl Dense {
         self.store(c);
     }
 
-    fn segment(&self, c: &mut Code, inputs: f64) {
+    fn segment(&self, c: &mut Code, inputs: f64, wide: bool) {
         let clear = |c: &mut Code| {
             c.push(Inst::MovImm(R0, 0));
             (8..12).for_each(|i| c.push(Inst::Mov(R(i), R0)));
@@ -223,12 +223,15 @@ impl Dense {
                 c.all([Inst::Lsr(R2, R2, 8), Inst::And(R2, R4), Inst::Sub(R2, R2, R5)]);
                 c.all([Inst::Mul(R2, R1), Inst::AddAny(R(sum), R2)]);
             }
-            c.all([Inst::Mov(R3, R12), Inst::Lsl(R3, R3, 1), Inst::Mov(R12, R3)]);
+            if wide {
+                c.push(Inst::LslAny(R12, 1));
+            } else {
+                c.all([Inst::Mov(R3, R12), Inst::Lsl(R3, R3, 1), Inst::Mov(R12, R3)]);
+            }
             c.push(Inst::BranchIf(Cond::Cc, top));
         });
         c.times((inputs / RUN).max(1.0), |c| {
-            (0..4).for_each(|i| c.push(Inst::Mov(R(i), R(8 + i))));
-            c.push(Inst::Push(mask(&[R0, R1, R2, R3])));
+            super::gemm::push_sums(c, PAIRS as u8, wide);
             clear(c);
             c.all([Inst::Mov(R3, R12), Inst::CmpImm(R3, 0), Inst::BranchIf(Cond::Ne, top)]);
         });
@@ -314,7 +317,9 @@ mod tests {
                 let Data::I8(body) = run(&call, &operands, DType::I8, outputs) else { panic!() };
                 let inputs_in_memory = x.iter().map(|&v| v as u8).collect();
                 let stream = stream.iter().flat_map(|v| v.to_le_bytes()).collect();
-                let code = output(d.code(), &[inputs_in_memory, stream], outputs, &[]);
+                let operands = [inputs_in_memory, stream];
+                let code = output(d.code(false), &operands, outputs, &[]);
+                assert_eq!(code, output(d.code(true), &operands, outputs, &[]), "wide code");
                 for o in 0..outputs {
                     let sum: i32 = (0..inputs).map(|i| i32::from(x[i]) * w[o * inputs + i]).sum();
                     let want = r.apply(o, sum + bias[o]);

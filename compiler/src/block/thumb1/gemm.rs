@@ -16,7 +16,7 @@
 //! Law: no run can leave 16 bits, whatever the inputs; a stream that cannot promise it is refused.
 
 use super::round::{Constants, Form};
-use super::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R12, SP, mask};
+use super::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R12, SP, mask, wide};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
 use crate::tensor::DType;
@@ -157,13 +157,13 @@ impl Gemm {
                 k.store(y, channel + pixel * self.step, out);
             }
         });
-        k.native(self.code().finish(core)?);
+        k.native(self.code(wide(core)).finish(core)?);
         k.finish()
     }
 
     /// r0-r3 inputs, r4 a weight, r5 four weights, r6 points to inputs, r7 flags, r8-r11 sums of the
     /// run, r12 the frame, lr points to the stream.
-    pub(crate) fn code(&self) -> Code {
+    pub(crate) fn code(&self, wide: bool) -> Code {
         let q = self.columns();
         let runs = (self.padded().min(SEGMENT) / 2) as u32;
         let mut c = Code::new(FRAME, 4 * q as u32 * runs, true);
@@ -171,7 +171,7 @@ impl Gemm {
         c.all([Inst::Mov(LR, R1), Inst::Add(R0, R0, R3), Inst::Str(R0, SP, END)]);
         c.all([Inst::Add(R2, R2, R4), Inst::Str(R2, SP, LAST), Inst::Str(R5, SP, STEP)]);
         let next = c.here();
-        c.times(self.outputs as f64, |c| self.one_channel(c));
+        c.times(self.outputs as f64, |c| self.one_channel(c, wide));
         // The next channel, one byte on.
         c.times(self.outputs as f64, |c| {
             c.all([Inst::Ldr(R0, SP, Y), Inst::AddImm(R0, 1), Inst::Str(R0, SP, Y)]);
@@ -183,7 +183,7 @@ impl Gemm {
         c
     }
 
-    fn one_channel(&self, c: &mut Code) {
+    fn one_channel(&self, c: &mut Code, wide: bool) {
         let single = self.segments() == 1;
         c.all([Inst::Mov(R12, SP), Inst::Mov(R4, LR), Inst::Ldm(R4, mask(&[R5, R7])), Inst::Mov(LR, R4)]);
         // Both sums of every pair begin with the bias.
@@ -197,7 +197,7 @@ impl Gemm {
         c.push(Inst::Ldr(R6, SP, ACTS));
         let segment = c.here();
         let n = self.segments() as f64;
-        c.times(n, |c| self.segment(c, self.padded() as f64 / n));
+        c.times(n, |c| self.segment(c, self.padded() as f64 / n, wide));
         c.times(n, |c| self.sum_up(c, single, self.padded() as f64 / n));
         if !single {
             let done = c.label();
@@ -220,7 +220,7 @@ impl Gemm {
     }
 
     /// The sums of a segment's runs, pushed on the stack; r7 holds its flags.
-    fn segment(&self, c: &mut Code, taps: f64) {
+    fn segment(&self, c: &mut Code, taps: f64, wide: bool) {
         let q = self.columns();
         let inputs = mask(&[R0, R1, R2, R3][..q]);
         let clear = |c: &mut Code| {
@@ -228,8 +228,7 @@ impl Gemm {
             (0..q as u8).for_each(|i| c.push(Inst::Mov(R(8 + i), R0)));
         };
         let end_run = |c: &mut Code| {
-            (0..q as u8).for_each(|i| c.push(Inst::Mov(R(i), R(8 + i))));
-            c.push(Inst::Push(inputs));
+            push_sums(c, q as u8, wide);
             clear(c);
         };
         let tap = |c: &mut Code, weight: R| {
@@ -250,7 +249,11 @@ impl Gemm {
         });
         c.place(top);
         c.times(taps / 4.0, |c| {
-            c.all([Inst::Mov(R4, LR), Inst::Ldm(R4, mask(&[R5])), Inst::Mov(LR, R4)]);
+            if wide {
+                c.push(Inst::LoadNext(R5, LR));
+            } else {
+                c.all([Inst::Mov(R4, LR), Inst::Ldm(R4, mask(&[R5])), Inst::Mov(LR, R4)]);
+            }
             c.push(Inst::Sxtb(R4, R5));
             tap(c, R4);
             c.all([Inst::Asr(R5, R5, 8), Inst::Sxtb(R4, R5)]);
@@ -306,6 +309,15 @@ impl Gemm {
             }
         }
     }
+}
+
+/// Pushes the sums of a run, in r8 and the following.
+pub(super) fn push_sums(c: &mut Code, words: u8, wide: bool) {
+    if wide && words > 1 {
+        return c.push(Inst::PushAny(((1 << words) - 1) << 8));
+    }
+    (0..words).for_each(|i| c.push(Inst::Mov(R(i), R(8 + i))));
+    c.push(Inst::Push((1 << words) - 1));
 }
 
 /// Pops the runs' words until the stack pointer is at `bottom`: words are summed up in r8 and the
@@ -377,7 +389,9 @@ mod tests {
     fn native(g: &Gemm, acts: &[i32], stream: &[i32]) -> Vec<i8> {
         let bytes = |v: &[i32]| v.iter().flat_map(|h| h.to_le_bytes()).collect::<Vec<u8>>();
         let y_len = (g.pixels - 1) * g.step + g.outputs;
-        let written = output(g.code(), &[bytes(acts), bytes(stream)], y_len, &[]);
+        let operands = [bytes(acts), bytes(stream)];
+        let written = output(g.code(false), &operands, y_len, &[]);
+        assert_eq!(written, output(g.code(true), &operands, y_len, &[]), "wide code");
         written.iter().map(|&b| b as i8).collect()
     }
 

@@ -1,10 +1,12 @@
-//! Thumb-1 code: the instructions of Armv6-M over machine registers, for cores without `smlad`.
+//! Thumb-1 code: the instructions of Armv6-M over machine registers, for cores without `smlad`, and
+//! the few of Armv7-M that save moves where the core has them ([`wide`]).
 //!
 //! In: a [`Code`] written by a generator (`gemm`, `gather` and their kin). Here its text is
 //! printed, its bytes are counted and its cycles weighed. Out: a [`Native`] for the feature
 //! `thumb`.
 //!
-//! Law: every instruction has an encoding of 16 bits that Armv6-M knows, every access is
+//! Law: every instruction has an encoding of 16 bits that Armv6-M knows, but for those marked in
+//! [`Inst`], which only wide code may hold; every access is
 //! aligned, and nothing but the core registers is touched. Registers are named by the generator:
 //! only eight of them multiply, and which eight decides the speed.
 
@@ -106,6 +108,31 @@ pub(crate) enum Inst {
     /// Any registers.
     Cmp(R, R),
     CmpImm(R, u32),
+    /// Armv7-M: loads a word and moves the base on, any registers.
+    LoadNext(R, R),
+    /// Armv7-M: pushes any of r0..r12.
+    PushAny(u16),
+    /// Armv7-M: shifts any register in place and sets the flags.
+    LslAny(R, u32),
+}
+
+impl Inst {
+    /// Bytes of its encoding.
+    fn size(&self) -> u32 {
+        match self {
+            Inst::Label(_) => 0,
+            _ if self.is_wide() => 4,
+            _ => 2,
+        }
+    }
+    fn is_wide(&self) -> bool {
+        matches!(self, Inst::LoadNext(..) | Inst::PushAny(_) | Inst::LslAny(..))
+    }
+}
+
+/// Whether a core knows the instructions of Armv7-M: those have a multiply-accumulate.
+pub(crate) fn wide(core: &Cost) -> bool {
+    core.mla.is_some()
 }
 
 /// The registers of a mask.
@@ -223,10 +250,10 @@ impl Code {
         let cycles: f64 = self.insts.iter().map(|(i, n)| n * cycles(i, core)).sum();
         Ok(Native {
             feature: "thumb".into(),
-            text: self.text()?,
+            text: self.text(wide(core))?,
             stack: saved + self.frame + self.deepest,
             cycles: libm::rint(cycles) as u64,
-            bytes: 2 * self.insts.iter().filter(|(i, _)| !matches!(i, Inst::Label(_))).count() as u32,
+            bytes: self.insts.iter().map(|(i, _)| i.size()).sum(),
         })
     }
     #[cfg(test)]
@@ -237,7 +264,7 @@ impl Code {
     }
 
     /// Refuses what has no encoding of 16 bits.
-    fn text(&self) -> Result<String> {
+    fn text(&self, wide: bool) -> Result<String> {
         let refuse = |i: &Inst, why: &str| {
             Err(Error::internal(Site::Whole, format!("Thumb-1 cannot spell {i:?}: {why}")))
         };
@@ -245,12 +272,12 @@ impl Code {
         for (inst, _) in &self.insts {
             match inst {
                 Inst::Label(l) => drop(places.insert(*l, at)),
-                _ => at += 2,
+                _ => at += i64::from(inst.size()),
             }
         }
         let (mut text, mut at) = (String::new(), 0i64);
         for (inst, _) in &self.insts {
-            if !encodes(inst) {
+            if !encodes(inst) || inst.is_wide() && !wide {
                 return refuse(inst, "a register or a number is out of range");
             }
             let reach = match inst {
@@ -271,7 +298,7 @@ impl Code {
                 text.push('\n');
             }
             print(&mut text, inst, if backward { 'b' } else { 'f' });
-            at += if matches!(inst, Inst::Label(_)) { 0 } else { 2 };
+            at += i64::from(inst.size());
         }
         Ok(text)
     }
@@ -298,6 +325,9 @@ fn encodes(inst: &Inst) -> bool {
         Cmp(a, b) => *a != SP || *b != SP,
         MovImm(d, v) | AddImm(d, v) | SubImm(d, v) | CmpImm(d, v) => low(d) && *v <= 255,
         Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Sxtb(d, a) => low(d) && low(a),
+        LoadNext(d, b) => d != b && d.0 <= 12 && (b.0 <= 12 || *b == LR),
+        PushAny(m) => m.count_ones() > 1 && m >> 13 == 0,
+        LslAny(d, n) => d.0 <= 12 && (1..=31).contains(n),
         Lsl(d, a, n) => low(d) && low(a) && *n <= 31,
         Lsr(d, a, n) | Asr(d, a, n) => low(d) && low(a) && (1..=32).contains(n),
     }
@@ -312,9 +342,9 @@ fn cycles(inst: &Inst, core: &Cost) -> f64 {
         Branch(_) => core.branch_taken as f32,
         // A test out of a loop is mostly not taken, one back into it mostly is.
         BranchIf(..) => core.branch_taken as f32,
-        Ldm(_, m) | Stm(_, m) | Push(m) => many(m),
+        Ldm(_, m) | Stm(_, m) | Push(m) | PushAny(m) => many(m),
         Pop(m) => many(m) + if m >> 14 & 1 == 1 { core.branch_taken as f32 } else { 0.0 },
-        Ldr(..) | Ldrsb(..) => core.load as f32,
+        Ldr(..) | Ldrsb(..) | LoadNext(..) => core.load as f32,
         Str(..) | Strb(..) => core.store as f32,
         Mul(..) => core.mul as f32,
         _ => core.alu as f32,
@@ -330,7 +360,7 @@ fn name(r: R) -> String {
 }
 
 fn list(mask: u16, link: &str) -> String {
-    let mut names: Vec<String> = (0..8).filter(|n| mask >> n & 1 == 1).map(|n| name(R(n))).collect();
+    let mut names: Vec<String> = (0..13).filter(|n| mask >> n & 1 == 1).map(|n| name(R(n))).collect();
     if mask >> 14 & 1 == 1 {
         names.push(link.into());
     }
@@ -384,5 +414,8 @@ fn print(text: &mut String, inst: &Inst, way: char) {
         Sxtb(d, a) => write!(text, "sxtb {}, {}", r(d), r(a)),
         Cmp(a, b) => write!(text, "cmp {}, {}", r(a), r(b)),
         CmpImm(a, v) => write!(text, "cmp {}, #{v}", r(a)),
+        LoadNext(d, b) => write!(text, "ldr {}, [{}], #4", r(d), r(b)),
+        PushAny(m) => write!(text, "push {{{}}}", list(m, "")),
+        LslAny(d, n) => write!(text, "lsls {}, {}, #{n}", r(d), r(d)),
     };
 }

@@ -17,6 +17,7 @@ pub(crate) struct Ran {
 /// Runs a function of buffers that are read, of one behind them that is written, and of more that
 /// are read: what it writes. The stack it takes is at most what is announced.
 pub(crate) fn output(code: Code, operands: &[Vec<u8>], len: usize, more: &[Vec<u8>]) -> Vec<u8> {
+    // Code for either kind of core prints for the wide one.
     let mut regions: Vec<(u32, Vec<u8>)> = Vec::new();
     for bytes in operands.iter().cloned().chain([vec![0; len]]).chain(more.iter().cloned()) {
         regions.push((0x3000_0000 + ((regions.len() as u32) << 24), bytes));
@@ -24,7 +25,7 @@ pub(crate) fn output(code: Code, operands: &[Vec<u8>], len: usize, more: &[Vec<u
     let args: Vec<u32> = regions.iter().map(|r| r.0).collect();
     let mut memory = Memory { regions };
     let ran = run(&code, &args, &mut memory);
-    let core = secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap();
+    let core = secateur_targets::core("cortex-m3").unwrap().cost.unwrap();
     let announced = code.finish(&core).unwrap().stack;
     assert!(ran.stack <= announced, "{} bytes of stack, {announced} announced", ran.stack);
     memory.regions.swap_remove(operands.len()).1
@@ -86,7 +87,16 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                 }
                 r[b.0 as usize] = at;
             }
-            Push(m) => {
+            LoadNext(d, b) => {
+                r[d.0 as usize] = memory.aligned(g(b));
+                r[b.0 as usize] += 4;
+            }
+            LslAny(d, n) => {
+                c = g(d) >> (32 - n) & 1 == 1;
+                r[d.0 as usize] = g(d) << n;
+                z = r[d.0 as usize] == 0;
+            }
+            Push(m) | PushAny(m) => {
                 r[13] -= 4 * m.count_ones();
                 lowest = lowest.min(r[13]);
                 let mut at = r[13];
