@@ -282,7 +282,7 @@ fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, limits: (i32, i32), ev
         b.advance(x, 4);
         b.advance(y, 4);
     }
-    if n % 4 > 0 {
+    if !n.is_multiple_of(4) {
         // The last four once more, as far as they are not done yet.
         b.advance(x, (n % 4) as i32 - 4);
         b.advance(y, (n % 4) as i32 - 4);
