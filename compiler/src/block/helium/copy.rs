@@ -64,17 +64,17 @@ impl Gather {
     pub(crate) fn fits(&self) -> bool {
         self.run <= 16 && self.step <= 127 && self.to_pitch <= 127 && self.from_pitch <= 4095
     }
-    fn from_len(&self) -> usize {
+    fn source_len(&self) -> usize {
         (self.runs - 1) * self.from_pitch + (self.count - 1) * self.step + 16
     }
-    pub(crate) fn to_len(&self) -> usize {
+    pub(crate) fn result_len(&self) -> usize {
         (self.count - 1) * self.to_pitch + (self.runs - 1) * self.run + 16
     }
     /// `(x, out)`: sixteen bytes of each run, the next run's over what is too many.
     pub(crate) fn kernel(&self) -> Result<Arc<Kernel>> {
         let mut k = KernelBuilder::new("gather_s8");
-        let x = k.buffer("x", DType::I8, self.from_len(), Access::Read);
-        let out = k.buffer("out", DType::I8, self.to_len(), Access::Write);
+        let x = k.buffer("x", DType::I8, self.source_len(), Access::Read);
+        let out = k.buffer("out", DType::I8, self.result_len(), Access::Write);
         k.for_("r", 0, self.runs, |k, r| {
             k.for_("p", 0, self.count, |k, p| {
                 let from = k.let_("from", r * self.from_pitch + p * self.step);

@@ -499,7 +499,7 @@ impl Columns {
         gather.fits().then_some(Columns { gather, pitch })
     }
     fn len(&self, gemm: &Gemm) -> usize {
-        self.gather.to_len().max(gemm.acts_len())
+        self.gather.result_len().max(gemm.acts_len())
     }
     fn kernel(&self) -> Result<Arc<Kernel>> {
         self.gather.kernel()
