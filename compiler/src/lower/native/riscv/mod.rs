@@ -362,7 +362,7 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let (groups, part) = if depthwise { (1, pixel) } else { (g.groups, g.cin) };
     // The columns of a window lie apart: they are runs of their own.
     let split = kw > 1 && (g.dilations[1] != 1 || groups > 1);
-    let direct = !g.padded() && !(split && kh > 1);
+    let direct = !(g.padded() || split && kh > 1);
     // The model has taps behind channels; windows have channels behind taps.
     let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
     let tiling = Tiling::new(g, split, want.rows_limit);
