@@ -116,7 +116,8 @@ mod tests {
             let words = |bytes: Vec<u8>| -> Vec<i32> {
                 bytes.chunks(4).map(|b| i32::from_le_bytes(b.try_into().unwrap())).collect()
             };
-            let all = words(output(rows_code(n, pairs, step), &[bytes.clone()], 4 * n * pairs, &[]));
+            let all =
+                words(output(rows_code(n, pairs, step), std::slice::from_ref(&bytes), 4 * n * pairs, &[]));
             assert_eq!(all, body, "{n} {pairs} {step}");
             for i in 0..n {
                 for pair in 0..pairs {

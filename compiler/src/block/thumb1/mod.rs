@@ -336,18 +336,18 @@ fn encodes(inst: &Inst) -> bool {
 /// Cycles on a core, branches that lead back as taken.
 fn cycles(inst: &Inst, core: &Cost) -> f64 {
     use Inst::*;
-    let many = |m: &u16| core.multiple as f32 + core.multiple_each as f32 * m.count_ones() as f32;
+    let many = |m: &u16| core.multiple + core.multiple_each * m.count_ones() as f32;
     f64::from(match inst {
         Label(_) => 0.0,
-        Branch(_) => core.branch_taken as f32,
+        Branch(_) => core.branch_taken,
         // A test out of a loop is mostly not taken, one back into it mostly is.
-        BranchIf(..) => core.branch_taken as f32,
+        BranchIf(..) => core.branch_taken,
         Ldm(_, m) | Stm(_, m) | Push(m) | PushAny(m) => many(m),
-        Pop(m) => many(m) + if m >> 14 & 1 == 1 { core.branch_taken as f32 } else { 0.0 },
-        Ldr(..) | Ldrsb(..) | LoadNext(..) => core.load as f32,
-        Str(..) | Strb(..) => core.store as f32,
-        Mul(..) => core.mul as f32,
-        _ => core.alu as f32,
+        Pop(m) => many(m) + if m >> 14 & 1 == 1 { core.branch_taken } else { 0.0 },
+        Ldr(..) | Ldrsb(..) | LoadNext(..) => core.load,
+        Str(..) | Strb(..) => core.store,
+        Mul(..) => core.mul,
+        _ => core.alu,
     })
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn fill_code(n: usize) -> Code {
     let mut c = Code::new(0, 0, false);
     let words = [R1, R2, R3, R4];
     words[1..].iter().for_each(|&r| c.push(Inst::Mov(r, R1)));
-    if n % 4 > 0 {
+    if !n.is_multiple_of(4) {
         c.push(Inst::Stm(R0, mask(&words[..n % 4])));
     }
     if n >= 4 {

@@ -91,7 +91,7 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
     let taps: Vec<usize> = (0..inputs).collect();
     let Some((gemm, weights)) = packed(product, inner.len, inner.y, &taps)? else { return Ok(None) };
     // An odd number of pixels, as only a few of them may be, has no second one in the last pair.
-    let even = gemm.pixels % 2 == 0;
+    let even = gemm.pixels.is_multiple_of(2);
     let gather = match even {
         true => gather::rows(inputs, gemm.columns(), inner.x, core)?,
         false => gather::kernel(inputs, gemm.columns(), core)?,
@@ -360,7 +360,7 @@ impl<'a> Columns<'a> {
     ) {
         let (g, pixels) = (self.g, self.g.output[0] * self.g.output[1]);
         let a = k.let_("a", first + pair * 2);
-        let b = k.let_("b", if self.gemm.pixels % 2 == 0 { a + 1 } else { (a + 1).min(pixels - 1) });
+        let b = k.let_("b", if self.gemm.pixels.is_multiple_of(2) { a + 1 } else { (a + 1).min(pixels - 1) });
         let (a, b) = (self.corner(k, a), self.corner(k, b));
         let wide = (g.kernel[1] - 1) * g.dilations[1];
         let base = n * g.x[0];
