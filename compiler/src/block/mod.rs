@@ -29,8 +29,6 @@ pub(crate) mod winograd;
 
 #[cfg(test)]
 pub(crate) mod simulate;
-#[cfg(all(test, feature = "cli"))]
-mod tests;
 
 pub use inst::{Cond, Float, Inst, Label, Reg, Ror, Slot};
 

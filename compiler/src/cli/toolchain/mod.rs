@@ -7,6 +7,8 @@
 mod elf;
 mod glue;
 mod image;
+#[cfg(test)]
+mod instructions;
 mod languages;
 mod measure;
 pub mod protocol;

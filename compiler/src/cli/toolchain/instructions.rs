@@ -1,12 +1,12 @@
 //! Every instruction on every core that has it: the emulator runs its spelling over a table of
 //! operands, extreme ones and random ones, on low registers and on high ones; the meaning is
-//! that of [`super::simulate`]. The bytes that a block announces are held against the
+//! that of [`crate::block::simulate`]. The bytes that a block announces are held against the
 //! assembler's.
 
-use super::assign::assign;
-use super::simulate::{Memory, run as simulate};
-use super::{Block, Cond, Inst, Reg, Ror};
-use crate::cli::toolchain::{Model, Optimize, build};
+use super::{Model, Optimize, build};
+use crate::block::assign::assign;
+use crate::block::simulate::{Memory, run as simulate};
+use crate::block::{Block, Cond, Inst, Reg, Ror};
 use crate::emit::{self, EmitOptions};
 use crate::kernel::{Access, Kernel, KernelBuilder};
 use crate::lower::spelled::{Role, Spelled};
