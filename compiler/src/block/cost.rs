@@ -50,13 +50,13 @@ fn memory(class: Class) -> bool {
 pub(super) fn kinds_pair(a: Class, b: Class) -> bool {
     let product = |c| matches!(c, Class::Mul | Class::Mla | Class::Dsp | Class::LongMul);
     let alone = |c| matches!(c, Class::LoadMany | Class::StoreMany | Class::Enter);
-    let both_load = a == Class::Load && b == Class::Load;
-    !(alone(a) || alone(b))
-        && !(product(a) && product(b))
-        && b != Class::Dsp
-        && !(a == Class::Shift && b == Class::Shift)
-        && !(memory(a) && memory(b) && !both_load)
-        && !(a == Class::Float && b == Class::Float)
+    let both = |class| a == class && b == class;
+    // What both would need at once.
+    let contended = (product(a) && product(b))
+        || both(Class::Shift)
+        || both(Class::Float)
+        || (memory(a) && memory(b) && !both(Class::Load));
+    !contended && !alone(a) && !alone(b) && b != Class::Dsp
 }
 
 /// The kind of an instruction whose registers are not assigned yet; of those that are spelled

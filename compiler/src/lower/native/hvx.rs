@@ -147,7 +147,7 @@ impl Line {
                     });
                 };
                 k.for_("pass", 0, whole, |k, p| pass(k, p.into(), width));
-                if self.outputs % width > 0 {
+                if !self.outputs.is_multiple_of(width) {
                     pass(k, whole.into(), self.outputs % width);
                 }
             }
