@@ -131,6 +131,9 @@ const SHAPES: &[Shape] = &[
     depthwise(6, [4, 4], [3, 3], ONE, AROUND),
     depthwise(17, [5, 4], [3, 3], [2, 2], [0, 1, 1, 0]),
     depthwise(3, [1, 11], [1, 3], ONE, [0, 1, 0, 1]),
+    // Long even windows over an odd number of results.
+    depthwise(8, [24, 1], [10, 1], ONE, NONE),
+    depthwise(5, [1, 16], [1, 6], ONE, NONE),
     // Dilated along rows and columns, grouped, and both strides three.
     grouped(1, (8, 5), [7, 7], [3, 3], (ONE, [2, 2]), [2, 2, 2, 2]),
     grouped(1, (4, 4), [1, 14], [1, 3], (ONE, [1, 4]), [0, 4, 0, 4]),

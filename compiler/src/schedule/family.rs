@@ -8,8 +8,11 @@ use crate::lower::native::{Candidate, ROWS_LIMIT, Want};
 use crate::options::Optimize;
 use secateur_targets::Target;
 
-/// Growth of a layer's weights that `balanced` takes for speed: a quarter, and half a kilobyte.
+/// Growth of a layer's weights that `balanced` takes for any gain: a quarter, and half a kilobyte.
 const GROWTH: (usize, usize) = (4, 512);
+/// Cycles that each byte beyond that must save. Transformed weights in flash save 6 a byte,
+/// weights of depthwise windows in pairs some 40.
+const PRICE: f64 = 24.0;
 
 /// The choice for a node that is not a mere view. `layouts` is by value index and final.
 /// Where there are native ways one of them is taken: they win on every shape measured.
@@ -73,7 +76,13 @@ fn taken(way: &Candidate, want: &Want<'_>) -> Choice {
 fn affordable(mut ways: Vec<Candidate>, want: &Want<'_>) -> Vec<Candidate> {
     if want.optimize == Optimize::Balanced {
         let least = ways.iter().map(Candidate::weights).min().unwrap_or(0);
-        ways.retain(|way| way.weights() <= least + least / GROWTH.0 + GROWTH.1);
+        let free = least + least / GROWTH.0 + GROWTH.1;
+        let modest = ways.iter().filter(|way| way.weights() <= free);
+        let modest_cycles = modest.map(|way| way.cycles(want.target)).fold(f64::INFINITY, f64::min);
+        ways.retain(|way| {
+            let more = way.weights().saturating_sub(free) as f64;
+            more * PRICE <= (modest_cycles - way.cycles(want.target)).max(0.0)
+        });
     }
     ways
 }

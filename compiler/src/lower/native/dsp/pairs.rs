@@ -93,9 +93,25 @@ impl View {
     fn columns(&self) -> usize {
         (self.output[1] - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilations[1] + 1
     }
-    /// Rows of pairs under `rows` rows of outputs that begin at an even row.
+    /// Rows of pairs that `rows` rows of outputs read, which begin at an even row. Phases share one
+    /// window, so that the first may reach one pair beyond its own.
     fn pairs(&self, rows: usize) -> usize {
-        ((rows - 1) * self.strides[0] + self.kernel[0]).div_ceil(2)
+        let phases = self.phases(rows);
+        let ends = phases.iter().enumerate().filter(|(_, n)| **n > 0);
+        let reach = ends.map(|(phase, n)| phase * self.second() + (n - 1) * self.apart() + self.window());
+        reach.max().unwrap_or(0)
+    }
+    /// Pairs under an output of either phase.
+    fn window(&self) -> usize {
+        (self.kernel[0] + self.phases(2).len() - 1).div_ceil(2)
+    }
+    /// Pairs from one output of a phase to the next.
+    fn apart(&self) -> usize {
+        if self.strides[0] % 2 == 1 { self.strides[0] } else { self.strides[0] / 2 }
+    }
+    /// Pairs to the first output of the second phase.
+    fn second(&self) -> usize {
+        self.strides[0] / 2
     }
     /// Rows of each phase among `rows`; all bands have the same phases, if with no row.
     fn phases(&self, rows: usize) -> Vec<usize> {
@@ -234,12 +250,9 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
         }
     }
     let phases = v.phases(rows);
-    let window = (v.kernel[0] + phases.len() - 1).div_ceil(2);
-    // Pairs from one output of a phase to the next, and to the first of the second phase.
-    let apart = if v.strides[0] % 2 == 1 { v.strides[0] } else { v.strides[0] / 2 };
+    let (window, apart) = (v.window(), v.apart());
     let turns = if v.strides[0] % 2 == 1 { 2 } else { 1 };
-    let second = v.strides[0] / 2;
-    let place = |phase: usize| (phase * second, phase * v.y[0]);
+    let place = |phase: usize| (phase * v.second(), phase * v.y[0]);
     Multiply::Plane(if v.line() {
         let pass = |(phase, &n): (usize, &usize)| {
             let (column, y) = place(phase);
