@@ -119,7 +119,8 @@ impl Dense {
     }
     /// Whether there is code for these sizes.
     pub(crate) fn fits(&self) -> bool {
-        self.inputs >= 4 && self.outputs >= GROUP && self.rows > 0 && self.gemm().fits()
+        let powers = self.piece.is_power_of_two() && self.round.is_power_of_two();
+        powers && self.inputs >= 4 && self.outputs >= GROUP && self.rows > 0 && self.gemm().fits()
     }
 
     /// Packs a layer's coefficients; `None` if they do not fit the form.
