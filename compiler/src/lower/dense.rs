@@ -114,7 +114,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Spelled> {
 }
 
 /// Loops over axes of rows; the body gets the offsets of the row in input and result.
-fn nest(
+pub(crate) fn nest(
     k: &mut KernelBuilder,
     axes: &[Axis],
     x0: Expr,

@@ -33,8 +33,6 @@ pub(crate) fn native(run: &Run, target: &Target) -> Option<Native> {
         }
         Run::Table { n } if vectors => table_lanes(block, n),
         Run::Table { n } => table(block, n),
-        #[allow(unreachable_patterns)] // further runs may come
-        _ => return None,
     };
     Some(block.native(if vectors { "rvv" } else { "rv32" }))
 }

@@ -9,6 +9,8 @@
 
 mod bands;
 mod pairs;
+mod rows;
+mod winograd;
 
 use super::{Candidate, Engine, Want};
 use crate::block::Rounding;
@@ -18,7 +20,7 @@ use crate::block::{runs, widen};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::lower::conv::Geometry;
-use crate::lower::dense::Rows;
+use crate::lower::dense::{Rows, nest};
 use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
 use crate::lower::run::Run;
@@ -37,7 +39,7 @@ impl Engine for Dsp {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         // The rows of a depthwise convolution hold all channels.
         let limit = 2 * want.rows_limit;
-        let mut ways = super::winograd::ways(g, product, want)?;
+        let mut ways = winograd::ways(g, product, want)?;
         ways.extend(pairs::pairs(g, product, want)?);
         ways.extend(bands::bands(g, product, want)?);
         if g.groups > 1 {
@@ -46,7 +48,7 @@ impl Engine for Dsp {
         Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let shared = super::rows::rows(rows, product, want)?;
+        let shared = rows::rows(rows, product, want)?;
         if shared.is_some() {
             return Ok(shared.into_iter().collect());
         }
@@ -233,21 +235,6 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     args.extend(round.map(|_| Role::Scalar(ending.rnd)));
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 2 * columns * pitch }))
-}
-
-pub(super) fn nest(
-    k: &mut KernelBuilder,
-    axes: &[crate::lower::dense::Axis],
-    x0: Expr,
-    y0: Expr,
-    body: &mut dyn FnMut(&mut KernelBuilder, &Expr, &Expr),
-) {
-    match axes.split_first() {
-        None => body(k, &x0, &y0),
-        Some((axis, rest)) => k.for_("outer", 0, axis.len, |k, r| {
-            nest(k, rest, x0 + r * axis.x, y0 + r * axis.y, body);
-        }),
-    }
 }
 
 /// How a convolution is cut for the workspace.

@@ -15,7 +15,7 @@ use crate::block::helium::runs;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::lower::conv::Geometry;
-use crate::lower::dense::{Axis, Rows};
+use crate::lower::dense::{Axis, Rows, nest};
 use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
 use crate::lower::run::Run;
@@ -162,21 +162,6 @@ fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>> {
     });
     let call = Spelled { kernel: k.finish()?, args: vec![Role::Operand(0), Role::Result, weights] };
     Ok(Some(Candidate { way: "dot", call, workspace: 0 }))
-}
-
-fn nest(
-    k: &mut KernelBuilder,
-    axes: &[Axis],
-    x0: Expr,
-    y0: Expr,
-    body: &mut dyn FnMut(&mut KernelBuilder, &Expr, &Expr),
-) {
-    match axes.split_first() {
-        None => body(k, &x0, &y0),
-        Some((axis, rest)) => k.for_("outer", 0, axis.len, |k, r| {
-            nest(k, rest, x0 + r * axis.x, y0 + r * axis.y, body);
-        }),
-    }
 }
 
 /// A convolution, with at most `limit` bytes of input rows in the workspace where it can be.

@@ -13,7 +13,7 @@ use crate::block::hvx::gemm::{Gemm, LANES};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
 use crate::lower::conv::Geometry;
-use crate::lower::dense::{Axis, Rows};
+use crate::lower::dense::{Axis, Rows, nest};
 use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
 use crate::lower::spelled::{Role, Spelled};
@@ -223,21 +223,6 @@ fn coefficients(
         k.buffer("stage", DType::I8, bytes, Access::ReadWrite)
     });
     (Bufs { w, tail, y, stage }, args, from + bytes)
-}
-
-fn nest(
-    k: &mut KernelBuilder,
-    axes: &[Axis],
-    x0: Expr,
-    y0: Expr,
-    body: &mut dyn FnMut(&mut KernelBuilder, &Expr, &Expr),
-) {
-    match axes.split_first() {
-        None => body(k, &x0, &y0),
-        Some((axis, rest)) => k.for_("outer", 0, axis.len, |k, r| {
-            nest(k, rest, x0 + r * axis.x, y0 + r * axis.y, body);
-        }),
-    }
 }
 
 /// A convolution with one group and undilated columns.

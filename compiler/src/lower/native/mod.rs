@@ -12,9 +12,7 @@ pub(crate) mod dsp;
 pub(crate) mod helium;
 mod hvx;
 mod riscv;
-mod rows;
 mod thumb;
-mod winograd;
 
 use super::conv::Geometry;
 use super::dense::Rows;

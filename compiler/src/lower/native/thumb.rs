@@ -114,7 +114,7 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
     let acts = k.buffer("acts", DType::I32, gemm.acts_len(), Access::ReadWrite);
     let w = k.buffer("w", DType::I32, gemm.stream_len(), Access::Read);
     fill(&mut k, &gemm, acts);
-    super::dsp::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+    crate::lower::dense::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         groups(k, inner.len, &mut |k, first| {
             let from = |p: Expr| x.from(x0 + p * inner.x);
             if even {

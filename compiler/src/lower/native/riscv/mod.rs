@@ -25,7 +25,7 @@ use crate::block::riscv::runs;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::lower::conv::Geometry;
-use crate::lower::dense::{Axis, Rows};
+use crate::lower::dense::{Axis, Rows, nest};
 use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
 use crate::lower::run::Run;
@@ -329,21 +329,6 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     let mut args = vec![Role::Operand(0), Role::Result];
     args.extend(Layer::roles(&row, &packed));
     Ok(Some(Candidate { way: "product", call: Spelled { kernel: k.finish()?, args }, workspace: 0 }))
-}
-
-fn nest(
-    k: &mut KernelBuilder,
-    axes: &[Axis],
-    x0: Expr,
-    y0: Expr,
-    body: &mut dyn FnMut(&mut KernelBuilder, &Expr, &Expr),
-) {
-    match axes.split_first() {
-        None => body(k, &x0, &y0),
-        Some((axis, rest)) => k.for_("outer", 0, axis.len, |k, r| {
-            nest(k, rest, x0 + r * axis.x, y0 + r * axis.y, body);
-        }),
-    }
 }
 
 /// A convolution: with one group or several, depthwise or not.

@@ -9,7 +9,7 @@
 //! loops, bit by bit.
 
 use super::rows::{Filler, Tiling};
-use super::{Candidate, Packed, Want, channels_last, nest, unroll};
+use super::{Candidate, Packed, Want, channels_last, unroll};
 use crate::block::riscv::pairs::{PAIRS, Pairs, pair};
 use crate::block::riscv::product::{Sizes, declare_shift};
 use crate::error::Result;
@@ -110,7 +110,7 @@ pub(super) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
     let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
     let (gather, kernel) = (pair(inputs, want.target)?, block.kernel(want.target)?);
-    nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+    crate::lower::dense::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         k.for_("block", 0, halves.len.div_ceil(halves.pairs), |k, block| {
             // The last block is moved back so that it is whole.
             let first = k.let_("first", (block * halves.pairs).min(halves.len - halves.pairs));

@@ -4,11 +4,11 @@
 //! In: rows and a product. Out: a candidate, or none where the function has no code for the
 //! sizes. Law: the outputs are those of the portable loops, bit by bit.
 
-use super::dsp::Ending;
-use super::{Candidate, Want};
+use super::super::{Candidate, Want};
+use super::Ending;
 use crate::block::dense::Dense;
 use crate::error::Result;
-use crate::kernel::{Access, CallArg, Expr, Kernel, KernelBuilder};
+use crate::kernel::{Access, CallArg, Kernel, KernelBuilder};
 use crate::lower::dense::{Axis, Rows, merge};
 use crate::lower::product::{Product, reach_len};
 use crate::lower::spelled::{Role, Spelled};
@@ -87,20 +87,7 @@ fn nested(sizes: &Dense, outer: &[Axis], inner: &Axis, kernel: &Arc<Kernel>) -> 
     let y = k.buffer("y", DType::I8, reach(|a| a.y, sizes.outputs), Access::Write);
     let wide = k.buffer("wide", DType::I16, sizes.wide_len(), Access::ReadWrite);
     let scalars = k.like(kernel, 4);
-    fn nest(
-        k: &mut KernelBuilder,
-        axes: &[Axis],
-        (x0, y0): (Expr, Expr),
-        body: &mut dyn FnMut(&mut KernelBuilder, Expr, Expr),
-    ) {
-        match axes.split_first() {
-            None => body(k, x0, y0),
-            Some((axis, rest)) => k.for_("outer", 0, axis.len, |k, r| {
-                nest(k, rest, (x0 + r * axis.x, y0 + r * axis.y), body);
-            }),
-        }
-    }
-    nest(&mut k, outer, (0.into(), 0.into()), &mut |k, x0, y0| {
+    crate::lower::dense::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         let mut args = vec![x.from(x0), w.from(0), y.from(y0), wide.from(0)];
         args.extend(scalars.iter().map(|&s| CallArg::Scalar(s.into())));
         k.call(kernel, args);

@@ -10,8 +10,8 @@
 //! parts; none where the sizes or the ranges do not fit. Law: the outputs are those of the
 //! portable loops, bit by bit.
 
-use super::dsp::Ending;
-use super::{Candidate, Want};
+use super::super::{Candidate, Want};
+use super::Ending;
 use crate::block::winograd::{
     Columns, Filters, MOST, Products, Rows, SUMS, TILES, TWICE_G, pair_len, transformed,
 };
@@ -319,7 +319,7 @@ impl Workspace {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dsp::tests::{geometry, product};
+    use super::super::tests::{geometry, product};
     use super::*;
     use crate::kernel::ParamKind;
     use crate::lower::conv::{self, Kernels};
