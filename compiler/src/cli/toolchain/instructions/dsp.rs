@@ -1,25 +1,13 @@
-//! Every instruction on every core that has it: the emulator runs its spelling over a table of
-//! operands, extreme ones and random ones, on low registers and on high ones; the meaning is
-//! that of [`crate::block::simulate`]. The bytes that a block announces are held against the
-//! assembler's.
+//! Thumb-2 with the DSP extension, on low registers and on high ones; the meaning is that of
+//! [`crate::block::simulate`].
 
-use super::{Model, Optimize, build};
+use super::{Case, Table, X, Y, bytes, spellings_equal_meanings, words};
 use crate::block::assign::assign;
 use crate::block::simulate::{Memory, run as simulate};
 use crate::block::{Block, Cond, Inst, Reg, Ror};
-use crate::emit::{self, EmitOptions};
-use crate::kernel::{Access, Kernel, KernelBuilder};
-use crate::lower::spelled::{Role, Spelled};
-use crate::lower::trial::{Random, program};
-use crate::options::Language;
-use crate::tensor::{DType, Data, Tensor};
-use secateur_targets::{Core, Target};
-use std::sync::Arc;
+use secateur_targets::Core;
 
-/// Entries of the table, words of an entry and of its results.
-const ENTRIES: usize = 48;
-const WORDS: usize = 4;
-const RESULTS: usize = 2;
+const TABLE: Table = Table { entries: 48, words: 4, results: 2 };
 
 /// What an instruction is tried on: loaded operands, pointers to the entry and to its results.
 #[derive(Clone, Copy)]
@@ -242,8 +230,8 @@ fn block(of: &Try, high: bool) -> Block {
     busy.iter().for_each(|&r| k.push(Inst::MovImm(r, 9)));
     let end = k.reg();
     k.push(Inst::Mov(end, x));
-    k.advance(end, (4 * WORDS * ENTRIES) as i32);
-    let top = k.label(ENTRIES as u64);
+    k.advance(end, (4 * TABLE.words * TABLE.entries) as i32);
+    let top = k.label(TABLE.entries as u64);
     let [a, b, c] = k.regs_n();
     for (i, r) in [a, b, c].into_iter().enumerate() {
         k.push(Inst::Ldr(r, x, 4 * i as u32));
@@ -252,138 +240,58 @@ fn block(of: &Try, high: bool) -> Block {
     for (i, r) in results.into_iter().enumerate() {
         k.push(Inst::Str(r, y, 4 * i as u32));
     }
-    k.push(Inst::AddImm(x, x, 4 * WORDS as i32));
-    k.push(Inst::AddImm(y, y, 4 * RESULTS as i32));
+    k.push(Inst::AddImm(x, x, 4 * TABLE.words as i32));
+    k.push(Inst::AddImm(y, y, 4 * TABLE.results as i32));
     k.push(Inst::Cmp(x, end));
     k.push(Inst::BranchBack(Cond::Ne, top));
     busy.iter().for_each(|&r| k.push(Inst::Cmp(r, r)));
     k
 }
 
-fn table(random: &mut Random) -> Vec<i32> {
-    const ENDS: &[u32] = &[
-        0,
-        1,
-        2,
-        0xffff_ffff,
-        0x7fff_ffff,
-        0x8000_0000,
-        0x7fff_8000,
-        0x8000_7fff,
-        0x8000_8000,
-        0xffff_0000,
-        0x0000_ffff,
-        0x00ff_00ff,
-        0x8080_8080,
-        0x7f7f_7f7f,
-        0xff80_007f,
-        0x0000_0100,
-    ];
-    let mut word = |i: usize| match i % 3 {
-        0 => random.next() as i32 ^ (random.next() << 16) as i32,
-        _ => ENDS[random.within(0, ENDS.len() as i64 - 1) as usize] as i32,
-    };
-    // Two more entries, for accesses just beyond one.
-    (0..WORDS * (ENTRIES + 1)).map(&mut word).collect()
-}
-
-const INPUT: usize = WORDS * (ENTRIES + 1);
-const OUTPUT: usize = RESULTS * ENTRIES + 2;
-
-/// All blocks, each a kernel whose body says nothing: only its instructions run.
-fn kernels(core: &Core) -> Vec<(String, Block, Arc<Kernel>)> {
+/// All blocks.
+fn cases(core: &Core) -> Vec<Case> {
     let mut all = Vec::new();
     for of in tries() {
         for high in [false, true] {
             let block = block(&of, high);
-            let mut k = KernelBuilder::new("instruction");
-            k.buffer("x", DType::I32, INPUT, Access::Read);
-            let y = k.buffer("y", DType::I32, OUTPUT, Access::Write);
-            // Kernels of equal bodies and texts would be one.
-            k.store(y, 0, all.len() as i32);
-            k.native(block.native("dsp", core).unwrap_or_else(|e| panic!("{} {high}: {e}", of.0)));
-            all.push((format!("{} {}", of.0, if high { "high" } else { "low" }), block, k.finish().unwrap()));
+            let name = format!("{} {}", of.0, if high { "high" } else { "low" });
+            let native = block.native("dsp", core).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let assigned = assign(&block).unwrap();
+            let meaning = move |x: &[i32]| {
+                let regions = vec![(X, bytes(x)), (Y, vec![0; 4 * TABLE.output()])];
+                let mut memory = Memory { regions };
+                simulate(&assigned, &[X, Y], &mut memory);
+                words(&memory.regions[1].1)
+            };
+            all.push(Case { name, native, meaning: Box::new(meaning) });
         }
     }
     all
 }
 
-/// Sizes of functions, by symbol.
-fn sizes(image: &std::path::Path) -> Vec<(String, u32)> {
-    let nm = std::process::Command::new("arm-none-eabi-nm").arg("-S").arg(image).output().unwrap();
-    let text = String::from_utf8_lossy(&nm.stdout).into_owned();
-    let field = |l: &str| -> Option<(String, u32)> {
-        let f: Vec<&str> = l.split_whitespace().collect();
-        (f.len() == 4).then(|| Some((f[3].to_owned(), u32::from_str_radix(f[1], 16).ok()?)))?
-    };
-    text.lines().filter_map(field).collect()
-}
-
-fn spellings_equal_meanings(core: &str) {
-    let target: Target = secateur_targets::find(core).unwrap();
-    let all = kernels(&target.core);
-    let x = table(&mut Random(5));
-    // One kernel calls them all.
-    let mut k = KernelBuilder::new("all");
-    let (from, to) = (
-        k.buffer("x", DType::I32, INPUT, Access::Read),
-        k.buffer("y", DType::I32, OUTPUT * all.len(), Access::Write),
-    );
-    for (i, (.., kernel)) in all.iter().enumerate() {
-        k.call(kernel, vec![from.from(0), to.from(i * OUTPUT)]);
-    }
-    let call = Spelled { kernel: k.finish().unwrap(), args: vec![Role::Operand(0), Role::Result] };
-    let program = program(&call, &[Data::I32(x.clone())], (DType::I32, OUTPUT * all.len()), false);
-    let options = EmitOptions { features: target.core.features.clone(), ..EmitOptions::default() };
-    let files = emit::c::emit(&program, &options).unwrap();
-    let model = Model { program: &program, files: &files };
-    let image = build(Language::C, &[model], &target, Optimize::Size).unwrap_or_else(|e| panic!("{e}"));
-    let input = vec![vec![Tensor::new(vec![x.len()], Data::I32(x.clone())).unwrap()]];
-    let replies = image.run(0, &input, &mut crate::artifact::Silent).unwrap_or_else(|e| panic!("{e}"));
-    let Data::I32(got) = replies.outputs[0][0].data().clone() else { panic!() };
-
-    let sizes = sizes(image.file());
-    let mut wrong = Vec::new();
-    for (i, (name, block, kernel)) in all.iter().enumerate() {
-        let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let regions = vec![(0x1000_0000, bytes), (0x2000_0000, vec![0; 4 * OUTPUT])];
-        let mut memory = Memory { regions };
-        simulate(&assign(block).unwrap(), &[0x1000_0000, 0x2000_0000], &mut memory);
-        let Data::I32(want) = Data::from_le_bytes(DType::I32, &memory.regions[1].1) else { panic!() };
-        let n = RESULTS * ENTRIES;
-        let got = &got[i * OUTPUT..][..n];
-        if let Some(at) = (0..n).find(|&at| got[at] != want[at]) {
-            let entry = &x[at / RESULTS * WORDS..][..3];
-            wrong.push(format!("{name}: {:#x} for {:#x}, of {entry:x?}", got[at], want[at]));
-        }
-        // The first keeps the plain name, the others are numbered.
-        let symbol = if i == 0 { "trial_instruction".into() } else { format!("trial_instruction_{}", i + 1) };
-        let size = sizes.iter().find(|s| s.0 == symbol).map(|s| s.1);
-        if size != Some(kernel.native[0].bytes) {
-            wrong.push(format!("{name}: {} bytes announced, {size:?} assembled", kernel.native[0].bytes));
-        }
-    }
-    assert!(wrong.is_empty(), "{core}:\n{}", wrong.join("\n"));
+fn check(core: &str) {
+    let cases = cases(&secateur_targets::core(core).unwrap());
+    spellings_equal_meanings(core, TABLE, &cases, false);
 }
 
 #[test]
 fn spellings_equal_meanings_on_cortex_m4() {
-    spellings_equal_meanings("cortex-m4");
+    check("cortex-m4");
 }
 
 #[test]
 fn spellings_equal_meanings_on_cortex_m33() {
-    spellings_equal_meanings("cortex-m33");
+    check("cortex-m33");
 }
 
 #[test]
 fn spellings_equal_meanings_on_cortex_m7() {
-    spellings_equal_meanings("cortex-m7");
+    check("cortex-m7");
 }
 
 #[test]
 fn spellings_equal_meanings_on_cortex_m55() {
-    spellings_equal_meanings("cortex-m55");
+    check("cortex-m55");
 }
 
 #[test]

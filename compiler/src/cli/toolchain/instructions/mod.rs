@@ -1,0 +1,139 @@
+//! Every instruction on every core that has it: the emulator runs its spelling over a table of
+//! operands, extreme ones and random ones, and its results are those of its meaning. The bytes
+//! that a native announces are held against the assembler's. One file for each dialect.
+
+mod dsp;
+
+use super::{Elf, Model, Optimize, build};
+use crate::emit::{self, EmitOptions};
+use crate::kernel::{Access, Kernel, KernelBuilder, Native};
+use crate::lower::spelled::{Role, Spelled};
+use crate::lower::trial::{Random, program};
+use crate::options::Language;
+use crate::tensor::{DType, Data, Tensor};
+use secateur_targets::Target;
+use std::sync::Arc;
+
+/// What each case reads and writes, in words. Both arrays have room for one entry more than are
+/// tried, for accesses just beyond one.
+#[derive(Debug, Clone, Copy)]
+struct Table {
+    entries: usize,
+    /// Words of an entry, and of its results.
+    words: usize,
+    results: usize,
+}
+
+impl Table {
+    fn input(&self) -> usize {
+        self.words * (self.entries + 1)
+    }
+    fn output(&self) -> usize {
+        self.results * (self.entries + 1)
+    }
+    /// Operands, two in three of them extreme.
+    fn fill(&self) -> Vec<i32> {
+        const ENDS: &[u32] = &[
+            0,
+            1,
+            2,
+            0xffff_ffff,
+            0x7fff_ffff,
+            0x8000_0000,
+            0x7fff_8000,
+            0x8000_7fff,
+            0x8000_8000,
+            0xffff_0000,
+            0x0000_ffff,
+            0x00ff_00ff,
+            0x8080_8080,
+            0x7f7f_7f7f,
+            0xff80_007f,
+            0x0000_0100,
+        ];
+        let mut random = Random(5);
+        let mut word = |i: usize| match i % 3 {
+            0 => random.next() as i32 ^ (random.next() << 16) as i32,
+            _ => ENDS[random.within(0, ENDS.len() as i64 - 1) as usize] as i32,
+        };
+        (0..self.input()).map(&mut word).collect()
+    }
+}
+
+/// Bytes of an array of words, and back.
+fn bytes(words: &[i32]) -> Vec<u8> {
+    words.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+fn words(bytes: &[u8]) -> Vec<i32> {
+    bytes.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// Where the models of cores put the two arrays.
+const X: u32 = 0x1000_0000;
+const Y: u32 = 0x2000_0000;
+
+/// A function `(x, y)` around an instruction, in a loop over all entries.
+struct Case {
+    name: String,
+    native: Native,
+    /// The results for these operands, words both, where all were zeros before.
+    meaning: Box<dyn Fn(&[i32]) -> Vec<i32>>,
+}
+
+impl Case {
+    /// Its kernel, whose body says nothing: only its instructions run.
+    fn kernel(&self, table: &Table, number: usize) -> Arc<Kernel> {
+        let mut k = KernelBuilder::new("instruction");
+        k.buffer("x", DType::I32, table.input(), Access::Read);
+        let y = k.buffer("y", DType::I32, table.output(), Access::Write);
+        // Kernels of equal bodies and texts would be one.
+        k.store(y, 0, number as i32);
+        k.native(self.native.clone());
+        k.finish().unwrap()
+    }
+}
+
+/// Runs all cases on the emulated core, in one program. With `open`, announced bytes are no more
+/// than a bound, as the assembler chooses shorter encodings by itself.
+fn spellings_equal_meanings(core: &str, table: Table, cases: &[Case], open: bool) {
+    let target: Target = secateur_targets::find(core).unwrap();
+    let x = table.fill();
+    let kernels: Vec<Arc<Kernel>> = cases.iter().enumerate().map(|(i, c)| c.kernel(&table, i)).collect();
+    // One kernel calls them all.
+    let mut k = KernelBuilder::new("all");
+    let len = table.output() * cases.len();
+    let from = k.buffer("x", DType::I32, x.len(), Access::Read);
+    let to = k.buffer("y", DType::I32, len, Access::Write);
+    for (i, kernel) in kernels.iter().enumerate() {
+        k.call(kernel, vec![from.from(0), to.from(i * table.output())]);
+    }
+    let call = Spelled { kernel: k.finish().unwrap(), args: vec![Role::Operand(0), Role::Result] };
+    let program = program(&call, &[Data::I32(x.clone())], (DType::I32, len), false);
+    let options = EmitOptions { features: target.core.features.clone(), ..EmitOptions::default() };
+    let files = emit::c::emit(&program, &options).unwrap();
+    let model = Model { program: &program, files: &files };
+    let image = build(Language::C, &[model], &target, Optimize::Size).unwrap_or_else(|e| panic!("{e}"));
+    let input = vec![vec![Tensor::new(vec![x.len()], Data::I32(x.clone())).unwrap()]];
+    let replies = image.run(0, &input, &mut crate::artifact::Silent).unwrap_or_else(|e| panic!("{e}"));
+    let Data::I32(got) = replies.outputs[0][0].data() else { panic!("not words") };
+
+    let elf = Elf::read(&std::fs::read(image.file()).unwrap()).unwrap();
+    let mut wrong = Vec::new();
+    for (i, case) in cases.iter().enumerate() {
+        let (name, want) = (&case.name, (case.meaning)(&x));
+        let got = &got[i * table.output()..][..table.output()];
+        assert_eq!(want.len(), got.len(), "{name}");
+        if let Some(at) = (0..got.len()).find(|&at| got[at] != want[at]) {
+            let entry = &x[at / table.results * table.words..][..table.words];
+            wrong.push(format!("{name}: word {at} is {:#x} for {:#x}, of {entry:x?}", got[at], want[at]));
+        }
+        // The first keeps the plain name, the others are numbered.
+        let symbol = if i == 0 { "trial_instruction".into() } else { format!("trial_instruction_{}", i + 1) };
+        let size = elf.symbols.iter().find(|s| s.name == symbol && s.defined).map_or(0, |s| s.bytes as u32);
+        let announced = case.native.bytes;
+        if size == 0 || size > announced || size < announced && !open {
+            wrong.push(format!("{name}: {announced} bytes announced, {size} assembled"));
+        }
+    }
+    assert!(!cases.is_empty() && wrong.is_empty(), "{core}:\n{}", wrong.join("\n"));
+}
