@@ -13,6 +13,9 @@ pub(crate) mod lanes;
 pub(crate) mod pairs;
 pub(crate) mod product;
 pub(crate) mod runs;
+#[cfg(test)]
+pub(crate) mod simulate;
+mod size;
 mod text;
 
 use crate::kernel::Native;
@@ -314,7 +317,7 @@ impl Block {
             text: text::print(&self.insts, self.slots, &saved, stack),
             stack,
             cycles: (self.cycles + moves + 2.0 * f64::from(self.cost.call)).round() as u64,
-            bytes: self.insts.iter().map(Inst::bytes).sum::<u32>() + 4 * (moves as u32 + 1),
+            bytes: size::function(&self.insts, self.slots, &saved, stack),
         }
     }
 }
@@ -377,19 +380,6 @@ impl Inst {
             | VminX(_, _, a) => (None, vec![a]),
             VmvV(..) | VmulV(..) | Vsext2(..) | Vsext4(..) | VwmaccV(..) | Vmulh(..) | VaddV(..)
             | VsraV(..) | Vnclip0(..) => (None, vec![]),
-        }
-    }
-    /// Bytes of machine code; compressed where that needs no particular register.
-    fn bytes(&self) -> u32 {
-        use Inst::*;
-        match *self {
-            Label(_) => 0,
-            Mv(..) => 2,
-            Add(d, a, _) | Addi(d, a, -32..=31) if d == a => 2,
-            Li(_, -32..=31) => 2,
-            Li(_, v) if !(-2048..2048).contains(&v) && v % 4096 != 0 => 8,
-            Max(..) | Min(..) => 6,
-            _ => 4,
         }
     }
 }

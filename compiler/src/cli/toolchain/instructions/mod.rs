@@ -3,6 +3,7 @@
 //! that a native announces are held against the assembler's. One file for each dialect.
 
 mod dsp;
+mod riscv;
 
 use super::{Elf, Model, Optimize, build};
 use crate::emit::{self, EmitOptions};
