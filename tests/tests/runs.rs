@@ -9,6 +9,7 @@ use secateur_compiler::artifact::{Artifact, Silent, compile};
 use secateur_compiler::cli::toolchain::{Model as Built, Optimize, build};
 use secateur_compiler::options::{Language, Options};
 use secateur_compiler::program::kernels;
+use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::{Data, Tensor};
 use secateur_tests::engines::{evaluate, target};
 use secateur_tests::onnx::{
@@ -41,6 +42,89 @@ impl Writer {
         self.node("QuantizeLinear", &[x, &s, &z], &stored, &[]);
         self.node("DequantizeLinear", &[&stored, &s, &z], name, &[]);
     }
+}
+
+/// A pool over height and width.
+#[derive(Debug, Clone, Copy)]
+struct Pool {
+    op: &'static str,
+    /// Height, width and channels.
+    size: [usize; 3],
+    kernel: [i64; 2],
+    strides: [i64; 2],
+    /// Top, left, bottom, right.
+    pads: [i64; 4],
+    dilations: [i64; 2],
+    /// Whether averages count the padding.
+    counts: bool,
+    /// Number of the codes of operand and result; alike where there is none.
+    codes: Option<usize>,
+}
+
+const PLAIN: Pool = Pool {
+    op: "MaxPool",
+    size: [5, 7, 8],
+    kernel: [2, 2],
+    strides: [2, 2],
+    pads: [0; 4],
+    dilations: [1, 1],
+    counts: false,
+    codes: None,
+};
+
+/// Channels that no word divides, windows cut on any side, rows and columns, steps of three,
+/// taps apart, sums of scales that are powers of two.
+const POOLS: &[Pool] = &[
+    PLAIN,
+    Pool { size: [6, 9, 5], kernel: [3, 3], strides: [1, 1], pads: [1, 1, 1, 1], ..PLAIN },
+    Pool { size: [8, 8, 16], kernel: [3, 3], strides: [2, 2], pads: [0, 0, 1, 1], codes: Some(0), ..PLAIN },
+    Pool { size: [1, 23, 7], kernel: [1, 4], strides: [1, 3], pads: [0, 2, 0, 1], ..PLAIN },
+    Pool { size: [11, 1, 33], kernel: [5, 1], strides: [1, 1], pads: [2, 0, 2, 0], ..PLAIN },
+    Pool { size: [9, 8, 6], kernel: [3, 2], pads: [2, 0, 0, 2], dilations: [2, 3], strides: [1, 1], ..PLAIN },
+    Pool { size: [7, 10, 3], kernel: [3, 3], strides: [3, 3], ..PLAIN },
+    Pool { size: [4, 6, 130], kernel: [4, 6], codes: Some(1), ..PLAIN },
+    Pool { op: "AveragePool", ..PLAIN },
+    Pool { op: "AveragePool", kernel: [3, 3], strides: [1, 1], pads: [1; 4], codes: Some(2), ..PLAIN },
+    Pool { op: "AveragePool", size: [6, 5, 7], kernel: [3, 3], pads: [1; 4], counts: true, ..PLAIN },
+    Pool {
+        op: "AveragePool",
+        size: [1, 30, 12],
+        kernel: [1, 4],
+        strides: [1, 3],
+        pads: [0, 1, 0, 2],
+        ..PLAIN
+    },
+    Pool { op: "AveragePool", size: [25, 5, 64], kernel: [25, 5], codes: Some(0), ..PLAIN },
+    Pool { op: "AveragePool", size: [3, 18, 5], kernel: [3, 16], strides: [1, 1], codes: Some(1), ..PLAIN },
+    Pool { op: "AveragePool", size: [20, 20, 4], kernel: [17, 16], strides: [3, 4], ..PLAIN },
+];
+
+fn pool(p: Pool) -> Vec<u8> {
+    let mut m = Writer::default();
+    let (from, to) = p.codes.map_or(((0.02, 5), (0.02, 5)), |i| (CODES[i][1], CODES[i][2]));
+    m.quantizer("x", "first", from);
+    m.node("Transpose", &["first"], "planes", &[attr_ints("perm", &[0, 3, 1, 2])]);
+    let mut attrs = vec![
+        attr_ints("kernel_shape", &p.kernel),
+        attr_ints("strides", &p.strides),
+        attr_ints("pads", &p.pads),
+    ];
+    if p.op == "MaxPool" {
+        attrs.push(attr_ints("dilations", &p.dilations));
+    } else {
+        attrs.push(attr_int("count_include_pad", p.counts.into()));
+    }
+    m.node(p.op, &["planes"], "made", &attrs);
+    m.quantizer("made", "made_d", to);
+    m.node("Transpose", &["made_d"], "y", &[attr_ints("perm", &[0, 2, 3, 1])]);
+    let [h, w, c] = p.size.map(|n| n as i64);
+    let out = |axis: usize, n: i64| {
+        let padded = n + p.pads[axis] + p.pads[axis + 2];
+        (padded - (p.kernel[axis] - 1) * p.dilations[axis] - 1) / p.strides[axis] + 1
+    };
+    m.0.inputs.push(port("x", FLOAT, &dims(&[1, h, w, c])));
+    m.0.outputs.push(port("y", FLOAT, &dims(&[1, out(0, h), out(1, w), c])));
+    m.0.bytes()
 }
 
 /// The operator on its input and, where it takes two, on the same in another code.
@@ -88,17 +172,30 @@ fn inputs(artifact: &Artifact) -> Vec<Vec<Tensor>> {
 
 fn alike(core: &str, languages: &[Language], native: &[&str]) {
     let on = target(core);
-    let mut artifacts: Vec<(String, Artifact)> = Vec::new();
+    let mut models: Vec<(String, Vec<u8>)> = Vec::new();
     for op in OPERATORS {
         for (i, &size) in SIZES.iter().enumerate() {
             let codes = CODES[i % CODES.len()];
-            let name = format!("model{}", artifacts.len());
-            let emit = vec![Language::C, Language::Rust];
-            let options = Options { name, emit, ..Options::default() };
-            let artifact = compile(&model(op, size, codes), &on, None, &options, &mut Silent)
-                .unwrap_or_else(|e| panic!("{op} of {size:?}: {e}"));
-            artifacts.push((format!("{op} of {size:?} with {codes:?}"), artifact));
+            models.push((format!("{op} of {size:?} with {codes:?}"), model(op, size, codes)));
         }
+    }
+    models.extend(POOLS.iter().map(|&p| (format!("{p:?}"), pool(p))));
+    let compiled = |i: usize, on: &Target| {
+        let emit = vec![Language::C, Language::Rust];
+        let options = Options { name: format!("model{i}"), emit, ..Options::default() };
+        let (says, model) = &models[i];
+        compile(model, on, None, &options, &mut Silent).unwrap_or_else(|e| panic!("{says}: {e}"))
+    };
+    let mut artifacts: Vec<(&str, Artifact)> = Vec::new();
+    for (i, (says, _)) in models.iter().enumerate() {
+        let artifact = compiled(i, &on);
+        if i >= models.len() - POOLS.len() {
+            // Regions compute what the portable loops compute.
+            let inputs = inputs(&artifact);
+            let portable = evaluate(&compiled(i, &target("host")), &inputs);
+            assert_eq!(evaluate(&artifact, &inputs), portable, "{core}: {says}");
+        }
+        artifacts.push((says, artifact));
     }
     let with_native = |a: &Artifact| -> Vec<String> {
         kernels(&a.program).iter().filter(|k| !k.native.is_empty()).map(|k| k.name.clone()).collect()

@@ -12,11 +12,14 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
     match *run {
         Run::Sum { n, shift, lo, hi } => Some(sum(n, shift, (lo, hi))),
         Run::Product { n, sh, lo, hi } => Some(product(n, sh, (lo, hi))),
-        Run::Mean { n, rows, pitch, sh, lo, hi, even } if rows <= 8 * MEAN_ROWS && n >= 4 && sh <= 31 => {
-            Some(mean(n, (rows, pitch), sh, (lo, hi), even))
-        }
+        Run::Mean { windows: w, up: 0, sh, lo, hi, even } => match w.single() {
+            Some((rows, pitch)) if rows <= 8 * MEAN_ROWS && w.n >= 4 && sh <= 31 => {
+                Some(mean(w.n, (rows, pitch), sh, (lo, hi), even))
+            }
+            _ => None,
+        },
         Run::Table { n } => Some(table(n)),
-        Run::Mean { .. } | Run::Copy { .. } => None,
+        Run::Mean { .. } | Run::Max { .. } | Run::Copy { .. } => None,
     }
     .map(|block| Block { streams: true, ..block })
 }
@@ -296,6 +299,7 @@ mod tests {
     use super::super::assign::assign;
     use super::super::simulate::{Memory, run as simulate};
     use super::*;
+    use crate::lower::run::Windows;
     use crate::lower::spelled::{Role, Spelled};
     use crate::lower::trial::{Random, run};
     use crate::tensor::{DType, Data};
@@ -378,7 +382,8 @@ mod tests {
                     let m = random.within(1 << 22, 1 << 28) as i32;
                     let zp = [-128, 127, 0][case % 3];
                     let scalars = [-zp * rows as i32, m, crate::quantize::requant::high(sh + 32, -zp - 1).0];
-                    alike(Run::Mean { n, rows, pitch, sh, lo, hi, even }, &x, n, &scalars);
+                    let windows = Windows::new(n, [1, rows], [0, pitch], 1, [0, 0]);
+                    alike(Run::Mean { windows, up: 0, sh, lo, hi, even }, &x, n, &scalars);
                 }
             }
         }

@@ -67,7 +67,7 @@ pub(crate) fn map_table(
 }
 
 /// One byte for another, by table.
-fn mapped(cx: &mut Cx<'_>, x: &Loc, y: &Loc, table: Arg) -> Result<()> {
+pub(crate) fn mapped(cx: &mut Cx<'_>, x: &Loc, y: &Loc, table: Arg) -> Result<()> {
     let nest = Nest::new(&y.shape, &[signed(&y.strides), broadcast(&x.shape, &x.strides, &y.shape)]);
     let mut k = KernelBuilder::new("table_s8");
     let from = x.param(&mut k, "x", Access::Read);

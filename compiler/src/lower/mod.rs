@@ -18,6 +18,7 @@ mod pool;
 mod product;
 mod quant;
 mod reduce;
+mod region;
 pub(crate) mod run;
 mod scale;
 mod softmax;

@@ -1,15 +1,18 @@
 //! Windows of MaxPool and AveragePool over one or two spatial axes.
 //!
-//! In: a window, an operand and a result. Out: loops over the result, channels innermost,
-//! around loops over the taps. Windows that reach beyond the border are cut to it; averages
-//! count what the operator says they count, exactly, by a table of multipliers.
+//! In: a window, an operand and a result. Out: native kernels over rows of pixels where the core
+//! has them, region by region; else loops over the result, channels innermost, around loops over
+//! the taps. Windows that reach beyond the border are cut to it; averages count what the operator
+//! says they count, exactly, by a multiplier for each count.
 
 use super::copy::requantizing;
-use super::elementwise::{affine, clamped, named};
+use super::elementwise::{affine, clamped, mapped, named};
 use super::reduce::lowest;
+use super::region::{Region, regions, write};
+use super::run::{Averaging, Run};
 use super::{Cx, Loc, requantized, ties_to_even};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int};
+use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Val, float, instr, int};
 use crate::ops::Window;
 use crate::program::Arg;
 use crate::quantize::requant::{Multiplier, Output, multiplier, requantize_instr};
@@ -17,17 +20,17 @@ use crate::tensor::{DType, Data};
 
 /// One spatial axis of a window walk.
 #[derive(Debug, Clone, Copy)]
-struct Axis {
+pub(crate) struct Axis {
     /// Input and output elements.
-    n: usize,
-    out: usize,
-    taps: usize,
-    stride: usize,
-    begin: usize,
-    end: usize,
-    dilation: usize,
-    x_stride: usize,
-    y_stride: usize,
+    pub(crate) n: usize,
+    pub(crate) out: usize,
+    pub(crate) taps: usize,
+    pub(crate) stride: usize,
+    pub(crate) begin: usize,
+    pub(crate) end: usize,
+    pub(crate) dilation: usize,
+    pub(crate) x_stride: usize,
+    pub(crate) y_stride: usize,
 }
 
 /// What is known of a window along one axis, at one place of the result.
@@ -148,6 +151,17 @@ pub(crate) fn max_pool(cx: &mut Cx<'_>, window: &Window<'_>) -> Result<()> {
     let clamp = cx.clamp();
     let table = requantizing(cx, &x, &y)?;
     let axes = axes(&x, &y, window);
+    if y.quant.is_some()
+        && let Some(regions) = regions(cx, (&x, &y), &axes, false, &|windows| Run::Max { windows })?
+    {
+        let mut k = KernelBuilder::new("max_pool_s8");
+        let from = x.param(&mut k, "x", Access::Read);
+        let to = y.param(&mut k, "y", Access::Write);
+        write(&mut k, (&x, from), (&y, to), &axes, &regions, &|_| Vec::new());
+        cx.step(k.finish()?, vec![x.arg, y.arg])?;
+        // The table is a pass of its own over the result, which is the smaller side.
+        return table.map_or(Ok(()), |table| mapped(cx, &y, &y, table));
+    }
     let mut k = KernelBuilder::new(named("max_pool", y.elem));
     let from = x.param(&mut k, "x", Access::Read);
     let map = table.map(|_| k.buffer("table", y.elem, 256, Access::Read));
@@ -204,10 +218,16 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
     let site = cx.node().site();
     let zero = k.scalar("zi", -128, 127);
     args.push(Arg::Scalar(zi));
+    let out = Output { zp: zo, lo, hi };
     if steady {
         // Padded taps count as real zeros: they add nothing to a sum of differences.
         let by = multiplier(si / so / most as f64).map_err(|e| e.at(site))?;
-        let apply = requantized(&mut k, &mut args, by, Output { zp: zo, lo, hi });
+        if let Some((averaging, even)) = Averaging::one(by, zo, most)
+            && averaged(cx, (&x, zi), &y, &axes, with_pad, (&averaging, even, out), &|_| 0)?
+        {
+            return Ok(());
+        }
+        let apply = requantized(&mut k, &mut args, by, out);
         windows(&mut k, &x, &y, &axes, &mut |k, _, reach, at, base| {
             let sum = k.var("sum", int(0));
             axes[0].taps(k, &reach[0], base, &mut |k, row| {
@@ -219,7 +239,13 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
     }
     let Multiplier { m, s } = multiplier(si / so).map_err(|e| e.at(site))?;
     let by_count = |n: usize| if n == 0 { m } else { libm::rint(f64::from(m) / n as f64) as i32 };
-    let table = cx.constant("by_count", Data::I32((0..=most).map(by_count).collect()), 4);
+    let by_count: Vec<i32> = (0..=most).map(by_count).collect();
+    if let Some(averaging) = Averaging::new(&by_count[1..], s, zo, most)
+        && averaged(cx, (&x, zi), &y, &axes, with_pad, (&averaging, None, out), &|count| count - 1)?
+    {
+        return Ok(());
+    }
+    let table = cx.constant("by_count", Data::I32(by_count), 4);
     let multipliers = k.buffer("by_count", DType::I32, most + 1, Access::Read);
     args.push(table);
     windows(&mut k, &x, &y, &axes, &mut |k, place, reach, at, base| {
@@ -233,4 +259,31 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
         k.store(to, at, instr(&requantize_instr(), all));
     });
     cx.step(k.finish()?, args)
+}
+
+/// An average by native kernels, `which` giving the number of the multiplier by the taps that
+/// count; false where the core has none.
+fn averaged(
+    cx: &mut Cx<'_>,
+    (x, zi): (&Loc, i32),
+    y: &Loc,
+    axes: &[Axis; 2],
+    with_pad: bool,
+    (averaging, even, out): (&Averaging, Option<u32>, Output),
+    which: &dyn Fn(usize) -> usize,
+) -> Result<bool> {
+    let &Averaging { up, sh, rnd, .. } = averaging;
+    let run = |windows| Run::Mean { windows, up, sh, lo: out.lo, hi: out.hi, even };
+    let Some(regions) = regions(cx, (x, y), axes, with_pad, &run)? else { return Ok(false) };
+    let mut k = KernelBuilder::new("average_pool_s8");
+    let from = x.param(&mut k, "x", Access::Read);
+    let to = y.param(&mut k, "y", Access::Write);
+    let scalars = |r: &Region| {
+        let offset = -zi * r.taps() as i32;
+        let m = averaging.m.get(which(r.count())).copied().unwrap_or(1);
+        [offset, m, rnd].map(|v| CallArg::Scalar(int(v))).to_vec()
+    };
+    write(&mut k, (x, from), (y, to), axes, &regions, &scalars);
+    cx.step(k.finish()?, vec![x.arg, y.arg])?;
+    Ok(true)
 }

@@ -5,14 +5,14 @@
 //! ratio of scales.
 
 use super::copy::requantizing;
-use super::elementwise::{affine, clamped, named};
+use super::elementwise::{affine, clamped, mapped, named};
 use super::nest::{Nest, signed};
-use super::run::{RUN_LEAST, Run};
+use super::run::{Averaging, RUN_LEAST, Run, Windows};
 use super::{Cx, Loc, requantized, ties_to_even};
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Ty, float, int, long};
 use crate::program::Arg;
-use crate::quantize::requant::{HIGH_SHIFT, Output, high, multiplier};
+use crate::quantize::requant::{Output, multiplier};
 use crate::tensor::DType;
 
 /// The two nests of a reduction: `outer` walks result and operand, `inner` the operand alone.
@@ -32,6 +32,21 @@ pub(crate) fn split(x: &Loc, y: &Loc, axes: &[usize]) -> Reduction {
     let outer = Nest::new(&pick(&x.shape, &kept), &[signed(&y_strides), signed(&pick(&x.strides, &kept))]);
     let inner = Nest::new(&pick(&x.shape, axes), &[signed(&pick(&x.strides, axes))]);
     Reduction { outer, inner, count: axes.iter().map(|&a| x.shape[a]).product() }
+}
+
+/// The reduction as windows, one for each run of kept elements that lie side by side, and the
+/// loops around them.
+fn windows(r: &Reduction) -> Option<(Nest, Windows)> {
+    let (outer, n) = r.outer.runs(RUN_LEAST)?;
+    let positive = |s: &isize| usize::try_from(*s).ok();
+    let pitch: Vec<usize> = r.inner.strides[0].iter().map(positive).collect::<Option<_>>()?;
+    let (taps, pitch) = match (r.inner.dims.as_slice(), pitch.as_slice()) {
+        ([], []) => ([1, 1], [0, 0]),
+        (&[a], &[p]) => ([1, a], [0, p]),
+        (&[a, b], &[p, q]) => ([a, b], [p, q]),
+        _ => return None,
+    };
+    Some((outer, Windows::new(n, taps, pitch, 1, [0, 0])))
 }
 
 /// The mean over axes.
@@ -66,22 +81,18 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     }
     let (lo, hi) = y.limits(clamp);
     let by = multiplier(si / so / r.count as f64).map_err(|e| e.at(cx.node().site()))?;
-    if let ([stride], Some((outer, n))) = (r.inner.strides[0].as_slice(), r.outer.runs(RUN_LEAST))
-        && let Ok(pitch) = usize::try_from(*stride)
-        && by.s >= HIGH_SHIFT
+    if let Some((outer, windows)) = windows(&r)
+        && let Some((Averaging { m, rnd, sh, up }, even)) = Averaging::one(by, zo, r.count)
+        && let Some(run) = (Run::Mean { windows, up, sh, lo, hi, even }).kernel(cx.target)?
     {
-        let (rnd, sh) = high(by.s, zo);
-        let even = (by.m == 1 << 30 && by.s > 30).then(|| by.s - 30);
-        if let Some(run) = (Run::Mean { n, rows: r.count, pitch, sh, lo, hi, even }).kernel(cx.target)? {
-            let given = k.like(&run, 2);
-            outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
-                let mut args = vec![from.from(&at[1]), to.from(&at[0])];
-                args.extend(given.iter().map(|&s| CallArg::Scalar(s.into())));
-                k.call(&run, args);
-            });
-            args.extend([-zi * r.count as i32, by.m, rnd].map(Arg::Scalar));
-            return cx.step(k.finish()?, args);
-        }
+        let given = k.like(&run, 2);
+        outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+            let mut args = vec![from.from(&at[1]), to.from(&at[0])];
+            args.extend(given.iter().map(|&s| CallArg::Scalar(s.into())));
+            k.call(&run, args);
+        });
+        args.extend([-zi * r.count as i32, m[0], rnd].map(Arg::Scalar));
+        return cx.step(k.finish()?, args);
     }
     let offset = k.scalar("offset", -(128 << 22), 128 << 22);
     args.push(Arg::Scalar(-zi * r.count as i32));
@@ -112,6 +123,20 @@ pub(crate) fn maximum(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     let r = split(&x, &y, axes);
     let clamp = cx.clamp();
     let table = requantizing(cx, &x, &y)?;
+    if x.elem == DType::I8
+        && y.quant.is_some()
+        && let Some((outer, windows)) = windows(&r)
+        && let Some(run) = (Run::Max { windows }).kernel(cx.target)?
+    {
+        let mut k = KernelBuilder::new("max_s8");
+        let from = x.param(&mut k, "x", Access::Read);
+        let to = y.param(&mut k, "y", Access::Write);
+        outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+            k.call(&run, vec![from.from(&at[1]), to.from(&at[0])]);
+        });
+        cx.step(k.finish()?, vec![x.arg, y.arg])?;
+        return table.map_or(Ok(()), |table| mapped(cx, &y, &y, table));
+    }
     let mut k = KernelBuilder::new(named("max", y.elem));
     let from = x.param(&mut k, "x", Access::Read);
     let map = table.map(|_| k.buffer("table", y.elem, 256, Access::Read));

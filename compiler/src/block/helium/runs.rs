@@ -12,11 +12,13 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
         Run::Sum { n, shift, lo, hi } => Some(sum(n, shift, (lo, hi))),
         Run::Product { n, sh, lo, hi } if (1..=31).contains(&sh) => Some(product(n, sh, (lo, hi))),
         Run::Product { .. } => None,
-        Run::Mean { n, rows, pitch, sh, lo, hi, even } => {
+        Run::Mean { windows: w, up: 0, sh, lo, hi, even } => {
+            let (rows, pitch) = w.single()?;
             let fits = rows <= 1 << 16 && (1..=31).contains(&sh) && pitch <= 4095;
             (fits && even.is_none_or(|by| (1..=31).contains(&by)))
-                .then(|| mean(n, (rows, pitch), sh, (lo, hi), even))
+                .then(|| mean(w.n, (rows, pitch), sh, (lo, hi), even))
         }
+        Run::Mean { .. } | Run::Max { .. } => None,
         Run::Copy { n } => Some(vectors(
             n,
             vec![Inst::Load(Q(0), At::After(R(0), 16)), Inst::Store(Q(0), At::After(R(1), 16))],

@@ -23,7 +23,8 @@ pub(crate) fn native(run: &Run, target: &Target) -> Option<Native> {
         Run::Sum { n, shift, lo, hi } => sum(block, n, shift, (lo, hi)),
         Run::Product { n, sh, lo, hi } if vectors => product_lanes(block, n, sh, (lo, hi)),
         Run::Product { n, sh, lo, hi } => product(block, n, sh, (lo, hi)),
-        Run::Mean { n, rows, pitch, sh, lo, hi, even } => {
+        Run::Mean { windows: w, up: 0, sh, lo, hi, even } => {
+            let (n, (rows, pitch)) = (w.n, w.single()?);
             let end = Ending { sh, limits: (lo, hi), even };
             if vectors {
                 mean_lanes(block, n, (rows, pitch), end)
@@ -31,6 +32,7 @@ pub(crate) fn native(run: &Run, target: &Target) -> Option<Native> {
                 mean(block, n, (rows, pitch), end)
             }
         }
+        Run::Mean { .. } | Run::Max { .. } => return None,
         Run::Table { n } if vectors => table_lanes(block, n),
         Run::Table { n } => table(block, n),
     };
