@@ -233,5 +233,7 @@ fn cycles_are_those_of_the_manuals_and_of_llvms_schedule() {
     assert_eq!(turn(vmul), (2, 2)); // vmul.i32 q0, q1, q1: two beats
     assert_eq!(turn(&format!("{vld}{mac}")), (2, 2)); // two pipes side by side
     assert_eq!(turn(&format!("{vmul}{vadd}")), (3, 2)); // the sum waits for its product
+    // A load writes its result behind that of the narrowing before it, which takes three.
+    assert_eq!(turn("ee37 0e03 ed90 5e00 "), (3, 2));
     assert_eq!(turn(mac), (2, 3)); // sums of products follow each other in the multiplier
 }

@@ -248,6 +248,9 @@ pub struct Cost {
     /// not predicted.
     #[serde(default)]
     pub branch_missed: Option<f32>,
+    /// Whether loops count by themselves (Armv8.1-M `LE`), so that a turn costs its jump alone.
+    #[serde(default)]
+    pub low_overhead_loops: bool,
     /// Call or return.
     pub call: f32,
     /// Single-precision add or multiply; left out where the core has no FPU.

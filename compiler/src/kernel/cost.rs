@@ -104,6 +104,7 @@ impl Count {
         let alu = f64::from(core.alu);
         // Half of the loads follow another one.
         let load = (f64::from(core.load) + f64::from(core.load_next)) / 2.0 + f64::from(core.load_use) / 2.0;
+        let counting = if core.low_overhead_loops { 0.0 } else { 2.0 * alu };
         (self.loads * load
             + self.stores * f64::from(core.store)
             + self.alu * alu
@@ -112,8 +113,8 @@ impl Count {
             + self.divides * or(core.div, SOFT_DIVIDE)
             + (self.float_ops + FUNCTION * self.functions) * float
             + self.float_divides * or(core.float_div, SOFT_FLOAT)
-            // A loop counts, compares and jumps.
-            + self.branches * (f64::from(core.branch_taken) + 2.0 * alu)
+            // A loop counts and compares, if its core does not, and jumps.
+            + self.branches * (f64::from(core.branch_taken) + counting)
             + self.calls * 2.0 * f64::from(core.call))
             / (1.0 + FURTHER_ISSUE * f64::from(core.issue.max(1) - 1))
             + SOFT_LONG_DIVIDE * self.long_divides

@@ -2,8 +2,9 @@
 //!
 //! A vector instruction holds its pipe (load-store, multiply, the rest) for two cycles, one for
 //! each half of the vector; an instruction for another pipe may start a cycle later. Scalar code
-//! waits for the second half. Sources: Arm 102692 (two beats a cycle), LLVM's processor model
-//! of cortex-m55 (latencies); Arm publishes no table.
+//! waits for the second half. Results are written in the order of their instructions: what is
+//! quick waits behind what is slow. Sources: Arm 102692 (two beats a cycle), LLVM's processor model
+//! of cortex-m55 (latencies) and its model of cores that finish in order; Arm publishes no table.
 
 use super::{Bin, Inst, Item, Saved};
 
@@ -62,18 +63,28 @@ pub(super) struct Core {
     free: [u64; 4],
     /// When the last vector instruction is through.
     through: u64,
+    /// When the last vector result is written.
+    written: u64,
     ready: [u64; 25],
 }
 
 impl Core {
     pub(super) fn new() -> Core {
-        Core { now: 0, free: [0; 4], through: 0, ready: [0; 25] }
+        Core { now: 0, free: [0; 4], through: 0, written: 0, ready: [0; 25] }
     }
     /// When an instruction could start.
     pub(super) fn start(&self, inst: &Inst) -> u64 {
         let e = inst.effects();
-        let at = e.reads.members().map(|r| self.ready[r]).fold(self.now, u64::max);
-        if inst.vector() { at.max(self.free[pipe(inst) as usize]) } else { at.max(self.through) }
+        let mut at = e.reads.members().map(|r| self.ready[r]).fold(self.now, u64::max);
+        if let Inst::Gather(_, _, q) = inst {
+            // Addresses in a vector are wanted four cycles early.
+            at = at.max(self.ready[16 + usize::from(q.0)] + 4);
+        }
+        if inst.vector() {
+            at.max(self.free[pipe(inst) as usize]).max(self.written.saturating_sub(latency(inst)))
+        } else {
+            at.max(self.through)
+        }
     }
     pub(super) fn issue(&mut self, inst: &Inst) {
         let at = self.start(inst);
@@ -93,6 +104,7 @@ impl Core {
             };
             self.free[pipe as usize] = at + held;
             self.through = self.free[pipe as usize];
+            self.written = at + latency(inst);
         }
         // `vpst`, and the second half of a constant, take a turn of their own.
         let more = match inst {

@@ -32,6 +32,52 @@ pub(super) struct Loop {
     pub(super) text: Vec<String>,
 }
 
+/// How far the counter may be from LLVM's schedule.
+const NEAR: f64 = 0.10;
+
+impl Loop {
+    /// How many times LLVM's cycles the counter has, less one.
+    pub(super) fn off(&self) -> Option<f64> {
+        self.mca.filter(|&m| m > 0.0).map(|m| self.turn / m - 1.0)
+    }
+    fn near(&self) -> bool {
+        self.off().is_some_and(|off| off.abs() <= NEAR)
+    }
+    /// Whether it loads or stores lanes each at an address of its own: the counter charges a cycle
+    /// for each, LLVM's schedule nothing.
+    fn scatters(&self) -> bool {
+        self.text.iter().any(|line| {
+            let Some((name, operands)) = line.split_once(char::is_whitespace) else { return false };
+            let address = operands.split_once('[').map(|(_, a)| a);
+            (name.starts_with("vldr") || name.starts_with("vstr")) && address.is_some_and(|a| a.contains('q'))
+        })
+    }
+}
+
+/// What `llvm-mca` says of all loops together; `None` where it was not asked.
+pub(super) fn verdict(loops: &[Loop]) -> Option<String> {
+    let asked: Vec<&Loop> = loops.iter().filter(|l| l.mca.is_some()).collect();
+    if asked.is_empty() {
+        return None;
+    }
+    let percent = NEAR * 100.0;
+    let (near, far): (Vec<&Loop>, Vec<&Loop>) = asked.iter().partition(|l| l.near());
+    let mut said = format!("{} of {} loops are within {percent:.0} % of llvm-mca", near.len(), asked.len());
+    let mut name = |what: &str, which: Vec<&&Loop>| {
+        if !which.is_empty() {
+            let each = |l: &&&Loop| format!("{} ({:+.0} %)", l.function, l.off().unwrap_or(0.0) * 100.0);
+            said += &format!("; {what}: {}", which.iter().map(each).collect::<Vec<_>>().join(", "));
+        }
+    };
+    let (above, below): (Vec<&Loop>, Vec<&Loop>) =
+        far.into_iter().partition(|l| l.off().is_some_and(|o| o > 0.0));
+    let (lanes, above): (Vec<&Loop>, Vec<&Loop>) = above.into_iter().partition(|l| l.scatters());
+    name("the counter charges every lane of a gather", lanes.iter().collect());
+    name("the counter is dearer", above.iter().collect());
+    name("the counter is cheaper", below.iter().collect());
+    Some(said)
+}
+
 /// The dearest loops of a run.
 pub(super) fn loops(profile: &Profile, elf: &Elf) -> Vec<Loop> {
     let all = profile.total().cycles as f64;
@@ -167,6 +213,37 @@ fn schedule(mca: &PathBuf, file: &Path, toolchain: &Toolchain) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loops_far_from_llvm_are_named() {
+        let of = |function: &str, turn, mca, text: &[&str]| Loop {
+            function: function.into(),
+            start: 0,
+            end: 4,
+            turns: 10,
+            instructions: 3,
+            cycles: 0,
+            turn,
+            mca,
+            text: text.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(verdict(&[of("a", 4.0, None, &[])]), None);
+        let near = [of("a", 10.9, Some(10.0), &[]), of("b", 9.1, Some(10.0), &[])];
+        assert_eq!(verdict(&near).as_deref(), Some("2 of 2 loops are within 10 % of llvm-mca"));
+        let far = [
+            of("a", 12.0, Some(10.0), &["vldrb.u8\tq0, [r0], #16"]),
+            of("b", 8.0, Some(10.0), &["vldrb.u8\tq1, [r1, q0]"]),
+            of("c", 20.0, Some(10.0), &["vldrb.u8\tq1, [r1, q0]"]),
+            of("d", 10.0, Some(10.0), &[]),
+        ];
+        assert_eq!(
+            verdict(&far).as_deref(),
+            Some(
+                "1 of 4 loops are within 10 % of llvm-mca; the counter charges every lane of a gather: c \
+                 (+100 %); the counter is dearer: a (+20 %); the counter is cheaper: b (-20 %)"
+            )
+        );
+    }
 
     #[test]
     fn names_are_told_apart_from_their_paths() {

@@ -3,7 +3,7 @@
 //! Law: a figure that is not known is `null`, never 0; the JSON keys are a promise.
 
 use super::counter::{self, Stretch};
-use super::loops::Loop;
+use super::loops::{self, Loop};
 use crate::cli::table::{self, count};
 use crate::cli::toolchain::Elf;
 use crate::options::{Language, Optimize};
@@ -147,6 +147,7 @@ fn loop_json(l: &Loop) -> Value {
         "cycles": l.cycles,
         "cycles_per_turn": rounded(l.turn, 2),
         "llvm_mca_cycles_per_turn": l.mca,
+        "off_llvm_mca": l.off().map(|off| rounded(off, 4)),
         "text": l.text,
     })
 }
@@ -262,6 +263,7 @@ impl Bench {
         value["layers"] = json!(layers);
         if !self.loops.is_empty() {
             value["loops"] = self.loops.iter().map(loop_json).collect();
+            value["llvm_mca"] = json!(loops::verdict(&self.loops));
         }
     }
 
@@ -331,11 +333,13 @@ impl Bench {
                     count(l.cycles),
                     format!("{:.1}", l.turn),
                     l.mca.map_or("-".into(), |c| format!("{c:.1}")),
+                    l.off().map_or("-".into(), |off| format!("{:+.0} %", off * 100.0)),
                 ]
             })
             .collect();
-        let head = ["loop in", "at", "turns", "instructions", "cycles", "a turn", "llvm-mca"];
-        table::table(&head, rows, 1)
+        let head = ["loop in", "at", "turns", "instructions", "cycles", "a turn", "llvm-mca", "off"];
+        let said = loops::verdict(&self.loops).map_or(String::new(), |said| said + "\n");
+        table::table(&head, rows, 1) + &said
     }
 
     fn layer_table(&self) -> String {

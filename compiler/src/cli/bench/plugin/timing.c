@@ -205,7 +205,7 @@ static const uint64_t vectors = 0xFFFFFFFFull << 16;
 int straight_cycles(const struct core *core, const struct instruction *code, int count, int passes, int strict)
 {
     long ready[REGISTERS] = {0}, pipe[PIPES] = {0};
-    long now = 0, begin = 0, second_beat = 0, before = -1;
+    long now = 0, begin = 0, second_beat = 0, before = -1, finished = 0;
     int paired = 1;
     for (int pass = 0; pass < passes; pass++) {
         begin = now;
@@ -229,6 +229,14 @@ int straight_cycles(const struct core *core, const struct instruction *code, int
             if (vector) {
                 const int p = strict ? i->pipe : pipe_by_kind(i);
                 start = pipe[p] > start ? pipe[p] : start;
+                if (strict) {
+                    /* Addresses in a vector are wanted four cycles early. */
+                    at = latest(ready, i->address & vectors);
+                    start = at && at + 4 > start ? at + 4 : start;
+                    /* Results are written in the order of their instructions. */
+                    start = finished - i->latency > start ? finished - i->latency : start;
+                    finished = start + (taken > i->latency ? taken : i->latency);
+                }
                 pipe[p] = start + (taken > 2 ? taken : p == CONTROL ? 1 : 2);
                 second_beat = pipe[p];
             } else if (i->kind != LOOP_END && second_beat > start) {
