@@ -219,7 +219,7 @@ fn alike(core: &str, languages: &[Language], native: &[&str]) {
 }
 
 /// The runs that have natives on the engines with the most of them.
-const ALL: &[&str] = &["copy_run_s8", "mean_s8", "product_s8", "sum_s8", "table_run_s8"];
+const ALL: &[&str] = &["copy_run_s8", "max_run_s8", "mean_s8", "product_s8", "sum_s8", "table_run_s8"];
 
 #[test]
 fn cortex_m4() {

@@ -16,6 +16,7 @@ pub(crate) mod runs;
 #[cfg(test)]
 pub(crate) mod simulate;
 mod size;
+mod strips;
 mod text;
 
 use crate::kernel::Native;
@@ -162,6 +163,7 @@ pub(crate) enum Inst {
     VnclipX(V, V, X),
     Vnclip0(V, V),
     VmaxX(V, V, X),
+    VmaxV(V, V, V),
     VminX(V, V, X),
 }
 
@@ -346,6 +348,7 @@ impl Inst {
                 | VnclipX(..)
                 | Vnclip0(..)
                 | VmaxX(..)
+                | VmaxV(..)
                 | VminX(..)
         )
     }
@@ -379,7 +382,7 @@ impl Inst {
             | VmaxX(_, _, a)
             | VminX(_, _, a) => (None, vec![a]),
             VmvV(..) | VmulV(..) | Vsext2(..) | Vsext4(..) | VwmaccV(..) | Vmulh(..) | VaddV(..)
-            | VsraV(..) | Vnclip0(..) => (None, vec![]),
+            | VsraV(..) | VmaxV(..) | Vnclip0(..) => (None, vec![]),
         }
     }
 }

@@ -1,62 +1,49 @@
-//! Runs without weights for RISC-V: copies, sums, products, means and tables of int8 elements, on
-//! scalar registers and in vectors.
+//! Runs without weights for RISC-V: copies, sums, products, means, greatest values and tables of
+//! int8 elements, on scalar registers; [`super::strips`] has them in vectors.
 //!
 //! In: a [`Run`]. Out: its native text, or `None` where there is none. Law: as the run's:
 //! ascending order, any alignment, each result after the operands of its place.
 
-use super::{Block, Inst, Lmul, Pool, V, X, ZERO, argument};
+use super::{Block, Inst, Pool, X, ZERO, argument, strips};
 use crate::kernel::Native;
-use crate::lower::run::Run;
+use crate::lower::run::{Run, Windows};
 use secateur_targets::Target;
 
 /// Done at once between two branches.
 const ROUND: usize = 8;
+/// Taps of a window that are spelled out.
+pub(super) const SPELLED: usize = 4;
 
 /// The native of a run for a target's core.
 pub(crate) fn native(run: &Run, target: &Target) -> Option<Native> {
     let block = Block::new(target)?;
-    let vectors = target.has("rvv");
+    if target.has("rvv") {
+        return Some(strips::block(block, run).native("rvv"));
+    }
     let block = match *run {
-        Run::Copy { n } if vectors => copy_lanes(block, n),
-        Run::Copy { n } => copy_words(block, n),
-        Run::Sum { n, shift, lo, hi } if vectors => sum_lanes(block, n, shift, (lo, hi)),
+        Run::Copy { n } => copy(block, n),
         Run::Sum { n, shift, lo, hi } => sum(block, n, shift, (lo, hi)),
-        Run::Product { n, sh, lo, hi } if vectors => product_lanes(block, n, sh, (lo, hi)),
         Run::Product { n, sh, lo, hi } => product(block, n, sh, (lo, hi)),
-        Run::Mean { windows: w, up: 0, sh, lo, hi, even } => {
-            let (n, (rows, pitch)) = (w.n, w.single()?);
-            let end = Ending { sh, limits: (lo, hi), even };
-            if vectors {
-                mean_lanes(block, n, (rows, pitch), end)
-            } else {
-                mean(block, n, (rows, pitch), end)
-            }
+        Run::Mean { windows, up, sh, lo, hi, even } => {
+            mean(block, &windows, &Ending { up, sh, limits: (lo, hi), even })
         }
-        Run::Mean { .. } | Run::Max { .. } => return None,
-        Run::Table { n } if vectors => table_lanes(block, n),
+        Run::Max { windows } => max(block, &windows),
         Run::Table { n } => table(block, n),
     };
-    Some(block.native(if vectors { "rvv" } else { "rv32" }))
+    Some(block.native("rv32"))
 }
 
-fn copy_lanes(mut b: Block, n: usize) -> Block {
-    let (x, out) = (argument(0), argument(1));
-    let mut pool = Pool::beside(2);
-    let [left, vl] = [(); 2].map(|()| pool.take());
-    b.push(Inst::Li(left, n as i32));
-    b.repeat(n.div_ceil(128), (left, ZERO), |b| {
-        b.push(Inst::Vset(vl, left, 8, Lmul::M8));
-        b.push(Inst::Vle8(V(0), x));
-        b.push(Inst::Add(x, x, vl));
-        b.push(Inst::Sub(left, left, vl));
-        b.push(Inst::Vse8(V(0), out));
-        b.push(Inst::Add(out, out, vl));
-    });
-    b
+/// How a mean ends.
+#[derive(Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) up: u32,
+    pub(super) sh: u32,
+    pub(super) limits: (i32, i32),
+    pub(super) even: Option<u32>,
 }
 
 /// Words where both ends are aligned to words, else bytes.
-fn copy_words(mut b: Block, n: usize) -> Block {
+fn copy(mut b: Block, n: usize) -> Block {
     let (x, out) = (argument(0), argument(1));
     let mut pool = Pool::beside(2);
     let [end, t] = [(); 2].map(|()| pool.take());
@@ -116,32 +103,28 @@ pub(super) fn rounds(
     }
 }
 
-/// `(a, b, y, ma, mb, c)`.
-fn sum(mut b: Block, n: usize, shift: u32, limits: (i32, i32)) -> Block {
-    let [xa, xb, y, ma, mb, c] = [0, 1, 2, 3, 4, 5].map(argument);
-    let mut pool = Pool::beside(6);
+/// Two operands `(a, b, y, ...)`, of `arguments` arguments in all: both elements of all places of a
+/// round are read before `combine` makes the first of them a result and limits are kept.
+fn two(
+    mut b: Block,
+    n: usize,
+    arguments: u8,
+    limits: (i32, i32),
+    combine: impl Fn(&mut Block, &[X], &[X]),
+) -> Block {
+    let [xa, xb, y] = [0, 1, 2].map(argument);
+    let mut pool = Pool::beside(arguments);
     let [end, lo, hi] = [(); 3].map(|()| pool.take());
     let (first, second) = (pool.take_n(ROUND), pool.take_n(ROUND));
     b.push(Inst::Li(lo, limits.0));
     b.push(Inst::Li(hi, limits.1));
     rounds(&mut b, (xa, end), 1, n, |b, n| {
-        // Both operands of all places are read before the first result is written.
         for i in 0..n {
             b.push(Inst::Lb(first[i], xa, i as i32));
             b.push(Inst::Lb(second[i], xb, i as i32));
         }
-        for i in 0..n {
-            b.push(Inst::Mul(first[i], first[i], ma));
-            b.push(Inst::Mul(second[i], second[i], mb));
-        }
-        for i in 0..n {
-            b.push(Inst::Add(first[i], first[i], c));
-            b.push(Inst::Add(first[i], first[i], second[i]));
-            b.push(Inst::Srai(first[i], first[i], shift));
-            b.push(Inst::Max(first[i], lo));
-            b.push(Inst::Min(first[i], hi));
-            b.push(Inst::Sb(first[i], y, i as i32));
-        }
+        combine(b, &first[..n], &second[..n]);
+        store(b, &first[..n], y, (lo, hi));
         for pointer in [xb, y, xa] {
             b.push(Inst::Addi(pointer, pointer, n as i32));
         }
@@ -149,204 +132,197 @@ fn sum(mut b: Block, n: usize, shift: u32, limits: (i32, i32)) -> Block {
     b
 }
 
-/// The same in vectors: products of 32 bits.
-fn sum_lanes(mut b: Block, n: usize, shift: u32, (lo, hi): (i32, i32)) -> Block {
-    let [xa, xb, y, ma, mb, c] = [0, 1, 2, 3, 4, 5].map(argument);
-    let mut pool = Pool::beside(6);
-    let [left, vl, sh, least, most] = [(); 5].map(|()| pool.take());
-    b.push(Inst::RoundDown);
-    b.push(Inst::Li(left, n as i32));
-    b.push(Inst::Li(sh, shift as i32));
-    b.push(Inst::Li(least, lo));
-    b.push(Inst::Li(most, hi));
-    let (first, second) = (V(8), V(16));
-    b.repeat(n.div_ceil(32), (left, ZERO), |b| {
-        b.push(Inst::Vset(vl, left, 32, Lmul::M8));
-        for (x, bytes, wide, m) in [(xa, V(0), first, ma), (xb, V(2), second, mb)] {
-            b.push(Inst::Vle8(bytes, x));
-            b.push(Inst::Add(x, x, vl));
-            b.push(Inst::Vsext4(wide, bytes));
-            b.push(Inst::VmulX(wide, wide, m));
-        }
-        b.push(Inst::VaddX(first, first, c));
-        b.push(Inst::VaddV(first, first, second));
-        b.push(Inst::VsraX(first, first, sh));
-        b.push(Inst::Sub(left, left, vl));
-        narrow(b, first, vl, (least, most), (lo, hi));
-        b.push(Inst::Vse8(first, y));
-        b.push(Inst::Add(y, y, vl));
-    });
-    b
+/// Stores results within limits, side by side.
+fn store(b: &mut Block, results: &[X], y: X, (lo, hi): (X, X)) {
+    for (&result, i) in results.iter().zip(0..) {
+        b.push(Inst::Max(result, lo));
+        b.push(Inst::Min(result, hi));
+        b.push(Inst::Sb(result, y, i));
+    }
 }
 
-/// Words of a group of eight registers to bytes, saturated and within limits.
-fn narrow(b: &mut Block, v: V, vl: X, (least, most): (X, X), (lo, hi): (i32, i32)) {
-    b.push(Inst::Vset(ZERO, vl, 16, Lmul::M4));
-    b.push(Inst::Vnclip0(v, v));
-    b.push(Inst::Vset(ZERO, vl, 8, Lmul::M2));
-    b.push(Inst::Vnclip0(v, v));
-    if lo > -128 {
-        b.push(Inst::VmaxX(v, v, least));
-    }
-    if hi < 127 {
-        b.push(Inst::VminX(v, v, most));
-    }
+/// `(a, b, y, ma, mb, c)`.
+fn sum(b: Block, n: usize, shift: u32, limits: (i32, i32)) -> Block {
+    let [ma, mb, c] = [3, 4, 5].map(argument);
+    two(b, n, 6, limits, |b, first, second| {
+        for (&a, &other) in first.iter().zip(second) {
+            b.push(Inst::Mul(a, a, ma));
+            b.push(Inst::Mul(other, other, mb));
+        }
+        for (&a, &other) in first.iter().zip(second) {
+            b.push(Inst::Add(a, a, c));
+            b.push(Inst::Add(a, a, other));
+            b.push(Inst::Srai(a, a, shift));
+        }
+    })
 }
 
 /// `(a, b, y, za, zb, m, rnd)`.
-fn product(mut b: Block, n: usize, sh: u32, limits: (i32, i32)) -> Block {
-    let [xa, xb, y, za, zb, m, rnd] = [0, 1, 2, 3, 4, 5, 6].map(argument);
-    let mut pool = Pool::beside(7);
-    let [end, lo, hi] = [(); 3].map(|()| pool.take());
-    let (first, second) = (pool.take_n(ROUND), pool.take_n(ROUND));
-    b.push(Inst::Li(lo, limits.0));
-    b.push(Inst::Li(hi, limits.1));
-    rounds(&mut b, (xa, end), 1, n, |b, n| {
-        for i in 0..n {
-            b.push(Inst::Lb(first[i], xa, i as i32));
-            b.push(Inst::Lb(second[i], xb, i as i32));
+fn product(b: Block, n: usize, sh: u32, limits: (i32, i32)) -> Block {
+    let [za, zb, m, rnd] = [3, 4, 5, 6].map(argument);
+    two(b, n, 7, limits, |b, first, second| {
+        for (&a, &other) in first.iter().zip(second) {
+            b.push(Inst::Sub(a, a, za));
+            b.push(Inst::Sub(other, other, zb));
+            b.push(Inst::Mul(a, a, other));
         }
-        for i in 0..n {
-            b.push(Inst::Sub(first[i], first[i], za));
-            b.push(Inst::Sub(second[i], second[i], zb));
-            b.push(Inst::Mul(first[i], first[i], second[i]));
+        for &a in first {
+            b.push(Inst::Mulh(a, a, m));
+            b.push(Inst::Add(a, a, rnd));
+            b.push(Inst::Srai(a, a, sh));
         }
-        for i in 0..n {
-            b.push(Inst::Mulh(first[i], first[i], m));
-            b.push(Inst::Add(first[i], first[i], rnd));
-            b.push(Inst::Srai(first[i], first[i], sh));
-            b.push(Inst::Max(first[i], lo));
-            b.push(Inst::Min(first[i], hi));
-            b.push(Inst::Sb(first[i], y, i as i32));
-        }
-        for pointer in [xb, y, xa] {
-            b.push(Inst::Addi(pointer, pointer, n as i32));
-        }
-    });
-    b
+    })
 }
 
-/// The same in vectors.
-fn product_lanes(mut b: Block, n: usize, shift: u32, (lo, hi): (i32, i32)) -> Block {
-    let [xa, xb, y, za, zb, m, rnd] = [0, 1, 2, 3, 4, 5, 6].map(argument);
-    let mut pool = Pool::beside(7);
-    let [left, vl, sh, least, most] = [(); 5].map(|()| pool.take());
-    b.push(Inst::RoundDown);
-    b.push(Inst::Li(left, n as i32));
-    b.push(Inst::Li(sh, shift as i32));
-    b.push(Inst::Li(least, lo));
-    b.push(Inst::Li(most, hi));
-    let (first, second) = (V(8), V(16));
-    b.repeat(n.div_ceil(32), (left, ZERO), |b| {
-        b.push(Inst::Vset(vl, left, 32, Lmul::M8));
-        for (x, bytes, wide, z) in [(xa, V(0), first, za), (xb, V(2), second, zb)] {
-            b.push(Inst::Vle8(bytes, x));
-            b.push(Inst::Add(x, x, vl));
-            b.push(Inst::Vsext4(wide, bytes));
-            b.push(Inst::VsubX(wide, wide, z));
-        }
-        b.push(Inst::VmulV(first, first, second));
-        b.push(Inst::VmulhX(first, first, m));
-        b.push(Inst::VaddX(first, first, rnd));
-        b.push(Inst::VsraX(first, first, sh));
-        b.push(Inst::Sub(left, left, vl));
-        narrow(b, first, vl, (least, most), (lo, hi));
-        b.push(Inst::Vse8(first, y));
-        b.push(Inst::Add(y, y, vl));
-    });
-    b
-}
-
-/// How a mean ends.
+/// Registers of a walk over taps: the tap, where its row ends, the row, where rows end, and one
+/// for constants.
 #[derive(Clone, Copy)]
-struct Ending {
-    sh: u32,
-    limits: (i32, i32),
-    even: Option<u32>,
+pub(super) struct Walk {
+    at: X,
+    stop: X,
+    row: X,
+    last: X,
+    t: X,
+}
+
+impl Walk {
+    pub(super) fn of(pool: &mut Pool) -> Walk {
+        let [at, stop, row, last, t] = [(); 5].map(|()| pool.take());
+        Walk { at, stop, row, last, t }
+    }
+    /// `tap` for each tap of the window at `x`, with the register that points to it.
+    pub(super) fn taps(&self, b: &mut Block, x: X, w: &Windows, mut tap: impl FnMut(&mut Block, X)) {
+        let ([rows, columns], [down, across]) = (w.taps, w.pitch);
+        if rows * columns <= SPELLED {
+            for offset in (0..rows).flat_map(|r| (0..columns).map(move |c| r * down + c * across)) {
+                match offset {
+                    0 => tap(b, x),
+                    _ => {
+                        b.point(self.at, x, offset as i32);
+                        tap(b, self.at);
+                    }
+                }
+            }
+            return;
+        }
+        b.push(Inst::Mv(self.row, x));
+        if rows > 1 {
+            b.point(self.last, x, (rows * down) as i32);
+        }
+        b.repeat(rows, (self.row, self.last), |b| {
+            // One row of taps is walked by its own pointer.
+            let at = if rows > 1 { self.at } else { self.row };
+            if rows > 1 {
+                b.push(Inst::Mv(at, self.row));
+            }
+            if columns > 1 {
+                b.point(self.stop, at, (columns * across) as i32);
+            }
+            b.repeat(columns, (at, self.stop), |b| {
+                tap(b, at);
+                if columns > 1 {
+                    b.advance(at, across as i32, self.t);
+                }
+            });
+            if rows > 1 {
+                b.advance(self.row, down as i32, self.t);
+            }
+        });
+    }
+}
+
+/// What `body` writes turns for each pixel, with `x` and `y` at its first channel; it leaves them
+/// behind the last one.
+pub(super) fn pixels(
+    b: &mut Block,
+    w: &Windows,
+    (x, y): (X, X),
+    (left, t): (X, X),
+    body: impl FnOnce(&mut Block),
+) {
+    if w.pixels > 1 {
+        b.push(Inst::Li(left, w.pixels as i32));
+    }
+    b.repeat(w.pixels, (left, ZERO), |b| {
+        body(b);
+        if w.pixels > 1 {
+            b.advance(x, w.step[0] as i32 - w.n as i32, t);
+            b.advance(y, w.step[1] as i32 - w.n as i32, t);
+            b.push(Inst::Addi(left, left, -1));
+        }
+    });
+}
+
+/// Each tap's elements of `n` channels: the next one is loaded before the one at hand is used.
+fn elements(b: &mut Block, at: X, inputs: &[X], n: usize, mut each: impl FnMut(&mut Block, usize, X)) {
+    b.push(Inst::Lb(inputs[0], at, 0));
+    for i in 0..n {
+        if i + 1 < n {
+            b.push(Inst::Lb(inputs[(i + 1) % 2], at, i as i32 + 1));
+        }
+        each(b, i, inputs[i % 2]);
+    }
+}
+
+/// `(x, y)`.
+fn max(mut b: Block, w: &Windows) -> Block {
+    let [x, y] = [0, 1].map(argument);
+    let mut pool = Pool::beside(2);
+    let [end, left] = [(); 2].map(|()| pool.take());
+    let walk = Walk::of(&mut pool);
+    let (best, inputs) = (pool.take_n(ROUND), pool.take_n(2));
+    pixels(&mut b, w, (x, y), (left, walk.t), |b| {
+        rounds(b, (x, end), 1, w.n, |b, n| {
+            // The first tap twice costs less than to begin with the least value there is.
+            best[..n].iter().zip(0..).for_each(|(&best, i)| b.push(Inst::Lb(best, x, i)));
+            walk.taps(b, x, w, |b, at| {
+                if at != x {
+                    elements(b, at, &inputs, n, |b, i, input| b.push(Inst::Max(best[i], input)));
+                }
+            });
+            best[..n].iter().zip(0..).for_each(|(&best, i)| b.push(Inst::Sb(best, y, i)));
+            b.push(Inst::Addi(y, y, n as i32));
+            b.push(Inst::Addi(x, x, n as i32));
+        });
+    });
+    b
 }
 
 /// `(x, y, offset, m, rnd)`: the sums of a few columns at once.
-fn mean(mut b: Block, n: usize, (rows, pitch): (usize, usize), end: Ending) -> Block {
+fn mean(mut b: Block, w: &Windows, end: &Ending) -> Block {
     let [x, y, offset, m, rnd] = [0, 1, 2, 3, 4].map(argument);
     let mut pool = Pool::beside(5);
-    let [at, stop, lo, hi, last, t] = [(); 6].map(|()| pool.take());
-    let sums = pool.take_n(ROUND);
-    let inputs = pool.take_n(2);
+    let [stop, left, lo, hi] = [(); 4].map(|()| pool.take());
+    let walk = Walk::of(&mut pool);
+    let (sums, inputs) = (pool.take_n(ROUND), pool.take_n(2));
+    let t = walk.t;
     b.push(Inst::Li(lo, end.limits.0));
     b.push(Inst::Li(hi, end.limits.1));
-    rounds(&mut b, (x, last), 1, n, |b, n| {
-        b.push(Inst::Mv(at, x));
-        b.point(stop, x, (rows * pitch) as i32);
-        sums[..n].iter().for_each(|&sum| b.push(Inst::Mv(sum, offset)));
-        b.repeat(rows, (at, stop), |b| {
-            b.push(Inst::Lb(inputs[0], at, 0));
-            for i in 0..n {
-                if i + 1 < n {
-                    b.push(Inst::Lb(inputs[(i + 1) % 2], at, i as i32 + 1));
+    pixels(&mut b, w, (x, y), (left, t), |b| {
+        rounds(b, (x, stop), 1, w.n, |b, n| {
+            let sums = &sums[..n];
+            sums.iter().for_each(|&sum| b.push(Inst::Mv(sum, offset)));
+            walk.taps(b, x, w, |b, at| {
+                elements(b, at, &inputs, n, |b, i, input| b.push(Inst::Add(sums[i], sums[i], input)));
+            });
+            for &sum in sums {
+                if let Some(by) = end.even {
+                    b.push(Inst::Srai(t, sum, by));
+                    b.push(Inst::Andi(t, t, 1));
+                    b.push(Inst::Addi(sum, sum, -1));
+                    b.push(Inst::Add(sum, sum, t));
                 }
-                b.push(Inst::Add(sums[i], sums[i], inputs[i % 2]));
+                if end.up > 0 {
+                    b.push(Inst::Slli(sum, sum, end.up));
+                }
+                b.push(Inst::Mulh(sum, sum, m));
+                b.push(Inst::Add(sum, sum, rnd));
+                b.push(Inst::Srai(sum, sum, end.sh));
             }
-            b.advance(at, pitch as i32, t);
+            store(b, sums, y, (lo, hi));
+            b.push(Inst::Addi(y, y, n as i32));
+            b.push(Inst::Addi(x, x, n as i32));
         });
-        for (i, &sum) in sums[..n].iter().enumerate() {
-            if let Some(by) = end.even {
-                b.push(Inst::Srai(t, sum, by));
-                b.push(Inst::Andi(t, t, 1));
-                b.push(Inst::Addi(sum, sum, -1));
-                b.push(Inst::Add(sum, sum, t));
-            }
-            b.push(Inst::Mulh(sum, sum, m));
-            b.push(Inst::Add(sum, sum, rnd));
-            b.push(Inst::Srai(sum, sum, end.sh));
-            b.push(Inst::Max(sum, lo));
-            b.push(Inst::Min(sum, hi));
-            b.push(Inst::Sb(sum, y, i as i32));
-        }
-        b.push(Inst::Addi(y, y, n as i32));
-        b.push(Inst::Addi(x, x, n as i32));
-    });
-    b
-}
-
-/// The same in vectors of columns.
-fn mean_lanes(mut b: Block, n: usize, (rows, pitch): (usize, usize), end: Ending) -> Block {
-    let [x, y, offset, m, rnd] = [0, 1, 2, 3, 4].map(argument);
-    let mut pool = Pool::beside(5);
-    let [left, vl, at, stop, sh, least, most, t] = [(); 8].map(|()| pool.take());
-    let (lo, hi) = end.limits;
-    b.push(Inst::RoundDown);
-    b.push(Inst::Li(left, n as i32));
-    b.push(Inst::Li(sh, end.sh as i32));
-    b.push(Inst::Li(least, lo));
-    b.push(Inst::Li(most, hi));
-    let (bytes, wide, sums) = (V(0), V(8), V(16));
-    b.repeat(n.div_ceil(32), (left, ZERO), |b| {
-        b.push(Inst::Vset(vl, left, 32, Lmul::M8));
-        b.push(Inst::VmvX(sums, offset));
-        b.push(Inst::Mv(at, x));
-        b.point(stop, x, (rows * pitch) as i32);
-        b.repeat(rows, (at, stop), |b| {
-            b.push(Inst::Vle8(bytes, at));
-            b.advance(at, pitch as i32, t);
-            b.push(Inst::Vsext4(wide, bytes));
-            b.push(Inst::VaddV(sums, sums, wide));
-        });
-        if let Some(by) = end.even {
-            b.push(Inst::Li(t, by as i32));
-            b.push(Inst::VsraX(wide, sums, t));
-            b.push(Inst::Li(t, 1));
-            b.push(Inst::VandX(wide, wide, t));
-            b.push(Inst::VsubX(sums, sums, t));
-            b.push(Inst::VaddV(sums, sums, wide));
-        }
-        b.push(Inst::VmulhX(sums, sums, m));
-        b.push(Inst::VaddX(sums, sums, rnd));
-        b.push(Inst::VsraX(sums, sums, sh));
-        b.push(Inst::Add(x, x, vl));
-        b.push(Inst::Sub(left, left, vl));
-        narrow(b, sums, vl, (least, most), (lo, hi));
-        b.push(Inst::Vse8(sums, y));
-        b.push(Inst::Add(y, y, vl));
     });
     b
 }
@@ -366,26 +342,6 @@ fn table(mut b: Block, n: usize) -> Block {
         values.iter().zip(0..).for_each(|(&v, i)| b.push(Inst::Sb(v, y, i)));
         b.push(Inst::Addi(y, y, n as i32));
         b.push(Inst::Addi(x, x, n as i32));
-    });
-    b
-}
-
-/// The same by loads at offsets of 0..=255.
-fn table_lanes(mut b: Block, n: usize) -> Block {
-    let [x, table, y] = [0, 1, 2].map(argument);
-    let mut pool = Pool::beside(3);
-    let [left, vl, half] = [(); 3].map(|()| pool.take());
-    b.push(Inst::Li(left, n as i32));
-    b.push(Inst::Li(half, 128));
-    b.repeat(n.div_ceil(128), (left, ZERO), |b| {
-        b.push(Inst::Vset(vl, left, 8, Lmul::M8));
-        b.push(Inst::Vle8(V(0), x));
-        b.push(Inst::Add(x, x, vl));
-        b.push(Inst::VaddX(V(0), V(0), half));
-        b.push(Inst::Vluxei8(V(8), table, V(0)));
-        b.push(Inst::Sub(left, left, vl));
-        b.push(Inst::Vse8(V(8), y));
-        b.push(Inst::Add(y, y, vl));
     });
     b
 }

@@ -246,6 +246,7 @@ impl Machine<'_> {
                 let x = self.scalar(x);
                 self.unary(d, a, |a| a.max(x));
             }
+            VmaxV(d, a, b) => self.binary(d, a, b, i64::max),
             VminX(d, a, x) => {
                 let x = self.scalar(x);
                 self.unary(d, a, |a| a.min(x));

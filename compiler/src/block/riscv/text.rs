@@ -108,6 +108,7 @@ fn line(text: &mut String, inst: &Inst) {
         VnclipX(d, a, x) => writeln!(text, "vnclip.wx {d}, {a}, {x}"),
         Vnclip0(d, a) => writeln!(text, "vnclip.wi {d}, {a}, 0"),
         VmaxX(d, a, x) => writeln!(text, "vmax.vx {d}, {a}, {x}"),
+        VmaxV(d, a, b) => writeln!(text, "vmax.vv {d}, {a}, {b}"),
         VminX(d, a, x) => writeln!(text, "vmin.vx {d}, {a}, {x}"),
     };
 }

@@ -226,7 +226,7 @@ fn vectors() -> Vec<(&'static str, Kind, fn(Lanes) -> Inst)> {
         ("VsraX in place", Same, |o| Inst::VsraX(o.d, o.d, o.s)), ("VnclipX", Narrow, |o| Inst::VnclipX(o.d, o.a, o.s)),
         ("VnclipX in place", Narrow, |o| Inst::VnclipX(o.d, o.d, o.s)), ("Vnclip0", Narrow, |o| Inst::Vnclip0(o.d, o.a)),
         ("Vnclip0 in place", Narrow, |o| Inst::Vnclip0(o.d, o.d)), ("VmaxX", Same, |o| Inst::VmaxX(o.d, o.a, o.s)),
-        ("VminX", Same, |o| Inst::VminX(o.d, o.a, o.s)),
+        ("VmaxV", Same, |o| Inst::VmaxV(o.d, o.a, o.b)), ("VminX", Same, |o| Inst::VminX(o.d, o.a, o.s)),
     ]
 }
 
