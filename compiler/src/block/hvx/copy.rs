@@ -1,13 +1,11 @@
 //! Copies runs of bytes between places at multiples of four bytes.
 
-use super::{Code, Inst, R, V, native};
+use super::{Code, Inst, R, V, VECTOR, native};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder};
 use crate::tensor::DType;
 use std::sync::Arc;
 
-/// Bytes of a vector.
-const VECTOR: usize = 128;
 /// Vectors that are spelled out.
 const STRAIGHT: usize = 8;
 

@@ -1,7 +1,7 @@
 //! Blocks for Hexagon with HVX, vectors of 128 bytes: instructions over machine registers, put
 //! into packets here and printed for LLVM's assembler.
 //!
-//! In: straight stretches and hardware loops written by a generator (`gemm`, `copy`). Out: a
+//! In: straight stretches and hardware loops written by a generator (`gemm`, `depthwise`, `line`, `copy`). Out: a
 //! [`Native`](crate::kernel::Native).
 //!
 //! Source: Qualcomm Hexagon V66 and V67 HVX Programmer's Reference Manuals (resources and slots of
@@ -12,11 +12,16 @@
 //! callee may spoil are used: r0-r15, r28, p0, v0-v31, and the hardware loops.
 
 pub(crate) mod copy;
+pub(crate) mod depthwise;
 pub(crate) mod gemm;
+pub(crate) mod line;
 mod packet;
 
 use crate::kernel::Native;
 use std::fmt::Write;
+
+/// Bytes of a vector.
+pub(crate) const VECTOR: usize = 128;
 
 /// A scalar register, `r0`..`r15` or `r28`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +31,12 @@ pub(crate) struct R(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct V(pub(crate) u32);
 
-/// One instruction. The first register is the result, except of stores.
+/// A vector predicate, `q0`..`q3`: a bit for each byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Q(pub(crate) u32);
+
+/// One instruction. The first register is the result, except of stores; the only scalar predicate
+/// is `p0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inst {
     /// Any 32-bit constant.
@@ -34,23 +44,41 @@ pub(crate) enum Inst {
     Mov(R, R),
     /// Constant of -32768..=32767.
     Add(R, R, i32),
+    /// With a constant of 0..=511.
+    And(R, R, i32),
+    /// Whether the register is greater than a constant of -512..=511.
+    Greater(R, i32),
+    /// The register where the last comparison held, else zero.
+    Kept(R, R),
+    /// Zero where the last comparison held, else the register.
+    Dropped(R, R),
     /// Word at a byte offset.
     LoadWord(R, R, i32),
     StoreWord(R, i32, R),
     /// The vector at an aligned address, which then moves on by one vector.
     LoadNext(V, R),
-    /// The vector `n` vectors on from an aligned address.
+    /// The aligned vector around an address, `n` vectors on.
     Load(V, R, i32),
     /// At any address, `n` vectors on.
     LoadAny(V, R, i32),
     StoreAny(R, i32, V),
+    /// The bytes of the predicate, to the aligned vector around an address.
+    StoreMasked(Q, R, V),
     /// The word in all lanes.
     Splat(V, R),
     Copy(V, V),
+    /// The byte in all bytes.
+    SplatByte(V, R),
     /// Each lane: sum of four products of an unsigned byte and the scalar's signed byte.
     Dot(V, V, R),
     /// The same, added.
     DotAdd(V, V, R),
+    /// Each lane: sum of four products of signed bytes, added.
+    DotLanes(V, V, V),
+    /// Bytes (halves) of two vectors side by side, into a pair: those at even places, and at odd
+    /// ones. The last operand's come first.
+    PairBytes(V, V, V),
+    PairHalves(V, V, V),
     AddWords(V, V, V),
     SubWords(V, V, V),
     /// 64-bit product of words with the low, unsigned halves of others, into a pair.
@@ -62,6 +90,23 @@ pub(crate) enum Inst {
     /// Words to halves and halves to bytes, saturated: first the lanes of the last operand.
     PackHalves(V, V, V),
     PackBytes(V, V, V),
+    /// Words to halves and halves to bytes, saturated, side by side: the last operand's first.
+    /// For bytes the register, `r0`..`r7`, holds zero.
+    NarrowWords(V, V, V),
+    NarrowHalves(V, V, V, R),
+    /// Bytes from the register's low bits on, of the last vector and then the one before it;
+    /// `r0`..`r7`.
+    Align(V, V, V, R),
+    /// Bytes moved up to the place that the register's low bits tell, around the end; `r0`..`r7`.
+    RotateUp(V, V, R),
+    /// The first bytes: as many as the low bits tell, none at zero.
+    First(Q, R),
+    /// The same, and all at zero.
+    FirstOrAll(Q, R),
+    /// Those of the first predicate that are not of the second.
+    Without(Q, Q, Q),
+    /// Bytes of the first vector where the predicate holds, else of the second.
+    Select(V, Q, V, V),
     MaxBytes(V, V, V),
     MinBytes(V, V, V),
 }
@@ -80,6 +125,29 @@ pub(crate) enum Code {
     },
 }
 
+impl Code {
+    /// `body` that many times: nothing, itself, or a loop.
+    pub(crate) fn repeated(turns: usize, body: Vec<Code>) -> Vec<Code> {
+        match turns {
+            0 => Vec::new(),
+            1 => body,
+            _ => vec![Code::Loop { turns, body }],
+        }
+    }
+    /// Straight stretches that follow each other as one; empty ones gone.
+    pub(crate) fn joined(code: Vec<Code>) -> Vec<Code> {
+        let mut joined: Vec<Code> = Vec::new();
+        for part in code {
+            match (joined.last_mut(), part) {
+                (_, Code::Straight(line)) if line.is_empty() => {}
+                (Some(Code::Straight(before)), Code::Straight(line)) => before.extend(line),
+                (_, part) => joined.push(part),
+            }
+        }
+        joined
+    }
+}
+
 impl Inst {
     /// Text of the instruction.
     fn text(&self) -> String {
@@ -91,16 +159,25 @@ impl Inst {
             Set(d, c) => format!("{} = ##{c}", r(d)),
             Mov(d, a) => format!("{} = {}", r(d), r(a)),
             Add(d, a, c) => format!("{} = add({},#{c})", r(d), r(a)),
+            And(d, a, c) => format!("{} = and({},#{c})", r(d), r(a)),
+            Greater(a, c) => format!("p0 = cmp.gt({},#{c})", r(a)),
+            Kept(d, a) => format!("{} = mux(p0,{},#0)", r(d), r(a)),
+            Dropped(d, a) => format!("{} = mux(p0,#0,{})", r(d), r(a)),
             LoadWord(d, a, o) => format!("{} = memw({}+#{o})", r(d), r(a)),
             StoreWord(a, o, s) => format!("memw({}+#{o}) = {}", r(a), r(s)),
             LoadNext(d, a) => format!("{} = vmem({}++#1)", v(d), r(a)),
             Load(d, a, o) => format!("{} = vmem({}+#{o})", v(d), r(a)),
             LoadAny(d, a, o) => format!("{} = vmemu({}+#{o})", v(d), r(a)),
             StoreAny(a, o, s) => format!("vmemu({}+#{o}) = {}", r(a), v(s)),
+            StoreMasked(q, a, s) => format!("if (q{}) vmem({}+#0) = {}", q.0, r(a), v(s)),
             Splat(d, a) => format!("{} = vsplat({})", v(d), r(a)),
+            SplatByte(d, a) => format!("{}.b = vsplat({})", v(d), r(a)),
             Copy(d, a) => format!("{} = {}", v(d), v(a)),
             Dot(d, a, b) => format!("{}.w = vrmpy({}.ub,{}.b)", v(d), v(a), r(b)),
             DotAdd(d, a, b) => format!("{}.w += vrmpy({}.ub,{}.b)", v(d), v(a), r(b)),
+            DotLanes(d, a, b) => format!("{}.w += vrmpy({}.b,{}.b)", v(d), v(a), v(b)),
+            PairBytes(d, a, b) => format!("{}.b = vshuffoe({}.b,{}.b)", pair(d), v(a), v(b)),
+            PairHalves(d, a, b) => format!("{}.h = vshuffoe({}.h,{}.h)", pair(d), v(a), v(b)),
             AddWords(d, a, b) => format!("{}.w = vadd({}.w,{}.w)", v(d), v(a), v(b)),
             SubWords(d, a, b) => format!("{}.w = vsub({}.w,{}.w)", v(d), v(a), v(b)),
             MulLow(d, a, b) => format!("{} = vmpye({}.w,{}.uh)", pair(d), v(a), v(b)),
@@ -108,6 +185,16 @@ impl Inst {
             ShiftRight(d, a, b) => format!("{}.w = vasr({}.w,{}.w)", v(d), v(a), v(b)),
             PackHalves(d, a, b) => format!("{}.h = vpack({}.w,{}.w):sat", v(d), v(a), v(b)),
             PackBytes(d, a, b) => format!("{}.b = vpack({}.h,{}.h):sat", v(d), v(a), v(b)),
+            NarrowWords(d, a, b) => format!("{}.h = vsat({}.w,{}.w)", v(d), v(a), v(b)),
+            NarrowHalves(d, a, b, z) => {
+                format!("{}.b = vasr({}.h,{}.h,{}):sat", v(d), v(a), v(b), r(z))
+            }
+            Align(d, a, b, n) => format!("{} = valign({},{},{})", v(d), v(a), v(b), r(n)),
+            RotateUp(d, a, n) => format!("{} = vlalign({},{},{})", v(d), v(a), v(a), r(n)),
+            First(q, a) => format!("q{} = vsetq({})", q.0, r(a)),
+            FirstOrAll(q, a) => format!("q{} = vsetq2({})", q.0, r(a)),
+            Without(q, a, b) => format!("q{} = and(q{},!q{})", q.0, a.0, b.0),
+            Select(d, q, a, b) => format!("{} = vmux(q{},{},{})", v(d), q.0, v(a), v(b)),
             MaxBytes(d, a, b) => format!("{}.b = vmax({}.b,{}.b)", v(d), v(a), v(b)),
             MinBytes(d, a, b) => format!("{}.b = vmin({}.b,{}.b)", v(d), v(a), v(b)),
         }

@@ -5,92 +5,108 @@
 
 use super::Inst;
 
+/// The pipes of the vector unit that an instruction takes: two for multiplications, one for
+/// shifts, one for permutations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pipes {
+    None,
+    /// Any one.
+    Any,
+    /// Both for multiplications, or both others.
+    Half,
+    Multiply,
+    Multiplies,
+    Shift,
+    Permute,
+    /// Shifts and permutations.
+    Move,
+}
+
 /// What an instruction takes of a packet.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Needs {
-    /// Scalar loads and stores, and vector ones, share two slots; one vector of either a packet.
+    /// Of the two slots for memory.
     memory: u32,
-    vector_memory: u32,
-    /// The two multiply pipes, the shift and the permute pipe; `any` is an operation for any pipe.
-    multiply: u32,
-    shift: u32,
-    permute: u32,
-    any: u32,
-    /// Scalar arithmetic.
-    scalar: u32,
+    /// Of the two others.
+    high: u32,
+    /// Whether it accesses memory with a vector: one a packet.
+    vector: bool,
+    pipes: Pipes,
 }
 
 fn needs(inst: &Inst) -> Needs {
     use Inst::*;
-    let none = Needs::default();
+    let any = |pipes| Needs { memory: 0, high: 0, vector: false, pipes };
+    let high = |pipes| Needs { high: 1, ..any(pipes) };
+    let load = |memory, pipes| Needs { memory, vector: true, ..any(pipes) };
     match inst {
-        Set(..) | Mov(..) | Add(..) => Needs { scalar: 1, ..none },
-        LoadWord(..) => Needs { memory: 1, ..none },
-        // A store goes alone into its slot, and no load beside it is asked for.
-        StoreWord(..) => Needs { memory: 2, ..none },
-        LoadNext(..) | Load(..) => Needs { memory: 1, vector_memory: 1, ..none },
-        LoadAny(..) | StoreAny(..) => Needs { memory: 2, vector_memory: 1, permute: 1, ..none },
-        Splat(..) | Dot(..) | DotAdd(..) => Needs { multiply: 1, ..none },
-        MulLow(..) | MulHighAdd(..) => Needs { multiply: 2, ..none },
-        ShiftRight(..) => Needs { shift: 1, ..none },
-        PackHalves(..) | PackBytes(..) => Needs { permute: 1, ..none },
-        Copy(..) | AddWords(..) | SubWords(..) | MaxBytes(..) | MinBytes(..) => Needs { any: 1, ..none },
+        Set(..) | Mov(..) | Add(..) | And(..) | Greater(..) | Kept(..) | Dropped(..) => any(Pipes::None),
+        LoadWord(..) => Needs { memory: 1, ..any(Pipes::None) },
+        // No load beside a store is asked for.
+        StoreWord(..) => Needs { memory: 2, ..any(Pipes::None) },
+        LoadNext(..) | Load(..) => load(1, Pipes::Any),
+        StoreMasked(..) => load(2, Pipes::Any),
+        LoadAny(..) | StoreAny(..) => load(2, Pipes::Permute),
+        Splat(..) | SplatByte(..) | Dot(..) | DotAdd(..) => high(Pipes::Multiply),
+        MulLow(..) | MulHighAdd(..) | DotLanes(..) => high(Pipes::Multiplies),
+        ShiftRight(..) | NarrowHalves(..) => any(Pipes::Shift),
+        PackHalves(..) | PackBytes(..) | Align(..) | RotateUp(..) | First(..) | FirstOrAll(..) => {
+            any(Pipes::Permute)
+        }
+        PairBytes(..) | PairHalves(..) | Without(..) => any(Pipes::Half),
+        Copy(..) | AddWords(..) | SubWords(..) | NarrowWords(..) | Select(..) | MaxBytes(..)
+        | MinBytes(..) => any(Pipes::Any),
     }
 }
 
 /// What a packet holds so far.
 #[derive(Debug, Default)]
 struct Room {
-    used: Needs,
-    insts: u32,
+    taken: Vec<Needs>,
+    /// Slots: a vector at any address keeps one from others.
+    slots: u32,
     words: u32,
 }
 
 impl Room {
     fn take(&mut self, inst: &Inst) -> bool {
-        let (n, u) = (needs(inst), &self.used);
-        let sum = Needs {
-            memory: u.memory + n.memory,
-            vector_memory: u.vector_memory + n.vector_memory,
-            multiply: u.multiply + n.multiply,
-            shift: u.shift + n.shift,
-            permute: u.permute + n.permute,
-            any: u.any + n.any,
-            scalar: u.scalar + n.scalar,
-        };
-        let pipes = sum.multiply + sum.shift + sum.permute + sum.any;
-        // A double multiply takes slots 2 and 3 both.
-        let slots = sum.memory.min(2) + sum.multiply + sum.shift + sum.permute + sum.any + sum.scalar;
-        let vector_stores_permute = n.vector_memory == 1 && n.permute == 1;
-        let slots = if vector_stores_permute || (u.vector_memory == 1 && u.permute > 0 && u.memory == 2) {
-            // The permute pipe of an unaligned access needs no slot of its own.
-            slots - 1
-        } else {
-            slots
-        };
-        let fits = sum.memory <= 2
-            && sum.vector_memory <= 1
-            && sum.multiply <= 2
-            && sum.shift <= 1
-            && sum.permute <= 1
+        let n = needs(inst);
+        let taken = || self.taken.iter().chain([&n]);
+        let of = |pipes: Pipes| taken().filter(|t| t.pipes == pipes).count();
+        let multiplies = of(Pipes::Multiply) + 2 * of(Pipes::Multiplies);
+        let shifts = of(Pipes::Shift) + of(Pipes::Move);
+        let permutes = of(Pipes::Permute) + of(Pipes::Move);
+        let halves = of(Pipes::Half);
+        let room = usize::from(multiplies == 0) + usize::from(shifts + permutes == 0);
+        let pipes = multiplies + shifts + permutes + 2 * halves + of(Pipes::Any);
+        let slots = self.slots + n.memory.max(1);
+        let fits = multiplies <= 2
+            && shifts <= 1
+            && permutes <= 1
+            && halves <= room
             && pipes <= 4
+            && taken().map(|t| t.memory).sum::<u32>() <= 2
+            && taken().map(|t| t.high).sum::<u32>() <= 2
+            && taken().filter(|t| t.vector).count() <= 1
             && slots <= 4
-            && self.insts < 4
             && self.words + inst.words() <= 4;
         if fits {
-            self.used = sum;
-            self.insts += 1;
+            self.taken.push(n);
+            self.slots = slots;
             self.words += inst.words();
         }
         fits
     }
 }
 
-/// A place that instructions read and write: scalar register, vector register, or memory.
+/// A place that instructions read and write: a register, or memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     R(u32),
     V(u32),
+    Q(u32),
+    /// The scalar predicate.
+    P,
     /// All of memory: loads only read it.
     Memory,
 }
@@ -101,25 +117,36 @@ fn places(inst: &Inst) -> (Vec<Place>, Vec<Place>) {
     let r = |r: super::R| Place::R(r.0);
     let v = |v: super::V| Place::V(v.0);
     let odd = |v: super::V| Place::V(v.0 + 1);
+    let q = |q: super::Q| Place::Q(q.0);
     match *inst {
         Set(d, _) => (vec![r(d)], vec![]),
-        Mov(d, a) | Add(d, a, _) => (vec![r(d)], vec![r(a)]),
+        Mov(d, a) | Add(d, a, _) | And(d, a, _) => (vec![r(d)], vec![r(a)]),
+        Greater(a, _) => (vec![Place::P], vec![r(a)]),
+        Kept(d, a) | Dropped(d, a) => (vec![r(d)], vec![Place::P, r(a)]),
         LoadWord(d, a, _) => (vec![r(d)], vec![r(a), Place::Memory]),
         StoreWord(a, _, s) => (vec![Place::Memory], vec![r(a), r(s)]),
         LoadNext(d, a) => (vec![v(d), r(a)], vec![r(a), Place::Memory]),
         Load(d, a, _) | LoadAny(d, a, _) => (vec![v(d)], vec![r(a), Place::Memory]),
         StoreAny(a, _, s) => (vec![Place::Memory], vec![r(a), v(s)]),
-        Splat(d, a) => (vec![v(d)], vec![r(a)]),
+        StoreMasked(m, a, s) => (vec![Place::Memory], vec![q(m), r(a), v(s)]),
+        Splat(d, a) | SplatByte(d, a) => (vec![v(d)], vec![r(a)]),
         Copy(d, a) => (vec![v(d)], vec![v(a)]),
         Dot(d, a, b) => (vec![v(d)], vec![v(a), r(b)]),
         DotAdd(d, a, b) => (vec![v(d)], vec![v(d), v(a), r(b)]),
-        MulLow(d, a, b) => (vec![v(d), odd(d)], vec![v(a), v(b)]),
+        DotLanes(d, a, b) => (vec![v(d)], vec![v(d), v(a), v(b)]),
+        NarrowHalves(d, a, b, n) | Align(d, a, b, n) => (vec![v(d)], vec![v(a), v(b), r(n)]),
+        RotateUp(d, a, n) => (vec![v(d)], vec![v(a), r(n)]),
+        First(d, a) | FirstOrAll(d, a) => (vec![q(d)], vec![r(a)]),
+        Without(d, a, b) => (vec![q(d)], vec![q(a), q(b)]),
+        Select(d, m, a, b) => (vec![v(d)], vec![q(m), v(a), v(b)]),
+        MulLow(d, a, b) | PairBytes(d, a, b) | PairHalves(d, a, b) => (vec![v(d), odd(d)], vec![v(a), v(b)]),
         MulHighAdd(d, a, b) => (vec![v(d), odd(d)], vec![v(d), odd(d), v(a), v(b)]),
         AddWords(d, a, b)
         | SubWords(d, a, b)
         | ShiftRight(d, a, b)
         | PackHalves(d, a, b)
         | PackBytes(d, a, b)
+        | NarrowWords(d, a, b)
         | MaxBytes(d, a, b)
         | MinBytes(d, a, b) => (vec![v(d)], vec![v(a), v(b)]),
     }

@@ -7,6 +7,9 @@
 //! In: sizes and a product. Out: the way `vector` where it fits. Law: the outputs are those of
 //! the portable loops, bit by bit.
 
+mod depthwise;
+mod rows;
+
 use super::{Candidate, Engine, Want};
 use crate::block::hvx::copy;
 use crate::block::hvx::gemm::{Gemm, LANES};
@@ -26,8 +29,9 @@ use std::sync::Arc;
 pub(crate) struct Hvx;
 
 impl Engine for Hvx {
-    fn conv(&self, g: &Geometry, product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
-        Ok(conv(g, product)?.into_iter().collect())
+    fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        let way = if g.groups > 1 { depthwise::depthwise(g, product, want)? } else { conv(g, product)? };
+        Ok(way.into_iter().collect())
     }
     fn dense(&self, rows: &Rows, product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(dense(rows, product)?.into_iter().collect())
