@@ -31,7 +31,7 @@ impl Filters {
         2 * self.outputs
     }
     pub(crate) fn u_len(&self) -> usize {
-        self.outputs / 2 * pair_len(self.channels)
+        self.outputs / 2 * pair_len(XI, self.channels)
     }
     /// Which weight of `[output][tap][channel]` stands at each place.
     pub(crate) fn order(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
@@ -54,7 +54,7 @@ impl Filters {
                 k.for_("r", 0, 2, |k, r| {
                     for lane in 0..4usize {
                         let from = k.let_("from", (pair * (c / 4) + four) * 72 + r * 36 + lane);
-                        let to = pair * pair_len(c) + four * 8 + r * 2 + (lane % 2 * 4 + lane / 2);
+                        let to = pair * pair_len(XI, c) + four * 8 + r * 2 + (lane % 2 * 4 + lane / 2);
                         let to = k.let_("to", to);
                         let g: Vec<Val> =
                             (0..9).map(|tap| k.let_(&format!("g{tap}"), w.at(from + 4 * tap))).collect();
@@ -77,7 +77,7 @@ impl Filters {
             });
             k.for_("end", 0, 4, |k, end| {
                 let word = k.let_("word", ends.at(pair * 4 + end));
-                let to = k.let_("to", pair * pair_len(c) + end * 2 + XI * 2 * c);
+                let to = k.let_("to", pair * pair_len(XI, c) + end * 2 + XI * 2 * c);
                 k.store(u, to, ((word & 65535) ^ 32768) - 32768);
                 k.store(u, to + 1, word >> 16);
             });
@@ -229,7 +229,7 @@ mod tests {
                 g[o * channels + c][tap] = i32::from(w[at]);
             }
             for (o, c, xi) in [(0, 0, 5), (1, 1, 0), (outputs - 1, channels - 1, 15), (0, 2, 9)] {
-                let at = o / 2 * pair_len(channels) + xi * 2 * channels + c / 4 * 8 + c % 2 * 4;
+                let at = o / 2 * pair_len(XI, channels) + xi * 2 * channels + c / 4 * 8 + c % 2 * 4;
                 let got = u[at + o % 2 * 2 + c % 4 / 2];
                 assert_eq!(i32::from(got), transformed(g[o * channels + c])[xi], "{o} {c} {xi}");
             }

@@ -1,5 +1,6 @@
-//! Exact integer Winograd F(2x2, 3x3) for cores with `smlad`: four outputs of a 3x3 convolution
-//! with unit stride from sixteen products a channel instead of thirty-six.
+//! Exact integer Winograd for cores with `smlad`: F(2x2, 3x3), four outputs of a 3x3 convolution
+//! with unit stride from sixteen products a channel instead of thirty-six, and [`four`],
+//! F(4x4, 3x3).
 //!
 //! With `V = B^T d B` of a 4x4 patch of inputs and `U = (2G) g (2G)^T` of a filter, the outputs
 //! are `A^T (sum of U * V) A / 4` (Lavin and Gray, Fast Algorithms for Convolutional Neural
@@ -17,11 +18,12 @@
 //! `xi = 4 * i + j`.
 
 mod filters;
+pub(crate) mod four;
 mod products;
 mod transforms;
 
 pub(crate) use filters::Filters;
-pub(crate) use products::{Products, SUMS};
+pub(crate) use products::Products;
 pub(crate) use transforms::{Columns, Rows};
 
 /// Tiles that are multiplied at a time.
@@ -36,9 +38,32 @@ pub(crate) const TWICE_G: [[i32; 3]; 4] = [[2, 0, 0], [1, 1, 1], [1, -1, 1], [0,
 /// within 255 of zero.
 pub(crate) const MOST: i64 = 4 * 255;
 
+/// Outputs that are made from one transformed patch of inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tile {
+    /// 2x2, [`TILES`] of them side by side.
+    Two,
+    /// 4x4, `across` (2 or 4) of [`TILES`] side by side, the others under them.
+    Four { across: usize },
+}
+
+impl Tile {
+    /// Outputs along a side.
+    pub(crate) fn outputs(self) -> usize {
+        if self == Tile::Two { 2 } else { 4 }
+    }
+    pub(crate) fn products(self) -> usize {
+        if self == Tile::Two { XI } else { four::XI }
+    }
+    /// Tiles side by side.
+    pub(crate) fn across(self) -> usize {
+        if let Tile::Four { across } = self { across } else { TILES }
+    }
+}
+
 /// Halves of `U` for two output channels.
-pub(crate) fn pair_len(channels: usize) -> usize {
-    XI * 2 * channels + 8
+pub(crate) fn pair_len(products: usize, channels: usize) -> usize {
+    products * 2 * channels + 8
 }
 
 /// `U` of one 3x3 filter, row-major.

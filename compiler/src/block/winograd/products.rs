@@ -5,17 +5,18 @@
 //! 16 multiplications, which stand for 36 of the direct convolution.
 
 use super::super::{Block, Cond, Inst, Reg, Round, Slot, close};
-use super::{TILES, XI, pair_len};
+use super::{TILES, Tile, four, pair_len};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val, instr};
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Ty, Val, instr, long};
 use crate::quantize::requant::requantize_high_instr;
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
 
-/// `(v, u, y, m, rnd)`: `m` holds the 128 words of sums in between.
+/// `(v, u, y, m, rnd)`: `m` holds the words of sums in between, eight for each product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Products {
+    pub(crate) tile: Tile,
     /// Input channels, a multiple of four.
     pub(crate) channels: usize,
     /// Output channels of a call, even.
@@ -33,26 +34,31 @@ pub(crate) struct Products {
 
 /// Pairs per round of a loop over channels.
 const ROUND: usize = 16;
-/// Words of sums.
-pub(crate) const SUMS: usize = XI * 2 * TILES;
-
 impl Products {
     pub(crate) fn fits(&self) -> bool {
         let c = self.channels;
         c.is_multiple_of(4)
             && self.outputs.is_multiple_of(2)
-            && self.row + self.step <= 4095
+            && (self.tile.outputs() - 1) * (self.row + self.step) <= 4095
             && 8 * self.straight.max(ROUND) * self.spelled().1 <= 4095 - 8
             && (1..=22).contains(&self.sh)
     }
     pub(crate) fn v_len(&self) -> usize {
-        XI * TILES * self.channels
+        self.tile.products() * TILES * self.channels
     }
     pub(crate) fn u_len(&self) -> usize {
-        self.outputs / 2 * pair_len(self.channels)
+        self.outputs / 2 * self.pair_len()
     }
     pub(crate) fn y_len(&self) -> usize {
-        self.row + (2 * TILES - 1) * self.step + self.outputs
+        let (side, across) = (self.tile.outputs(), self.tile.across());
+        (side * TILES / across - 1) * self.row + (side * across - 1) * self.step + self.outputs
+    }
+    /// Words of sums.
+    pub(crate) fn sums(&self) -> usize {
+        self.tile.products() * 2 * TILES
+    }
+    fn pair_len(&self) -> usize {
+        pair_len(self.tile.products(), self.channels)
     }
     /// Pairs that open a product, and products spelled out per round of their loop.
     fn spelled(&self) -> (usize, usize) {
@@ -67,18 +73,24 @@ impl Products {
     }
 
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
-        let c = self.channels;
-        let mut k = KernelBuilder::new("winograd_s8_products");
+        let (c, products) = (self.channels, self.tile.products());
+        let mut k = KernelBuilder::new(match self.tile {
+            Tile::Two => "winograd_s8_products",
+            Tile::Four { .. } => "winograd4_s8_products",
+        });
         let v = k.buffer("v", DType::I16, self.v_len(), Access::Read);
         let u = k.buffer("u", DType::I16, self.u_len(), Access::Read);
         let y = k.buffer("y", DType::I8, self.y_len(), Access::Write);
-        let m = k.buffer("m", DType::I32, SUMS, Access::ReadWrite);
+        let m = k.buffer("m", DType::I32, self.sums(), Access::ReadWrite);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
         let word = |at: Expr| (u.at(&at) & 65535) + u.at(at + 1) * 65536;
+        // Sums of larger tiles count modulo 2^32.
+        let wraps = self.tile != Tile::Two;
         k.for_("pair", 0, self.outputs / 2, |k, pair| {
-            let base = k.let_("base", pair * pair_len(c));
-            k.for_("xi", 0, XI, |k, xi| {
-                let sums: Vec<Val> = (0..2 * TILES).map(|n| k.var(&format!("s{n}"), 0)).collect();
+            let base = k.let_("base", pair * self.pair_len());
+            k.for_("xi", 0, products, |k, xi| {
+                let zero: Expr = if wraps { long(0) } else { 0.into() };
+                let sums: Vec<Val> = (0..2 * TILES).map(|n| k.var(&format!("s{n}"), zero.clone())).collect();
                 k.for_("i", 0, c / 2, |k, i| {
                     let (from, at) =
                         (k.let_("from", xi * (4 * c) + i * 8), k.let_("at", base + xi * (2 * c) + i * 4));
@@ -89,47 +101,65 @@ impl Products {
                         for r in 0..2 {
                             let w = k.let_(&format!("u{half}{r}"), u.at(at + (2 * r + half)));
                             for (q, &x) in tiles.iter().enumerate() {
-                                k.add_to(sums[r * TILES + q], x * w);
+                                let product = if wraps { (x * w).cast(Ty::I64) } else { x * w };
+                                k.add_to(sums[r * TILES + q], product);
                             }
                         }
                     }
                 });
                 for (n, &s) in sums.iter().enumerate() {
-                    k.store(m, xi * (2 * TILES) + n, s);
+                    let sum = if wraps { four::wrapped(s) } else { s.into() };
+                    k.store(m, xi * (2 * TILES) + n, sum);
                 }
             });
             for r in 0..2usize {
-                let end = base + (XI * 2 * c + 4 * r);
+                let end = base + (products * 2 * c + 4 * r);
                 let bias = k.let_("bias", word(end.clone()));
                 let by = k.let_("by", word(end + 2));
-                k.for_("tile", 0, TILES, |k, tile| {
-                    let s = |k: &mut KernelBuilder, i: usize, j: usize| {
-                        let v = m.at(tile + (2 * TILES * (4 * i + j) + TILES * r));
-                        let v = if (i, j) == (1, 1) { v + bias } else { v };
-                        k.let_(&format!("s{i}{j}"), v)
-                    };
-                    let mut down: [Vec<Val>; 2] = [Vec::new(), Vec::new()];
-                    for j in 0..4 {
-                        let s: Vec<Val> = (0..4).map(|i| s(k, i, j)).collect();
-                        down[0].push(k.let_(&format!("a{j}"), s[0] + s[1] + s[2]));
-                        down[1].push(k.let_(&format!("b{j}"), s[1] - s[2] - s[3]));
-                    }
-                    for (i, d) in down.iter().enumerate() {
-                        for (j, sum) in [d[0] + d[1] + d[2], d[1] - d[2] - d[3]].into_iter().enumerate() {
-                            let sum = k.let_("sum", sum);
+                let across = self.tile.across();
+                k.for_("band", 0, TILES / across, |k, band| {
+                    k.for_("tile", 0, across, |k, tile| {
+                        let at = k.let_("at", band * across + tile);
+                        let sums = self.sums_back(k, m, at + TILES * r, bias);
+                        let side = self.tile.outputs();
+                        let to = band * (side * self.row) + tile * (side * self.step) + pair * 2 + r;
+                        let to = k.let_("to", to);
+                        for (n, sum) in sums.into_iter().enumerate() {
                             let ends: [Expr; 4] =
                                 [rnd.into(), (self.sh as i32).into(), self.lo.into(), self.hi.into()];
                             let args = [sum.into(), by.into()].into_iter().chain(ends).collect();
                             let value = instr(&requantize_high_instr(), args);
-                            let to = pair * 2 + tile * (2 * self.step) + (r + i * self.row + j * self.step);
-                            k.store(y, to, value);
+                            k.store(y, to + (n / side * self.row + n % side * self.step), value);
                         }
-                    }
+                    });
                 });
             }
         });
         k.native(self.block().native("dsp", core)?);
         k.finish()
+    }
+
+    /// The outputs of a tile, transformed back, row by row, from sums that stand from `at` on.
+    fn sums_back(&self, k: &mut KernelBuilder, m: Buf, at: Expr, bias: Val) -> Vec<Val> {
+        if self.tile != Tile::Two {
+            return four::sixteen(k, &|_, i, j| {
+                let v = m.at(&at + 2 * TILES * (four::SIDE * i + j)).i64();
+                if (i, j) == (1, 1) { v + bias.i64() } else { v }
+            });
+        }
+        let s = |k: &mut KernelBuilder, i: usize, j: usize| {
+            let v = m.at(&at + 2 * TILES * (4 * i + j));
+            let v = if (i, j) == (1, 1) { v + bias } else { v };
+            k.let_(&format!("s{i}{j}"), v)
+        };
+        let mut down: [Vec<Val>; 2] = [Vec::new(), Vec::new()];
+        for j in 0..4 {
+            let s: Vec<Val> = (0..4).map(|i| s(k, i, j)).collect();
+            down[0].push(k.let_(&format!("a{j}"), s[0] + s[1] + s[2]));
+            down[1].push(k.let_(&format!("b{j}"), s[1] - s[2] - s[3]));
+        }
+        let sums = down.iter().flat_map(|d| [d[0] + d[1] + d[2], d[1] - d[2] - d[3]]);
+        sums.map(|sum| k.let_("sum", sum)).collect()
     }
 
     pub(super) fn block(&self) -> Block {
@@ -138,6 +168,7 @@ impl Products {
         let [v0, u0, y, m] = [b.args[0], b.args[1], b.args[2], b.args[3]];
         let frame =
             Frame { y: b.slot(), m: b.slot(), at: b.slot(), end: b.slot(), u: b.slot(), row: b.slot() };
+        let products = self.tile.products();
         let (tiles, last) = (b.slot(), b.slot());
         b.push(Inst::StrSlot(y, frame.y));
         b.push(Inst::StrSlot(m, frame.m));
@@ -145,7 +176,7 @@ impl Products {
         b.push(Inst::StrSlot(v0, tiles));
         b.push(Inst::StrSlot(u0, frame.u));
         let stop = b.reg();
-        b.push(Inst::AddImm(stop, m, 4 * SUMS as i32));
+        b.push(Inst::AddImm(stop, m, 4 * self.sums() as i32));
         b.push(Inst::StrSlot(stop, frame.end));
         let stop = b.reg();
         b.push(Inst::Mov(stop, u0));
@@ -157,7 +188,7 @@ impl Products {
         b.push(Inst::LdrSlot(u, frame.u));
         b.push(Inst::LdrSlot(v, tiles));
         let (opening, together) = self.spelled();
-        let top = b.label((XI / together) as u64);
+        let top = b.label((products / together) as u64);
         let rest = self.channels / 2 - opening;
         for product in 0..together {
             let sums: Vec<Reg> = (0..2 * TILES).map(|_| b.reg()).collect();
@@ -205,7 +236,10 @@ impl Products {
             }
         }
         b.push(Inst::BranchBack(Cond::Ne, top));
-        self.outputs(&mut b, &frame, u);
+        match self.tile {
+            Tile::Two => self.outputs(&mut b, &frame, u),
+            Tile::Four { .. } => self.outputs_of_four(&mut b, &frame, u),
+        }
         let [u, stop] = b.regs_n();
         b.push(Inst::LdrSlot(u, frame.u));
         b.push(Inst::LdrSlot(stop, last));
@@ -281,6 +315,87 @@ impl Products {
             }
         }
     }
+
+    /// The same for tiles of sixteen outputs, two rows of one after the other.
+    fn outputs_of_four(&self, b: &mut Block, frame: &Frame, u: Reg) {
+        let (side, across) = (self.tile.outputs(), self.tile.across());
+        let [bias, by, inverse, band, row] = [(); 5].map(|()| b.slot());
+        let [p, nine] = b.regs_n();
+        b.push(Inst::LdrSlot(p, frame.m));
+        b.push(Inst::StrSlot(p, frame.at));
+        b.push(Inst::StrSlot(u, frame.u));
+        b.push(Inst::MovImm(nine, four::NINTH));
+        b.push(Inst::StrSlot(nine, inverse));
+        let each = b.label(2);
+        let [u, t] = b.regs_n();
+        b.push(Inst::LdrSlot(u, frame.u));
+        for slot in [bias, by] {
+            b.push(Inst::LdrPost(t, u, 4));
+            b.push(Inst::StrSlot(t, slot));
+        }
+        b.push(Inst::StrSlot(u, frame.u));
+        b.push(Inst::AddImm(t, p, 4 * TILES as i32));
+        b.push(Inst::StrSlot(t, band));
+        let bands = (across < TILES).then(|| b.label((TILES / across) as u64));
+        let t = b.reg();
+        b.push(Inst::AddImm(t, p, 4 * across as i32));
+        b.push(Inst::StrSlot(t, row));
+        let top = b.label(across as u64);
+        for half in 0..2 {
+            let sums = four::two_rows(b, half, p, 2 * TILES, &|b| {
+                let t = b.reg();
+                b.push(Inst::LdrSlot(t, bias));
+                t
+            });
+            let [y, m, rnd, nine] = b.regs_n();
+            b.push(Inst::LdrSlot(y, frame.y));
+            b.push(Inst::LdrSlot(nine, inverse));
+            b.push(Inst::LdrSlot(m, by));
+            b.push(Inst::LdrArg(rnd, 4));
+            for &s in sums.iter().flatten() {
+                b.push(Inst::Mul(s, s, nine));
+            }
+            for (n, sums) in sums.iter().enumerate() {
+                let at = (y, (2 * n + half) * self.row, self.step);
+                close(b, sums, m, Round::Layer(rnd, self.sh), at, (self.lo, self.hi));
+            }
+            if half == 1 {
+                b.advance(y, (side * self.step) as i32);
+                b.push(Inst::StrSlot(y, frame.y));
+            }
+        }
+        let stop = b.reg();
+        b.push(Inst::LdrSlot(stop, row));
+        b.push(Inst::AddImm(p, p, 4));
+        b.push(Inst::Cmp(p, stop));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+        let move_y = |b: &mut Block, by: i32| {
+            let y = b.reg();
+            b.push(Inst::LdrSlot(y, frame.y));
+            b.advance(y, by);
+            b.push(Inst::StrSlot(y, frame.y));
+        };
+        let wide = (side * across * self.step) as i32;
+        if let Some(bands) = bands {
+            move_y(b, (side * self.row) as i32 - wide);
+            let stop = b.reg();
+            b.push(Inst::LdrSlot(stop, band));
+            b.push(Inst::Cmp(p, stop));
+            b.push(Inst::BranchBack(Cond::Ne, bands));
+            move_y(b, 1 - (side * TILES / across * self.row) as i32);
+        } else {
+            move_y(b, 1 - wide);
+        }
+        let end = b.reg();
+        b.push(Inst::LdrSlot(end, frame.m));
+        b.push(Inst::AddImm(end, end, 8 * TILES as i32));
+        b.push(Inst::Cmp(p, end));
+        b.push(Inst::BranchBack(Cond::Ne, each));
+        let u = b.reg();
+        b.push(Inst::LdrSlot(u, frame.u));
+        b.push(Inst::AddImm(u, u, -16));
+        b.push(Inst::StrSlot(u, frame.u));
+    }
 }
 
 /// One pair of input channels into eight sums.
@@ -327,8 +442,18 @@ mod tests {
     #[test]
     fn body_and_instructions_are_exact() {
         let mut random = Random(41);
-        let base =
-            Products { channels: 4, outputs: 2, step: 2, row: 16, sh: 3, lo: -128, hi: 127, straight: 32 };
+        let base = Products {
+            tile: Tile::Two,
+            channels: 4,
+            outputs: 2,
+            step: 2,
+            row: 16,
+            sh: 3,
+            lo: -128,
+            hi: 127,
+            straight: 32,
+        };
+        let (line, square) = (Tile::Four { across: 4 }, Tile::Four { across: 2 });
         let sizes = [
             base,
             Products { channels: 8, outputs: 6, step: 7, row: 100, ..base },
@@ -337,12 +462,17 @@ mod tests {
             Products { channels: 64, ..base },
             Products { channels: 64, outputs: 4, step: 4, row: 40, straight: 16, ..base },
             Products { channels: 36, straight: 16, ..base },
+            Products { tile: line, row: 40, ..base },
+            Products { tile: square, outputs: 6, step: 7, row: 100, channels: 16, ..base },
+            Products { tile: line, channels: 64, outputs: 4, step: 20, row: 1300, hi: 50, ..base },
+            Products { tile: square, channels: 36, straight: 16, lo: -3, ..base },
         ];
         for (case, p) in sizes.iter().enumerate() {
             assert!(p.fits(), "case {case}");
-            let v: Vec<i16> = (0..p.v_len()).map(|_| random.within(-1020, 1020) as i16).collect();
-            let mut u: Vec<i16> = (0..p.u_len()).map(|_| random.within(-1143, 1143) as i16).collect();
-            for pair in u.chunks_mut(pair_len(p.channels)) {
+            let most = if p.tile == Tile::Two { (1020, 1143) } else { (four::MOST, 18432) };
+            let v: Vec<i16> = (0..p.v_len()).map(|_| random.within(-most.0, most.0) as i16).collect();
+            let mut u: Vec<i16> = (0..p.u_len()).map(|_| random.within(-most.1, most.1) as i16).collect();
+            for pair in u.chunks_mut(p.pair_len()) {
                 let at = pair.len() - 8;
                 for r in 0..2 {
                     let words = [random.within(-9000, 9000), random.within(1 << 20, i32::MAX.into())];
@@ -357,7 +487,7 @@ mod tests {
                 vec![Role::Operand(0), Role::Operand(1), Role::Result, Role::Workspace(0), Role::Scalar(rnd)];
             let call = Spelled { kernel: p.kernel(&m4()).unwrap(), args };
             let got = run(&call, &[Data::I16(v.clone()), Data::I16(u.clone())], DType::I8, p.y_len());
-            let regions = vec![bytes(&v), bytes(&u), vec![0; p.y_len()], vec![0; 4 * SUMS]];
+            let regions = vec![bytes(&v), bytes(&u), vec![0; p.y_len()], vec![0; 4 * p.sums()]];
             let out = native(&p.block(), regions, &[rnd as u32]);
             let out = Data::I8(out[2].iter().map(|&b| b as i8).collect());
             assert_eq!(got, out, "case {case}");
@@ -368,8 +498,17 @@ mod tests {
     /// back and the loops add.
     #[test]
     fn cycles_stay_near_the_bound() {
-        for (channels, most) in [(16, 0.64), (32, 0.56), (64, 0.50)] {
+        let four = Tile::Four { across: 4 };
+        for (tile, channels, most) in [
+            (Tile::Two, 16, 0.64),
+            (Tile::Two, 32, 0.56),
+            (Tile::Two, 64, 0.50),
+            (four, 16, 0.41),
+            (four, 32, 0.35),
+            (four, 64, 0.30),
+        ] {
             let p = Products {
+                tile,
                 channels,
                 outputs: 16,
                 step: 16,
@@ -380,7 +519,7 @@ mod tests {
                 straight: 32,
             };
             let whole = p.block().native("dsp", &m4()).unwrap().cycles;
-            let macs = 9 * channels * 16 * 4 * TILES;
+            let macs = 9 * channels * 16 * tile.outputs() * tile.outputs() * TILES;
             let each = whole as f64 / macs as f64;
             assert!(each < most, "{channels} channels: {each} cycles a multiplication of the direct kernel");
         }

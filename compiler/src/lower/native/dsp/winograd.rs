@@ -7,13 +7,16 @@
 //!
 //! In: sizes and a product. Out: the way `winograd` with transformed weights in flash, and ways
 //! `winograd-made` that transform int8 weights at run time, all output channels at once or in
-//! parts; none where the sizes or the ranges do not fit. Law: the outputs are those of the
+//! parts; beside them those of [`four`], tiles of sixteen outputs. None where the sizes or the
+//! ranges do not fit. Law: the outputs are those of the
 //! portable loops, bit by bit.
+
+mod four;
 
 use super::super::{Candidate, Want};
 use super::Ending;
 use crate::block::winograd::{
-    Columns, Filters, MOST, Products, Rows, SUMS, TILES, TWICE_G, pair_len, transformed,
+    Columns, Filters, MOST, Products, Rows, TILES, TWICE_G, Tile, XI, pair_len, transformed,
 };
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, Kernel, KernelBuilder};
@@ -40,8 +43,8 @@ const WIDE: usize = 2 * TILES;
 
 /// The ways there are.
 pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    let Some(plan) = Plan::of(g, product, want) else { return Ok(Vec::new()) };
-    let mut ways = Vec::new();
+    let mut ways = four::ways(g, product, want)?;
+    let Some(plan) = Plan::of(g, product, want) else { return Ok(ways) };
     if want.optimize == Optimize::Speed {
         ways.extend(plan.spell("winograd", None)?);
     }
@@ -76,21 +79,14 @@ impl<'a> Plan<'a> {
         let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return None };
         let crate::lower::finish::Finish::Int(requant) = &product.finish else { return None };
         let Shift::Layer(shift) = requant.shift else { return None };
-        let plain = g.groups == 1 && g.kernel == [3, 3] && g.strides == [1, 1] && g.dilations == [1, 1];
-        let packed = g.x[1] == 1 && g.y[1] == 1 && g.x[3] == g.cin;
         let wide = g.output[1] >= WIDE && g.output[0] >= 2;
-        // Behind the last row and column there is at most one of padding.
-        let padded = (0..2).all(|a| {
-            g.pads[a] <= 1
-                && g.input[a] + g.pads[a] <= g.output[a] + 2
-                && g.input[a] + g.pads[a] > g.output[a]
-        });
-        if !plain || !packed || !wide || !padded || shift + 2 > MAX_SHIFT {
+        if !packed(g) || !wide || !padded(g) || shift + 2 > MAX_SHIFT {
             return None;
         }
         let c = g.cin;
         let (rnd, sh) = high(shift + 2, requant.out.zp);
         let products = Products {
+            tile: Tile::Two,
             channels: c,
             outputs: g.cout,
             step: g.y[3],
@@ -124,7 +120,7 @@ impl<'a> Plan<'a> {
 
     /// The taps of a filter.
     fn filter(&self, o: usize, c: usize) -> [i32; 9] {
-        std::array::from_fn(|tap| self.weights[(o * self.g.cin + c) * 9 + tap])
+        filter(self.weights, self.g.cin, o, c)
     }
     /// What ends the filters of an output channel.
     fn end(&self, o: usize) -> [i32; 2] {
@@ -132,22 +128,8 @@ impl<'a> Plan<'a> {
     }
     /// `U` of all outputs.
     fn stored(&self) -> Data {
-        let (c, n) = (self.g.cin, self.g.cout);
-        let mut u = vec![0i16; n / 2 * pair_len(c)];
-        for o in 0..n {
-            let base = o / 2 * pair_len(c);
-            for i in 0..c {
-                let at = base + i / 4 * 8 + i % 2 * 4 + o % 2 * 2 + i % 4 / 2;
-                for (xi, v) in transformed(self.filter(o, i)).into_iter().enumerate() {
-                    u[at + xi * 2 * c] = v as i16;
-                }
-            }
-            for (i, word) in self.end(o).into_iter().enumerate() {
-                let at = base + pair_len(c) - 8 + o % 2 * 4 + 2 * i;
-                (u[at], u[at + 1]) = (word as i16, (word >> 16) as i16);
-            }
-        }
-        Data::I16(u)
+        let u = |o, c| transformed(self.filter(o, c)).to_vec();
+        stored(self.g.cin, self.g.cout, XI, u, |o| self.end(o))
     }
 
     /// `parts`: into how many the output channels are cut whose `U` is made at run time.
@@ -168,7 +150,7 @@ impl<'a> Plan<'a> {
         let at = [
             place.take(2 * t_len),
             place.take(2 * self.columns.v_len()),
-            place.take(4 * SUMS),
+            place.take(4 * self.products.sums()),
             place.take(edge_len),
         ];
         let kept = keeps.then(|| place.take(edge_len));
@@ -177,7 +159,7 @@ impl<'a> Plan<'a> {
         let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
         let t = k.buffer("t", DType::I16, t_len, Access::ReadWrite);
         let v = k.buffer("v", DType::I16, self.columns.v_len(), Access::ReadWrite);
-        let m = k.buffer("m", DType::I32, SUMS, Access::ReadWrite);
+        let m = k.buffer("m", DType::I32, products.sums(), Access::ReadWrite);
         let edge = k.buffer("edge", DType::I8, edge_len, Access::ReadWrite);
         let keep = kept.map(|_| k.buffer("keep", DType::I8, edge_len, Access::ReadWrite));
         // Several parts read the input several times.
@@ -280,6 +262,50 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// A plain 3x3 convolution with unit stride over packed channels.
+fn packed(g: &Geometry) -> bool {
+    let plain = g.groups == 1 && g.kernel == [3, 3] && g.strides == [1, 1] && g.dilations == [1, 1];
+    plain && g.x[1] == 1 && g.y[1] == 1 && g.x[3] == g.cin
+}
+
+/// Whether there is at most one row or column of padding on each side.
+fn padded(g: &Geometry) -> bool {
+    (0..2).all(|a| {
+        g.pads[a] <= 1 && g.input[a] + g.pads[a] <= g.output[a] + 2 && g.input[a] + g.pads[a] > g.output[a]
+    })
+}
+
+/// The taps of a filter.
+fn filter(weights: &[i32], channels: usize, o: usize, c: usize) -> [i32; 9] {
+    std::array::from_fn(|tap| weights[(o * channels + c) * 9 + tap])
+}
+
+/// `U` of all outputs in flash, and what ends the filters of each.
+fn stored(
+    channels: usize,
+    outputs: usize,
+    products: usize,
+    of: impl Fn(usize, usize) -> Vec<i32>,
+    end: impl Fn(usize) -> [i32; 2],
+) -> Data {
+    let len = pair_len(products, channels);
+    let mut u = vec![0i16; outputs / 2 * len];
+    for o in 0..outputs {
+        let base = o / 2 * len;
+        for i in 0..channels {
+            let at = base + i / 4 * 8 + i % 2 * 4 + o % 2 * 2 + i % 4 / 2;
+            for (xi, v) in of(o, i).into_iter().enumerate() {
+                u[at + xi * 2 * channels] = v as i16;
+            }
+        }
+        for (i, word) in end(o).into_iter().enumerate() {
+            let at = base + len - 8 + o % 2 * 4 + 2 * i;
+            (u[at], u[at + 1]) = (word as i16, (word >> 16) as i16);
+        }
+    }
+    Data::I16(u)
+}
+
 /// Whether results may take the place of inputs, row by row of tiles.
 fn in_place(g: &Geometry) -> bool {
     let alike = g.cin == g.cout && g.input == g.output && g.x == g.y;
@@ -371,7 +397,7 @@ mod tests {
     }
 
     /// The result of a call that finds its operand where its result will be.
-    fn run_over(call: &Spelled, x: &Data) -> Data {
+    pub(super) fn run_over(call: &Spelled, x: &Data) -> Data {
         let len = x.len();
         let mut k = KernelBuilder::new("around");
         let from = k.buffer("from", DType::I8, len, Access::Read);

@@ -1,0 +1,303 @@
+//! 3x3 convolutions with unit stride by exact integer Winograd F(4x4, 3x3).
+//!
+//! Four rows of outputs at a time, or twice four: six input rows are transformed vertically into
+//! the workspace, then four tiles (sixteen outputs wide, or eight by eight) at a time
+//! horizontally, multiplied, and transformed back. Where a size is no multiple, the last tiles
+//! overlap the ones before and compute the same again.
+//!
+//! In: sizes and a product. Out: the ways `winograd-4x4` and `winograd-4x4-square`, with
+//! transformed weights in flash (eight times the bytes), none where sizes or ranges do not fit.
+//! Law: the outputs are those of the portable loops, bit by bit.
+
+use super::super::super::{Candidate, Want};
+use super::super::Ending;
+use super::{Workspace, filter, packed, padded, stored};
+use crate::block::winograd::four::{Columns, FACTOR, LEFT, PADDING, Rows, SIDE, transformed};
+use crate::block::winograd::{Products, TILES, Tile};
+use crate::error::Result;
+use crate::kernel::{Access, Buf, CallArg, Expr, KernelBuilder};
+use crate::lower::conv::Geometry;
+use crate::lower::finish::Finish;
+use crate::lower::product::Product;
+use crate::lower::spelled::{Role, Spelled};
+use crate::options::Optimize;
+use crate::quantize::requant::{MAX_SHIFT, Shift, high};
+use crate::tensor::{DType, Data};
+
+/// Outputs along a side of a tile.
+const FOUR: usize = 4;
+
+/// The ways there are.
+pub(super) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+    if want.optimize != Optimize::Speed {
+        return Ok(Vec::new());
+    }
+    let mut ways = Vec::new();
+    for (way, across) in [("winograd-4x4", 4), ("winograd-4x4-square", 2)] {
+        ways.extend(spell(g, product, want, way, across)?);
+    }
+    Ok(ways)
+}
+
+/// With `across` tiles side by side in a group.
+fn spell(
+    g: &Geometry,
+    product: &Product,
+    want: &Want<'_>,
+    way: &'static str,
+    across: usize,
+) -> Result<Option<Candidate>> {
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return Ok(None) };
+    let Finish::Int(requant) = &product.finish else { return Ok(None) };
+    let Shift::Layer(shift) = requant.shift else { return Ok(None) };
+    let bands = TILES / across;
+    let (tall, wide) = (FOUR * bands, FOUR * across);
+    let fits = packed(g) && padded(g) && g.output[0] >= tall && g.output[1] >= wide;
+    if !fits || shift + LEFT > MAX_SHIFT {
+        return Ok(None);
+    }
+    let Some(biases) = biases(weights, bias, product.x_zp, 9 * g.cin) else { return Ok(None) };
+    let (rnd, sh) = high(shift + LEFT, requant.out.zp);
+    let products = Products {
+        tile: Tile::Four { across },
+        channels: g.cin,
+        outputs: g.cout,
+        step: g.y[3],
+        row: g.y[2],
+        sh,
+        lo: ending.limits.0,
+        hi: ending.limits.1,
+        straight: 32,
+    };
+    let keeps = super::in_place(g) && g.output[0].is_multiple_of(tall);
+    let rows = Rows { len: g.input[1] * g.cin, pitch: g.x[2], keeps };
+    let columns = Columns { channels: g.cin, tiles: across };
+    if !rows.fits() || !columns.fits() || !products.fits() {
+        return Ok(None);
+    }
+    let core = &want.target.core;
+    let mut place = Workspace::default();
+    // Transformed rows under one row of tiles.
+    let band = SIDE * (g.output[1] + 2) * g.cin;
+    let edge_len = g.input[1] * g.cin;
+    let at = [
+        place.take(2 * bands * band),
+        place.take(2 * products.v_len()),
+        place.take(4 * products.sums()),
+        place.take(edge_len),
+    ];
+    let kept = keeps.then(|| place.take(edge_len));
+    let mut k = KernelBuilder::new("conv_s8_winograd4");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let t = k.buffer("t", DType::I16, bands * band, Access::ReadWrite);
+    let v = k.buffer("v", DType::I16, products.v_len(), Access::ReadWrite);
+    let m = k.buffer("m", DType::I32, products.sums(), Access::ReadWrite);
+    let edge = k.buffer("edge", DType::I8, edge_len, Access::ReadWrite);
+    let keep = kept.map(|_| k.buffer("keep", DType::I8, edge_len, Access::ReadWrite));
+    let u = k.buffer("u", DType::I16, products.u_len(), Access::Read);
+    let zx = k.scalar("zx", -128, 127);
+    let round = k.scalar("rnd", i32::MIN, i32::MAX);
+    let u_of = |o: usize, c: usize| transformed(filter(weights, g.cin, o, c)).to_vec();
+    // 576 times the bias modulo 2^32.
+    let end_of = |o: usize| [(biases[o] * FACTOR) as i32, requant.m[o]];
+    let packed_u = stored(g.cin, g.cout, products.tile.products(), u_of, end_of);
+    let mut args = vec![Role::Operand(0), if keeps { Role::ResultInPlace } else { Role::Result }];
+    args.extend(at.into_iter().chain(kept).map(Role::Workspace));
+    args.push(Role::Data { name: "weights", data: packed_u, align: 4 });
+    args.extend([Role::Scalar(product.x_zp), Role::Scalar(rnd)]);
+
+    k.for_("i", 0, edge_len, |k, i| k.store(edge, i, zx));
+    let left = g.pads[1];
+    for (from, to) in [(0, left), (left + g.input[1], g.output[1] + 2)] {
+        for b in 0..bands {
+            columns_of_padding(&mut k, t, b * band + from * SIDE * g.cin, (to - from) * g.cin / 2, zx.into());
+        }
+    }
+    let kernels = (rows.kernel(core)?, columns.kernel(core)?, products.kernel(core)?);
+    k.for_("n", 0, g.batch, |k, n| {
+        if let Some(keep) = keep {
+            k.for_("i", 0, edge_len, |k, i| k.store(keep, i, zx));
+        }
+        let groups = g.output[0].div_ceil(tall);
+        k.for_("down", 0, groups, |k, down| {
+            let top = g.pads[0] as i32;
+            // All rows of tiles of a group; the first input row of the group is inside or not,
+            // and so is the last.
+            let all = |k: &mut KernelBuilder, start: Expr, inside: [bool; 2]| {
+                for b in 0..bands {
+                    let row = |i: usize| x.from(n * g.x[0] + (&start + (FOUR * b + i)) * g.x[2]);
+                    let first = match keep {
+                        Some(keep) => keep.from(0),
+                        None if b > 0 || inside[0] => row(0),
+                        None => edge.from(0),
+                    };
+                    let last = if b + 1 < bands || inside[1] { row(5) } else { edge.from(0) };
+                    let to = t.from(b * band + left * SIDE * g.cin);
+                    k.call(&kernels.0, vec![first, row(1), last, to]);
+                }
+            };
+            let at = |oy: usize| {
+                let first = oy as i32 - top;
+                let inside = |i: i32| (0..g.input[0] as i32).contains(&i);
+                (first, [inside(first), inside(first + tall as i32 + 1)])
+            };
+            let ends = |k: &mut KernelBuilder| {
+                let (upper, lower) = (at(0), at(g.output[0] - tall));
+                if upper == lower {
+                    return all(k, upper.0.into(), upper.1);
+                }
+                k.if_else(
+                    down.lt(1),
+                    |k| all(k, upper.0.into(), upper.1),
+                    |k| all(k, lower.0.into(), lower.1),
+                );
+            };
+            if groups > 2 {
+                let middle = down.ge(1).and(down.lt(groups - 1));
+                k.if_else(middle, |k| all(k, down * tall - top, [true; 2]), ends);
+            } else {
+                ends(k);
+            }
+            let oy = k.let_("oy", (down * tall).min(g.output[0] - tall));
+            let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
+            k.for_("group", 0, g.output[1].div_ceil(wide), |k, group| {
+                let ox = k.let_("ox", (group * wide).min(g.output[1] - wide));
+                for b in 0..bands {
+                    let from = t.from(ox * (SIDE * g.cin) + b * band);
+                    k.call(&kernels.1, vec![from, v.from(2 * across * b)]);
+                }
+                let to = y.from(y0 + ox * g.y[3]);
+                let round = CallArg::Scalar(round.into());
+                k.call(&kernels.2, vec![v.from(0), u.from(0), to, m.from(0), round]);
+            });
+        });
+    });
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way, call, workspace: place.end }))
+}
+
+/// Fills `T` from element `from` on with what zero points are transformed to, for `pairs` pairs
+/// of channels.
+fn columns_of_padding(k: &mut KernelBuilder, t: Buf, from: usize, pairs: usize, zx: Expr) {
+    if pairs == 0 {
+        return;
+    }
+    k.for_("pair", 0, pairs, |k, pair| {
+        let at = k.let_("at", pair * (2 * SIDE) + from);
+        for i in 0..2 * SIDE {
+            k.store(t, at + i, &zx * PADDING[i / 2]);
+        }
+    });
+}
+
+/// Biases for inputs that hold the zero point, if 64 times every sum stays within 32 bits.
+fn biases(weights: &[i32], bias: &[i32], zero: i32, taps: usize) -> Option<Vec<i64>> {
+    let limit = i64::from(i32::MAX) >> LEFT;
+    let of = |(row, &bias): (&[i32], &i32)| -> Option<i64> {
+        if row.iter().any(|w| !(-128..=127).contains(w)) {
+            return None;
+        }
+        let bias = i64::from(bias) - i64::from(zero) * row.iter().map(|&w| i64::from(w)).sum::<i64>();
+        let [least, most] = [[127, -128], [-128, 127]].map(|[below, above]| {
+            bias + row.iter().map(|&w| i64::from(w) * if w < 0 { below } else { above }).sum::<i64>()
+        });
+        (least >= -limit && most <= limit).then_some(bias)
+    };
+    weights.chunks(taps).zip(bias).map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::{geometry, product};
+    use super::super::tests::run_over;
+    use super::*;
+    use crate::lower::conv::{self, Kernels};
+    use crate::lower::trial::{Random, run};
+
+    #[test]
+    fn every_way_equals_the_plain_loops() {
+        let target = secateur_targets::find("stm32l4r5").unwrap();
+        let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+        let mut random = Random(53);
+        let same = [1, 1, 1, 1, 1, 1];
+        let mut shapes = vec![
+            geometry(4, 4, [4, 16], [3, 3], same),
+            geometry(4, 4, [8, 8], [3, 3], same),
+            // Odd sizes overlap; uneven paddings; columns that nobody reads.
+            geometry(8, 6, [5, 21], [3, 3], same),
+            geometry(4, 2, [10, 19], [3, 3], [1, 1, 0, 1, 1, 0]),
+            geometry(12, 4, [9, 11], [3, 3], same),
+            geometry(4, 8, [17, 10], [3, 3], [1, 1, 0, 0, 0, 0]),
+            geometry(16, 4, [13, 18], [3, 3], [1, 1, 1, 0, 0, 1]),
+            geometry(4, 4, [16, 16], [3, 3], same),
+        ];
+        shapes.push(Geometry {
+            batch: 2,
+            x: [8 * 40, 1, 40, 4],
+            y: [8 * 100 * 8, 1, 60, 6],
+            ..geometry(4, 4, [8, 8], [3, 3], same)
+        });
+        let (mut over, mut seen) = (0, [0; 2]);
+        for (case, g) in shapes.iter().enumerate() {
+            let product = product(&mut random, g.cout, 9 * g.cin, case % 2);
+            let ways = ways(g, &product, &want).unwrap();
+            assert!(!ways.is_empty(), "case {case}");
+            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
+            for ends in [false, true] {
+                let mut x = random.bytes(g.x_len());
+                if ends {
+                    x.iter_mut().for_each(|v| *v = if *v < 0 { -128 } else { 127 });
+                }
+                let x = [Data::I8(x)];
+                let result = run(&plain, &x, DType::I8, g.y_len());
+                for way in &ways {
+                    seen[usize::from(way.way == "winograd-4x4")] += 1;
+                    let got = run(&way.call, &x, DType::I8, g.y_len());
+                    assert_eq!(got, result, "case {case}, {}", way.way);
+                    if way.in_place() {
+                        let got = run_over(&way.call, &x[0]);
+                        assert_eq!(got, result, "case {case}, {} in place", way.way);
+                        over += 1;
+                    }
+                }
+            }
+        }
+        assert!(over >= 6 && seen.iter().all(|&n| n >= 6), "{over} runs in place, {seen:?}");
+    }
+
+    /// From sixteen channels on, where tiles hardly overlap.
+    #[test]
+    fn larger_tiles_win_where_they_fit() {
+        let mut random = Random(54);
+        for core in ["stm32l4r5", "stm32u575", "stm32h7a3"] {
+            let target = secateur_targets::find(core).unwrap();
+            let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+            for (g, best) in [
+                (geometry(16, 6, [7, 17], [3, 3], [1, 1, 1, 0, 1, 1]), "winograd-4x4"),
+                (geometry(16, 8, [8, 10], [3, 3], [1, 1, 1, 0, 1, 0]), "winograd-4x4-square"),
+                (geometry(64, 64, [8, 8], [3, 3], [1, 1, 1, 1, 1, 1]), "winograd-4x4-square"),
+                (geometry(4, 4, [6, 8], [3, 3], [1, 1, 1, 1, 1, 1]), "winograd"),
+            ] {
+                let product = product(&mut random, g.cout, 9 * g.cin, 0);
+                let mut ways = super::super::ways(&g, &product, &want).unwrap();
+                ways.sort_by_key(|way| way.cycles(&target) as u64);
+                assert_eq!(ways[0].way, best, "{core}: {g:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_must_fit_what_is_left_of_a_word() {
+        let taps = 9 * 4;
+        assert_eq!(biases(&[1; 36], &[5], -128, taps), Some(vec![5 + 128 * 36]));
+        assert_eq!(biases(&[-128; 36], &[0], 127, taps), Some(vec![127 * 128 * 36]));
+        let most = (1 << 25) - 1;
+        assert!(biases(&[1; 36], &[most - 127 * 36], 0, taps).is_some());
+        assert!(biases(&[1; 36], &[most - 127 * 36 + 1], 0, taps).is_none());
+        assert!(biases(&[1; 36], &[128 * 36 - most], 0, taps).is_some());
+        assert!(biases(&[1; 36], &[128 * 36 - most - 1], 0, taps).is_none());
+        assert!(biases(&[128; 36], &[0], 0, taps).is_none());
+    }
+}
