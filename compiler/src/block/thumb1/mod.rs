@@ -110,9 +110,9 @@ pub(crate) enum Inst {
     CmpImm(R, u32),
     /// Armv7-M: loads a word and moves the base on, any registers.
     LoadNext(R, R),
-    /// Armv7-M: pushes any of r0..r12.
+    /// Armv7-M: pushes several of r0..r12, high ones among them.
     PushAny(u16),
-    /// Armv7-M: shifts any register in place and sets the flags.
+    /// Armv7-M: shifts one of r8..r12 in place and sets the flags.
     LslAny(R, u32),
 }
 
@@ -326,8 +326,9 @@ fn encodes(inst: &Inst) -> bool {
         MovImm(d, v) | AddImm(d, v) | SubImm(d, v) | CmpImm(d, v) => low(d) && *v <= 255,
         Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Sxtb(d, a) => low(d) && low(a),
         LoadNext(d, b) => d != b && d.0 <= 12 && (b.0 <= 12 || *b == LR),
-        PushAny(m) => m.count_ones() > 1 && m >> 13 == 0,
-        LslAny(d, n) => d.0 <= 12 && (1..=31).contains(n),
+        // Of low registers alone the assembler makes 16 bits.
+        PushAny(m) => m.count_ones() > 1 && m >> 8 != 0 && m >> 13 == 0,
+        LslAny(d, n) => (8..=12).contains(&d.0) && (1..=31).contains(n),
         Lsl(d, a, n) => low(d) && low(a) && *n <= 31,
         Lsr(d, a, n) | Asr(d, a, n) => low(d) && low(a) && (1..=32).contains(n),
     }

@@ -4,6 +4,7 @@
 
 mod dsp;
 mod riscv;
+mod thumb;
 
 use super::{Elf, Model, Optimize, build};
 use crate::emit::{self, EmitOptions};
