@@ -51,10 +51,10 @@ pub(crate) struct Dense {
 }
 
 impl Dense {
-    /// The constants of a channel are loaded beside two pointers, which leaves room for two pieces;
+    /// The constants of a channel are loaded beside two pointers, which leaves room for two pieces at most;
     /// inputs come in pairs.
     pub(crate) fn fits(&self) -> bool {
-        self.form.pieces == 2 && self.inputs.is_multiple_of(2)
+        self.form.pieces <= 2 && self.inputs.is_multiple_of(2)
     }
     fn steps(&self) -> usize {
         self.inputs / 2
@@ -261,8 +261,9 @@ impl Dense {
         // The sums are popped, which moves the stack pointer into the frame and back.
         let one = c.here();
         c.times(GROUP as f64, |c| {
-            c.all([Inst::Pop(mask(&[R0])), Inst::Ldm(R3, mask(&[R4, R5, R6, R7]))]);
-            self.form.spell(c, &[R4, R5, R6, R7], R9);
+            let words = self.form.registers();
+            c.all([Inst::Pop(mask(&[R0])), Inst::Ldm(R3, mask(words))]);
+            self.form.spell(c, words, R9);
             c.all([Inst::Strb(R0, R2, 0), Inst::AddImm(R2, 1), Inst::Cmp(R2, R8)]);
             c.push(Inst::BranchIf(Cond::Ne, one));
         });

@@ -276,7 +276,7 @@ impl Depthwise {
 
     /// Requantizes and stores a block; r2 then points behind it.
     fn outputs(&self, c: &mut Code, f: &Frame) {
-        let words: &[R] = if self.form.pieces == 2 { &[R4, R5, R6, R7] } else { &[R3, R4, R5, R6, R7] };
+        let words = self.form.registers();
         c.all([Inst::AddSp(R2, f.constants), Inst::Ldm(R2, mask(words)), Inst::Ldr(R2, SP, f.y)]);
         for (i, &sum) in SUMS[..self.block()].iter().enumerate() {
             c.push(Inst::Mov(R0, sum));

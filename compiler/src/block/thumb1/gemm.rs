@@ -220,56 +220,66 @@ impl Gemm {
     }
 
     /// The sums of a segment's runs, pushed on the stack; r7 holds its flags.
+    ///
+    /// The loop over four taps stands there once for runs that go on and once, in halves, for those
+    /// that begin: their first products are moved, not added.
     fn segment(&self, c: &mut Code, taps: f64, wide: bool) {
         let q = self.columns();
         let inputs = mask(&[R0, R1, R2, R3][..q]);
-        let clear = |c: &mut Code| {
-            c.push(Inst::MovImm(R0, 0));
-            (0..q as u8).for_each(|i| c.push(Inst::Mov(R(8 + i), R0)));
-        };
-        let end_run = |c: &mut Code| {
-            push_sums(c, q as u8, wide);
-            clear(c);
-        };
-        let tap = |c: &mut Code, weight: R| {
+        let tap = |c: &mut Code, weight: R, first: bool| {
             c.push(Inst::Ldm(R6, inputs));
-            for i in 0..q as u8 {
-                c.all([Inst::Mul(R(i), weight), Inst::AddAny(R(8 + i), R(i))]);
+            for (input, sum) in (0..q as u8).map(|i| (R(i), R(8 + i))) {
+                c.push(Inst::Mul(input, weight));
+                c.push(if first { Inst::Mov(sum, input) } else { Inst::AddAny(sum, input) });
             }
         };
-        clear(c);
-        let (top, back) = (c.label(), c.label());
-        c.push(Inst::Branch(top));
-        let runs = (taps / RUN).max(1.0);
-        // A run that ends between the two pairs of a word.
-        let middle = c.here();
-        c.times(runs / 2.0, |c| {
-            end_run(c);
-            c.push(Inst::Branch(back));
-        });
-        c.place(top);
-        c.times(taps / 4.0, |c| {
+        // Two taps each; the flag that follows is then the carry.
+        let first_two = |c: &mut Code, begins: bool| {
             if wide {
                 c.push(Inst::LoadNext(R5, LR));
             } else {
                 c.all([Inst::Mov(R4, LR), Inst::Ldm(R4, mask(&[R5])), Inst::Mov(LR, R4)]);
             }
             c.push(Inst::Sxtb(R4, R5));
-            tap(c, R4);
+            tap(c, R4, begins);
             c.all([Inst::Asr(R5, R5, 8), Inst::Sxtb(R4, R5)]);
-            tap(c, R4);
-            c.all([Inst::Lsl(R7, R7, 1), Inst::BranchIf(Cond::Cs, middle)]);
-            c.place(back);
+            tap(c, R4, false);
+            c.push(Inst::Lsl(R7, R7, 1));
+        };
+        let last_two = |c: &mut Code, begins: bool| {
             c.all([Inst::Asr(R5, R5, 8), Inst::Sxtb(R4, R5)]);
-            tap(c, R4);
+            tap(c, R4, begins);
             c.push(Inst::Asr(R5, R5, 8));
-            tap(c, R5);
-            c.all([Inst::Lsl(R7, R7, 1), Inst::BranchIf(Cond::Cc, top)]);
+            tap(c, R5, false);
+            c.push(Inst::Lsl(R7, R7, 1));
+        };
+        let runs = (taps / RUN).max(1.0);
+        let [top, back, middle, end] = [(); 4].map(|()| c.label());
+        let begin = c.here();
+        c.times(runs / 2.0, |c| {
+            first_two(c, true);
+            c.push(Inst::BranchIf(Cond::Cc, back));
         });
         c.times(runs / 2.0, |c| {
-            end_run(c);
-            // No flags are left at the end of the segment.
-            c.all([Inst::Cmp(R7, R0), Inst::BranchIf(Cond::Ne, top)]);
+            c.place(middle);
+            push_sums(c, q as u8, wide);
+            last_two(c, true);
+            c.push(Inst::BranchIf(Cond::Cc, top));
+        });
+        c.times(runs / 8.0, |c| c.push(Inst::Branch(end)));
+        c.place(top);
+        c.times((taps / 4.0 - runs / 2.0).max(0.0), |c| {
+            first_two(c, false);
+            c.push(Inst::BranchIf(Cond::Cs, middle));
+            c.place(back);
+            last_two(c, false);
+            c.push(Inst::BranchIf(Cond::Cc, top));
+        });
+        c.place(end);
+        c.times(runs / 2.0, |c| {
+            // Neither moves nor stores touch the flags: none are left at the end of the segment.
+            push_sums(c, q as u8, wide);
+            c.push(Inst::BranchIf(Cond::Ne, begin));
         });
     }
 
@@ -297,7 +307,7 @@ impl Gemm {
             c.all([Inst::Mov(R0, R(8 + i)), Inst::Lsl(R1, R(4 + i), 16), Inst::Sub(R0, R0, R1)]);
             c.push(Inst::Stm(R2, mask(&[R0, R(4 + i)])));
         }
-        let words: &[R] = if self.form.pieces == 2 { &[R4, R5, R6, R7] } else { &[R3, R4, R5, R6, R7] };
+        let words = self.form.registers();
         c.all([Inst::Mov(R2, LR), Inst::Ldm(R2, mask(words)), Inst::Mov(LR, R2)]);
         c.all([Inst::Ldr(R2, SP, STEP), Inst::Mov(R8, R2), Inst::Ldr(R2, SP, Y)]);
         for pixel in 0..self.pixels {

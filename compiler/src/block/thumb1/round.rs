@@ -3,13 +3,13 @@
 //! In: the exact rule of a channel and the range of its sums. Out: a sum that is first clamped
 //! to the range in which the output changes, then multiplied by pieces of a multiplier whose
 //! products fit 32 bits: `out = (a * m1 + (a * m0 >> p) + c) >> 24`, `a = clamp(sum - base, 0, top)`.
+//! Sums of up to about 16 bits need one piece only, those of many more need three.
 //! The limits of the output are those of `a`, so that nothing is clamped afterwards.
 //!
 //! Law: every step of the staircase that the exact rule makes of the sum stays where it is; the
 //! constants are found by that condition and checked against it, or there are none.
 
-use super::{Code, R0, R1};
-use super::{Cond, Inst, R};
+use super::{Code, Cond, Inst, R, R0, R1, R3, R4, R5, R6, R7};
 use crate::kernel::{Expr, KernelBuilder, Val};
 use crate::quantize::requant::{Multiplier, Output, Requant, requantize};
 
@@ -39,6 +39,14 @@ impl Form {
     pub(crate) fn words(&self) -> usize {
         2 + self.pieces
     }
+    /// Where a channel's constants stand for [`Form::spell`].
+    pub(crate) fn registers(&self) -> &'static [R] {
+        match self.pieces {
+            1 => &[R5, R6, R7],
+            2 => &[R4, R5, R6, R7],
+            _ => &[R3, R4, R5, R6, R7],
+        }
+    }
     /// Words of a channel's constants: `top`, pieces, `c`.
     pub(crate) fn stream(&self, k: &Constants) -> Vec<i32> {
         let mut words = vec![k.top as i32];
@@ -64,6 +72,9 @@ impl Form {
         c.push(Inst::BranchIf(Cond::Ls, inside));
         c.times(0.1, |c| c.push(Inst::Mov(R0, top)));
         c.place(inside);
+        if let [piece] = pieces {
+            return c.all([Inst::Mul(R0, *piece), Inst::Add(R0, R0, add), Inst::Asr(R0, R0, SHIFT)]);
+        }
         c.all([Inst::Mov(R1, R0), Inst::Mul(R1, pieces[self.pieces - 1]), Inst::Lsr(R1, R1, self.p)]);
         for (i, &piece) in pieces[..self.pieces - 1].iter().enumerate().rev() {
             if i > 0 {
@@ -82,7 +93,7 @@ impl Form {
 pub(crate) fn rounding(r: &Requant, reach: &[(i32, i32)]) -> Option<(Form, Vec<Constants>)> {
     let spans: Vec<Span> = (0..r.m.len()).map(|c| Span::of(r.at(c), reach[c], r.out)).collect();
     let bits = spans.iter().map(|s| 32 - s.top.leading_zeros()).max()?;
-    for (pieces, most) in [(2, 14), (3, 12)] {
+    for (pieces, most) in [(1, 0), (2, 14), (3, 12)] {
         let form = Form { pieces, p: (32 - bits.min(31)).min(most) };
         let constants: Option<Vec<Constants>> = spans.iter().map(|s| s.constants(form)).collect();
         if let Some(constants) = constants {
@@ -208,11 +219,11 @@ mod tests {
     #[test]
     fn outputs_are_those_of_the_rule() {
         let mut seed = 3u64;
-        let (mut two, mut three) = (0, 0);
+        let mut found = [0; 3];
         for case in 0..120 {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            // Every third channel has a range too long for two pieces.
-            let real = if case % 3 == 2 { 4e-5 } else { 0.0004 } * (1.0 + (seed >> 50) as f64 / 500.0);
+            // Some channels have a range too long for two pieces, or short enough for one.
+            let real = [0.0004, 0.02, 4e-5, 0.0004][case as usize % 4] * (1.0 + (seed >> 50) as f64 / 500.0);
             let range = (-2_900_000 - case * 71, 2_700_000 + case);
             let out = Output {
                 zp: [-128, 127, 0, -9][case as usize % 4],
@@ -222,18 +233,14 @@ mod tests {
             let r = requant(&[real], &[range], out).unwrap();
             let (form, k) =
                 rounding(&r, &[range]).unwrap_or_else(|| panic!("{case} {real} {range:?} {out:?} {r:?}"));
-            if form.pieces == 2 {
-                two += 1
-            } else {
-                three += 1
-            }
+            found[form.pieces - 1] += 1;
             let mut at = i64::from(range.0);
             while at <= i64::from(range.1) {
                 assert_eq!(apply(form, &k[0], at), r.apply(0, at as i32), "case {case} sum {at}");
                 at += 1 + (at & 31);
             }
         }
-        assert!(two > 10 && three > 0, "{two} of two pieces, {three} of three");
+        assert!(found.iter().all(|&n| n > 0), "of one, two and three pieces: {found:?}");
     }
 
     #[test]
