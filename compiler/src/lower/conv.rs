@@ -55,6 +55,22 @@ impl Geometry {
     pub(crate) fn in_step(&self) -> bool {
         self.cin == 1 && self.cout == 1 && self.input == self.output && self.x == self.y
     }
+    /// Rows and columns exchanged. The weights of windows of one row or one column stay in place.
+    pub(crate) fn turned(&self) -> Geometry {
+        let of = |v: [usize; 2]| [v[1], v[0]];
+        let strides = |v: [usize; 4]| [v[0], v[1], v[3], v[2]];
+        Geometry {
+            input: of(self.input),
+            output: of(self.output),
+            kernel: of(self.kernel),
+            strides: of(self.strides),
+            dilations: of(self.dilations),
+            pads: of(self.pads),
+            x: strides(self.x),
+            y: strides(self.y),
+            ..*self
+        }
+    }
     fn depthwise(&self) -> bool {
         self.cin == 1 && self.groups > 1
     }

@@ -1,13 +1,14 @@
 //! Depthwise convolution on vertical pairs, for cores with `smlad`: four channels at a time are
 //! widened so that two rows of one channel share a word, and `smlad` takes two taps at once.
 //!
-//! In: int8 rows, channels last. [`rows`] makes pairs of them; [`slide`] (3x3, stride 1 or 2) and
-//! [`plane`] (any window) multiply. Of four channels the pair of rows `2j` and `2j + 1` at column
+//! In: int8 rows, channels last. [`rows`] makes pairs of them; [`slide`] (3x3, stride 1 or 2),
+//! [`line`] (short windows along one axis) and [`plane`] (any window) multiply. Of four channels the pair of rows `2j` and `2j + 1` at column
 //! `i` stands at words `(j * pitch + i) * 4 ..`, one word a channel, the upper row in the low
 //! half; the zero point is subtracted, so padding is zero.
 //!
 //! Law: strides of channels and rows are arguments, so that layers of one width share a text.
 
+pub(crate) mod line;
 pub(crate) mod plane;
 pub(crate) mod rows;
 pub(crate) mod slide;
@@ -40,6 +41,7 @@ fn clamp(b: &mut Block, v: Reg, sh: u32, (lo, hi): (i32, i32)) {
 
 #[cfg(test)]
 mod tests {
+    use super::line::Line;
     use super::plane::{Pass, Plane};
     use super::rows::{PairRows, There};
     use super::slide::Slide;
@@ -161,6 +163,44 @@ mod tests {
                 alike(&kernel, &s.block(), &Data::I16(acts), Some(&stream), &scalars, (DType::I8, y));
             }
         }
+    }
+
+    #[test]
+    fn lines_are_exact() {
+        let mut random = Random(54);
+        let mut looped = 0;
+        for taps in 2..=8 {
+            for stride in [1, 2] {
+                for outputs in [1, 2, 3, 7, 12, 24, 25, 41] {
+                    let channels = 1 + (taps + outputs) % 4;
+                    let (sh, step) = ([1, 4, 9][outputs % 3], if outputs == 7 { 300 } else { channels + 1 });
+                    let (lo, hi) = if outputs % 2 == 0 { (-128, 127) } else { (-30, 60) };
+                    let l = Line { channels, taps, stride, outputs, step, sh, lo, hi };
+                    if !l.fits() {
+                        assert!(taps > 5, "{l:?}");
+                        continue;
+                    }
+                    looped += usize::from(l.scalars()[1] > 0);
+                    let pairs = (outputs - 1) * stride + taps;
+                    let acts = (pairs.div_ceil(2) - 1) * COLUMN + 2 * channels;
+                    let acts: Vec<i16> = (0..acts).map(|_| random.within(-255, 255) as i16).collect();
+                    let mut of = |n, most: i64| -> Vec<i32> {
+                        (0..n).map(|_| random.within(-most, most) as i32).collect()
+                    };
+                    let (w, bias) = (of(channels * taps, 255), of(channels, 90_000));
+                    let m: Vec<i32> = of(channels, 1 << 28).into_iter().map(|m| m.abs() + 1).collect();
+                    let rounding = Rounding { multipliers: &m, each: &[] };
+                    let stream = l.pack(&w, &bias, rounding).unwrap();
+                    assert_eq!(stream.len(), l.stream_len());
+                    let mut scalars = vec![high(sh + 32, -3).0];
+                    scalars.extend(l.scalars());
+                    let y = (outputs - 1) * step + channels;
+                    let kernel = l.kernel(&core()).unwrap();
+                    alike(&kernel, &l.block(), &Data::I16(acts), Some(&stream), &scalars, (DType::I8, y));
+                }
+            }
+        }
+        assert!(looped > 20, "{looped} with loops");
     }
 
     #[test]

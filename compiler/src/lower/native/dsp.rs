@@ -271,6 +271,10 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Core) -> Resu
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
+    // The taps of one row are written out: a signal is a row, whichever way it lies.
+    let line = |g: &Geometry| g.input[1] == 1 && g.kernel[1] == 1 && g.output[1] == 1 && g.pads[1] == 0;
+    let lying = line(g).then(|| g.turned());
+    let g = lying.as_ref().unwrap_or(g);
     let packed = g.x[1] == 1 && g.y[1] == 1 && (g.input[1] == 1 || g.x[3] == g.groups);
     let undilated = g.kernel[1] == 1 || g.dilations[1] == 1;
     if g.cin != 1 || g.cout != 1 || !g.groups.is_multiple_of(4) || !packed || !undilated {

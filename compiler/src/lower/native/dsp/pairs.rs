@@ -12,6 +12,7 @@
 use super::super::{Candidate, ROWS_LIMIT, Want};
 use super::Ending;
 use crate::block::Rounding;
+use crate::block::pairs::line::Line;
 use crate::block::pairs::plane::{Pass, Plane};
 use crate::block::pairs::rows::{PairRows, There};
 use crate::block::pairs::slide::Slide;
@@ -195,6 +196,7 @@ impl Band {
 /// What multiplies the pairs.
 enum Multiply {
     Slide(Slide),
+    Line(Line),
     Plane(Plane),
 }
 
@@ -202,12 +204,14 @@ impl Multiply {
     fn kernel(&self, channels: usize, core: &Core) -> Result<Arc<Kernel>> {
         match self {
             Multiply::Slide(s) => Slide { channels, ..*s }.kernel(core),
+            Multiply::Line(l) => Line { channels, ..*l }.kernel(core),
             Multiply::Plane(p) => Plane { channels, ..p.clone() }.kernel(core),
         }
     }
     fn scalars(&self, channels: usize) -> Vec<i32> {
         match self {
             Multiply::Slide(s) => Slide { channels, ..*s }.scalars().to_vec(),
+            Multiply::Line(l) => Line { channels, ..*l }.scalars().to_vec(),
             Multiply::Plane(_) => Vec::new(),
         }
     }
@@ -215,12 +219,14 @@ impl Multiply {
     fn stream(&self) -> usize {
         match self {
             Multiply::Slide(s) => Slide { channels: 1, ..*s }.stream_len(),
+            Multiply::Line(l) => Line { channels: 1, ..*l }.stream_len(),
             Multiply::Plane(p) => Plane { channels: 1, ..p.clone() }.stream_len(),
         }
     }
     fn fits(&self) -> bool {
         match self {
             Multiply::Slide(s) => s.fits(),
+            Multiply::Line(l) => l.fits(),
             Multiply::Plane(p) => p.fits(),
         }
     }
@@ -247,6 +253,21 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
         };
         if slide.fits() {
             return Multiply::Slide(slide);
+        }
+    }
+    if let (true, Some(sh)) = (v.line(), ending.sh) {
+        let line = Line {
+            channels: GROUP,
+            taps: v.kernel[0],
+            stride: v.strides[0],
+            outputs: rows,
+            step: v.y[0],
+            sh,
+            lo,
+            hi,
+        };
+        if line.fits() {
+            return Multiply::Line(line);
         }
     }
     let phases = v.phases(rows);
@@ -347,6 +368,11 @@ fn stream(v: &View, block: &Multiply, w: &[i32], b: &[i32], rounding: Rounding<'
                 .map(|(c, i, j)| weight(c, i, j))
                 .collect();
             Slide::pack(&turned, b, rounding)
+        }
+        Multiply::Line(line) => {
+            let turned = (0..b.len()).flat_map(|c| (0..line.taps).map(move |t| (c, t)));
+            let turned: Vec<i32> = turned.map(|(c, t)| weight(c, t, 0)).collect();
+            line.pack(&turned, b, rounding)
         }
         Multiply::Plane(plane) => {
             let line = v.line();
