@@ -271,7 +271,11 @@ impl Line {
                 (Some(t), None) => {
                     let half = self.half(t);
                     let w = held.weights[half / 2];
-                    if half % 2 == 0 { Inst::Smlabb(sum, p, w, before) } else { Inst::Smlabt(sum, p, w, before) }
+                    if half % 2 == 0 {
+                        Inst::Smlabb(sum, p, w, before)
+                    } else {
+                        Inst::Smlabt(sum, p, w, before)
+                    }
                 }
                 (None, Some(t)) => Inst::Smlatb(sum, p, held.weights[t / s], before),
                 (None, None) => continue,

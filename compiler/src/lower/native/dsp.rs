@@ -271,9 +271,9 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Core) -> Resu
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
-    // The taps of one row are written out: a signal is a row, whichever way it lies.
-    let line = |g: &Geometry| g.input[1] == 1 && g.kernel[1] == 1 && g.output[1] == 1 && g.pads[1] == 0;
-    let lying = line(g).then(|| g.turned());
+    // The taps of a row are written out: those of a single output are a row, whichever way they lie.
+    let column = g.output == [1, 1] && g.kernel[1] == 1 && g.input[1] == 1 && g.pads[1] == 0;
+    let lying = column.then(|| g.turned());
     let g = lying.as_ref().unwrap_or(g);
     let packed = g.x[1] == 1 && g.y[1] == 1 && (g.input[1] == 1 || g.x[3] == g.groups);
     let undilated = g.kernel[1] == 1 || g.dilations[1] == 1;
@@ -293,6 +293,7 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Core) -> Resu
         hi,
     };
     let one = Depthwise { columns: 1, step: 0, ..two };
+    let two = if g.output[1] > 1 { two } else { one };
     if !one.fits() || !two.fits() {
         return Ok(None);
     }
@@ -353,8 +354,9 @@ impl Driver<'_> {
                 call(k, &self.kernels.0, (n - 1).into());
             }
         };
-        // Padding beside whole rows is written once; nothing overwrites it.
-        if tiling.tiles == 1 {
+        // Padding beside whole rows, if any, is written once; nothing overwrites it.
+        let full = g.pads[1] == 0 && RowWriter::copied(g, tiling) * rows.pixel == tiling.pitch;
+        if tiling.tiles == 1 && !full {
             k.for_("i", 0, wide_len, |k, i| k.store(wide, i, 0));
         }
         k.for_("n", 0, g.batch, |k, n| {
