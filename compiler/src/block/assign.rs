@@ -92,7 +92,11 @@ fn ranges(block: &Block) -> (Vec<BTreeSet<Reg>>, BTreeMap<Reg, (usize, usize)>) 
         live[i].iter().for_each(|&reg| touch(reg, 2 * i));
         let (written, read) = inst.operands();
         read.iter().for_each(|&reg| touch(reg, 2 * i));
-        written.iter().for_each(|&reg| touch(reg, 2 * i + 1));
+        let from = if inst.writes_early() { 2 * i } else { 2 * i + 1 };
+        written.iter().for_each(|&reg| {
+            touch(reg, from);
+            touch(reg, 2 * i + 1);
+        });
     }
     (live, ranges)
 }

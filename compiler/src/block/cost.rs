@@ -92,6 +92,7 @@ pub(super) fn times(inst: &Inst, core: &Cost) -> (u64, u64) {
     let op = Op { class, size: 4, writes: 0, reads: 0, address: 0, addend: 0, words: 1 };
     let spelled = match inst {
         Inst::MaxImm(..) | Inst::MinImm(..) | Inst::Max(..) | Inst::Min(..) => 3,
+        Inst::MaxBytes(..) => 2,
         _ => 1,
     };
     (spelled * occupancy(&op, core), latency(&op, core))

@@ -188,6 +188,10 @@ pub enum Inst {
     Qadd16(Reg, Reg, Reg),
     Qsub16(Reg, Reg, Reg),
 
+    /// The greater of each pair of signed bytes. Two instructions, the first of which writes the
+    /// result's register before the second reads the operands: they must be other registers.
+    MaxBytes(Reg, Reg, Reg),
+
     Mul(Reg, Reg, Reg),
     /// `c + a * b` and `c - a * b`.
     Mla(Reg, Reg, Reg, Reg),
@@ -325,6 +329,7 @@ impl Inst {
             | Ssub16(d, a, b)
             | Qadd16(d, a, b)
             | Qsub16(d, a, b)
+            | MaxBytes(d, a, b)
             | Mul(d, a, b)
             | Smuad(d, a, b)
             | Smuadx(d, a, b)
@@ -405,6 +410,10 @@ impl Inst {
     pub fn sets_flags(&self) -> bool {
         use Inst::*;
         matches!(self, Cmp(..) | CmpImm(..) | SubsImm(..) | MaxImm(..) | MinImm(..) | Max(..) | Min(..))
+    }
+    /// Whether the result must not take the register of an operand that ends here.
+    pub fn writes_early(&self) -> bool {
+        matches!(self, Inst::MaxBytes(..))
     }
     /// The addend of a multiply-accumulate, which its pipeline takes late.
     pub fn addend(&self) -> Option<Reg> {

@@ -20,6 +20,7 @@ pub(crate) mod hvx;
 pub mod inst;
 mod order;
 pub(crate) mod pairs;
+mod pools;
 pub(crate) mod riscv;
 pub(crate) mod runs;
 pub mod text;

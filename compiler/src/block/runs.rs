@@ -1,10 +1,10 @@
-//! Runs without weights for cores with `sxtab16` and `smmla`: sums, products, means and tables of
-//! int8 elements, four to a word.
+//! Runs without weights for cores with `sxtab16` and `smmla`: sums, products and tables of int8
+//! elements, four to a word; windows are in [`pools`].
 //!
 //! In: a [`Run`]. Out: its instructions, or `None` where its sizes do not fit them.
 //! Law: as the run's: ascending order, any alignment.
 
-use super::{Block, Cond, Inst, Reg, Ror};
+use super::{Block, Cond, Inst, Reg, pools};
 use crate::lower::run::Run;
 
 /// The instructions of a run.
@@ -12,25 +12,21 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
     match *run {
         Run::Sum { n, shift, lo, hi } => Some(sum(n, shift, (lo, hi))),
         Run::Product { n, sh, lo, hi } => Some(product(n, sh, (lo, hi))),
-        Run::Mean { windows: w, up: 0, sh, lo, hi, even } => match w.single() {
-            Some((rows, pitch)) if rows <= 8 * MEAN_ROWS && w.n >= 4 && sh <= 31 => {
-                Some(mean(w.n, (rows, pitch), sh, (lo, hi), even))
-            }
-            _ => None,
-        },
         Run::Table { n } => Some(table(n)),
-        Run::Mean { .. } | Run::Max { .. } | Run::Copy { .. } => None,
+        Run::Mean { windows, up, sh, lo, hi, even } => {
+            pools::mean(&windows, pools::Ending { up, sh, limits: (lo, hi), even })
+        }
+        Run::Max { windows } => pools::max(&windows),
+        Run::Copy { .. } => None,
     }
     .map(|block| Block { streams: true, ..block })
 }
 
-/// Rows whose sum of int8 surely fits 16 bits.
-const MEAN_ROWS: usize = 255;
 /// Words per turn of a loop.
 const TURN: usize = 2;
 
 /// Shifts, saturates, clamps and stores a byte.
-fn store(b: &mut Block, v: Reg, shift: u32, limits: (i32, i32), y: Reg, at: u32) {
+pub(super) fn store(b: &mut Block, v: Reg, shift: u32, limits: (i32, i32), y: Reg, at: u32) {
     b.push(Inst::Ssat(v, 8, v, shift));
     if limits.0 > -128 {
         b.push(Inst::MaxImm(v, limits.0));
@@ -193,107 +189,6 @@ fn table(n: usize) -> Block {
     b
 }
 
-fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, limits: (i32, i32), even: Option<u32>) -> Block {
-    let mut b = Block::new(4);
-    let [x, y, offset, m] = [b.args[0], b.args[1], b.args[2], b.args[3]];
-    let one = b.reg();
-    let [offset_slot, m_slot, end_slot] = [b.slot(), b.slot(), b.slot()];
-    b.push(Inst::StrSlot(offset, offset_slot));
-    b.push(Inst::StrSlot(m, m_slot));
-    b.push(Inst::MovImm(one, 0x0001_0001));
-    // Rows of a turn: all that offsets and registers reach.
-    let turn = (1..=4.min(rows)).rev().find(|t| (t - 1) * pitch <= 4095).unwrap_or(1);
-    let four = |b: &mut Block| {
-        let sums: [Reg; 4] = b.regs_n();
-        let p = b.reg();
-        b.push(Inst::Mov(p, x));
-        b.push(Inst::LdrSlot(sums[0], offset_slot));
-        (1..4).for_each(|i| b.push(Inst::Mov(sums[i], sums[0])));
-        // Halves hold the sums of so many rows.
-        for first in (0..rows).step_by(MEAN_ROWS) {
-            let rows = MEAN_ROWS.min(rows - first);
-            let [even_sum, odd_sum] = b.regs_n();
-            b.push(Inst::MovImm(even_sum, 0));
-            b.push(Inst::MovImm(odd_sum, 0));
-            let add = |b: &mut Block, count: usize| {
-                let words: Vec<Reg> = (0..count).map(|_| b.reg()).collect();
-                for (i, &w) in words.iter().enumerate() {
-                    b.push(Inst::Ldr(w, p, (i * pitch) as u32));
-                }
-                for w in words {
-                    b.push(Inst::Sxtab16(even_sum, even_sum, w, Ror::R0));
-                    b.push(Inst::Sxtab16(odd_sum, odd_sum, w, Ror::R8));
-                }
-                b.advance(p, (count * pitch) as i32);
-            };
-            let turns = rows / turn;
-            if turns > 1 {
-                let end = b.reg();
-                b.push(Inst::Mov(end, p));
-                b.advance(end, (turns * turn * pitch) as i32);
-                b.push(Inst::StrSlot(end, end_slot));
-                let top = b.label(turns as u64);
-                add(b, turn);
-                let end = b.reg();
-                b.push(Inst::LdrSlot(end, end_slot));
-                b.push(Inst::Cmp(p, end));
-                b.push(Inst::BranchBack(Cond::Ne, top));
-                add(b, rows % turn);
-            } else {
-                add(b, turn.min(rows));
-                add(b, rows - turn.min(rows));
-            }
-            for (i, &sum) in sums.iter().enumerate() {
-                let halves = [even_sum, odd_sum][i % 2];
-                b.push(match i / 2 {
-                    0 => Inst::Smlabb(sum, halves, one, sum),
-                    _ => Inst::Smlatt(sum, halves, one, sum),
-                });
-            }
-        }
-        let [m, rnd] = b.regs_n();
-        b.push(Inst::LdrSlot(m, m_slot));
-        b.push(Inst::LdrArg(rnd, 4));
-        for (i, acc) in sums.into_iter().enumerate() {
-            if let Some(by) = even {
-                let bit = b.reg();
-                b.push(Inst::Ubfx(bit, acc, by, 1));
-                b.push(Inst::AddImm(acc, acc, -1));
-                b.push(Inst::Add(acc, acc, bit));
-            }
-            b.push(Inst::Smmla(acc, acc, m, rnd));
-            store(b, acc, sh, limits, y, i as u32);
-        }
-    };
-    let groups = n / 4;
-    if groups > 1 {
-        let end = b.reg();
-        let slot = b.slot();
-        b.push(Inst::Mov(end, y));
-        b.advance(end, 4 * groups as i32);
-        b.push(Inst::StrSlot(end, slot));
-        let top = b.label(groups as u64);
-        four(&mut b);
-        b.advance(x, 4);
-        b.advance(y, 4);
-        let end = b.reg();
-        b.push(Inst::LdrSlot(end, slot));
-        b.push(Inst::Cmp(y, end));
-        b.push(Inst::BranchBack(Cond::Ne, top));
-    } else {
-        four(&mut b);
-        b.advance(x, 4);
-        b.advance(y, 4);
-    }
-    if !n.is_multiple_of(4) {
-        // The last four once more, as far as they are not done yet.
-        b.advance(x, (n % 4) as i32 - 4);
-        b.advance(y, (n % 4) as i32 - 4);
-        four(&mut b);
-    }
-    b
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::assign::assign;
@@ -359,33 +254,60 @@ mod tests {
         }
     }
 
+    /// Shapes of windows: channels, taps, pitches, pixels, steps.
+    fn windows() -> Vec<Windows> {
+        let w = |n, taps, pitch, pixels, step| Windows::new(n, taps, pitch, pixels, step);
+        vec![
+            w(4, [1, 1], [0, 0], 1, [0, 0]),
+            w(22, [1, 9], [0, 22], 1, [0, 0]),
+            w(64, [1, 64], [0, 64], 1, [0, 0]),
+            w(5, [1, 255], [0, 7], 1, [0, 0]),
+            w(8, [1, 3], [0, 5000], 3, [16, 8]),
+            w(7, [1, 49], [0, 1500], 1, [0, 0]),
+            w(6, [1, 256], [0, 6], 1, [0, 0]),
+            w(4, [1, 777], [0, 5], 1, [0, 0]),
+            w(8, [2, 2], [64, 8], 4, [16, 8]),
+            w(7, [3, 3], [70, 7], 3, [7, 7]),
+            w(130, [2, 3], [1300, 130], 2, [390, 150]),
+            w(36, [3, 3], [3000, 36], 3, [72, 36]),
+            w(9, [4, 5], [90, 18], 2, [9, 9]),
+            w(12, [17, 16], [400, 12], 2, [24, 12]),
+            w(1, [2, 2], [9, 1], 5, [2, 1]),
+            w(3, [3, 2], [30, 3], 4, [6, 3]),
+            w(2, [1, 30], [0, 4], 2, [130, 5]),
+            w(24, [6, 2], [5000, 24], 2, [24, 24]),
+        ]
+    }
+
     #[test]
     fn means_are_exact() {
         let mut random = Random(41);
-        for (case, (n, rows, pitch)) in [
-            (4, 1, 4),
-            (22, 9, 22),
-            (64, 64, 64),
-            (5, 255, 7),
-            (8, 3, 5000),
-            (7, 49, 1500),
-            (6, 256, 6),
-            (4, 777, 5),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            for (lo, hi) in [(-128, 127), (-20, 30)] {
+        for (case, w) in windows().into_iter().enumerate() {
+            let taps = w.taps[0] * w.taps[1];
+            for (round, (lo, hi)) in [(-128, 127), (-20, 30)].into_iter().enumerate() {
                 for even in [None, Some(2), Some(7)] {
-                    let x = [random.bytes((rows - 1) * pitch + n)];
+                    let x = [random.bytes(w.input())];
                     let sh = [1, 3][case % 2];
+                    let up = [0, 3][round];
                     let m = random.within(1 << 22, 1 << 28) as i32;
                     let zp = [-128, 127, 0][case % 3];
-                    let scalars = [-zp * rows as i32, m, crate::quantize::requant::high(sh + 32, -zp - 1).0];
-                    let windows = Windows::new(n, [1, rows], [0, pitch], 1, [0, 0]);
-                    alike(Run::Mean { windows, up: 0, sh, lo, hi, even }, &x, n, &scalars);
+                    let scalars = [-zp * taps as i32, m, crate::quantize::requant::high(sh + 32, -zp - 1).0];
+                    alike(Run::Mean { windows: w, up, sh, lo, hi, even }, &x, w.output(), &scalars);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn maxima_are_exact() {
+        let mut random = Random(43);
+        for w in windows() {
+            let mut x = random.bytes(w.input());
+            alike(Run::Max { windows: w }, &[x.clone()], w.output(), &[]);
+            x.iter_mut().for_each(|x| *x = if *x < 0 { -128 } else { 127 });
+            alike(Run::Max { windows: w }, &[x.clone()], w.output(), &[]);
+            x.fill(-128);
+            alike(Run::Max { windows: w }, &[x], w.output(), &[]);
         }
     }
 }

@@ -262,6 +262,15 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
             Ssub16(d, a, b) => (Some(d), pairs(g(a), g(b), |a, b| a - b)),
             Qadd16(d, a, b) => (Some(d), pairs(g(a), g(b), |a, b| clip16(a + b))),
             Qsub16(d, a, b) => (Some(d), pairs(g(a), g(b), |a, b| clip16(a - b))),
+            MaxBytes(d, a, b) => {
+                assert!(
+                    d != a && d != b,
+                    "the first half of the instruction spoils an operand of the second"
+                );
+                let (a, b) = (g(a).to_le_bytes(), g(b).to_le_bytes());
+                let greater = std::array::from_fn(|i| (a[i] as i8).max(b[i] as i8) as u8);
+                (Some(d), u32::from_le_bytes(greater))
+            }
             Mul(d, a, b) => (Some(d), g(a).wrapping_mul(g(b))),
             Mla(d, a, b, c) => (Some(d), g(c).wrapping_add(g(a).wrapping_mul(g(b)))),
             Mls(d, a, b, c) => (Some(d), g(c).wrapping_sub(g(a).wrapping_mul(g(b)))),

@@ -513,6 +513,16 @@ impl Speller<'_> {
             Ssub16(d, a, b) => self.wide("ssub16", Class::Dsp, d, &[a, b], ""),
             Qadd16(d, a, b) => self.wide("qadd16", Class::Dsp, d, &[a, b], ""),
             Qsub16(d, a, b) => self.wide("qsub16", Class::Dsp, d, &[a, b], ""),
+            MaxBytes(d, a, b) => {
+                self.wide("ssub8", Class::Dsp, d, &[a, b], "");
+                if let Some(Line { op: Some(op), .. }) = self.out.last_mut() {
+                    op.writes |= FLAGS;
+                }
+                self.wide("sel", Class::Dsp, d, &[a, b], "");
+                if let Some(Line { op: Some(op), .. }) = self.out.last_mut() {
+                    op.reads |= FLAGS;
+                }
+            }
             Mul(d, a, b) => {
                 let (a, b) = if d == a { (b, a) } else { (a, b) };
                 let narrow = self.free && d == b && low(&[d, a]);

@@ -149,6 +149,7 @@ fn tries() -> Vec<Try> {
         one!(on; Uxtab16, on.a, on.b, Ror::R24), one!(on; Sxtab, on.a, on.b, 0), one!(on; Sxtab, on.a, on.b, 3),
         one!(on; Sxtah, on.a, on.b, Ror::R0), one!(on; Sxtah, on.a, on.b, Ror::R16),
         one!(on; Sadd16, on.a, on.b), one!(on; Ssub16, on.a, on.b), one!(on; Qadd16, on.a, on.b), one!(on; Qsub16, on.a, on.b),
+        one!(on; MaxBytes, on.a, on.b), one!(on; MaxBytes, on.b, on.a),
         one!(on; Mul, on.a, on.b), one!(on; Mla, on.a, on.b, on.c), one!(on; Mls, on.a, on.b, on.c),
         ("Mul in place", |k, on| { k.push(Inst::Mul(on.c, on.c, on.b)); [on.c, on.a] }),
         ("Smull", |k, on| { let [lo, hi] = k.regs_n(); k.push(Inst::Smull(lo, hi, on.a, on.b)); [lo, hi] }),
