@@ -49,21 +49,38 @@ impl Pairs {
     pub(crate) fn group(&self) -> usize {
         (SUMS / self.sizes.pixels).min(self.sizes.outputs)
     }
-    /// Taps of a segment: all are alike and even; `None` where there is no such length.
-    fn segment(&self) -> Option<usize> {
+    /// Segments of a run and taps of each: alike and even, a few more than the run has where it
+    /// does not divide. These have weights of zero, and read what comes next.
+    fn parts(&self) -> (usize, usize) {
         let run = self.sizes.run;
-        (1..=run / 2)
-            .map(|n| (n, run / n))
-            .find_map(|(n, len)| (len <= SEGMENT && n * len == run && len.is_multiple_of(2)).then_some(len))
+        // In parts of a tap: loops of four have half the branches of those of two, and each
+        // segment has a word of flags to fetch.
+        let price = |&(n, len): &(usize, usize)| n * (len * if len.is_multiple_of(4) { 32 } else { 33 } + 13);
+        let parts = (run.div_ceil(SEGMENT)..=run.div_ceil(4)).map(|n| (n, 2 * run.div_ceil(2 * n)));
+        parts.min_by_key(price).unwrap_or((0, 0))
+    }
+    /// Taps of a run, those of no weight among them.
+    fn run(&self) -> usize {
+        let (n, len) = self.parts();
+        n * len
     }
     fn segments(&self) -> usize {
-        self.segment().map_or(0, |len| self.sizes.runs * self.sizes.run / len)
+        self.sizes.runs * self.parts().0
+    }
+    /// Words of inputs that a call reaches into.
+    pub(crate) fn acts_len(&self) -> usize {
+        self.sizes.acts_len() + self.beyond()
+    }
+    /// Words that a window reads behind its end.
+    pub(crate) fn beyond(&self) -> usize {
+        self.run() - self.sizes.run
     }
     /// Whether offsets fit the instructions, and segments words of flags.
     pub(crate) fn fits(&self) -> bool {
         let s = &self.sizes;
         (1..=PAIRS).contains(&s.pixels)
-            && self.segment().is_some_and(|len| len >= 4)
+            && self.parts().1 >= 4
+            && 4 * self.beyond() <= s.run
             && 4 * ((s.pixels - 1) * s.pitch + 8) <= REACH
             && (s.pixels - 1) * s.step + self.group() <= REACH
             && 4 * self.group_words(self.group()) <= REACH
@@ -84,7 +101,9 @@ impl Pairs {
     /// and maybe more, by channel. `None` if two weights alone can leave 16 bits, or if
     /// stretches are too short to be worth it.
     pub(crate) fn pack(&self, weights: &[i8], each: &[Vec<i32>]) -> Option<(Vec<i8>, Vec<i32>)> {
-        let (taps, full) = (self.sizes.runs * self.sizes.run, self.group());
+        let (taps, full) = (self.sizes.runs * self.run(), self.group());
+        let runs = weights.chunks(self.sizes.run);
+        let weights: Vec<i8> = runs.flat_map(|run| [run, &vec![0; self.beyond()]].concat()).collect();
         let (mut packed, mut words) = (Vec::with_capacity(weights.len()), Vec::new());
         let (mut all, mut groups) = (0, 0);
         for (g, group) in weights.chunks(full * taps).enumerate() {
@@ -104,7 +123,7 @@ impl Pairs {
 
     /// Where stretches end, and how many there are.
     fn flags(&self, rows: &[&[i8]]) -> Option<(Vec<i32>, usize)> {
-        let (taps, segment) = (self.sizes.runs * self.sizes.run, self.segment()?);
+        let (taps, segment) = (self.sizes.runs * self.run(), self.parts().1);
         // How far both halves can go, up and down, for each channel.
         let reach = |pair: &[i8]| {
             pair.iter().fold((0i32, 0i32), |(up, down), &w| {
@@ -139,9 +158,9 @@ impl Pairs {
     pub(crate) fn kernel(&self, target: &Target) -> Result<Arc<Kernel>> {
         let s = &self.sizes;
         let mut k = KernelBuilder::new(format!("product_s8_pairs{}c{}", s.pixels, self.group()));
-        let taps = s.runs * s.run;
+        let taps = s.runs * self.run();
         let p = Params {
-            acts: k.buffer("acts", DType::I32, s.acts_len(), Access::Read),
+            acts: k.buffer("acts", DType::I32, self.acts_len(), Access::Read),
             w: k.buffer("w", DType::I8, taps * s.outputs, Access::Read),
             c: k.buffer("c", DType::I32, self.words_len(), Access::Read),
             y: k.buffer("y", DType::I8, s.y_len() + self.apart, Access::Write),
@@ -165,7 +184,7 @@ impl Pairs {
         let s = &self.sizes;
         let full = self.group();
         let words = k.let_("words", &group * self.group_words(full));
-        let base = k.let_("base", &group * (full * s.runs * s.run));
+        let base = k.let_("base", &group * (full * s.runs * self.run()));
         let x0 = k.let_("x0", block * (s.pixels * s.pitch));
         let mut sums: Vec<Vec<(Val, Val)>> = Vec::new();
         for o in 0..n {
@@ -176,9 +195,9 @@ impl Pairs {
             sums.push((0..s.pixels).map(|q| pair(q, k)).collect());
         }
         k.for_("r", 0, s.runs, |k, r| {
-            k.for_("i", 0, s.run, |k, i| {
+            k.for_("i", 0, self.run(), |k, i| {
                 let from = k.let_("from", x0 + r * s.run_pitch + i);
-                let at = k.let_("at", base + r * (s.run * n) + i * n);
+                let at = k.let_("at", base + r * (self.run() * n) + i * n);
                 let x: Vec<(Val, Val)> = (0..s.pixels)
                     .map(|q| {
                         let both = k.let_(&format!("x{q}"), p.acts.at(from + q * s.pitch));
@@ -260,7 +279,7 @@ impl Pairs {
     /// `x` where it was.
     fn group_block(&self, b: &mut Block, slots: &Slots, (x, w): (X, X), n: usize) {
         let s = &self.sizes;
-        let Some(segment) = self.segment() else { return };
+        let (per_run, segment) = self.parts();
         let mut pool = Pool::beside(2);
         let by_channel = |pool: &mut Pool| (0..n).map(|_| pool.take_n(s.pixels)).collect::<Vec<_>>();
         let (upper, both, sums) = (by_channel(&mut pool), by_channel(&mut pool), by_channel(&mut pool));
@@ -290,7 +309,6 @@ impl Pairs {
         }
         let fits = |u: &usize| *u <= s.unroll && segment.is_multiple_of(*u);
         let unroll = [8, 6, 4, 2].into_iter().find(fits).unwrap_or(2);
-        let per_run = s.run / segment;
         b.counted(s.runs, (p0, slots.runs), |b| {
             b.counted(per_run, (p0, slots.segments), |b| {
                 b.push(Inst::Lw(p0, SP, slots.c_now));
@@ -309,7 +327,7 @@ impl Pairs {
                     b.push(Inst::Addi(x, x, 4 * unroll as i32));
                 });
             });
-            b.advance(x, 4 * (s.run_pitch as i32 - s.run as i32), p1);
+            b.advance(x, 4 * (s.run_pitch as i32 - self.run() as i32), p1);
         });
         b.advance(x, -4 * (s.runs * s.run_pitch) as i32, p1);
 
@@ -487,7 +505,7 @@ mod tests {
     fn stretches_end_before_they_leave_16_bits() {
         let p = of(2, 3, 96);
         assert!(p.fits());
-        assert_eq!((p.segment(), p.segments()), (Some(48), 6));
+        assert_eq!((p.parts(), p.segments()), ((2, 48), 6));
         let mut state = 5u32;
         let weights: Vec<i8> = (0..2 * 288)
             .map(|_| {
@@ -520,6 +538,8 @@ mod tests {
         }
         assert_eq!(words[2], 7 * 65537 - stretches / 2 * 32768);
         assert!(p.pack(&[-128; 576], &[vec![0; 2], vec![1; 2]]).is_none());
-        assert!(!of(2, 1, 9).fits() && !of(2, 1, 2).fits());
+        // A tap more than the run has may be too many.
+        assert_eq!((of(2, 1, 106).parts(), of(2, 1, 9).parts(), of(2, 3, 57).run()), ((3, 36), (1, 10), 58));
+        assert!(of(2, 1, 9).fits() && of(2, 1, 5).fits() && !of(2, 1, 3).fits() && !of(2, 1, 2).fits());
     }
 }

@@ -16,7 +16,7 @@
 mod pairs;
 mod rows;
 
-use self::rows::{Filler, Tiling};
+use self::rows::{Filler, Tiling, side_by_side};
 use super::{Candidate, Engine, Want};
 use crate::block::riscv::depthwise::Depthwise;
 use crate::block::riscv::lanes::{self, Lanes};
@@ -43,6 +43,7 @@ pub(crate) struct Riscv {
 
 impl Engine for Riscv {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        let g = &across(g);
         let pairs = if self.vectors { None } else { pairs::conv(g, product, want)? };
         Ok(pairs.into_iter().chain(conv(self, g, product, want)?).collect())
     }
@@ -337,17 +338,17 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let depthwise = g.groups > 1 && g.cin == 1 && g.cout == 1;
     let pixel = g.groups * g.cin;
     let [kh, kw] = g.kernel;
-    // Pixels lie side by side, channels last.
-    let packed_x = (pixel == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == pixel);
-    let packed_y = g.groups * g.cout == 1 || g.y[1] == 1;
-    if !packed_x || !packed_y {
+    if g.groups * g.cout > 1 && g.y[1] != 1 {
         return Ok(None);
     }
     // Groups that are computed one after the other, and what a window reads of a pixel.
     let (groups, part) = if depthwise { (1, pixel) } else { (g.groups, g.cin) };
     // The columns of a window lie apart: they are runs of their own.
     let split = kw > 1 && (g.dilations[1] != 1 || groups > 1);
-    let direct = !(g.padded() || split && kh > 1);
+    // Windows of one column find their channels wherever the next pixel is.
+    let columns = side_by_side(g) || kw == 1 && !depthwise && (pixel == 1 || g.x[1] == 1);
+    let direct = columns && !(g.padded() || split && kh > 1);
+    let across = if direct && !side_by_side(g) { g.x[3] } else { pixel };
     // The model has taps behind channels; windows have channels behind taps.
     let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
     let tiling = Tiling::new(g, split, want.rows_limit);
@@ -355,12 +356,12 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
         runs: if split { kh * kw } else { kh },
         run: if split { part } else { kw * part },
         run_pitch: match (direct, split) {
-            (true, true) => g.dilations[1] * pixel,
+            (true, true) => g.dilations[1] * across,
             (true, false) => g.dilations[0] * g.x[2],
             (false, _) => tiling.width * pixel,
         },
         outputs: if depthwise { pixel } else { g.cout },
-        pitch: g.strides[1] * pixel,
+        pitch: g.strides[1] * across,
         step: g.y[3],
         depthwise: depthwise.then_some(g.strides[1]),
     };
@@ -402,6 +403,26 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
         });
     });
     Ok(Some(Candidate { way, call: Spelled { kernel: k.finish()?, args }, workspace: len }))
+}
+
+/// Blocks are neighbours along the columns: what has one column is turned to have one row.
+fn across(g: &Geometry) -> Geometry {
+    if [g.input[1], g.output[1], g.kernel[1]] != [1, 1, 1] || g.output[0] == 1 {
+        return g.clone();
+    }
+    let turned = |[a, b]: [usize; 2]| [b, a];
+    let places = |[n, c, h, w]: [usize; 4]| [n, c, w, h];
+    Geometry {
+        input: turned(g.input),
+        output: turned(g.output),
+        kernel: turned(g.kernel),
+        strides: turned(g.strides),
+        dilations: turned(g.dilations),
+        pads: turned(g.pads),
+        x: places(g.x),
+        y: places(g.y),
+        ..g.clone()
+    }
 }
 
 /// `[channel][ic][ky][kx]` to `[channel][ky][kx][ic]`.

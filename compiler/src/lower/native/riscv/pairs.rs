@@ -8,7 +8,7 @@
 //! lie apart, or weights or workspace do not fit. Law: the outputs are those of the portable
 //! loops, bit by bit.
 
-use super::rows::{Filler, Tiling};
+use super::rows::{Filler, Tiling, side_by_side};
 use super::{Candidate, Packed, Want, channels_last, unroll};
 use crate::block::riscv::pairs::{PAIRS, Pairs, pair};
 use crate::block::riscv::product::{Sizes, declare_shift};
@@ -91,7 +91,7 @@ pub(super) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         hi: packed.limits.1,
     };
     let block = Pairs { sizes, apart: halves.apart * inner.y };
-    let acts_len = sizes.acts_len();
+    let acts_len = block.acts_len();
     if !block.fits() || 4 * acts_len > 2 * want.rows_limit {
         return Ok(None);
     }
@@ -133,9 +133,8 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let [kh, kw] = g.kernel;
     let c = g.cin;
-    let packed_x = (c == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == c);
     let packed_y = g.cout == 1 || g.y[1] == 1;
-    if g.groups > 1 || !packed_x || !packed_y || (kw > 1 && g.dilations[1] != 1) {
+    if g.groups > 1 || !packed_y || (kw > 1 && g.dilations[1] != 1) {
         return Ok(None);
     }
     let Some(halves) = Halves::of(g.output[1]) else { return Ok(None) };
@@ -162,9 +161,10 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     // Blocks that do not fill a half are called one after the other, the last one moved back.
     let calls = if halves.len.is_multiple_of(halves.pairs) { 1 } else { halves.len.div_ceil(halves.pairs) };
     let block = of(if calls == 1 { halves.len / halves.pairs } else { 1 });
-    let acts_len = kh * run_pitch;
+    let acts_len = kh * run_pitch + block.beyond();
     let tiling = Tiling::new(g, false, usize::MAX);
-    let line_len = if g.padded() { tiling.width * c } else { 0 };
+    let lines = g.padded() || !side_by_side(g);
+    let line_len = if lines { tiling.width * c } else { 0 };
     let workspace = 4 * acts_len + line_len;
     if !block.fits() || workspace > 2 * want.rows_limit {
         return Ok(None);
@@ -181,7 +181,7 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let gather = pair(run_pitch, want.target)?;
     let kernel = block.kernel(want.target)?;
     let apart = halves.apart * g.strides[1] * c;
-    let filler = if g.padded() {
+    let filler = if lines {
         let line = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
         let zx = k.scalar("zx", -128, 127);
         args.extend([Role::Workspace(4 * acts_len), Role::Scalar(packed.x_zp)]);

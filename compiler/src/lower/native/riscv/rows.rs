@@ -70,6 +70,12 @@ impl Tiling {
     }
 }
 
+/// Whether pixels lie side by side, channels last.
+pub(super) fn side_by_side(g: &Geometry) -> bool {
+    let pixel = g.groups * g.cin;
+    (pixel == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == pixel)
+}
+
 /// Brings the inputs under a tile into the workspace, between bytes of the zero point.
 pub(super) struct Filler<'a> {
     g: &'a Geometry,
@@ -92,8 +98,8 @@ impl<'a> Filler<'a> {
     ) -> Result<Filler<'a>> {
         let pixel = g.groups * g.cin;
         let copy = |line: &Line| match line.copied {
-            0 => Ok(None),
-            n => Run::Copy { n: n * pixel }.kernel(target),
+            n if n > 0 && side_by_side(g) => Run::Copy { n: n * pixel }.kernel(target),
+            _ => Ok(None),
         };
         let copies: Result<Vec<Vec<_>>> =
             tiling.tiles.iter().map(|t| t.lines.iter().map(copy).collect()).collect();
@@ -136,12 +142,19 @@ impl<'a> Filler<'a> {
                 self.fill(k, to.clone(), left);
                 self.fill(k, &to + (left + copied), right);
             }
-            let from = n * g.x[0] + iy * g.x[2] + line.from * pixel;
+            let across = if side_by_side(g) { pixel } else { g.x[3] };
+            let from = n * g.x[0] + iy * g.x[2] + line.from * across;
             match copy {
                 Some(copy) => k.call(copy, vec![self.x.from(from), self.room.from(&to + left)]),
-                None if copied > 0 => k.for_("i", 0, copied, |k, i| {
-                    k.store(self.room, &to + left + i, self.x.at(&from + i));
-                }),
+                None if copied > 0 => {
+                    let (from, to) = (k.let_("from", from), k.let_("first", &to + left));
+                    k.for_("column", 0, line.copied, |k, column| {
+                        let (from, to) = (from + column * across, to + column * pixel);
+                        k.for_("c", 0, pixel, |k, c| {
+                            k.store(self.room, &to + c, self.x.at(&from + c * g.x[1]));
+                        });
+                    });
+                }
                 None => {}
             }
         };

@@ -69,6 +69,20 @@ fn convolutions_equal_the_plain_loops() {
     shapes.push(group(2, geometry(8, 6, [5, 5], [3, 3], around)));
     shapes.push(group(3, geometry(9, 12, [4, 5], [1, 1], [1, 1, 0, 0, 0, 0])));
     shapes.push(group(4, geometry(4, 8, [1, 9], [1, 3], [1, 1, 0, 0, 0, 0])));
+    // Of one column, which is turned; channels first; columns first; pixels further apart than
+    // their channels, with padding and without.
+    shapes.push(depthwise(7, [19, 1], [5, 1], [1, 1, 2, 0, 2, 0]));
+    shapes.push(depthwise(20, [23, 1], [4, 1], [2, 1, 0, 0, 1, 0]));
+    let g = geometry(6, 16, [1, 30], [1, 7], [1, 1, 0, 3, 0, 3]);
+    shapes.push(Geometry { x: [180, 30, 30, 1], ..g });
+    let g = geometry(3, 9, [8, 9], [3, 3], [1, 2, 0, 0, 0, 0]);
+    shapes.push(Geometry { x: [216, 72, 1, 8], ..g });
+    let g = depthwise(5, [6, 5], [3, 3], around);
+    shapes.push(Geometry { x: [150, 30, 5, 1], ..g });
+    let g = geometry(6, 11, [4, 7], [1, 1], [1, 1, 0, 0, 0, 0]);
+    shapes.push(Geometry { x: [448, 1, 112, 16], y: [448, 1, 112, 16], ..g });
+    let g = geometry(5, 6, [5, 7], [3, 3], around);
+    shapes.push(Geometry { x: [525, 1, 105, 15], ..g });
     let g = geometry(8, 4, [5, 6], [3, 3], around);
     shapes.push(Geometry { batch: 2, x: [240, 1, 48, 8], y: [120, 1, 24, 4], ..g });
     for (case, g) in shapes.iter().enumerate() {
