@@ -11,6 +11,8 @@
 //! the first row, the same pair of the second. Inputs beyond a row are widened zeros or
 //! anything, their weights are zero.
 
+mod group;
+
 use super::gemm::{GROUP, Gemm};
 use super::widen::position;
 use super::{Block, Cond, Inst, Label, Reg, Ror, Rounding, Slot};
@@ -42,6 +44,11 @@ pub(crate) struct Dense {
     /// Words of inputs of a piece of the product, and pieces of a round: powers of two.
     pub(crate) piece: usize,
     pub(crate) round: usize,
+    /// Weights take sixteen bits each.
+    pub(crate) halves: bool,
+    /// Each pair of inputs loads what the next one begins with, for cores that start two
+    /// instructions at once; not for the plain form of bytes.
+    pub(crate) ahead: bool,
 }
 
 /// Words of inputs per round of widening.
@@ -67,7 +74,9 @@ struct Frame {
     /// Inputs that the last word lacks.
     lack: Slot,
     zero: Slot,
+    /// The rounding constant, and that of channels A.
     round: Slot,
+    round_high: Slot,
     shift: Slot,
     /// Result of the current channels.
     at: Slot,
@@ -108,11 +117,15 @@ impl Dense {
             lo: self.lo,
             hi: self.hi,
             round: super::gemm::ROUND,
+            halves: self.halves,
         }
     }
     /// Halves of the workspace.
     pub(crate) fn wide_len(&self) -> usize {
-        8 * self.pieces() * self.piece
+        8 * self.pieces() * self.piece + if self.ahead() { 4 } else { 0 }
+    }
+    fn ahead(&self) -> bool {
+        self.ahead && (self.halves || self.sh.is_some())
     }
     pub(crate) fn stream_len(&self) -> usize {
         self.gemm().stream_len()
@@ -207,34 +220,35 @@ impl Dense {
         for pair in 0..2usize {
             let b = k.let_("bias_b", word(base + (4 * pair + 2)));
             let a = word(base + 4 * pair);
-            let a = if self.sh.is_some() { (a - b) >> 8 } else { a };
+            let a = if self.gemm().packed() { (a - b) >> 8 } else { a };
             sums.push((k.var(&format!("a{pair}"), a), k.var(&format!("b{pair}"), b)));
         }
+        let two = self.gemm().pair_len();
         let input = |k: &mut KernelBuilder, at: Expr, i: usize, value: Expr| {
             let value = k.let_("v", value);
+            let at = k.let_("at", at + two * (i / 2));
             for (pair, &(a, b)) in sums.iter().enumerate() {
-                let half = 8 + 4 * (i / 2) + 2 * pair + i % 2;
-                let both = k.let_("both", w.at(&at + half));
-                let low = k.let_("low", ((both & 255) ^ 128) - 128);
-                let high = if self.sh.is_some() { (both - low) >> 8 } else { both >> 8 };
+                let (high, low) = self.gemm().weights(k, w, at, (pair, i % 2));
                 k.add_to(a, value * high);
                 k.add_to(b, value * low);
             }
         };
         k.for_("word", 0, self.inputs / 4, |k, n| {
             for i in 0..4 {
-                input(k, base + n * 8, i, wide.at(n * 4 + position(i)));
+                input(k, base + n * (2 * two), i, wide.at(n * 4 + position(i)));
             }
         });
         let rest = self.inputs / 4 * 4;
         for i in (0..4).filter(|&i| rest + position(i) < self.inputs) {
-            input(k, base + 2 * rest, i, wide.at(rest + position(i)));
+            input(k, base + two * rest / 2, i, wide.at(rest + position(i)));
         }
         let tail = len - self.gemm().tail_len();
         for channel in 0..GROUP {
             let (pair, second) = (channel / 2, channel % 2);
             let (m, round, shift): (Expr, Expr, Expr) = match self.sh {
-                Some(sh) => (word(base + (tail + 4 * second + 2 * pair)), round.into(), (sh as i32).into()),
+                Some(sh) => {
+                    (word(base + (tail + 4 - 4 * second + 2 * pair)), round.into(), (sh as i32).into())
+                }
                 None => {
                     let at = tail + 6 * channel;
                     // A shift has five bits, which the mask says to the proof.
@@ -268,6 +282,7 @@ impl Dense {
             lack: b.slot(),
             zero: b.slot(),
             round: b.slot(),
+            round_high: b.slot(),
             shift: b.slot(),
             at: b.slot(),
             span: b.slot(),
@@ -275,7 +290,7 @@ impl Dense {
             whole: b.slot(),
             all: b.slot(),
         };
-        let pieces: Vec<Label> = (0..self.round).map(|_| b.ahead()).collect();
+        let pieces: Vec<Label> = (0..self.round + 1).map(|_| b.ahead()).collect();
         let widens: Vec<Label> = (0..WIDEN + 1).map(|_| b.ahead()).collect();
         self.prologue(&mut b, &frame, pieces[0], widens[0]);
 
@@ -345,7 +360,12 @@ impl Dense {
         b.push(Inst::Neg(zero, zero));
         b.push(Inst::Pkhbt(zero, zero, zero));
         b.push(Inst::StrSlot(zero, f.zero));
-        keep(b, 5, f.round);
+        let round = keep(b, 5, f.round);
+        if self.gemm().packed() {
+            // Of packed channels A 256 * SA remains: their constant is 2^8 larger.
+            b.push(Inst::LslImm(round, round, 8));
+        }
+        b.push(Inst::StrSlot(round, f.round_high));
         keep(b, 7, f.left);
         keep(b, 8, f.xs);
         keep(b, 9, f.ys);
@@ -366,10 +386,15 @@ impl Dense {
         b.push(Inst::AddImm(pieces, words, self.piece as i32 - 1));
         b.push(if log > 0 { Inst::LsrImm(pieces, pieces, log) } else { Inst::Mov(pieces, pieces) });
         b.push(Inst::LslImm(stop, pieces, 4 + log));
+        let stream = b.reg();
+        b.push(Inst::LslImm(stream, pieces, 4 + log + u32::from(self.halves)));
         // The bytes of a group's stream, and where the groups end.
         let [group, outputs, count, end] = b.regs_n();
-        b.push(Inst::AddImm(group, stop, 2 * (8 + self.gemm().tail_len()) as i32));
+        b.push(Inst::AddImm(group, stream, 2 * (8 + self.gemm().tail_len()) as i32));
         b.push(Inst::Add(stop, wide, stop));
+        if self.ahead() {
+            b.push(Inst::AddImm(stop, stop, 8));
+        }
         b.push(Inst::StrSlot(stop, f.stop));
         b.push(Inst::LdrArg(outputs, 10));
         b.push(Inst::LsrImm(count, outputs, 2));
@@ -398,6 +423,8 @@ impl Dense {
             b.push(Inst::Orr(at, at, one));
             b.push(Inst::StrSlot(at, slot));
         };
+        // The first piece of a group has code of its own.
+        b.push(Inst::AddImm(pieces, pieces, -1));
         enter(b, pieces, self.round, self.piece_size(), piece, f.enter);
         b.push(Inst::AddImm(words, words, -1));
         enter(b, words, WIDEN, WIDEN_SIZE, widen, f.enter_widen);
@@ -405,7 +432,7 @@ impl Dense {
 
     /// Bytes of a piece of the product.
     fn piece_size(&self) -> u32 {
-        let pair = if self.sh.is_some() { 4 * 14 } else { 4 * 16 };
+        let pair = if self.sh.is_some() || self.halves { 4 * 14 } else { 4 * 16 };
         2 * pair * self.piece as u32
     }
 
@@ -459,178 +486,10 @@ impl Dense {
         b.push(Inst::Lsr(v, v, lack));
         spread(b, u, v);
     }
-
-    /// Four channels of two rows; leaves the comparison that says whether there are more.
-    fn group(&self, b: &mut Block, f: &Frame, w: Reg, pieces: &[Label]) {
-        // Sums of A and of B, by pair of channels and row.
-        let high: [[Reg; 2]; 2] = [b.regs_n(), b.regs_n()];
-        let low: [[Reg; 2]; 2] = [b.regs_n(), b.regs_n()];
-        b.push(Inst::Ldr(low[0][0], w, 4));
-        b.push(Inst::Ldr(high[1][0], w, 8));
-        b.push(Inst::Ldr(low[1][0], w, 12));
-        b.push(Inst::LdrPost(high[0][0], w, 16));
-        let acts = b.reg();
-        b.push(Inst::LdrSlot(acts, f.wide));
-        for sums in high.iter().chain(&low) {
-            b.push(Inst::Mov(sums[1], sums[0]));
-        }
-        let rounds = self.pieces().div_ceil(self.round);
-        b.push(Inst::Enter(f.enter, pieces[rounds * self.round - self.pieces()]));
-        let top = b.label(rounds as u64);
-        for &piece in pieces {
-            b.place(piece);
-            for _ in 0..2 * self.piece {
-                match self.sh {
-                    Some(_) => packed(b, acts, w, &high, &low),
-                    None => plain(b, acts, w, &high, &low),
-                }
-            }
-        }
-        let stop = b.reg();
-        b.push(Inst::LdrSlot(stop, f.stop));
-        b.push(Inst::Cmp(acts, stop));
-        b.push(Inst::BranchBack(Cond::Ne, top));
-        self.finish(b, f, w, &high, &low);
-    }
-
-    /// Requantizes and stores.
-    fn finish(&self, b: &mut Block, f: &Frame, w: Reg, high: &[[Reg; 2]; 2], low: &[[Reg; 2]; 2]) {
-        let [y, second] = b.regs_n();
-        let store = |b: &mut Block, sums: &[Reg; 2], channel: u32| {
-            for (&s, to) in sums.iter().zip([y, second]) {
-                if self.lo > -128 {
-                    b.push(Inst::MaxImm(s, self.lo));
-                }
-                if self.hi < 127 {
-                    b.push(Inst::MinImm(s, self.hi));
-                }
-                b.push(Inst::Strb(s, to, channel));
-            }
-        };
-        if let Some(sh) = self.sh {
-            // With a shift in a register there is none left for two multipliers.
-            let beside = if self.any_shift { 1 } else { 2 };
-            for (first, sums) in [high, low].into_iter().enumerate() {
-                let round = b.reg();
-                let (more, mut by) = (if first == 0 { 8 } else { 0 }, None);
-                for (pair, sums) in sums.chunks(beside).enumerate() {
-                    let m: Vec<Reg> = sums.iter().map(|_| b.reg()).collect();
-                    for (i, &m) in m.iter().enumerate() {
-                        b.push(Inst::Ldr(m, w, (8 * first + 4 * (pair * beside + i)) as u32));
-                    }
-                    if pair == 0 {
-                        if first == 0 {
-                            b.push(Inst::LdrSlot(y, f.at));
-                            b.push(Inst::LdrSlot(second, f.ys));
-                        }
-                        b.push(Inst::LdrSlot(round, f.round));
-                        if self.any_shift {
-                            let shift = b.reg();
-                            b.push(Inst::LdrSlot(shift, f.shift));
-                            if more > 0 {
-                                b.push(Inst::AddImm(shift, shift, more));
-                            }
-                            by = Some(shift);
-                        }
-                        if first == 0 {
-                            b.push(Inst::Add(second, second, y));
-                            // Channels A: 256 * SA remains, its constant and shift are 2^8 larger.
-                            b.push(Inst::LslImm(round, round, 8));
-                            for (&p, &s) in high.iter().zip(low).flat_map(|(p, s)| p.iter().zip(s)) {
-                                b.push(Inst::Sub(p, p, s));
-                            }
-                        }
-                    }
-                    for (sums, &m) in sums.iter().zip(&m) {
-                        sums.iter().for_each(|&s| b.push(Inst::Smmla(s, s, m, round)));
-                    }
-                    for (i, sums) in sums.iter().enumerate() {
-                        for &s in sums {
-                            match by {
-                                Some(by) => {
-                                    b.push(Inst::Asr(s, s, by));
-                                    b.push(Inst::Ssat(s, 8, s, 0));
-                                }
-                                None => b.push(Inst::Ssat(s, 8, s, sh + more as u32)),
-                            }
-                        }
-                        store(b, sums, (2 * (pair * beside + i) + first) as u32);
-                    }
-                }
-            }
-        } else {
-            b.push(Inst::LdrSlot(y, f.at));
-            b.push(Inst::LdrSlot(second, f.ys));
-            b.push(Inst::Add(second, second, y));
-            for channel in 0..GROUP as u32 {
-                let sums = if channel % 2 == 0 { high } else { low }[channel as usize / 2];
-                let [m, constant, by] = b.regs_n();
-                b.push(Inst::Ldr(m, w, 12 * channel));
-                b.push(Inst::Ldr(constant, w, 12 * channel + 4));
-                b.push(Inst::Ldr(by, w, 12 * channel + 8));
-                sums.iter().for_each(|&s| b.push(Inst::Smmla(s, s, m, constant)));
-                for &s in &sums {
-                    b.push(Inst::Asr(s, s, by));
-                    b.push(Inst::Ssat(s, 8, s, 0));
-                }
-                store(b, &sums, channel);
-            }
-        }
-        b.push(Inst::AddImm(w, w, 2 * self.gemm().tail_len() as i32));
-        let end = b.reg();
-        b.push(Inst::LdrSlot(end, f.end));
-        b.push(Inst::AddImm(y, y, GROUP as i32));
-        b.push(Inst::StrSlot(y, f.at));
-        b.push(Inst::Cmp(w, end));
-    }
 }
 
 /// Bytes of a piece of widening.
 const WIDEN_SIZE: u32 = 4 * 10;
-
-/// One pair of inputs of two rows times a packed pair of four channels.
-fn packed(b: &mut Block, acts: Reg, w: Reg, high: &[[Reg; 2]; 2], low: &[[Reg; 2]; 2]) {
-    let words: [Reg; 2] = b.regs_n();
-    let inputs: [Reg; 2] = b.regs_n();
-    b.push(Inst::LdrWide(words[1], w, 4));
-    b.push(Inst::LdrPost(words[0], w, 8));
-    b.push(Inst::LdrWide(inputs[1], acts, 4));
-    b.push(Inst::LdrPost(inputs[0], acts, 8));
-    for (sums, &word) in high.iter().zip(&words) {
-        for (&s, &x) in sums.iter().zip(&inputs) {
-            b.push(Inst::Smlad(s, x, word, s));
-        }
-    }
-    let narrow: [Reg; 2] = b.regs_n();
-    for (&d, &word) in narrow.iter().zip(&words) {
-        b.push(Inst::Sxtb16(d, word, Ror::R0));
-    }
-    for (sums, &word) in low.iter().zip(&narrow) {
-        for (&s, &x) in sums.iter().zip(&inputs) {
-            b.push(Inst::Smlad(s, x, word, s));
-        }
-    }
-}
-
-/// The plain form: each word is extended twice, so one is loaded at a time.
-fn plain(b: &mut Block, acts: Reg, w: Reg, high: &[[Reg; 2]; 2], low: &[[Reg; 2]; 2]) {
-    let inputs: [Reg; 2] = b.regs_n();
-    for pair in 0..2 {
-        let word = b.reg();
-        b.push(Inst::LdrPost(word, w, 4));
-        if pair == 0 {
-            b.push(Inst::LdrWide(inputs[1], acts, 4));
-            b.push(Inst::LdrPost(inputs[0], acts, 8));
-        }
-        for (sums, ror) in [(high[pair], Ror::R8), (low[pair], Ror::R0)] {
-            let narrow = b.reg();
-            b.push(Inst::Sxtb16(narrow, word, ror));
-            for (&s, &x) in sums.iter().zip(&inputs) {
-                b.push(Inst::Smlad(s, x, narrow, s));
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -656,6 +515,8 @@ mod tests {
             hi: 127,
             piece: 1,
             round: 8,
+            halves: false,
+            ahead: false,
         };
         let sizes = [
             base,
@@ -675,8 +536,12 @@ mod tests {
             Dense { rows: 7, inputs: 34, outputs: 9, steps: (34, 9), round: 2, piece: 4, ..base },
         ];
         let plain = sizes.map(|d| Dense { sh: None, ..d });
+        let wide = sizes.map(|d| Dense { halves: true, ..d });
+        let both = plain.map(|d| Dense { halves: true, ..d });
         let mut random = Random(17);
-        for (case, d) in sizes.iter().chain(&plain).enumerate() {
+        let narrow: Vec<Dense> = [sizes, plain, wide, both].concat();
+        let ahead: Vec<Dense> = narrow.iter().map(|&d| Dense { ahead: true, ..d }).collect();
+        for (case, d) in narrow.iter().chain(&ahead).enumerate() {
             let (x_zp, zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
             let n = d.inputs;
             let w: Vec<i32> = (0..d.outputs * n).map(|_| random.within(-127, 127) as i32).collect();
@@ -705,6 +570,7 @@ mod tests {
             let cost = m7.cost.clone().unwrap();
             let mut orders = vec![block.clone()];
             orders.extend(order::searches(&cost).into_iter().map(|s| order::order(&block, &cost, s)));
+            orders.push(order::quickest(&block, &cost));
             for (number, ordered) in orders.iter().enumerate() {
                 // Inputs begin at an odd address, as a caller's array may.
                 let mut bytes = vec![0u8];

@@ -8,12 +8,16 @@
 //!
 //! Stream of a group of four channels, in 16-bit halves: `256 * bias_A + bias_B` and `bias_B`
 //! of both pairs as words; then for each two inputs the halves of pair 0 and of pair 1; then
-//! the multipliers of A0, A1, B0, B1. Missing channels of the last group are zeros.
+//! the multipliers of B0, B1, A0, A1. Missing channels of the last group are zeros.
 //!
 //! That is exact while every `|SA| < 2^23`; sums that wrap on the way there come back. Layers
 //! with larger sums, or with a shift for each channel, take the *plain* form at two more
 //! extensions for sixteen products: bytes `a` and `b` side by side and extended each, `bias_A`
 //! and `bias_B`, and at the end multiplier, rounding constant and shift of each channel.
+//!
+//! Where a core starts two instructions at once, an extension takes the place of a product and a
+//! load costs nothing beside one: the *halves* form spends two bytes a weight, extends nothing
+//! and has no bound on sums. For each two inputs it holds the halves of A0, A1, B0 and B1.
 //!
 //! Law: a stream whose sums could be wrong is refused when it is packed.
 
@@ -49,6 +53,8 @@ pub(crate) struct Gemm {
     pub(crate) hi: i32,
     /// Pairs per round of a loop, at least 1: [`ROUND`] where cycles count.
     pub(crate) round: usize,
+    /// Weights take sixteen bits each.
+    pub(crate) halves: bool,
 }
 
 /// Channels of a group.
@@ -63,7 +69,15 @@ pub(crate) const MAX_SH: u32 = 14;
 impl Gemm {
     /// Halves of the stream for one group of channels.
     pub(super) fn group_len(&self) -> usize {
-        8 + 4 * self.runs * self.pairs + self.tail_len()
+        8 + self.pair_len() * self.runs * self.pairs + self.tail_len()
+    }
+    /// Halves of the stream for two inputs of a group.
+    pub(super) fn pair_len(&self) -> usize {
+        if self.halves { 8 } else { 4 }
+    }
+    /// Whether the sums of two channels share a register.
+    pub(super) fn packed(&self) -> bool {
+        self.sh.is_some() && !self.halves
     }
     /// Halves of what ends the stream of a group.
     pub(super) fn tail_len(&self) -> usize {
@@ -106,7 +120,7 @@ impl Gemm {
         let row = weights.len() / self.outputs.max(1);
         let bound = 1 << 23;
         // Of each pair only A is multiplied by 256, but its partner's sum rides on it.
-        if self.sh.is_some() && reach.iter().any(|&(lo, hi)| lo <= -bound || hi >= bound) {
+        if self.packed() && reach.iter().any(|&(lo, hi)| lo <= -bound || hi >= bound) {
             return None;
         }
         let weight = |o: usize, j: usize| match taps.get(j).copied().flatten() {
@@ -118,11 +132,18 @@ impl Gemm {
         for first in (0..self.outputs).step_by(GROUP) {
             for pair in [first, first + 2] {
                 let (a, b) = (of(bias, pair, 0), of(bias, pair + 1, 0));
-                let first = if self.sh.is_some() { a.checked_mul(256)?.checked_add(b)? } else { a };
+                let first = if self.packed() { a.checked_mul(256)?.checked_add(b)? } else { a };
                 word(&mut stream, first);
                 word(&mut stream, b);
             }
             for p in 0..self.runs * self.pairs {
+                if self.halves {
+                    for o in [first, first + 2, first + 1, first + 3] {
+                        stream.push(i16::try_from(weight(o, 2 * p)).ok()?);
+                        stream.push(i16::try_from(weight(o, 2 * p + 1)).ok()?);
+                    }
+                    continue;
+                }
                 for pair in [first, first + 2] {
                     for j in [2 * p, 2 * p + 1] {
                         let (a, b) = (weight(pair, j), weight(pair + 1, j));
@@ -137,7 +158,7 @@ impl Gemm {
                 }
             }
             if self.sh.is_some() {
-                for o in [first, first + 2, first + 1, first + 3] {
+                for o in [first + 1, first + 3, first, first + 2] {
                     word(&mut stream, of(rounding.multipliers, o, 1));
                 }
                 continue;
@@ -186,7 +207,7 @@ impl Gemm {
         for pair in 0..2usize {
             let b = k.let_(&format!("bias_b{pair}"), word(base + (4 * pair + 2)));
             let a = word(base + 4 * pair);
-            let a = k.let_(&format!("bias_a{pair}"), if self.sh.is_some() { (a - b) >> 8 } else { a });
+            let a = k.let_(&format!("bias_a{pair}"), if self.packed() { (a - b) >> 8 } else { a });
             let column = |q: usize, k: &mut KernelBuilder| {
                 (k.var(&format!("a{pair}{q}"), a), k.var(&format!("b{pair}{q}"), b))
             };
@@ -194,17 +215,14 @@ impl Gemm {
         }
         k.for_("run", 0, self.runs, |k, run| {
             k.for_("p", 0, self.pairs, |k, p| {
-                let at = k.let_("at", base + run * (4 * self.pairs) + p * 4);
+                let at = k.let_("at", base + run * (self.pair_len() * self.pairs) + p * self.pair_len());
                 let from = k.let_("from", run * self.run_pitch + p * 2);
                 for half in 0..2usize {
                     let inputs: Vec<Val> = (0..self.columns)
                         .map(|q| k.let_(&format!("x{half}{q}"), acts.at(from + (q * self.pitch + half))))
                         .collect();
                     for (pair, columns) in sums.iter().enumerate() {
-                        let both = k.let_("both", w.at(at + (8 + 2 * pair + half)));
-                        let low = k.let_("low", ((both & 255) ^ 128) - 128);
-                        let high = if self.sh.is_some() { (both - low) >> 8 } else { both >> 8 };
-                        let high = k.let_("high", high);
+                        let (high, low) = self.weights(k, w, at, (pair, half));
                         for (&x, &(a, b)) in inputs.iter().zip(columns) {
                             k.add_to(a, x * high);
                             k.add_to(b, x * low);
@@ -218,7 +236,7 @@ impl Gemm {
             let (pair, second) = (channel / 2, channel % 2);
             let (m, round, shift): (Expr, Expr, Expr) = match (self.sh, rnd) {
                 (Some(sh), Some(rnd)) => {
-                    (word(base + (tail + 4 * second + 2 * pair)), rnd.into(), (sh as i32).into())
+                    (word(base + (tail + 4 - 4 * second + 2 * pair)), rnd.into(), (sh as i32).into())
                 }
                 _ => {
                     let at = tail + 6 * channel;
@@ -236,6 +254,25 @@ impl Gemm {
                 k.store(y, &group * GROUP + (q * self.step + channel), value);
             }
         }
+    }
+
+    /// Weights A and B of a pair of channels for one input of the two whose part of the stream
+    /// is 8 halves from `at` on.
+    pub(super) fn weights(
+        &self,
+        k: &mut KernelBuilder,
+        w: Buf,
+        at: Val,
+        (pair, half): (usize, usize),
+    ) -> (Val, Val) {
+        if self.halves {
+            let high = k.let_("high", w.at(at + (8 + 2 * pair + half)));
+            return (high, k.let_("low", w.at(at + (12 + 2 * pair + half))));
+        }
+        let both = k.let_("both", w.at(at + (8 + 2 * pair + half)));
+        let low = k.let_("low", ((both & 255) ^ 128) - 128);
+        let high = if self.sh.is_some() { (both - low) >> 8 } else { both >> 8 };
+        (k.let_("high", high), low)
     }
 
     /// The instructions.
@@ -294,7 +331,7 @@ impl Gemm {
             for run in 0..self.runs {
                 let from = (2 * run * self.run_pitch) as u32;
                 self.pairs(b, (acts, from), (w, at), self.pairs, sums, run == 0);
-                at += 8 * self.pairs as u32;
+                at += (2 * self.pair_len() * self.pairs) as u32;
             }
         } else if self.runs == 1 {
             // Sums that start in place need no opening: what the loop does whole it does alone.
@@ -304,7 +341,7 @@ impl Gemm {
             };
             self.pairs(b, (acts, 0), (w, at), first, sums, true);
             b.advance(acts, 4 * first as i32);
-            b.advance(w, at as i32 + 8 * first as i32);
+            b.advance(w, at as i32 + (2 * self.pair_len() * first) as i32);
             self.rounds(b, (acts, w), frame.stop, (self.pairs - first) / self.round, sums);
             b.advance(acts, -4 * self.pairs as i32);
             at = 0;
@@ -323,7 +360,7 @@ impl Gemm {
                 n => (n % self.round, n / self.round),
             };
             self.pairs(b, (acts, 0), (w, 0), first, sums, false);
-            b.advance(w, 8 * first as i32);
+            b.advance(w, (2 * self.pair_len() * first) as i32);
             if rounds > 0 {
                 b.advance(acts, 4 * first as i32);
                 let inner = b.reg();
@@ -353,7 +390,7 @@ impl Gemm {
         let top = b.label(rounds as u64);
         self.pairs(b, (acts, 0), (w, 0), self.round, sums, false);
         b.advance(acts, 4 * self.round as i32);
-        b.advance(w, 8 * self.round as i32);
+        b.advance(w, (2 * self.pair_len() * self.round) as i32);
         self.repeat(b, acts, stop, top);
     }
 
@@ -374,6 +411,9 @@ impl Gemm {
         (high, low): (&[Reg], &[Reg]),
         mut opening: bool,
     ) {
+        if self.halves {
+            return self.wide_pairs(b, (acts, input), (w, weight), n, (high, low), opening);
+        }
         if self.sh.is_none() {
             return self.plain_pairs(b, (acts, input), (w, weight), n, (high, low), opening);
         }
@@ -435,6 +475,29 @@ impl Gemm {
         }
     }
 
+    /// The halves form: nothing but loads and products.
+    fn wide_pairs(
+        &self,
+        b: &mut Block,
+        (acts, input): (Reg, u32),
+        (w, weight): (Reg, u32),
+        n: usize,
+        (high, low): (&[Reg], &[Reg]),
+        mut opening: bool,
+    ) {
+        let q = self.columns;
+        for p in 0..n {
+            let inputs = self.inputs(b, acts, input + 4 * p as u32);
+            for channel in 0..GROUP {
+                let word = b.reg();
+                b.push(Inst::Ldr(word, w, weight + (16 * p + 4 * channel) as u32));
+                let sums = if channel < 2 { high } else { low };
+                self.sums(b, word, &inputs, &sums[channel % 2 * q..][..q], opening);
+            }
+            opening = false;
+        }
+    }
+
     /// Loads one pair of inputs of each column.
     fn inputs(&self, b: &mut Block, acts: Reg, at: u32) -> Vec<Reg> {
         let inputs: Vec<Reg> = (0..self.columns).map(|_| b.reg()).collect();
@@ -466,30 +529,38 @@ impl Gemm {
         let y = b.reg();
         let limits = (self.lo, self.hi);
         if let Some(sh) = self.sh {
-            let round = b.reg();
-            let m: [Reg; 2] = b.regs_n();
-            b.push(Inst::Ldr(m[0], w, at));
-            b.push(Inst::Ldr(m[1], w, at + 4));
-            b.push(Inst::LdrSlot(y, frame.y));
-            b.push(Inst::LdrSlot(round, frame.rnd));
-            // Channels A: 256 * SA remains, its constant and shift are 2^8 larger.
-            let high_round = b.reg();
-            b.push(Inst::LslImm(high_round, round, 8));
-            for (&p, &s) in high.iter().zip(low) {
-                b.push(Inst::Sub(p, p, s));
-            }
-            for pair in (0..2).filter(|pair| 2 * pair < valid) {
-                let round = Round::Layer(high_round, sh + 8);
-                close(b, &high[pair * q..][..q], m[pair], round, (y, 2 * pair, self.step), limits);
-            }
-            let m: [Reg; 2] = b.regs_n();
-            let round = b.reg();
-            b.push(Inst::Ldr(m[0], w, at + 8));
-            b.push(Inst::Ldr(m[1], w, at + 12));
-            b.push(Inst::LdrSlot(round, frame.rnd));
-            for pair in (0..2).filter(|pair| 2 * pair + 1 < valid) {
-                let round = Round::Layer(round, sh);
-                close(b, &low[pair * q..][..q], m[pair], round, (y, 2 * pair + 1, self.step), limits);
+            // Of packed channels A 256 * SA remains: its constant and shift are 2^8 larger.
+            let more = if self.packed() { 8 } else { 0 };
+            for (first, sums) in [high, low].into_iter().enumerate() {
+                let mut round = b.reg();
+                let m: [Reg; 2] = b.regs_n();
+                let from = at + if first == 0 { 8 } else { 0 };
+                b.push(Inst::Ldr(m[0], w, from));
+                b.push(Inst::Ldr(m[1], w, from + 4));
+                if first == 0 {
+                    b.push(Inst::LdrSlot(y, frame.y));
+                }
+                b.push(Inst::LdrSlot(round, frame.rnd));
+                if first == 0 && more > 0 {
+                    let high_round = b.reg();
+                    b.push(Inst::LslImm(high_round, round, more));
+                    round = high_round;
+                    for (&p, &s) in high.iter().zip(low) {
+                        b.push(Inst::Sub(p, p, s));
+                    }
+                }
+                let by = if first == 0 { sh + more } else { sh };
+                for pair in (0..2).filter(|pair| 2 * pair + first < valid) {
+                    let round = Round::Layer(round, by);
+                    close(
+                        b,
+                        &sums[pair * q..][..q],
+                        m[pair],
+                        round,
+                        (y, 2 * pair + first, self.step),
+                        limits,
+                    );
+                }
             }
         } else {
             b.push(Inst::LdrSlot(y, frame.y));
@@ -543,6 +614,7 @@ mod tests {
             lo: -128,
             hi: 127,
             round: ROUND,
+            halves: false,
         };
         vec![
             base,
@@ -588,15 +660,17 @@ mod tests {
     #[test]
     fn body_and_instructions_are_exact() {
         let mut random = Random(21);
-        // Every size in both forms.
+        // Every size in all forms.
         let plain: Vec<Gemm> = sizes().into_iter().map(|g| Gemm { sh: None, ..g }).collect();
-        for (case, g) in sizes().iter().chain(&plain).enumerate() {
+        let narrow: Vec<Gemm> = sizes().into_iter().chain(plain).collect();
+        let wide: Vec<Gemm> = narrow.iter().map(|g| Gemm { halves: true, ..*g }).collect();
+        for (case, g) in narrow.iter().chain(&wide).enumerate() {
             for round in 0..4 {
                 let k = 2 * g.runs * g.pairs;
                 // Long rows take smaller weights, so that their sums stay within 2^23, and plain
                 // ones biases that leave it.
-                let scale = if k > 200 && g.sh.is_some() { 4 } else { 1 };
-                let most = if g.sh.is_some() { 90_000 } else { 1 << 28 };
+                let scale = if k > 200 && g.packed() { 4 } else { 1 };
+                let most = if g.packed() { 90_000 } else { 1 << 28 };
                 let w: Vec<i32> =
                     (random.bytes(g.outputs * k).iter()).map(|&v| i32::from(v).max(-127) / scale).collect();
                 let bias: Vec<i32> = (0..g.outputs).map(|_| random.within(-most, most) as i32).collect();
@@ -668,6 +742,7 @@ mod tests {
             lo: -128,
             hi: 127,
             round: ROUND,
+            halves: false,
         };
         let w = vec![127; 4 * 600];
         let taps: Vec<Option<usize>> = (0..600).map(Some).collect();
@@ -697,6 +772,7 @@ mod tests {
             lo: -128,
             hi: 127,
             round: ROUND,
+            halves: false,
         };
         let whole = cycles(&g);
         let macs = 64 * 64 * 2;

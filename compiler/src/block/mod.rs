@@ -35,7 +35,7 @@ pub use inst::{Cond, Float, Inst, Label, Reg, Ror, Slot};
 
 use crate::error::{Error, Result, Site};
 use crate::kernel::Native;
-use secateur_targets::{Core, Cost};
+use secateur_targets::{Core, Cost, Pairing};
 
 /// A function of up to four register arguments and more on the stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,10 +124,11 @@ impl Block {
         }
         let cost = core.cost.as_ref().ok_or_else(|| refuse("the core has no cost table"))?;
         let own = Finished::new(self, self, cost)?;
-        let found = order::searches(cost).into_iter().filter_map(|search| {
-            // An order whose registers do not fit after all is no order.
-            Finished::new(self, &order::order(self, cost, search), cost).ok()
-        });
+        let orders = order::searches(cost).into_iter().map(|search| order::order(self, cost, search));
+        // Lines apart: where two start at once a generator may know a better order for its own.
+        let apart = (cost.pairing == Pairing::Dual).then(|| order::quickest(self, cost));
+        // An order whose registers do not fit after all is no order.
+        let found = orders.chain(apart).filter_map(|block| Finished::new(self, &block, cost).ok());
         let best = found.fold(own, |a, b| if b.cost() < a.cost() { b } else { a });
         Ok(Native {
             feature: feature.to_string(),

@@ -177,6 +177,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         lo,
         hi,
         round: if want.optimize != Optimize::Speed && inputs * outputs < SMALL { SHORT } else { ROUND },
+        halves: false,
     };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
     let pairs = if inner.len > 1 && two.fits() { inner.len / 2 } else { 0 };

@@ -107,6 +107,7 @@ pub(super) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
         lo,
         hi,
         round: if want.optimize == Optimize::Speed { ROUND } else { even_round(pairs) },
+        halves: false,
     };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..sizes };
     if !one.fits() || !sizes.fits() {

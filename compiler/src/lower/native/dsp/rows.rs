@@ -35,6 +35,8 @@ pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Op
     // Where two instructions start at once, a longer piece leaves more to choose from; four words
     // gain another 1 % for 2.5 KiB of code.
     let dual = want.target.core.cost.as_ref().is_some_and(|c| c.pairing == Pairing::Dual);
+    // There weights of two bytes gain a sixth; all layers take them, so that they share code.
+    let halves = dual && want.optimize == Optimize::Speed;
     let piece = if dual && inputs > 4 { 2 } else { 1 };
     let reach = product.reach()?;
     let (lo, hi) = ending.limits;
@@ -49,6 +51,8 @@ pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Op
         hi,
         piece,
         round: unrolled / piece,
+        halves,
+        ahead: dual,
     };
     if !sizes.fits() {
         return Ok(None);
