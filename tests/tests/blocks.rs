@@ -155,6 +155,10 @@ const SHAPES: &[Shape] = &[
     conv((16, 8), [8, 10], [3, 3], ONE, [1, 0, 1, 0]),
     conv((16, 33), [4, 4], [1, 1], [2, 2], NONE),
     conv((16, 72), [2, 9], [1, 1], ONE, NONE),
+    // Many pixels a row, which follow each other in a pipeline: far apart, long sums, odd sizes.
+    conv((8, 136), [2, 30], [1, 1], ONE, NONE),
+    conv((7, 13), [3, 37], [1, 1], ONE, NONE),
+    conv((16, 6), [1, 33], [3, 3], ONE, AROUND),
     // Fully connected: inputs and outputs that no block divides.
     dense(1, 64, 12),
     dense(1, 37, 5),

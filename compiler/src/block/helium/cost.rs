@@ -136,11 +136,15 @@ fn sequence(items: &[Item]) -> u64 {
 
 /// Cycles of `turns` over straight code that follows itself.
 fn repeated(body: &[Inst], turns: u32) -> u64 {
+    Core::new().run(body) + u64::from(turns.saturating_sub(1)) * steady(body)
+}
+
+/// Cycles of a turn behind others.
+fn steady(body: &[Inst]) -> u64 {
     let mut core = Core::new();
-    let first = core.run(body);
     core.run(body);
-    let steady = core.run(body);
-    first + u64::from(turns.saturating_sub(1)) * steady
+    core.run(body);
+    core.run(body)
 }
 
 fn item(item: &Item) -> u64 {
@@ -152,6 +156,16 @@ fn item(item: &Item) -> u64 {
                 [Item::Run(run)] => enter + repeated(run, *turns),
                 _ => enter + u64::from(*turns) * sequence(body),
             }
+        }
+        Item::Again { turns, passes, body } => {
+            // Of a pass on average.
+            let all = turns.saturating_sub(*passes);
+            let taken = if all > 0 { TAKEN } else { 0 };
+            let straight = match body.as_slice() {
+                [Item::Run(run)] => u64::from(*passes) * repeated(run, 1) + u64::from(all) * steady(run),
+                _ => u64::from(*turns) * sequence(body),
+            };
+            taken + straight / u64::from((*passes).max(1))
         }
         Item::Tail { turns, body, .. } => 1 + if *turns > 1 { TAKEN } else { 0 } + repeated(body, *turns),
         Item::Down { turns, body, .. } => {

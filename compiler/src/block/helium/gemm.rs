@@ -20,7 +20,7 @@ use crate::tensor::DType;
 use std::sync::Arc;
 
 /// Bytes of a vector.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Chunks that are spelled out; more become a loop.
 const STRAIGHT: usize = 18;
 /// Chunks of a run that are spelled out in a loop over runs.
@@ -50,8 +50,8 @@ pub(crate) struct Gemm {
 
 /// A loop over chunks: so many in a turn, inputs from one turn to the next, and chunks behind.
 #[derive(Debug, Clone, Copy)]
-struct Turns {
-    turns: usize,
+pub(super) struct Turns {
+    pub(super) turns: usize,
     chunks: usize,
     step: usize,
     rest: usize,
@@ -65,18 +65,18 @@ enum Shape {
 }
 
 /// A register that walks, and how far it is from where it started.
-struct Walk {
+pub(super) struct Walk {
     reg: R,
     at: i32,
 }
 
 impl Walk {
-    fn new(reg: R) -> Walk {
+    pub(super) fn new(reg: R) -> Walk {
         Walk { reg, at: 0 }
     }
     /// The address of `target`, where `next` is wanted afterwards. The register moves when the
     /// next address would be out of reach.
-    fn to(&mut self, insts: &mut Vec<Inst>, target: i32, next: Option<i32>) -> At {
+    pub(super) fn to(&mut self, insts: &mut Vec<Inst>, target: i32, next: Option<i32>) -> At {
         if (target - self.at).abs() > 127 {
             self.jump(insts, target);
         }
@@ -89,14 +89,14 @@ impl Walk {
             _ => At::Offset(self.reg, by),
         }
     }
-    fn jump(&mut self, insts: &mut Vec<Inst>, target: i32) {
+    pub(super) fn jump(&mut self, insts: &mut Vec<Inst>, target: i32) {
         advance(insts, self.reg, target - self.at);
         self.at = target;
     }
 }
 
 /// Adds any constant; r2 is free where one is too large for an instruction.
-fn advance(insts: &mut Vec<Inst>, reg: R, by: i32) {
+pub(super) fn advance(insts: &mut Vec<Inst>, reg: R, by: i32) {
     if by == 0 {
     } else if by.abs() <= 4095 {
         insts.push(Inst::AddImm(reg, reg, by));
@@ -111,10 +111,10 @@ impl Gemm {
         if self.pixels == 1 { Shape::Eight } else { Shape::Four }
     }
     /// Channels of a group.
-    fn group(&self) -> usize {
+    pub(super) fn group(&self) -> usize {
         if self.shape() == Shape::Eight { 8 } else { 4 }
     }
-    fn groups(&self) -> usize {
+    pub(super) fn groups(&self) -> usize {
         self.outputs.div_ceil(self.group())
     }
     /// Chunks of a run.
@@ -130,17 +130,17 @@ impl Gemm {
         !self.slack && self.run > LANES
     }
     /// Whether the lanes of the one chunk are predicated.
-    fn predicated(&self) -> bool {
+    pub(super) fn predicated(&self) -> bool {
         !self.slack && self.run < LANES
     }
     /// Words behind the weights for each channel.
     fn words(&self) -> usize {
         if self.sh.is_some() { 2 } else { 3 }
     }
-    fn weights_len(&self) -> usize {
+    pub(super) fn weights_len(&self) -> usize {
         self.runs * self.chunks() * self.group() * LANES
     }
-    fn group_len(&self) -> usize {
+    pub(super) fn group_len(&self) -> usize {
         self.weights_len() + 4 * self.words() * self.group()
     }
     /// Bytes of the whole stream.
@@ -156,7 +156,7 @@ impl Gemm {
         (self.pixels - 1) * self.y_step + self.outputs
     }
     /// How the chunks are looped over; `None` where there are too many.
-    fn turns(&self) -> Option<Turns> {
+    pub(super) fn turns(&self) -> Option<Turns> {
         let chunks = self.chunks();
         let all = self.runs * chunks;
         if all <= STRAIGHT {
@@ -287,11 +287,14 @@ impl Gemm {
                 k.store(y, p * self.y_step + o, instr(&requantize_high_instr(), args));
             });
         });
-        k.native(self.block().native());
+        let natives = [Some(self.block()), self.pipelined()].into_iter().flatten().map(|b| b.native());
+        if let Some(native) = natives.min_by_key(|n| (n.cycles, n.bytes)) {
+            k.native(native);
+        }
         k.finish()
     }
 
-    /// The instructions.
+    /// The instructions, one group of channels behind the other.
     fn block(&self) -> Block {
         let mut b = Block::default();
         let (x0, x1, y0, y1, w, count) = (R(1), R(3), R(7), R(5), R(9), R(11));
@@ -375,7 +378,7 @@ impl Gemm {
         b
     }
 
-    fn ragged(&self) -> bool {
+    pub(super) fn ragged(&self) -> bool {
         !self.outputs.is_multiple_of(self.group())
     }
     /// Bytes that a result pointer has moved behind the last group.
@@ -392,10 +395,10 @@ impl Gemm {
         let chunks = self.chunks();
         let looped = turns > 1;
         // Where the chunks of one turn start, and those behind the loop.
-        let spelled = |c: usize| {
-            if looped { self.start(c) } else { c / chunks * self.run_pitch + self.start(c % chunks) }
+        let starts = match looped {
+            true => (0..part).map(|c| self.start(c) as i32).collect(),
+            false => self.starts(),
         };
-        let starts: Vec<i32> = (0..part).map(|c| spelled(c) as i32).collect();
         let last_starts: Vec<i32> = (chunks - rest..chunks).map(|c| self.start(c) as i32).collect();
         let accumulators = [0u8, 2, 4, 6, 8, 10, 12, 14].map(R);
         if self.predicated() && self.ragged() {
@@ -463,6 +466,12 @@ impl Gemm {
         }
         insts.extend(last);
         b.run(std::mem::take(insts));
+    }
+
+    /// Where the chunks of all runs start.
+    pub(super) fn starts(&self) -> Vec<i32> {
+        let run = |r: usize| (0..self.chunks()).map(move |c| (r * self.run_pitch + self.start(c)) as i32);
+        (0..self.runs).flat_map(run).collect()
     }
 
     fn weight_register(&self, j: usize) -> Q {
@@ -555,4 +564,39 @@ const GREATEST: Q = Q(5);
 fn b_loop_low(b: &mut Block, turns: usize) {
     let body = std::mem::take(&mut b.items);
     b.items.push(Item::Low { turns: turns as u32, body });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where pixels follow each other, of any number of channels and inputs.
+    #[test]
+    fn many_pixels_are_pipelined() {
+        for (run, outputs, pixels, slack) in [
+            (8, 16, 48, false),
+            (7, 13, 112, false),
+            (64, 64, 125, false),
+            (144, 16, 32, true),
+            (16, 136, 60, true),
+        ] {
+            let gemm = Gemm {
+                outputs,
+                pixels,
+                x_step: run.min(64),
+                y_step: outputs,
+                runs: 1,
+                run,
+                run_pitch: 0,
+                slack,
+                sh: Some(5),
+                zp: -128,
+                lo: -128,
+                hi: 127,
+            };
+            let plain = gemm.block().native().cycles;
+            let piped = gemm.pipelined().map(|b| b.native().cycles);
+            assert!(piped.is_some_and(|c| c < plain), "{gemm:?}: {piped:?} against {plain}");
+        }
+    }
 }

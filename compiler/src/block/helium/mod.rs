@@ -15,6 +15,7 @@ mod cost;
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
 mod order;
+mod pipelined;
 pub(crate) mod runs;
 mod text;
 
@@ -179,6 +180,8 @@ pub(crate) enum Item {
     /// A loop of `turns` over `body`. `lr` counts: the body finds the turns that are left in it
     /// and must leave them there.
     Low { turns: u32, body: Vec<Item> },
+    /// The same where `lr` holds the count already, which is `turns` in so many passes together.
+    Again { turns: u32, passes: u32, body: Vec<Item> },
     /// The same, entered with a count that another register holds, over sixteen bytes (or eight
     /// half-words) a turn; the last turn's lanes beyond the count are off.
     Tail { lane: Lane, count: R, turns: u32, body: Vec<Inst> },
@@ -265,7 +268,7 @@ fn each(items: &[Item], f: &mut dyn FnMut(&Inst)) {
             Item::Run(run) | Item::Tail { body: run, .. } | Item::IfOne { body: run, .. } => {
                 run.iter().for_each(&mut *f);
             }
-            Item::Low { body, .. } | Item::Down { body, .. } => each(body, f),
+            Item::Low { body, .. } | Item::Again { body, .. } | Item::Down { body, .. } => each(body, f),
         }
     }
 }
@@ -274,7 +277,7 @@ fn each(items: &[Item], f: &mut dyn FnMut(&Inst)) {
 fn counters(items: &[Item], f: &mut dyn FnMut(R)) {
     for item in items {
         match item {
-            Item::Low { body, .. } => counters(body, f),
+            Item::Low { body, .. } | Item::Again { body, .. } => counters(body, f),
             Item::Down { count, body, .. } => {
                 f(*count);
                 counters(body, f);

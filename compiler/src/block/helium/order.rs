@@ -15,6 +15,9 @@ fn item(item: &Item) -> Item {
     match item {
         Item::Run(run) => Item::Run(straight(run)),
         Item::Low { turns, body } => Item::Low { turns: *turns, body: ordered(body) },
+        Item::Again { turns, passes, body } => {
+            Item::Again { turns: *turns, passes: *passes, body: ordered(body) }
+        }
         Item::Tail { lane, count, turns, body } => {
             Item::Tail { lane: *lane, count: *count, turns: *turns, body: straight(body) }
         }

@@ -105,10 +105,9 @@ impl Printer {
             Item::Low { turns, body } => {
                 // `le` needs no `dls` before it: that is a move to `lr`.
                 self.inst(&Inst::MovImm(LR, *turns as i32), false);
-                let top = self.label();
-                self.items(body);
-                self.line(4, &format!("le lr, {top}b"));
+                self.counted(body);
             }
+            Item::Again { body, .. } => self.counted(body),
             Item::Tail { lane, count, body, .. } => {
                 self.line(4, &format!("dlstp.{} lr, {count}", bits(*lane)));
                 let top = self.label();
@@ -130,6 +129,12 @@ impl Printer {
                 self.line(0, &format!("{past}:"));
             }
         }
+    }
+    /// A loop that `lr` counts.
+    fn counted(&mut self, body: &[Item]) {
+        let top = self.label();
+        self.items(body);
+        self.line(4, &format!("le lr, {top}b"));
     }
     /// Neighbours under a predicate share one `vpst`.
     fn run(&mut self, run: &[Inst]) {
