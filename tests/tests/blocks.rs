@@ -636,7 +636,8 @@ fn cortex_m0plus() {
 
 #[test]
 fn cortex_m3() {
-    all_alike(&expected("cortex-m3", C, 80, &[]), Optimize::Balanced);
+    let used = all_alike(&expected("cortex-m3", C, 80, &[]), Optimize::Speed);
+    among(&used, &["winograd4_s8_sums", "winograd4_s8_back"]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(crate) mod plane;
 pub(crate) mod round;
 #[cfg(test)]
 pub(crate) mod simulate;
+pub(crate) mod winograd;
 
 use crate::error::{Error, Result, Site};
 use crate::kernel::Native;
@@ -105,6 +106,7 @@ pub(crate) enum Inst {
     Lsr(R, R, u32),
     Asr(R, R, u32),
     Sxtb(R, R),
+    Sxth(R, R),
     /// Any registers.
     Cmp(R, R),
     CmpImm(R, u32),
@@ -324,7 +326,7 @@ fn encodes(inst: &Inst) -> bool {
         Mov(..) | AddAny(..) => true,
         Cmp(a, b) => *a != SP || *b != SP,
         MovImm(d, v) | AddImm(d, v) | SubImm(d, v) | CmpImm(d, v) => low(d) && *v <= 255,
-        Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Sxtb(d, a) => low(d) && low(a),
+        Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Sxtb(d, a) | Sxth(d, a) => low(d) && low(a),
         LoadNext(d, b) => d != b && d.0 <= 12 && (b.0 <= 12 || *b == LR),
         // Of low registers alone the assembler makes 16 bits.
         PushAny(m) => m.count_ones() > 1 && m >> 8 != 0 && m >> 13 == 0,
@@ -412,6 +414,7 @@ fn print(text: &mut String, inst: &Inst, way: char) {
         Lsl(d, a, n) => write!(text, "lsls {}, {}, #{n}", r(d), r(a)),
         Lsr(d, a, n) => write!(text, "lsrs {}, {}, #{n}", r(d), r(a)),
         Asr(d, a, n) => write!(text, "asrs {}, {}, #{n}", r(d), r(a)),
+        Sxth(d, a) => write!(text, "sxth {}, {}", r(d), r(a)),
         Sxtb(d, a) => write!(text, "sxtb {}, {}", r(d), r(a)),
         Cmp(a, b) => write!(text, "cmp {}, {}", r(a), r(b)),
         CmpImm(a, v) => write!(text, "cmp {}, #{v}", r(a)),

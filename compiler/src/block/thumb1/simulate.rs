@@ -162,6 +162,7 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                 (z, c) = (value == 0, carry);
             }
             Sxtb(d, a) => r[d.0 as usize] = g(a) as i8 as u32,
+            Sxth(d, a) => r[d.0 as usize] = i32::from(g(a) as i16) as u32,
         }
     }
     memory.regions.pop();

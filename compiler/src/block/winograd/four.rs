@@ -56,7 +56,7 @@ pub(crate) fn transformed(g: [i32; 9]) -> [i32; XI] {
 pub(crate) const PADDING: [i32; SIDE] = [0, -6, 0, 0, 0, 0];
 
 /// `B^T d` in expressions.
-fn inputs(d: &[Val]) -> [Expr; SIDE] {
+pub(in crate::block) fn inputs(d: &[Val]) -> [Expr; SIDE] {
     let [d0, d1, d2, d3, d4, d5] = [d[0], d[1], d[2], d[3], d[4], d[5]];
     [
         d0 * 4 - d2 * 5 + d4,
@@ -343,7 +343,7 @@ impl Columns {
 }
 
 /// The low 32 bits of a 64-bit value, signed.
-pub(super) fn wrapped(e: impl Into<Expr>) -> Expr {
+pub(in crate::block) fn wrapped(e: impl Into<Expr>) -> Expr {
     let e: Expr = e.into();
     (((e & long(0xffff_ffff)) ^ long(1 << 31)) - long(1 << 31)).i32()
 }
@@ -357,7 +357,7 @@ pub(super) fn outputs(m: &[Val]) -> [Expr; 4] {
 
 /// Sixteen outputs, row by row, `576` times the sums modulo 2^32 times the inverse of nine: `m`
 /// gives the words of sums.
-pub(super) fn sixteen(
+pub(in crate::block) fn sixteen(
     k: &mut KernelBuilder,
     m: &dyn Fn(&mut KernelBuilder, usize, usize) -> Expr,
 ) -> Vec<Val> {

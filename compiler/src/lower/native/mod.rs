@@ -13,6 +13,7 @@ pub(crate) mod helium;
 mod hvx;
 mod riscv;
 mod thumb;
+mod tiles;
 
 use super::conv::Geometry;
 use super::dense::Rows;

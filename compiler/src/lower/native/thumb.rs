@@ -7,6 +7,8 @@
 //! In: sizes and a product. Out: the way `gemm` where it fits. Law: the outputs are those of the
 //! portable loops, bit by bit.
 
+mod winograd;
+
 use super::{Candidate, Engine, Want};
 use crate::block::thumb1::dense::Dense;
 use crate::block::thumb1::depthwise::Depthwise;
@@ -36,7 +38,9 @@ impl Engine for Thumb {
             // A plane serves one channel after the other: it may take what two tiles take.
             return depthwise(g, product, 2 * want.rows_limit, core);
         }
-        Ok(conv(g, product, core)?.into_iter().collect())
+        let mut ways = winograd::ways(g, product, want, core)?;
+        ways.extend(conv(g, product, core)?);
+        Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };

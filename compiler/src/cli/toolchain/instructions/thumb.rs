@@ -59,14 +59,15 @@ fn kind(inst: &Inst) -> usize {
         Sxtb(..) => 31,
         Cmp(..) => 32,
         CmpImm(..) => 33,
-        LoadNext(..) => 34,
-        PushAny(_) => 35,
-        LslAny(..) => 36,
+        Sxth(..) => 34,
+        LoadNext(..) => 35,
+        PushAny(_) => 36,
+        LslAny(..) => 37,
     }
 }
-const KINDS: std::ops::Range<usize> = 0..37;
+const KINDS: std::ops::Range<usize> = 0..38;
 /// The kinds from here on are those of wide code.
-const WIDE: usize = 34;
+const WIDE: usize = 35;
 
 #[rustfmt::skip]
 fn plain() -> Vec<Try> {
@@ -84,6 +85,7 @@ fn plain() -> Vec<Try> {
         ("lsrs 1", vec![Lsr(R2, R3, 1)]), ("lsrs 31", vec![Lsr(R2, R2, 31)]), ("lsrs 32", vec![Lsr(R2, R3, 32)]),
         ("asrs 1", vec![Asr(R2, R3, 1)]), ("asrs 16", vec![Asr(R2, R2, 16)]), ("asrs 31", vec![Asr(R2, R3, 31)]), ("asrs 32", vec![Asr(R2, R3, 32)]),
         ("sxtb", vec![Sxtb(R2, R3)]), ("sxtb in place", vec![Sxtb(R4, R4)]),
+        ("sxth", vec![Sxth(R2, R3)]), ("sxth in place", vec![Sxth(R4, R4)]),
         ("cmp", vec![Cmp(R2, R3)]), ("cmp high", vec![Mov(R10, R4), Cmp(R10, R3)]), ("cmp itself", vec![Cmp(R4, R4)]), ("cmp of high", vec![Mov(R11, R3), Cmp(R2, R11)]),
         ("cmp #0", vec![CmpImm(R2, 0)]), ("cmp #255", vec![CmpImm(R3, 255)]), ("cmp #1", vec![CmpImm(R4, 1)]),
         ("mov", vec![Mov(R2, R3)]), ("mov high", vec![Mov(R11, R3), Mov(R10, R11), Mov(R2, R10)]), ("mov flags", vec![Mov(R2, R8)]),

@@ -13,6 +13,7 @@
 
 mod four;
 
+use super::super::tiles::{Workspace, filter, in_place, packed, padded};
 use super::super::{Candidate, Want};
 use super::Ending;
 use crate::block::winograd::{
@@ -96,7 +97,7 @@ impl<'a> Plan<'a> {
             hi: ending.limits.1,
             straight: if want.optimize == Optimize::Speed { 32 } else { 16 },
         };
-        let rows = Rows { len: g.input[1] * c, keeps: in_place(g) };
+        let rows = Rows { len: g.input[1] * c, keeps: in_place(g, 2) };
         let unroll = if want.optimize == Optimize::Speed { 2 } else { 1 };
         let columns = Columns { channels: c, unroll };
         if !rows.fits() || !columns.fits() || !products.fits() {
@@ -262,24 +263,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// A plain 3x3 convolution with unit stride over packed channels.
-fn packed(g: &Geometry) -> bool {
-    let plain = g.groups == 1 && g.kernel == [3, 3] && g.strides == [1, 1] && g.dilations == [1, 1];
-    plain && g.x[1] == 1 && g.y[1] == 1 && g.x[3] == g.cin
-}
-
-/// Whether there is at most one row or column of padding on each side.
-fn padded(g: &Geometry) -> bool {
-    (0..2).all(|a| {
-        g.pads[a] <= 1 && g.input[a] + g.pads[a] <= g.output[a] + 2 && g.input[a] + g.pads[a] > g.output[a]
-    })
-}
-
-/// The taps of a filter.
-fn filter(weights: &[i32], channels: usize, o: usize, c: usize) -> [i32; 9] {
-    std::array::from_fn(|tap| weights[(o * channels + c) * 9 + tap])
-}
-
 /// `U` of all outputs in flash, and what ends the filters of each.
 fn stored(
     channels: usize,
@@ -306,12 +289,6 @@ fn stored(
     Data::I16(u)
 }
 
-/// Whether results may take the place of inputs, row by row of tiles.
-fn in_place(g: &Geometry) -> bool {
-    let alike = g.cin == g.cout && g.input == g.output && g.x == g.y;
-    alike && g.pads == [1, 1] && g.output[0].is_multiple_of(2)
-}
-
 /// Whether `4 * bias` and every sum on the way stay within 32 bits.
 fn within(weights: &[i32], bias: &[i32], channels: usize) -> bool {
     let limit = i64::from(i32::MAX);
@@ -327,20 +304,6 @@ fn within(weights: &[i32], bias: &[i32], channels: usize) -> bool {
         }
         sums <= limit
     })
-}
-
-/// Bytes of workspace, given out in order.
-#[derive(Default)]
-struct Workspace {
-    end: usize,
-}
-
-impl Workspace {
-    fn take(&mut self, bytes: usize) -> usize {
-        let at = self.end;
-        self.end += bytes.next_multiple_of(8);
-        at
-    }
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@
 //! transformed weights in flash (eight times the bytes), none where sizes or ranges do not fit.
 //! Law: the outputs are those of the portable loops, bit by bit.
 
+use super::super::super::tiles::{Walk, Workspace, band, bands, biases, filter, fits, group, in_place, tile};
 use super::super::super::{Candidate, Want};
 use super::super::Ending;
-use super::{Workspace, filter, packed, padded, stored};
+use super::stored;
+use crate::block::winograd::Products;
 use crate::block::winograd::four::{Columns, FACTOR, LEFT, PADDING, Rows, SIDE, transformed};
-use crate::block::winograd::{Products, TILES, Tile};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, KernelBuilder};
 use crate::lower::conv::Geometry;
@@ -23,9 +24,6 @@ use crate::lower::spelled::{Role, Spelled};
 use crate::options::Optimize;
 use crate::quantize::requant::{MAX_SHIFT, Shift, high};
 use crate::tensor::{DType, Data};
-
-/// Outputs along a side of a tile.
-const FOUR: usize = 4;
 
 /// The ways there are.
 pub(super) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
@@ -51,16 +49,13 @@ fn spell(
     let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return Ok(None) };
     let Finish::Int(requant) = &product.finish else { return Ok(None) };
     let Shift::Layer(shift) = requant.shift else { return Ok(None) };
-    let bands = TILES / across;
-    let (tall, wide) = (FOUR * bands, FOUR * across);
-    let fits = packed(g) && padded(g) && g.output[0] >= tall && g.output[1] >= wide;
-    if !fits || shift + LEFT > MAX_SHIFT {
+    if !fits(g, across) || shift + LEFT > MAX_SHIFT {
         return Ok(None);
     }
-    let Some(biases) = biases(weights, bias, product.x_zp, 9 * g.cin) else { return Ok(None) };
+    let Some(biases) = biases(weights, bias, product.x_zp, 9 * g.cin, |_| 0) else { return Ok(None) };
     let (rnd, sh) = high(shift + LEFT, requant.out.zp);
     let products = Products {
-        tile: Tile::Four { across },
+        tile: tile(across),
         channels: g.cin,
         outputs: g.cout,
         step: g.y[3],
@@ -70,7 +65,7 @@ fn spell(
         hi: ending.limits.1,
         straight: 32,
     };
-    let keeps = super::in_place(g) && g.output[0].is_multiple_of(tall);
+    let keeps = in_place(g, group(across)[0]);
     let rows = Rows { len: g.input[1] * g.cin, pitch: g.x[2], keeps };
     let columns = Columns { channels: g.cin, tiles: across };
     if !rows.fits() || !columns.fits() || !products.fits() {
@@ -78,8 +73,7 @@ fn spell(
     }
     let core = &want.target.core;
     let mut place = Workspace::default();
-    // Transformed rows under one row of tiles.
-    let band = SIDE * (g.output[1] + 2) * g.cin;
+    let (band, bands) = (band(g), bands(across));
     let edge_len = g.input[1] * g.cin;
     let at = [
         place.take(2 * bands * band),
@@ -108,71 +102,15 @@ fn spell(
     args.push(Role::Data { name: "weights", data: packed_u, align: 4 });
     args.extend([Role::Scalar(product.x_zp), Role::Scalar(rnd)]);
 
-    k.for_("i", 0, edge_len, |k, i| k.store(edge, i, zx));
-    let left = g.pads[1];
-    for (from, to) in [(0, left), (left + g.input[1], g.output[1] + 2)] {
+    let walk = Walk { g, across, x, t, edge, keep, zx, rows: rows.kernel(core)? };
+    walk.padding(&mut k, &|k, from, n| columns_of_padding(k, t, from, n * g.cin / 2, zx.into()));
+    let (columns, products) = (columns.kernel(core)?, products.kernel(core)?);
+    walk.images(&mut k, &mut |k, from, to| {
         for b in 0..bands {
-            columns_of_padding(&mut k, t, b * band + from * SIDE * g.cin, (to - from) * g.cin / 2, zx.into());
+            k.call(&columns, vec![t.from(from + b * band), v.from(2 * across * b)]);
         }
-    }
-    let kernels = (rows.kernel(core)?, columns.kernel(core)?, products.kernel(core)?);
-    k.for_("n", 0, g.batch, |k, n| {
-        if let Some(keep) = keep {
-            k.for_("i", 0, edge_len, |k, i| k.store(keep, i, zx));
-        }
-        let groups = g.output[0].div_ceil(tall);
-        k.for_("down", 0, groups, |k, down| {
-            let top = g.pads[0] as i32;
-            // All rows of tiles of a group; the first input row of the group is inside or not,
-            // and so is the last.
-            let all = |k: &mut KernelBuilder, start: Expr, inside: [bool; 2]| {
-                for b in 0..bands {
-                    let row = |i: usize| x.from(n * g.x[0] + (&start + (FOUR * b + i)) * g.x[2]);
-                    let first = match keep {
-                        Some(keep) => keep.from(0),
-                        None if b > 0 || inside[0] => row(0),
-                        None => edge.from(0),
-                    };
-                    let last = if b + 1 < bands || inside[1] { row(5) } else { edge.from(0) };
-                    let to = t.from(b * band + left * SIDE * g.cin);
-                    k.call(&kernels.0, vec![first, row(1), last, to]);
-                }
-            };
-            let at = |oy: usize| {
-                let first = oy as i32 - top;
-                let inside = |i: i32| (0..g.input[0] as i32).contains(&i);
-                (first, [inside(first), inside(first + tall as i32 + 1)])
-            };
-            let ends = |k: &mut KernelBuilder| {
-                let (upper, lower) = (at(0), at(g.output[0] - tall));
-                if upper == lower {
-                    return all(k, upper.0.into(), upper.1);
-                }
-                k.if_else(
-                    down.lt(1),
-                    |k| all(k, upper.0.into(), upper.1),
-                    |k| all(k, lower.0.into(), lower.1),
-                );
-            };
-            if groups > 2 {
-                let middle = down.ge(1).and(down.lt(groups - 1));
-                k.if_else(middle, |k| all(k, down * tall - top, [true; 2]), ends);
-            } else {
-                ends(k);
-            }
-            let oy = k.let_("oy", (down * tall).min(g.output[0] - tall));
-            let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
-            k.for_("group", 0, g.output[1].div_ceil(wide), |k, group| {
-                let ox = k.let_("ox", (group * wide).min(g.output[1] - wide));
-                for b in 0..bands {
-                    let from = t.from(ox * (SIDE * g.cin) + b * band);
-                    k.call(&kernels.1, vec![from, v.from(2 * across * b)]);
-                }
-                let to = y.from(y0 + ox * g.y[3]);
-                let round = CallArg::Scalar(round.into());
-                k.call(&kernels.2, vec![v.from(0), u.from(0), to, m.from(0), round]);
-            });
-        });
+        let round = CallArg::Scalar(round.into());
+        k.call(&products, vec![v.from(0), u.from(0), y.from(to), m.from(0), round]);
     });
     let call = Spelled { kernel: k.finish()?, args };
     Ok(Some(Candidate { way, call, workspace: place.end }))
@@ -181,31 +119,12 @@ fn spell(
 /// Fills `T` from element `from` on with what zero points are transformed to, for `pairs` pairs
 /// of channels.
 fn columns_of_padding(k: &mut KernelBuilder, t: Buf, from: usize, pairs: usize, zx: Expr) {
-    if pairs == 0 {
-        return;
-    }
     k.for_("pair", 0, pairs, |k, pair| {
         let at = k.let_("at", pair * (2 * SIDE) + from);
         for i in 0..2 * SIDE {
             k.store(t, at + i, &zx * PADDING[i / 2]);
         }
     });
-}
-
-/// Biases for inputs that hold the zero point, if 64 times every sum stays within 32 bits.
-fn biases(weights: &[i32], bias: &[i32], zero: i32, taps: usize) -> Option<Vec<i64>> {
-    let limit = i64::from(i32::MAX) >> LEFT;
-    let of = |(row, &bias): (&[i32], &i32)| -> Option<i64> {
-        if row.iter().any(|w| !(-128..=127).contains(w)) {
-            return None;
-        }
-        let bias = i64::from(bias) - i64::from(zero) * row.iter().map(|&w| i64::from(w)).sum::<i64>();
-        let [least, most] = [[127, -128], [-128, 127]].map(|[below, above]| {
-            bias + row.iter().map(|&w| i64::from(w) * if w < 0 { below } else { above }).sum::<i64>()
-        });
-        (least >= -limit && most <= limit).then_some(bias)
-    };
-    weights.chunks(taps).zip(bias).map(of).collect()
 }
 
 #[cfg(test)]
@@ -286,18 +205,5 @@ mod tests {
                 assert_eq!(ways[0].way, best, "{core}: {g:?}");
             }
         }
-    }
-
-    #[test]
-    fn sums_must_fit_what_is_left_of_a_word() {
-        let taps = 9 * 4;
-        assert_eq!(biases(&[1; 36], &[5], -128, taps), Some(vec![5 + 128 * 36]));
-        assert_eq!(biases(&[-128; 36], &[0], 127, taps), Some(vec![127 * 128 * 36]));
-        let most = (1 << 25) - 1;
-        assert!(biases(&[1; 36], &[most - 127 * 36], 0, taps).is_some());
-        assert!(biases(&[1; 36], &[most - 127 * 36 + 1], 0, taps).is_none());
-        assert!(biases(&[1; 36], &[128 * 36 - most], 0, taps).is_some());
-        assert!(biases(&[1; 36], &[128 * 36 - most - 1], 0, taps).is_none());
-        assert!(biases(&[128; 36], &[0], 0, taps).is_none());
     }
 }
