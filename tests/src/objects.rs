@@ -10,8 +10,11 @@ pub fn mnemonics(image: &Path, on: &Target) -> Vec<String> {
     let tools = on.core.toolchain.as_ref().expect("a core has a toolchain");
     // LLVM alone knows the cores that GCC does not build for.
     let objdump = if tools.gcc.is_empty() { "llvm-objdump".into() } else { tools.command("objdump") };
+    // Its older releases do not read from the image that there are vectors.
+    let vectors = &["--mcpu=hexagonv67", "--mattr=+hvxv67,+hvx-length128b"];
     let output = Command::new(objdump)
         .args(["-d", "--no-show-raw-insn"])
+        .args(if on.has("hvx") { &vectors[..] } else { &[] })
         .arg(image)
         .output()
         .unwrap_or_else(|e| panic!("objdump comes with {}: {e}", tools.package()));

@@ -259,5 +259,5 @@ fn riscv_vectors() {
 
 #[test]
 fn hexagon() {
-    alike("hexagon-v67", &[Language::C], &[], 0);
+    alike("hexagon-v67", &[Language::C], ALL, POOLS.len());
 }

@@ -1,7 +1,7 @@
 //! Blocks for Hexagon with HVX, vectors of 128 bytes: instructions over machine registers, put
 //! into packets here and printed for LLVM's assembler.
 //!
-//! In: straight stretches and hardware loops written by a generator (`gemm`, `depthwise`, `line`, `copy`). Out: a
+//! In: straight stretches and hardware loops written by a generator (`gemm`, `depthwise`, `line`, `runs`). Out: a
 //! [`Native`](crate::kernel::Native).
 //!
 //! Source: Qualcomm Hexagon V66 and V67 HVX Programmer's Reference Manuals (resources and slots of
@@ -11,11 +11,11 @@
 //! an earlier reader, and nothing else that depends may share a packet. Only registers that a
 //! callee may spoil are used: r0-r15, r28, p0, v0-v31, and the hardware loops.
 
-pub(crate) mod copy;
 pub(crate) mod depthwise;
 pub(crate) mod gemm;
 pub(crate) mod line;
 mod packet;
+pub(crate) mod runs;
 
 use crate::kernel::Native;
 use std::fmt::Write;
@@ -46,6 +46,12 @@ pub(crate) enum Inst {
     Add(R, R, i32),
     /// With a constant of 0..=511.
     And(R, R, i32),
+    /// The low bits, as many as the constant tells.
+    LowBits(R, R, u32),
+    /// Arithmetic shift by a constant.
+    ShiftBy(R, R, u32),
+    /// The low halves of two registers, the last operand's in the lower half.
+    Halves(R, R, R),
     /// Whether the register is greater than a constant of -512..=511.
     Greater(R, i32),
     /// The register where the last comparison held, else zero.
@@ -54,7 +60,6 @@ pub(crate) enum Inst {
     Dropped(R, R),
     /// Word at a byte offset.
     LoadWord(R, R, i32),
-    StoreWord(R, i32, R),
     /// The vector at an aligned address, which then moves on by one vector.
     LoadNext(V, R),
     /// The aligned vector around an address, `n` vectors on.
@@ -69,24 +74,40 @@ pub(crate) enum Inst {
     Copy(V, V),
     /// The byte in all bytes.
     SplatByte(V, R),
+    SplatHalf(V, R),
     /// Each lane: sum of four products of an unsigned byte and the scalar's signed byte.
     Dot(V, V, R),
     /// The same, added.
     DotAdd(V, V, R),
     /// Each lane: sum of four products of signed bytes, added.
     DotLanes(V, V, V),
+    /// Each word: products of its signed halves with the scalar's, summed.
+    DotHalves(V, V, R),
+    /// Products of signed halves into a pair of words: those at even places, and at odd ones.
+    MulHalves(V, V, V),
+    /// The same with the scalar's halves, added.
+    MulHalvesAdd(V, V, R),
+    /// Signed bytes to halves, into a pair: those at even places, and at odd ones.
+    Widen(V, V),
     /// Bytes (halves) of two vectors side by side, into a pair: those at even places, and at odd
     /// ones. The last operand's come first.
     PairBytes(V, V, V),
     PairHalves(V, V, V),
     AddWords(V, V, V),
     SubWords(V, V, V),
+    SubHalves(V, V, V),
+    AndWords(V, V, V),
+    Xor(V, V, V),
     /// 64-bit product of words with the low, unsigned halves of others, into a pair.
     MulLow(V, V, V),
     /// Adds the product with the high halves: the odd register is the product's high word then.
     MulHighAdd(V, V, V),
     /// Arithmetic shift of each word by another's amount.
     ShiftRight(V, V, V),
+    /// Shifts of all words by the register's amount; the last adds what it shifts left.
+    ShiftRightAll(V, V, R),
+    ShiftLeftAll(V, V, R),
+    ShiftLeftAdd(V, V, R),
     /// Words to halves and halves to bytes, saturated: first the lanes of the last operand.
     PackHalves(V, V, V),
     PackBytes(V, V, V),
@@ -99,6 +120,15 @@ pub(crate) enum Inst {
     Align(V, V, V, R),
     /// Bytes moved up to the place that the register's low bits tell, around the end; `r0`..`r7`.
     RotateUp(V, V, R),
+    /// Bytes moved down by the register's low bits, around the end.
+    RotateDown(V, V, R),
+    /// The two halves of a vector, byte by byte side by side.
+    Interleave(V, V),
+    /// Bytes by a table: those with indices of the `n`th 32, else zero. 64 pairs of bytes are a
+    /// quarter's entries and those 64 further on.
+    Lookup(V, V, V, u32),
+    /// The same, joined to what there is.
+    LookupMore(V, V, V, u32),
     /// The first bytes: as many as the low bits tell, none at zero.
     First(Q, R),
     /// The same, and all at zero.
@@ -160,11 +190,13 @@ impl Inst {
             Mov(d, a) => format!("{} = {}", r(d), r(a)),
             Add(d, a, c) => format!("{} = add({},#{c})", r(d), r(a)),
             And(d, a, c) => format!("{} = and({},#{c})", r(d), r(a)),
+            LowBits(d, a, n) => format!("{} = extractu({},#{n},#0)", r(d), r(a)),
+            ShiftBy(d, a, n) => format!("{} = asr({},#{n})", r(d), r(a)),
+            Halves(d, a, b) => format!("{} = combine({}.l,{}.l)", r(d), r(a), r(b)),
             Greater(a, c) => format!("p0 = cmp.gt({},#{c})", r(a)),
             Kept(d, a) => format!("{} = mux(p0,{},#0)", r(d), r(a)),
             Dropped(d, a) => format!("{} = mux(p0,#0,{})", r(d), r(a)),
             LoadWord(d, a, o) => format!("{} = memw({}+#{o})", r(d), r(a)),
-            StoreWord(a, o, s) => format!("memw({}+#{o}) = {}", r(a), r(s)),
             LoadNext(d, a) => format!("{} = vmem({}++#1)", v(d), r(a)),
             Load(d, a, o) => format!("{} = vmem({}+#{o})", v(d), r(a)),
             LoadAny(d, a, o) => format!("{} = vmemu({}+#{o})", v(d), r(a)),
@@ -172,14 +204,25 @@ impl Inst {
             StoreMasked(q, a, s) => format!("if (q{}) vmem({}+#0) = {}", q.0, r(a), v(s)),
             Splat(d, a) => format!("{} = vsplat({})", v(d), r(a)),
             SplatByte(d, a) => format!("{}.b = vsplat({})", v(d), r(a)),
+            SplatHalf(d, a) => format!("{}.h = vsplat({})", v(d), r(a)),
             Copy(d, a) => format!("{} = {}", v(d), v(a)),
             Dot(d, a, b) => format!("{}.w = vrmpy({}.ub,{}.b)", v(d), v(a), r(b)),
             DotAdd(d, a, b) => format!("{}.w += vrmpy({}.ub,{}.b)", v(d), v(a), r(b)),
             DotLanes(d, a, b) => format!("{}.w += vrmpy({}.b,{}.b)", v(d), v(a), v(b)),
+            DotHalves(d, a, b) => format!("{}.w = vdmpy({}.h,{}.h):sat", v(d), v(a), r(b)),
+            MulHalves(d, a, b) => format!("{}.w = vmpy({}.h,{}.h)", pair(d), v(a), v(b)),
+            MulHalvesAdd(d, a, b) => format!("{}.w += vmpy({}.h,{}.h):sat", pair(d), v(a), r(b)),
+            Widen(d, a) => format!("{}.h = vsxt({}.b)", pair(d), v(a)),
             PairBytes(d, a, b) => format!("{}.b = vshuffoe({}.b,{}.b)", pair(d), v(a), v(b)),
             PairHalves(d, a, b) => format!("{}.h = vshuffoe({}.h,{}.h)", pair(d), v(a), v(b)),
             AddWords(d, a, b) => format!("{}.w = vadd({}.w,{}.w)", v(d), v(a), v(b)),
             SubWords(d, a, b) => format!("{}.w = vsub({}.w,{}.w)", v(d), v(a), v(b)),
+            SubHalves(d, a, b) => format!("{}.h = vsub({}.h,{}.h)", v(d), v(a), v(b)),
+            AndWords(d, a, b) => format!("{} = vand({},{})", v(d), v(a), v(b)),
+            Xor(d, a, b) => format!("{} = vxor({},{})", v(d), v(a), v(b)),
+            ShiftRightAll(d, a, b) => format!("{}.w = vasr({}.w,{})", v(d), v(a), r(b)),
+            ShiftLeftAll(d, a, b) => format!("{}.w = vasl({}.w,{})", v(d), v(a), r(b)),
+            ShiftLeftAdd(d, a, b) => format!("{}.w += vasl({}.w,{})", v(d), v(a), r(b)),
             MulLow(d, a, b) => format!("{} = vmpye({}.w,{}.uh)", pair(d), v(a), v(b)),
             MulHighAdd(d, a, b) => format!("{} += vmpyo({}.w,{}.h)", pair(d), v(a), v(b)),
             ShiftRight(d, a, b) => format!("{}.w = vasr({}.w,{}.w)", v(d), v(a), v(b)),
@@ -191,6 +234,10 @@ impl Inst {
             }
             Align(d, a, b, n) => format!("{} = valign({},{},{})", v(d), v(a), v(b), r(n)),
             RotateUp(d, a, n) => format!("{} = vlalign({},{},{})", v(d), v(a), v(a), r(n)),
+            RotateDown(d, a, n) => format!("{} = vror({},{})", v(d), v(a), r(n)),
+            Interleave(d, a) => format!("{}.b = vshuff({}.b)", v(d), v(a)),
+            Lookup(d, a, b, n) => format!("{}.b = vlut32({}.b,{}.b,#{n})", v(d), v(a), v(b)),
+            LookupMore(d, a, b, n) => format!("{}.b |= vlut32({}.b,{}.b,#{n})", v(d), v(a), v(b)),
             First(q, a) => format!("q{} = vsetq({})", q.0, r(a)),
             FirstOrAll(q, a) => format!("q{} = vsetq2({})", q.0, r(a)),
             Without(q, a, b) => format!("q{} = and(q{},!q{})", q.0, a.0, b.0),

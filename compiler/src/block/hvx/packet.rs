@@ -41,21 +41,26 @@ fn needs(inst: &Inst) -> Needs {
     let load = |memory, pipes| Needs { memory, vector: true, ..any(pipes) };
     match inst {
         Set(..) | Mov(..) | Add(..) | And(..) | Greater(..) | Kept(..) | Dropped(..) => any(Pipes::None),
+        Halves(..) => any(Pipes::None),
+        LowBits(..) | ShiftBy(..) => high(Pipes::None),
         LoadWord(..) => Needs { memory: 1, ..any(Pipes::None) },
-        // No load beside a store is asked for.
-        StoreWord(..) => Needs { memory: 2, ..any(Pipes::None) },
         LoadNext(..) | Load(..) => load(1, Pipes::Any),
+        // No load beside a store is asked for.
         StoreMasked(..) => load(2, Pipes::Any),
         LoadAny(..) | StoreAny(..) => load(2, Pipes::Permute),
-        Splat(..) | SplatByte(..) | Dot(..) | DotAdd(..) => high(Pipes::Multiply),
-        MulLow(..) | MulHighAdd(..) | DotLanes(..) => high(Pipes::Multiplies),
-        ShiftRight(..) | NarrowHalves(..) => any(Pipes::Shift),
-        PackHalves(..) | PackBytes(..) | Align(..) | RotateUp(..) | First(..) | FirstOrAll(..) => {
-            any(Pipes::Permute)
+        Splat(..) | SplatByte(..) | SplatHalf(..) | Dot(..) | DotAdd(..) => high(Pipes::Multiply),
+        MulLow(..) | MulHighAdd(..) | DotLanes(..) | DotHalves(..) | MulHalves(..) | MulHalvesAdd(..) => {
+            high(Pipes::Multiplies)
         }
-        PairBytes(..) | PairHalves(..) | Without(..) => any(Pipes::Half),
-        Copy(..) | AddWords(..) | SubWords(..) | NarrowWords(..) | Select(..) | MaxBytes(..)
-        | MinBytes(..) => any(Pipes::Any),
+        ShiftRight(..) | ShiftRightAll(..) | ShiftLeftAll(..) | ShiftLeftAdd(..) | NarrowHalves(..) => {
+            any(Pipes::Shift)
+        }
+        PackHalves(..) | PackBytes(..) | Align(..) | RotateUp(..) | RotateDown(..) | Interleave(..)
+        | Lookup(..) | First(..) | FirstOrAll(..) => any(Pipes::Permute),
+        LookupMore(..) => any(Pipes::Move),
+        PairBytes(..) | PairHalves(..) | Widen(..) | Without(..) => any(Pipes::Half),
+        Copy(..) | AddWords(..) | SubWords(..) | SubHalves(..) | AndWords(..) | Xor(..) | NarrowWords(..)
+        | Select(..) | MaxBytes(..) | MinBytes(..) => any(Pipes::Any),
     }
 }
 
@@ -121,28 +126,40 @@ fn places(inst: &Inst) -> (Vec<Place>, Vec<Place>) {
     match *inst {
         Set(d, _) => (vec![r(d)], vec![]),
         Mov(d, a) | Add(d, a, _) | And(d, a, _) => (vec![r(d)], vec![r(a)]),
+        LowBits(d, a, _) | ShiftBy(d, a, _) => (vec![r(d)], vec![r(a)]),
+        Halves(d, a, b) => (vec![r(d)], vec![r(a), r(b)]),
         Greater(a, _) => (vec![Place::P], vec![r(a)]),
         Kept(d, a) | Dropped(d, a) => (vec![r(d)], vec![Place::P, r(a)]),
         LoadWord(d, a, _) => (vec![r(d)], vec![r(a), Place::Memory]),
-        StoreWord(a, _, s) => (vec![Place::Memory], vec![r(a), r(s)]),
         LoadNext(d, a) => (vec![v(d), r(a)], vec![r(a), Place::Memory]),
         Load(d, a, _) | LoadAny(d, a, _) => (vec![v(d)], vec![r(a), Place::Memory]),
         StoreAny(a, _, s) => (vec![Place::Memory], vec![r(a), v(s)]),
         StoreMasked(m, a, s) => (vec![Place::Memory], vec![q(m), r(a), v(s)]),
-        Splat(d, a) | SplatByte(d, a) => (vec![v(d)], vec![r(a)]),
-        Copy(d, a) => (vec![v(d)], vec![v(a)]),
+        Splat(d, a) | SplatByte(d, a) | SplatHalf(d, a) => (vec![v(d)], vec![r(a)]),
+        Copy(d, a) | Interleave(d, a) => (vec![v(d)], vec![v(a)]),
+        Widen(d, a) => (vec![v(d), odd(d)], vec![v(a)]),
+        Lookup(d, a, b, _) => (vec![v(d)], vec![v(a), v(b)]),
+        LookupMore(d, a, b, _) => (vec![v(d)], vec![v(d), v(a), v(b)]),
+        DotHalves(d, a, b) | ShiftRightAll(d, a, b) | ShiftLeftAll(d, a, b) => (vec![v(d)], vec![v(a), r(b)]),
+        ShiftLeftAdd(d, a, b) => (vec![v(d)], vec![v(d), v(a), r(b)]),
+        MulHalvesAdd(d, a, b) => (vec![v(d), odd(d)], vec![v(d), odd(d), v(a), r(b)]),
         Dot(d, a, b) => (vec![v(d)], vec![v(a), r(b)]),
         DotAdd(d, a, b) => (vec![v(d)], vec![v(d), v(a), r(b)]),
         DotLanes(d, a, b) => (vec![v(d)], vec![v(d), v(a), v(b)]),
         NarrowHalves(d, a, b, n) | Align(d, a, b, n) => (vec![v(d)], vec![v(a), v(b), r(n)]),
-        RotateUp(d, a, n) => (vec![v(d)], vec![v(a), r(n)]),
+        RotateUp(d, a, n) | RotateDown(d, a, n) => (vec![v(d)], vec![v(a), r(n)]),
         First(d, a) | FirstOrAll(d, a) => (vec![q(d)], vec![r(a)]),
         Without(d, a, b) => (vec![q(d)], vec![q(a), q(b)]),
         Select(d, m, a, b) => (vec![v(d)], vec![q(m), v(a), v(b)]),
-        MulLow(d, a, b) | PairBytes(d, a, b) | PairHalves(d, a, b) => (vec![v(d), odd(d)], vec![v(a), v(b)]),
+        MulLow(d, a, b) | MulHalves(d, a, b) | PairBytes(d, a, b) | PairHalves(d, a, b) => {
+            (vec![v(d), odd(d)], vec![v(a), v(b)])
+        }
         MulHighAdd(d, a, b) => (vec![v(d), odd(d)], vec![v(d), odd(d), v(a), v(b)]),
         AddWords(d, a, b)
         | SubWords(d, a, b)
+        | SubHalves(d, a, b)
+        | AndWords(d, a, b)
+        | Xor(d, a, b)
         | ShiftRight(d, a, b)
         | PackHalves(d, a, b)
         | PackBytes(d, a, b)
