@@ -7,7 +7,7 @@ use super::conv::{Geometry, Kernels, conv};
 use super::dense::{Axis, Rows, dense, merge};
 use super::finish::Finish;
 use super::matmul::{Addend, Outer, Pair, matmul};
-use super::native::{Candidate, Want, engine, named};
+use super::native::{Candidate, Want, engine, named, parts};
 use super::product::{Product, affine};
 use super::spelled::{Role, Spelled};
 use super::{Cx, Loc};
@@ -390,10 +390,10 @@ fn want<'a>(cx: &Cx<'a>, rows_limit: usize) -> Want<'a> {
 /// The native ways of a convolution; a pointwise one is a dense layer of pixels.
 fn conv_ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
     let Some(engine) = engine(want.target) else { return Ok(Vec::new()) };
-    match pointwise(g) {
+    parts::ways(g, product, want, &|g, product| match pointwise(g) {
         Some(rows) => engine.dense(&rows, product, want),
         None => engine.conv(g, product, want),
-    }
+    })
 }
 
 /// The native ways of a dense layer.

@@ -11,6 +11,7 @@
 pub(crate) mod dsp;
 pub(crate) mod helium;
 mod hvx;
+pub(crate) mod parts;
 mod riscv;
 mod thumb;
 mod tiles;
