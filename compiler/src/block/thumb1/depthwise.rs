@@ -1,7 +1,7 @@
 //! Depthwise convolution of one channel on a [`Plane`] of words: up to six output columns at once,
 //! each tap one load of as many words.
 //!
-//! Stream of a channel in words: the bias, what [`Form::stream`] says, then the weights as bytes,
+//! Stream of a channel in words: the bias, [`Constants::words`], then the weights as bytes,
 //! row by row.
 //!
 //! What differs between layers that share the code stands in an array of its own ([`Depthwise::shape`]).
@@ -136,7 +136,7 @@ impl Depthwise {
         let mut stream = Vec::with_capacity(bias.len() * self.channel());
         for (o, k) in constants.iter().enumerate() {
             stream.push(i32::try_from(i64::from(bias[o]) - k.base).ok()?);
-            stream.extend(self.form.stream(k));
+            stream.extend(&k.words);
             for four in weights[o * self.taps()..(o + 1) * self.taps()].chunks(4) {
                 let mut word = [0u8; 4];
                 for (byte, &w) in word.iter_mut().zip(four) {
@@ -280,7 +280,7 @@ impl Depthwise {
         c.all([Inst::AddSp(R2, f.constants), Inst::Ldm(R2, mask(words)), Inst::Ldr(R2, SP, f.y)]);
         for (i, &sum) in SUMS[..self.block()].iter().enumerate() {
             c.push(Inst::Mov(R0, sum));
-            self.form.spell(c, words, sum);
+            self.form.spell(c, sum);
             c.push(Inst::Strb(R0, R2, 0));
             if i == 0 {
                 // The first sum's register is free now.
@@ -303,7 +303,6 @@ mod tests {
 
     #[test]
     fn body_and_instructions_are_exact() {
-        let core = secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap();
         let mut random = Random(99);
         // kernel, strides, dilations, output, channels
         let sizes = [
@@ -314,8 +313,12 @@ mod tests {
             ([7, 1], [3, 1], [1, 1], [2, 1], 1),
             ([2, 3], [1, 2], [2, 3], [3, 13], 5),
         ];
-        for (case, (kernel, [sy, sx], dilations, [rows, columns], channels)) in sizes.into_iter().enumerate()
+        for (case, (kernel, [sy, sx], dilations, [rows, columns], channels)) in
+            sizes.into_iter().chain(sizes).enumerate()
         {
+            let wide = case >= sizes.len();
+            let name = if wide { "cortex-m3" } else { "cortex-m0plus" };
+            let core = secateur_targets::core(name).unwrap().cost.unwrap();
             let width = (columns - 1) * sx + (kernel[1] - 1) * dilations[1] + 1;
             let left = case % 2;
             let plane = Plane {
@@ -333,7 +336,7 @@ mod tests {
             let reach = [(-most - 50, most - 50)];
             let out = Output { zp: [-128, 127, 5][case % 3], lo: -128, hi: [127, 127, 90][case % 3] };
             let r = requant(&[0.003], &reach, out).unwrap();
-            let (form, constants) = rounding(&r, &reach).unwrap();
+            let (form, constants) = rounding(&r, &reach, wide).unwrap();
             let dw = Depthwise {
                 plane: Plane { rows: 1, ..plane },
                 kernel,

@@ -16,8 +16,10 @@ pub(crate) mod gather;
 pub(crate) mod gemm;
 pub(crate) mod plane;
 pub(crate) mod round;
+pub(crate) mod runs;
 #[cfg(test)]
 pub(crate) mod simulate;
+mod windows;
 pub(crate) mod winograd;
 
 use crate::error::{Error, Result, Site};
@@ -59,6 +61,8 @@ pub(crate) enum Cond {
     Cc,
     /// Unsigned at most.
     Ls,
+    /// Signed at least.
+    Ge,
 }
 
 /// An instruction; the first register is the result. Those that set flags in their 16-bit
@@ -81,6 +85,8 @@ pub(crate) enum Inst {
     Strb(R, R, u32),
     /// A signed byte at the sum of two registers.
     Ldrsb(R, R, R),
+    /// The low byte there.
+    StrbAt(R, R, R),
     /// The stack pointer plus an offset.
     AddSp(R, u32),
     /// Moves the stack pointer down or up.
@@ -102,6 +108,7 @@ pub(crate) enum Inst {
     Mul(R, R),
     And(R, R),
     Bic(R, R),
+    Mvn(R, R),
     Lsl(R, R, u32),
     Lsr(R, R, u32),
     Asr(R, R, u32),
@@ -116,6 +123,10 @@ pub(crate) enum Inst {
     PushAny(u16),
     /// Armv7-M: shifts one of r8..r12 in place and sets the flags.
     LslAny(R, u32),
+    /// Armv7-M: the third register, shifted right, saturated to so many bits; any registers.
+    Ssat(R, u32, R, u32),
+    /// Armv7-M: low and high word of a signed product, any registers.
+    Smull(R, R, R, R),
 }
 
 impl Inst {
@@ -128,7 +139,8 @@ impl Inst {
         }
     }
     fn is_wide(&self) -> bool {
-        matches!(self, Inst::LoadNext(..) | Inst::PushAny(_) | Inst::LslAny(..))
+        use Inst::*;
+        matches!(self, LoadNext(..) | PushAny(_) | LslAny(..) | Ssat(..) | Smull(..))
     }
 }
 
@@ -176,6 +188,14 @@ impl Code {
             c.push(Inst::SubFrame(frame));
         }
         c
+    }
+    /// Where argument `i >= 4` stands above the stack pointer, while nothing else is pushed.
+    pub(crate) fn argument(&self, i: u32) -> u32 {
+        self.kept() + self.frame + 4 * (i - 4)
+    }
+    /// Bytes of saved registers.
+    fn kept(&self) -> u32 {
+        SAVED.0 + if self.high { SAVED.1 } else { 0 }
     }
     pub(crate) fn push(&mut self, inst: Inst) {
         self.insts.push((inst, self.times));
@@ -248,12 +268,11 @@ impl Code {
     /// The native text, return included.
     pub(crate) fn finish(mut self, core: &Cost) -> Result<Native> {
         self.leave();
-        let saved = SAVED.0 + if self.high { SAVED.1 } else { 0 };
         let cycles: f64 = self.insts.iter().map(|(i, n)| n * cycles(i, core)).sum();
         Ok(Native {
             feature: "thumb".into(),
             text: self.text(wide(core))?,
-            stack: saved + self.frame + self.deepest,
+            stack: self.kept() + self.frame + self.deepest,
             cycles: libm::rint(cycles) as u64,
             bytes: self.insts.iter().map(|(i, _)| i.size()).sum(),
         })
@@ -320,17 +339,21 @@ fn encodes(inst: &Inst) -> bool {
             low(d) && o % 4 == 0 && (*b == SP && *o <= 1020 || low(b) && *o <= 124)
         }
         Strb(d, b, o) => low(d) && low(b) && *o <= 31,
-        Ldrsb(d, a, b) | Add(d, a, b) | Sub(d, a, b) => low(d) && low(a) && low(b),
+        Ldrsb(d, a, b) | StrbAt(d, a, b) | Add(d, a, b) | Sub(d, a, b) => low(d) && low(a) && low(b),
         AddSp(d, o) => low(d) && o % 4 == 0 && *o <= 1020,
         SubFrame(o) | AddFrame(o) => o % 4 == 0 && *o <= 508,
         Mov(..) | AddAny(..) => true,
         Cmp(a, b) => *a != SP || *b != SP,
         MovImm(d, v) | AddImm(d, v) | SubImm(d, v) | CmpImm(d, v) => low(d) && *v <= 255,
-        Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Sxtb(d, a) | Sxth(d, a) => low(d) && low(a),
+        Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Mvn(d, a) | Sxtb(d, a) | Sxth(d, a) => {
+            low(d) && low(a)
+        },
         LoadNext(d, b) => d != b && d.0 <= 12 && (b.0 <= 12 || *b == LR),
         // Of low registers alone the assembler makes 16 bits.
         PushAny(m) => m.count_ones() > 1 && m >> 8 != 0 && m >> 13 == 0,
         LslAny(d, n) => (8..=12).contains(&d.0) && (1..=31).contains(n),
+        Ssat(d, bits, a, n) => d.0 <= 12 && a.0 <= 12 && (1..=32).contains(bits) && (1..=31).contains(n),
+        Smull(lo, hi, a, b) => lo != hi && [lo, hi, a, b].iter().all(|r| r.0 <= 12),
         Lsl(d, a, n) => low(d) && low(a) && *n <= 31,
         Lsr(d, a, n) | Asr(d, a, n) => low(d) && low(a) && (1..=32).contains(n),
     }
@@ -348,8 +371,9 @@ fn cycles(inst: &Inst, core: &Cost) -> f64 {
         Ldm(_, m) | Stm(_, m) | Push(m) | PushAny(m) => many(m),
         Pop(m) => many(m) + if m >> 14 & 1 == 1 { core.branch_taken } else { 0.0 },
         Ldr(..) | Ldrsb(..) | LoadNext(..) => core.load,
-        Str(..) | Strb(..) => core.store,
+        Str(..) | Strb(..) | StrbAt(..) => core.store,
         Mul(..) => core.mul,
+        Smull(..) => core.mul_long.unwrap_or(core.mul),
         _ => core.alu,
     })
 }
@@ -385,6 +409,7 @@ fn print(text: &mut String, inst: &Inst, way: char) {
                 Cond::Cs => "cs",
                 Cond::Cc => "cc",
                 Cond::Ls => "ls",
+                Cond::Ge => "ge",
             };
             write!(text, "b{c} {}{way}", 20 + l.0)
         }
@@ -397,6 +422,7 @@ fn print(text: &mut String, inst: &Inst, way: char) {
         Str(d, b, o) => write!(text, "str {}, [{}, #{o}]", r(d), r(b)),
         Strb(d, b, o) => write!(text, "strb {}, [{}, #{o}]", r(d), r(b)),
         Ldrsb(d, a, b) => write!(text, "ldrsb {}, [{}, {}]", r(d), r(a), r(b)),
+        StrbAt(d, a, b) => write!(text, "strb {}, [{}, {}]", r(d), r(a), r(b)),
         AddSp(d, o) => write!(text, "add {}, sp, #{o}", r(d)),
         SubFrame(o) => write!(text, "sub sp, sp, #{o}"),
         AddFrame(o) => write!(text, "add sp, sp, #{o}"),
@@ -411,6 +437,7 @@ fn print(text: &mut String, inst: &Inst, way: char) {
         Mul(d, a) => write!(text, "muls {}, {}, {}", r(d), r(a), r(d)),
         And(d, a) => write!(text, "ands {}, {}", r(d), r(a)),
         Bic(d, a) => write!(text, "bics {}, {}", r(d), r(a)),
+        Mvn(d, a) => write!(text, "mvns {}, {}", r(d), r(a)),
         Lsl(d, a, n) => write!(text, "lsls {}, {}, #{n}", r(d), r(a)),
         Lsr(d, a, n) => write!(text, "lsrs {}, {}, #{n}", r(d), r(a)),
         Asr(d, a, n) => write!(text, "asrs {}, {}, #{n}", r(d), r(a)),
@@ -421,5 +448,7 @@ fn print(text: &mut String, inst: &Inst, way: char) {
         LoadNext(d, b) => write!(text, "ldr {}, [{}], #4", r(d), r(b)),
         PushAny(m) => write!(text, "push {{{}}}", list(m, "")),
         LslAny(d, n) => write!(text, "lsls {}, {}, #{n}", r(d), r(d)),
+        Ssat(d, bits, a, n) => write!(text, "ssat {}, #{bits}, {}, asr #{n}", r(d), r(a)),
+        Smull(lo, hi, a, b) => write!(text, "smull {}, {}, {}, {}", r(lo), r(hi), r(a), r(b)),
     };
 }

@@ -3,24 +3,29 @@
 //! In: the exact rule of a channel and the range of its sums. Out: a sum that is first clamped
 //! to the range in which the output changes, then multiplied by pieces of a multiplier whose
 //! products fit 32 bits: `out = (a * m1 + (a * m0 >> p) + c) >> 24`, `a = clamp(sum - base, 0, top)`.
-//! Sums of up to about 16 bits need one piece only, those of many more need three.
+//! Sums of up to about 16 bits need one piece only, those of many more need three. Wide code has
+//! long products and takes the rule as it is where a layer has one shift.
 //! The limits of the output are those of `a`, so that nothing is clamped afterwards.
 //!
 //! Law: every step of the staircase that the exact rule makes of the sum stays where it is; the
 //! constants are found by that condition and checked against it, or there are none.
 
 use super::{Code, Cond, Inst, R, R0, R1, R3, R4, R5, R6, R7};
-use crate::kernel::{Expr, KernelBuilder, Val};
-use crate::quantize::requant::{Multiplier, Output, Requant, requantize};
+use crate::kernel::{Expr, KernelBuilder, Val, instr};
+use crate::quantize::requant::{
+    HIGH_SHIFT, Multiplier, Output, Requant, Shift, high, requantize, requantize_high_instr,
+};
 
 /// The last shift: it leaves the output's eight bits.
 const SHIFT: u32 = 24;
 
-/// Of how many pieces a layer's multipliers are, and the shift between pieces.
+/// How a layer's sums are requantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Form {
-    pub(crate) pieces: usize,
-    pub(crate) p: u32,
+pub(crate) enum Form {
+    /// By multipliers of so many pieces, with the shift between pieces.
+    Pieces { pieces: usize, p: u32 },
+    /// By the high words of long products, a shift and limits: wide code only.
+    High { sh: u32, lo: i32, hi: i32 },
 }
 
 /// The constants of one channel.
@@ -28,45 +33,52 @@ pub(crate) struct Form {
 pub(crate) struct Constants {
     /// Subtracted from the sum: the greatest one whose output is the least.
     pub(crate) base: i64,
-    pub(crate) top: u32,
-    /// Most significant first.
-    pub(crate) pieces: Vec<u32>,
-    pub(crate) c: i32,
+    /// What stands in the stream: `top`, pieces with the most significant first, and `c`; or the
+    /// multiplier and the rounding constant.
+    pub(crate) words: Vec<i32>,
 }
 
 impl Form {
     /// Words of a channel's constants in a stream.
     pub(crate) fn words(&self) -> usize {
-        2 + self.pieces
+        match self {
+            Form::Pieces { pieces, .. } => 2 + pieces,
+            Form::High { .. } => 2,
+        }
     }
     /// Where a channel's constants stand for [`Form::spell`].
     pub(crate) fn registers(&self) -> &'static [R] {
-        match self.pieces {
-            1 => &[R5, R6, R7],
-            2 => &[R4, R5, R6, R7],
-            _ => &[R3, R4, R5, R6, R7],
-        }
-    }
-    /// Words of a channel's constants: `top`, pieces, `c`.
-    pub(crate) fn stream(&self, k: &Constants) -> Vec<i32> {
-        let mut words = vec![k.top as i32];
-        words.extend(k.pieces.iter().map(|&m| m as i32));
-        words.push(k.c);
-        words
+        &[R3, R4, R5, R6, R7][5 - self.words()..]
     }
     /// The meaning: the output of `sum`, from which `base` has been subtracted; `at` gives the words.
     pub(crate) fn meaning(&self, k: &mut KernelBuilder, sum: Val, at: &dyn Fn(usize) -> Expr) -> Expr {
-        let a = k.let_("a", sum.clamp(0, at(0)).i64());
-        let mut v = a * (at(self.pieces).i64());
-        for piece in (0..self.pieces - 1).rev() {
-            v = (v >> self.p as i32) + a * (at(1 + piece).i64());
+        match *self {
+            Form::High { sh, lo, hi } => {
+                let out = [sum.into(), at(0), at(1), (sh as i32).into(), lo.into(), hi.into()];
+                instr(&requantize_high_instr(), out.into())
+            }
+            Form::Pieces { pieces, p } => {
+                let a = k.let_("a", sum.clamp(0, at(0)).i64());
+                let mut v = a * (at(pieces).i64());
+                for piece in (0..pieces - 1).rev() {
+                    v = (v >> p as i32) + a * (at(1 + piece).i64());
+                }
+                ((v + at(1 + pieces).i64()) >> SHIFT as i32).i32()
+            }
         }
-        ((v + at(1 + self.pieces).i64()) >> SHIFT as i32).i32()
     }
     /// The instructions: r0 holds the sum and then the output in its low byte; r1 and `spare` are
-    /// used. `top`, pieces and `c` stand in low registers.
-    pub(crate) fn spell(&self, c: &mut Code, words: &[R], spare: R) {
-        let (top, pieces, add) = (words[0], &words[1..=self.pieces], words[1 + self.pieces]);
+    /// used. The constants stand in [`Form::registers`].
+    pub(crate) fn spell(&self, c: &mut Code, spare: R) {
+        let words = self.registers();
+        let p = match *self {
+            Form::High { sh, lo, hi } => {
+                c.all([Inst::Smull(R1, R0, R0, words[0]), Inst::Add(R0, R0, words[1])]);
+                return super::runs::limit(c, (R0, R1), sh, (lo, hi), true);
+            }
+            Form::Pieces { p, .. } => p,
+        };
+        let (top, pieces, add) = (words[0], &words[1..words.len() - 1], words[words.len() - 1]);
         c.all([Inst::Asr(R1, R0, 31), Inst::Bic(R0, R1), Inst::Cmp(R0, top)]);
         let inside = c.label();
         c.push(Inst::BranchIf(Cond::Ls, inside));
@@ -75,12 +87,12 @@ impl Form {
         if let [piece] = pieces {
             return c.all([Inst::Mul(R0, *piece), Inst::Add(R0, R0, add), Inst::Asr(R0, R0, SHIFT)]);
         }
-        c.all([Inst::Mov(R1, R0), Inst::Mul(R1, pieces[self.pieces - 1]), Inst::Lsr(R1, R1, self.p)]);
-        for (i, &piece) in pieces[..self.pieces - 1].iter().enumerate().rev() {
+        c.all([Inst::Mov(R1, R0), Inst::Mul(R1, pieces[pieces.len() - 1]), Inst::Lsr(R1, R1, p)]);
+        for (i, &piece) in pieces[..pieces.len() - 1].iter().enumerate().rev() {
             if i > 0 {
                 // The upper pieces need the sum once more.
                 c.all([Inst::Mov(spare, R0), Inst::Mul(R0, piece), Inst::Add(R1, R1, R0)]);
-                c.all([Inst::Lsr(R1, R1, self.p), Inst::Mov(R0, spare)]);
+                c.all([Inst::Lsr(R1, R1, p), Inst::Mov(R0, spare)]);
             } else {
                 c.all([Inst::Mul(R0, piece), Inst::Add(R0, R0, R1)]);
             }
@@ -90,14 +102,23 @@ impl Form {
 }
 
 /// The form and the constants of every channel, whose sums lie within `reach`.
-pub(crate) fn rounding(r: &Requant, reach: &[(i32, i32)]) -> Option<(Form, Vec<Constants>)> {
+pub(crate) fn rounding(r: &Requant, reach: &[(i32, i32)], wide: bool) -> Option<(Form, Vec<Constants>)> {
+    if let Shift::Layer(s) = r.shift
+        && wide
+        && (HIGH_SHIFT..=63).contains(&s)
+    {
+        let (rnd, sh) = high(s, r.out.zp);
+        let form = Form::High { sh, lo: r.out.lo, hi: r.out.hi };
+        let each = r.m.iter().map(|&m| Constants { base: 0, words: vec![m, rnd] });
+        return Some((form, each.collect()));
+    }
     let spans: Vec<Span> = (0..r.m.len()).map(|c| Span::of(r.at(c), reach[c], r.out)).collect();
     let bits = spans.iter().map(|s| 32 - s.top.leading_zeros()).max()?;
     for (pieces, most) in [(1, 0), (2, 14), (3, 12)] {
-        let form = Form { pieces, p: (32 - bits.min(31)).min(most) };
-        let constants: Option<Vec<Constants>> = spans.iter().map(|s| s.constants(form)).collect();
+        let p = (32 - bits.min(31)).min(most);
+        let constants: Option<Vec<Constants>> = spans.iter().map(|s| s.constants(pieces, p)).collect();
         if let Some(constants) = constants {
-            return Some((form, constants));
+            return Some((Form::Pieces { pieces, p }, constants));
         }
     }
     None
@@ -125,8 +146,8 @@ impl Span {
         requantize(sum as i32, self.by, self.out.zp, self.out.lo, self.out.hi)
     }
     /// Multiplier and rounding constant that keep each step in its place, if there are any.
-    fn constants(&self, form: Form) -> Option<Constants> {
-        let s = SHIFT + form.p * (form.pieces as u32 - 1);
+    fn constants(&self, pieces: usize, p: u32) -> Option<Constants> {
+        let s = SHIFT + p * (pieces as u32 - 1);
         let unit = s - SHIFT;
         let first = self.output(0);
         // (least `a` of an output, that output less the first one)
@@ -138,15 +159,18 @@ impl Span {
             .collect();
         let made = |m: i128, c: i128| {
             let limit = |v: i128| i128::from(self.top) * v < 1 << 32;
-            let piece = |i: u32| (m >> (form.p * i)) & ((1 << form.p) - 1);
-            let mut pieces = vec![m >> (form.p * (form.pieces as u32 - 1))];
-            pieces.extend((0..form.pieces as u32 - 1).rev().map(piece));
+            let piece = |i: u32| (m >> (p * i)) & ((1 << p) - 1);
+            let upper = pieces as u32 - 1;
+            let mut pieces = vec![m >> (p * upper)];
+            pieces.extend((0..upper).rev().map(piece));
             // A middle piece takes the carry of the lower one on top.
             let fits = pieces[1..].iter().all(|&v| limit(v + 1)) && pieces[0] < 1 << 31;
             let c = c + (i128::from(first) << SHIFT);
-            let pieces: Vec<u32> = pieces.iter().map(|&v| v as u32).collect();
             let c = i32::try_from(c).ok().filter(|_| fits)?;
-            Some(Constants { base: self.base, top: self.top, pieces, c })
+            let mut words = vec![self.top as i32];
+            words.extend(pieces.iter().map(|&v| v as i32));
+            words.push(c);
+            Some(Constants { base: self.base, words })
         };
         if steps.is_empty() {
             return made(0, 0);
@@ -207,13 +231,15 @@ mod tests {
 
     /// What the spelled pieces give.
     fn apply(form: Form, k: &Constants, sum: i64) -> i32 {
-        let a = (sum - k.base).clamp(0, i64::from(k.top)) as u32;
-        let (&last, upper) = k.pieces.split_last().unwrap();
+        let Form::Pieces { pieces, p } = form else { panic!("{form:?}") };
+        let a = (sum - k.base).clamp(0, i64::from(k.words[0] as u32)) as u32;
+        let all: Vec<u32> = k.words.iter().map(|&v| v as u32).collect();
+        let (&last, upper) = all[1..=pieces].split_last().unwrap();
         let mut v = a.wrapping_mul(last);
         for &piece in upper.iter().rev() {
-            v = (v >> form.p).wrapping_add(a.wrapping_mul(piece));
+            v = (v >> p).wrapping_add(a.wrapping_mul(piece));
         }
-        v.wrapping_add(k.c as u32) as i32 >> SHIFT
+        v.wrapping_add(all[pieces + 1]) as i32 >> SHIFT
     }
 
     #[test]
@@ -232,8 +258,8 @@ mod tests {
             };
             let r = requant(&[real], &[range], out).unwrap();
             let (form, k) =
-                rounding(&r, &[range]).unwrap_or_else(|| panic!("{case} {real} {range:?} {out:?} {r:?}"));
-            found[form.pieces - 1] += 1;
+                rounding(&r, &[range], false).unwrap_or_else(|| panic!("{case} {real} {range:?} {out:?} {r:?}"));
+            found[form.words() - 3] += 1;
             let mut at = i64::from(range.0);
             while at <= i64::from(range.1) {
                 assert_eq!(apply(form, &k[0], at), r.apply(0, at as i32), "case {case} sum {at}");
@@ -250,7 +276,7 @@ mod tests {
         {
             let out = Output { zp: 3, lo: -128, hi: 127 };
             let r = requant(&[real], &[range], out).unwrap();
-            let Some((form, k)) = rounding(&r, &[range]) else { continue };
+            let Some((form, k)) = rounding(&r, &[range], false) else { continue };
             for sum in range.0..=range.1 {
                 assert_eq!(apply(form, &k[0], sum.into()), r.apply(0, sum), "{real} {sum}");
             }

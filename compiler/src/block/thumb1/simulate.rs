@@ -17,21 +17,30 @@ pub(crate) struct Ran {
 /// Runs a function of buffers that are read, of one behind them that is written, and of more that
 /// are read: what it writes. The stack it takes is at most what is announced.
 pub(crate) fn output(code: Code, operands: &[Vec<u8>], len: usize, more: &[Vec<u8>]) -> Vec<u8> {
-    // Code for either kind of core prints for the wide one.
-    let mut regions: Vec<(u32, Vec<u8>)> = Vec::new();
-    for bytes in operands.iter().cloned().chain([vec![0; len]]).chain(more.iter().cloned()) {
-        regions.push((0x3000_0000 + ((regions.len() as u32) << 24), bytes));
-    }
-    let args: Vec<u32> = regions.iter().map(|r| r.0).collect();
+    let all = operands.iter().cloned().chain([vec![0; len]]).chain(more.iter().cloned());
+    called(code, all.collect(), operands.len(), &[], 0)
+}
+
+/// The same with numbers behind the buffers, and buffers that stand so many bytes behind a word.
+pub(crate) fn placed(code: Code, operands: &[Vec<u8>], len: usize, scalars: &[u32], at: u32) -> Vec<u8> {
+    let all = operands.iter().cloned().chain([vec![0; len]]);
+    called(code, all.collect(), operands.len(), scalars, at)
+}
+
+fn called(code: Code, buffers: Vec<Vec<u8>>, written: usize, scalars: &[u32], at: u32) -> Vec<u8> {
+    let place = |i: u32| 0x3000_0000 + (i << 24) + at;
+    let regions: Vec<(u32, Vec<u8>)> = (0..).map(place).zip(buffers).collect();
+    let args: Vec<u32> = regions.iter().map(|r| r.0).chain(scalars.iter().copied()).collect();
     let mut memory = Memory { regions };
     let ran = run(&code, &args, &mut memory);
+    // Code for either kind of core prints for the wide one.
     let core = secateur_targets::core("cortex-m3").unwrap().cost.unwrap();
     let announced = code.finish(&core).unwrap().stack;
     assert!(ran.stack <= announced, "{} bytes of stack, {announced} announced", ran.stack);
-    memory.regions.swap_remove(operands.len()).1
+    memory.regions.swap_remove(written).1
 }
 
-/// Runs with the arguments in r0..r3.
+/// Runs with the arguments in r0..r3 and on the stack.
 pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
     let insts = code.insts();
     memory.regions.push((STACK.0, vec![0xa5; STACK.1]));
@@ -39,14 +48,18 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
     for i in 4..12 {
         r[i] = 0x1111_0000 + i as u32;
     }
-    r[..args.len()].copy_from_slice(args);
-    r[13] = STACK.0 + STACK.1 as u32;
+    let (first, stacked) = args.split_at(args.len().min(4));
+    r[..first.len()].copy_from_slice(first);
+    r[13] = STACK.0 + STACK.1 as u32 - 4 * stacked.len() as u32;
+    for (i, &v) in stacked.iter().enumerate() {
+        memory.put_aligned(r[13] + 4 * i as u32, v);
+    }
     r[14] = 0x1111_000e;
     let entry = r;
     let place = |l| insts.iter().position(|i| *i == Inst::Label(l)).unwrap();
     let (mut pc, mut count, mut lowest) = (0, 0u64, r[13]);
-    // Zero and carry.
-    let (mut z, mut c) = (false, false);
+    // Zero, carry, and whether negative is overflow.
+    let (mut z, mut c, mut ge) = (false, false, true);
     while let Some(inst) = insts.get(pc) {
         pc += 1;
         count += 1;
@@ -64,6 +77,7 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                     Cond::Cs => c,
                     Cond::Cc => !c,
                     Cond::Ls => !c || z,
+                    Cond::Ge => ge,
                 };
                 if taken {
                     pc = place(*l);
@@ -115,6 +129,7 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
             Str(s, b, o) => memory.put_aligned(g(b) + o, g(s)),
             Strb(s, b, o) => memory.at(g(b) + o, 1)[0] = g(s) as u8,
             Ldrsb(d, a, b) => r[d.0 as usize] = memory.at(g(a).wrapping_add(g(b)), 1)[0] as i8 as u32,
+            StrbAt(s, a, b) => memory.at(g(a).wrapping_add(g(b)), 1)[0] = g(s) as u8,
             AddSp(d, o) => r[d.0 as usize] = r[13] + o,
             SubFrame(o) => {
                 r[13] -= o;
@@ -123,8 +138,17 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
             AddFrame(o) => r[13] += o,
             Mov(d, a) => r[d.0 as usize] = g(a),
             AddAny(d, a) => r[d.0 as usize] = g(d).wrapping_add(g(a)),
-            Cmp(a, b) => (z, c) = (g(a) == g(b), g(a) >= g(b)),
-            CmpImm(a, v) => (z, c) = (g(a) == *v, g(a) >= *v),
+            Cmp(a, b) => (z, c, ge) = (g(a) == g(b), g(a) >= g(b), g(a) as i32 >= g(b) as i32),
+            CmpImm(a, v) => (z, c, ge) = (g(a) == *v, g(a) >= *v, g(a) as i32 >= *v as i32),
+            Ssat(d, bits, a, n) => {
+                let top = 1i64 << (bits - 1);
+                r[d.0 as usize] = i64::from(g(a) as i32 >> n).clamp(-top, top - 1) as u32;
+            }
+            Smull(lo, hi, a, b) => {
+                let product = i64::from(g(a) as i32) * i64::from(g(b) as i32);
+                r[lo.0 as usize] = product as u32;
+                r[hi.0 as usize] = (product >> 32) as u32;
+            }
             // The others set the flags by their result.
             MovImm(d, _)
             | AddImm(d, _)
@@ -135,6 +159,7 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
             | Mul(d, _)
             | And(d, _)
             | Bic(d, _)
+            | Mvn(d, _)
             | Lsl(d, ..)
             | Lsr(d, ..)
             | Asr(d, ..) => {
@@ -152,6 +177,7 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                     Mul(d, a) => (g(d).wrapping_mul(g(a)), c),
                     And(d, a) => (g(d) & g(a), c),
                     Bic(d, a) => (g(d) & !g(a), c),
+                    Mvn(_, a) => (!g(a), c),
                     Lsl(_, a, 0) => (g(a), c),
                     Lsl(_, a, n) => (g(a) << n, g(a) >> (32 - n) & 1 == 1),
                     Lsr(_, a, n) => ((u64::from(g(a)) >> n) as u32, g(a) >> (n - 1) & 1 == 1),

@@ -16,15 +16,17 @@ use crate::block::thumb1::gather;
 use crate::block::thumb1::gemm::{Gemm, PIXELS};
 use crate::block::thumb1::plane::{self, Plane};
 use crate::block::thumb1::round::rounding;
+use crate::block::thumb1::{runs, wide};
 use crate::error::Result;
-use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::lower::conv::Geometry;
 use crate::lower::dense::Rows;
 use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
+use crate::lower::run::Run;
 use crate::lower::spelled::{Role, Spelled};
 use crate::tensor::{DType, Data};
-use secateur_targets::Cost;
+use secateur_targets::{Cost, Target};
 use std::sync::Arc;
 
 /// The engine.
@@ -46,17 +48,26 @@ impl Engine for Thumb {
         let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };
         Ok(dense(rows, product, core)?.into_iter().collect())
     }
+    fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
+        let Some(core) = &target.core.cost else { return Ok(Vec::new()) };
+        runs::code(run, wide(core)).map(|c| c.finish(core)).into_iter().collect()
+    }
 }
 
 /// Sizes and packed weights of a product of `pixels` columns; `taps` as in [`Gemm::pack`].
 /// `None` if its sums or weights do not fit. The input's zero point is folded into the bias.
-fn packed(product: &Product, pixels: usize, step: usize, taps: &[usize]) -> Result<Option<(Gemm, Role)>> {
+fn packed(
+    product: &Product,
+    (pixels, step): (usize, usize),
+    taps: &[usize],
+    core: &Cost,
+) -> Result<Option<(Gemm, Role)>> {
     let reach = product.reach()?;
     let folded = product.clone().folded();
     let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
         return Ok(None);
     };
-    let Some((form, constants)) = rounding(r, &reach) else { return Ok(None) };
+    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
     let gemm = Gemm { taps: taps.len(), outputs: b.len(), pixels: pixels.min(PIXELS), step, form };
     let stream = gemm.pack(w, b, &constants, taps);
     Ok(stream.map(|s| (gemm, Role::Data { name: "weights", data: Data::I32(s), align: 4 })))
@@ -93,7 +104,7 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
         None => (&[][..], crate::lower::dense::Axis { len: 1, x: 0, y: 0 }),
     };
     let taps: Vec<usize> = (0..inputs).collect();
-    let Some((gemm, weights)) = packed(product, inner.len, inner.y, &taps)? else { return Ok(None) };
+    let Some((gemm, weights)) = packed(product, (inner.len, inner.y), &taps, core)? else { return Ok(None) };
     // An odd number of pixels, as only a few of them may be, has no second one in the last pair.
     let even = gemm.pixels.is_multiple_of(2);
     let gather = match even {
@@ -146,7 +157,7 @@ fn one_row(inputs: usize, product: &Product, core: &Cost) -> Result<Option<Candi
     let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
         return Ok(None);
     };
-    let Some((form, constants)) = rounding(r, &reach) else { return Ok(None) };
+    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
     let dense = Dense { inputs, outputs: b.len(), form };
     if !dense.fits() {
         return Ok(None);
@@ -173,7 +184,7 @@ fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Option<Candidate
         }
     }
     let pixels = g.output[0] * g.output[1];
-    let Some((gemm, weights)) = packed(product, pixels, g.y[3], &taps)? else { return Ok(None) };
+    let Some((gemm, weights)) = packed(product, (pixels, g.y[3]), &taps, core)? else { return Ok(None) };
     let columns = Columns::new(g, &gemm, core)?;
     let product_of = gemm.kernel(core)?;
 
@@ -231,7 +242,7 @@ fn planes(
     let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
         return Ok(None);
     };
-    let Some((form, constants)) = rounding(r, &reach) else { return Ok(None) };
+    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
     let stride = g.strides[1];
     let width = (g.output[1] - 1) * stride + (g.kernel[1] - 1) * g.dilations[1] + 1;
     let columns = g.input[1].min(width.saturating_sub(g.pads[1]));

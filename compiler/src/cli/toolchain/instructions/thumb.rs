@@ -59,15 +59,20 @@ fn kind(inst: &Inst) -> usize {
         Sxtb(..) => 31,
         Cmp(..) => 32,
         CmpImm(..) => 33,
-        Sxth(..) => 34,
-        LoadNext(..) => 35,
-        PushAny(_) => 36,
-        LslAny(..) => 37,
+        BranchIf(Cond::Ge, _) => 34,
+        StrbAt(..) => 35,
+        Mvn(..) => 36,
+        Sxth(..) => 37,
+        LoadNext(..) => 38,
+        PushAny(_) => 39,
+        LslAny(..) => 40,
+        Ssat(..) => 41,
+        Smull(..) => 42,
     }
 }
-const KINDS: std::ops::Range<usize> = 0..38;
+const KINDS: std::ops::Range<usize> = 0..43;
 /// The kinds from here on are those of wide code.
-const WIDE: usize = 35;
+const WIDE: usize = 38;
 
 #[rustfmt::skip]
 fn plain() -> Vec<Try> {
@@ -80,7 +85,7 @@ fn plain() -> Vec<Try> {
         ("subs", vec![Sub(R2, R3, R4)]), ("subs in place", vec![Sub(R2, R2, R3)]), ("subs nothing", vec![Sub(R2, R2, R2)]),
         ("adcs", vec![Adc(R2, R3)]), ("adcs itself", vec![Adc(R2, R2)]),
         ("muls", vec![Mul(R2, R3)]), ("muls itself", vec![Mul(R4, R4)]),
-        ("ands", vec![And(R2, R3)]), ("bics", vec![Bic(R2, R3)]),
+        ("ands", vec![And(R2, R3)]), ("bics", vec![Bic(R2, R3)]), ("mvns", vec![Mvn(R2, R3)]),
         ("lsls 0", vec![Lsl(R2, R3, 0)]), ("lsls 1", vec![Lsl(R2, R3, 1)]), ("lsls 31", vec![Lsl(R2, R2, 31)]), ("lsls 8", vec![Lsl(R7, R3, 8), Mov(R2, R7)]),
         ("lsrs 1", vec![Lsr(R2, R3, 1)]), ("lsrs 31", vec![Lsr(R2, R2, 31)]), ("lsrs 32", vec![Lsr(R2, R3, 32)]),
         ("asrs 1", vec![Asr(R2, R3, 1)]), ("asrs 16", vec![Asr(R2, R2, 16)]), ("asrs 31", vec![Asr(R2, R3, 31)]), ("asrs 32", vec![Asr(R2, R3, 32)]),
@@ -95,6 +100,7 @@ fn plain() -> Vec<Try> {
         ("ldr far", vec![Mov(R7, R0), SubImm(R7, 112), Ldr(R2, R7, 124)]),
         ("strb", vec![Str(R5, R1, 4), Strb(R2, R1, 5), Strb(R3, R1, 7), Ldr(R7, R1, 4), Mov(R2, R7)]),
         ("strb far", vec![Mov(R7, R1), SubImm(R7, 24), Strb(R4, R7, 31), Ldr(R2, R1, 4)]),
+        ("strb at", vec![MovImm(R7, 6), StrbAt(R2, R1, R7), MovImm(R7, 4), StrbAt(R3, R7, R1), Ldr(R2, R1, 4)]),
         ("ldrsb", vec![MovImm(R7, 3), Ldrsb(R2, R0, R7), MovImm(R7, 5), Ldrsb(R3, R7, R0)]),
         ("ldm", vec![Mov(R7, R0), Ldm(R7, mask(&[R2, R4, R6])), Sub(R7, R7, R0), Mov(R3, R6), Mov(R2, R7)]),
         ("ldm over its base", vec![Mov(R3, R0), Ldm(R3, mask(&[R2, R3, R4]))]),
@@ -117,6 +123,10 @@ fn of_wide_code() -> Vec<Try> {
         ("ldr post high", vec![Mov(R10, LR), Mov(LR, R0), LoadNext(R2, LR), LoadNext(R11, LR), Mov(R6, LR), Mov(LR, R10), Sub(R3, R6, R0), Mov(R4, R11)]),
         ("push any", vec![Mov(R10, R2), Mov(R11, R4), PushAny(mask(&[R9, R10, R11])), Pop(mask(&[R2, R3, R4]))]),
         ("push any and low", vec![Mov(R10, R4), PushAny(mask(&[R2, R10])), Pop(mask(&[R3, R4]))]),
+        ("ssat", vec![Ssat(R2, 8, R3, 1), Ssat(R3, 8, R3, 31), Ssat(R4, 8, R4, 20)]),
+        ("ssat high", vec![Mov(R10, R2), Ssat(R11, 1, R10, 3), Ssat(R10, 32, R10, 7), Mov(R2, R10), Mov(R3, R11)]),
+        ("smull", vec![Smull(R6, R7, R2, R3), Smull(R3, R4, R4, R4), Mov(R2, R7), Add(R3, R3, R6)]),
+        ("smull high", vec![Mov(R10, R3), Smull(R10, R2, R10, R4), Mov(R3, R10), Smull(R11, R10, R2, R3), Mov(R4, R10)]),
         ("lsls high", vec![Mov(R10, R2), LslAny(R10, 1), Mov(R2, R10)]),
         ("lsls high 31", vec![Mov(R11, R3), LslAny(R11, 31), Mov(R2, R11)]),
     ]
@@ -125,13 +135,7 @@ fn of_wide_code() -> Vec<Try> {
 /// A loop over the table around `body`, which begins with the flags of a comparison of r3 and r4.
 fn looped(body: impl Fn(&mut Code)) -> Code {
     let mut c = Code::new(FRAME, 16, true);
-    c.all([
-        Inst::MovImm(R2, 1),
-        Inst::Mov(R9, R2),
-        Inst::MovImm(R2, 0),
-        Inst::Mov(R8, R2),
-        Inst::Mov(R2, R0),
-    ]);
+    c.all([Inst::MovImm(R2, 1), Inst::Mov(R9, R2), Inst::MovImm(R2, 0), Inst::Mov(R8, R2), Inst::Mov(R2, R0)]);
     c.advance(R2, (4 * TABLE.words * TABLE.entries) as u32, R3);
     c.push(Inst::Mov(R12, R2));
     let top = c.here();
@@ -180,7 +184,7 @@ fn codes(core: &Cost) -> Vec<(String, Code)> {
         tries.extend(of_wide_code());
     }
     let mut all: Vec<(String, Code)> = tries.iter().map(|(n, i)| ((*n).into(), straight(i))).collect();
-    let conds = [Cond::Eq, Cond::Ne, Cond::Cs, Cond::Cc, Cond::Ls].map(Some);
+    let conds = [Cond::Eq, Cond::Ne, Cond::Cs, Cond::Cc, Cond::Ls, Cond::Ge].map(Some);
     all.extend(conds.into_iter().chain([None]).map(|how| (format!("branch {how:?}"), branch(how))));
     all
 }
@@ -189,7 +193,8 @@ fn check(core: &str) {
     let cost = secateur_targets::core(core).unwrap().cost.unwrap();
     let codes = codes(&cost);
     let tried: BTreeSet<usize> = codes.iter().flat_map(|(_, c)| c.insts()).map(|i| kind(&i)).collect();
-    let missing: Vec<usize> = KINDS.filter(|k| !tried.contains(k) && (wide(&cost) || *k < WIDE)).collect();
+    let missing: Vec<usize> =
+        KINDS.filter(|k| !tried.contains(k) && (wide(&cost) || *k < WIDE)).collect();
     assert!(missing.is_empty(), "kinds without a case: {missing:?}");
     let cases: Vec<Case> = codes
         .into_iter()
