@@ -239,7 +239,12 @@ fn cortex_m4() {
 
 #[test]
 fn cortex_m0plus() {
-    alike("cortex-m0plus", &[Language::C], &[], 0);
+    alike("cortex-m0plus", &[Language::C, Language::Rust], ALL, POOLS.len());
+}
+
+#[test]
+fn cortex_m3() {
+    alike("cortex-m3", &[Language::C], ALL, POOLS.len());
 }
 
 #[test]
