@@ -21,6 +21,45 @@ pub(crate) fn kernel(n: usize, pitch: usize, core: &Cost) -> Result<Arc<Kernel>>
     k.finish()
 }
 
+/// The kernel `(a, b, out)`: `rows` rows of `n` inputs of two pixels, rows `step` bytes apart; words
+/// stand `pitch` words apart.
+pub(crate) fn windows(
+    n: usize,
+    (rows, step): (usize, usize),
+    pitch: usize,
+    core: &Cost,
+) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("gather_windows_s8");
+    let a = k.buffer("a", DType::I8, (rows - 1) * step + n, Access::Read);
+    let b = k.buffer("b", DType::I8, (rows - 1) * step + n, Access::Read);
+    let out = k.buffer("out", DType::I32, (rows * n - 1) * pitch + 1, Access::Write);
+    k.for_("r", 0, rows, |k, r| {
+        k.for_("i", 0, n, |k, i| {
+            let from = k.let_("from", r * step + i);
+            k.store(out, r * (n * pitch) + i * pitch, a.at(from) + b.at(from) * 65536);
+        });
+    });
+    k.native(windows_code(n, (rows, step), pitch).finish(core)?);
+    k.finish()
+}
+
+/// As [`code`], in a loop over rows: lr holds where the words end.
+pub(crate) fn windows_code(n: usize, (rows, step): (usize, usize), pitch: usize) -> Code {
+    let mut c = Code::new(0, 0, false);
+    c.push(Inst::Mov(R7, R2));
+    c.advance(R7, (4 * rows * n * pitch) as u32, R4);
+    c.push(Inst::Mov(LR, R7));
+    let row = c.here();
+    c.times(rows as f64, |c| {
+        let rest = columns(c, n, pitch);
+        c.advance(R2, (4 * rest * pitch) as u32, R4);
+        c.advance(R0, step as u32, R4);
+        c.advance(R1, step as u32, R4);
+        c.all([Inst::Cmp(R2, LR), Inst::BranchIf(Cond::Ne, row)]);
+    });
+    c
+}
+
 /// The kernel `(x, out)`: `n` inputs of each pixel of `pairs` pairs, pixels `step` bytes apart.
 pub(crate) fn rows(n: usize, pairs: usize, step: usize, core: &Cost) -> Result<Arc<Kernel>> {
     let mut k = KernelBuilder::new("gather_rows_s8");
@@ -68,8 +107,9 @@ pub(crate) fn code(n: usize, pitch: usize) -> Code {
     c
 }
 
-/// `n` inputs at r0 and r1 into words from r2 on, which moves.
-fn columns(c: &mut Code, n: usize, pitch: usize) {
+/// `n` inputs at r0 and r1 into words from r2 on, which moves but for the words of as many inputs
+/// as it gives back.
+fn columns(c: &mut Code, n: usize, pitch: usize) -> usize {
     let step = 4 * pitch as u32;
     let (turns, rest) = if n < 2 * ROUND { (0, n) } else { (n / ROUND, n % ROUND) };
     c.push(Inst::MovImm(R3, 0));
@@ -91,6 +131,7 @@ fn columns(c: &mut Code, n: usize, pitch: usize) {
         });
     }
     round(c, rest);
+    rest % ROUND
 }
 
 #[cfg(test)]
@@ -125,6 +166,26 @@ mod tests {
                     assert_eq!(body[i * pairs + pair], i32::from(x[at]) + (i32::from(x[at + step]) << 16));
                 }
             }
+            // Rows of windows: as many inputs of pixels further on.
+            let rows = pairs - pairs / 2;
+            let (b_at, pitch) = (x.len() - ((rows - 1) * step + n), 1 + n % 3);
+            let windows = windows(n, (rows, step), pitch, &core).unwrap();
+            let call =
+                Spelled { kernel: windows, args: vec![Role::Operand(0), Role::Operand(1), Role::Result] };
+            let len = (rows * n - 1) * pitch + 1;
+            let operands = [Data::I8(x.clone()), Data::I8(x[b_at..].to_vec())];
+            let operands = operands.map(|d| match d {
+                Data::I8(v) => Data::I8(v[..(rows - 1) * step + n].to_vec()),
+                d => d,
+            });
+            let Data::I32(body) = run(&call, &operands, DType::I32, len) else { panic!() };
+            let two = [bytes.clone(), bytes[b_at..].into()];
+            let made = words(output(windows_code(n, (rows, step), pitch), &two, 4 * len, &[]));
+            for (i, &word) in body.iter().enumerate().step_by(pitch) {
+                let at = i / pitch / n * step + i / pitch % n;
+                assert_eq!(word, i32::from(x[at]) + (i32::from(x[b_at + at]) << 16));
+                assert_eq!(made[i], word, "{n} {pairs} {step}");
+            }
             let one = output(
                 code(n, pairs),
                 &[bytes[..n].into(), bytes[step..].into()],
@@ -132,7 +193,7 @@ mod tests {
                 &[],
             );
             for (i, word) in words(one).into_iter().step_by(pairs).enumerate() {
-                assert_eq!(word, body[i * pairs], "{n} {pairs} {step}");
+                assert_eq!(word, all[i * pairs], "{n} {pairs} {step}");
             }
         }
     }

@@ -347,7 +347,7 @@ fn encodes(inst: &Inst) -> bool {
         MovImm(d, v) | AddImm(d, v) | SubImm(d, v) | CmpImm(d, v) => low(d) && *v <= 255,
         Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Mvn(d, a) | Sxtb(d, a) | Sxth(d, a) => {
             low(d) && low(a)
-        },
+        }
         LoadNext(d, b) => d != b && d.0 <= 12 && (b.0 <= 12 || *b == LR),
         // Of low registers alone the assembler makes 16 bits.
         PushAny(m) => m.count_ones() > 1 && m >> 8 != 0 && m >> 13 == 0,

@@ -257,8 +257,8 @@ mod tests {
                 hi: if case % 3 == 0 { 100 } else { 127 },
             };
             let r = requant(&[real], &[range], out).unwrap();
-            let (form, k) =
-                rounding(&r, &[range], false).unwrap_or_else(|| panic!("{case} {real} {range:?} {out:?} {r:?}"));
+            let (form, k) = rounding(&r, &[range], false)
+                .unwrap_or_else(|| panic!("{case} {real} {range:?} {out:?} {r:?}"));
             found[form.words() - 3] += 1;
             let mut at = i64::from(range.0);
             while at <= i64::from(range.1) {

@@ -158,13 +158,7 @@ fn max(w: &Windows) -> Code {
 }
 
 /// `(x, y, offset, m, rnd)`: lr holds the constant.
-fn mean(
-    w: &Windows,
-    (up, sh): (u32, u32),
-    limits: (i32, i32),
-    even: Option<u32>,
-    wide: bool,
-) -> Code {
+fn mean(w: &Windows, (up, sh): (u32, u32), limits: (i32, i32), even: Option<u32>, wide: bool) -> Code {
     let mut c = Code::new(FRAME, 0, true);
     c.all([Inst::Str(R2, SP, OFFSET), Inst::Str(R3, SP, M), Inst::Ldr(R4, SP, c.argument(4))]);
     c.push(Inst::Mov(LR, R4));

@@ -180,7 +180,7 @@ impl Sums {
 }
 
 /// The outputs of one channel of some tiles side by side: `(m, w, y)`. `w` holds 576 times the
-/// bias modulo 2^32, and what [`Form::stream`] says.
+/// bias modulo 2^32, and what [`Form::words`] counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Back {
     pub(crate) tiles: usize,
@@ -290,12 +290,12 @@ impl Back {
                 c.all([Inst::Mul(r, R1), Inst::Str(r, SP, LINE * row + 4 * column)]);
             }
         }
-        let words: &[R] = if self.form.pieces == 2 { &[R4, R5, R6, R7] } else { &[R3, R4, R5, R6, R7] };
+        let words = self.form.registers();
         c.all([Inst::Ldr(R2, SP, WORDS), Inst::Ldm(R2, mask(words)), Inst::Ldr(R2, SP, Y)]);
         for row in 0..4 {
             for column in 0..4 {
                 c.all([Inst::Ldr(R0, SP, LINE * row + 4 * column), Inst::Asr(R0, R0, LEFT)]);
-                self.form.spell(c, words, R12);
+                self.form.spell(c, R12);
                 c.all([Inst::Strb(R0, R2, 0), Inst::AddAny(R2, R8)]);
             }
             c.push(Inst::AddAny(R2, R9));
@@ -344,11 +344,11 @@ mod tests {
             let reach = [(-30_000 * (1 << (4 * case)), 20_000 * (1 << (4 * case)))];
             let out = Output { zp: -9, lo: -128, hi: 100 };
             let r = requant(&[0.005 / f64::from(1 << (4 * case))], &reach, out).unwrap();
-            let (form, constants) = rounding(&r, &reach).unwrap();
+            let (form, constants) = rounding(&r, &reach, false).unwrap();
             let b = Back { tiles, step, row, form };
             assert!(b.fits());
             let mut w = vec![random.within(-1 << 30, 1 << 30) as i32];
-            w.extend(form.stream(&constants[0]));
+            w.extend(&constants[0].words);
             let m: Vec<i32> = (0..SUMS).map(|_| random.within(-1 << 31, (1 << 31) - 1) as i32).collect();
             let m = m[..SUMS - (TILES - tiles)].to_vec();
             let y_len = 3 * row + (4 * tiles - 1) * step + 1;

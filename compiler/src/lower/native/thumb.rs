@@ -326,8 +326,8 @@ fn planes(
 struct Columns<'a> {
     g: &'a Geometry,
     gemm: Gemm,
-    /// For a row of the window, where its inputs lie side by side.
-    row: Option<Arc<Kernel>>,
+    /// For a window and for a row of it, where a row's inputs lie side by side.
+    whole: Option<(Arc<Kernel>, Arc<Kernel>)>,
     /// For one tap's channels.
     tap: Arc<Kernel>,
 }
@@ -343,8 +343,18 @@ impl<'a> Columns<'a> {
     fn new(g: &'a Geometry, gemm: &Gemm, core: &Cost) -> Result<Columns<'a>> {
         let run = g.kernel[1] == 1 || (g.dilations[1] == 1 && g.x[3] == g.cin);
         let pitch = gemm.columns();
-        let row = if run { Some(gather::kernel(g.kernel[1] * g.cin, pitch, core)?) } else { None };
-        Ok(Columns { g, gemm: *gemm, row, tap: gather::kernel(g.cin, pitch, core)? })
+        let whole = if run {
+            let n = g.kernel[1] * g.cin;
+            let row = gather::kernel(n, pitch, core)?;
+            let window = match g.kernel[0] {
+                1 => row.clone(),
+                rows => gather::windows(n, (rows, g.dilations[0] * g.x[2]), pitch, core)?,
+            };
+            Some((window, row))
+        } else {
+            None
+        };
+        Ok(Columns { g, gemm: *gemm, whole, tap: gather::kernel(g.cin, pitch, core)? })
     }
 
     /// The window of output pixel `p`.
@@ -377,8 +387,37 @@ impl<'a> Columns<'a> {
         let a = k.let_("a", first + pair * 2);
         let b = k.let_("b", if self.gemm.pixels.is_multiple_of(2) { a + 1 } else { (a + 1).min(pixels - 1) });
         let (a, b) = (self.corner(k, a), self.corner(k, b));
-        let wide = (g.kernel[1] - 1) * g.dilations[1];
+        let [high, wide] = [0, 1].map(|axis| (g.kernel[axis] - 1) * g.dilations[axis]);
         let base = n * g.x[0];
+        let at = |y: Val, x: Expr| base.clone() + y * g.x[2] + x * g.x[3];
+        let Some((window, _)) = &self.whole else { return self.rows(k, (x, acts, pad), (a, b), &base, pair) };
+        let whole = |k: &mut KernelBuilder| {
+            let (from, other) = (at(a.iy, a.ix.into()), at(b.iy, b.ix.into()));
+            k.call(window, vec![x.from(from), x.from(other), acts.from(pair)]);
+        };
+        if pad.is_none() {
+            return whole(k);
+        }
+        let inside = |c: Corner| {
+            let row = c.iy.ge(0).and((c.iy + high).lt(g.input[0]));
+            row.and(c.ix.ge(0)).and((c.ix + wide).lt(g.input[1]))
+        };
+        k.if_else(inside(a).and(inside(b)), whole, |k| {
+            self.rows(k, (x, acts, pad), (a, b), &base, pair);
+        });
+    }
+
+    /// The same row by row, some of them padding.
+    fn rows(
+        &self,
+        k: &mut KernelBuilder,
+        (x, acts, pad): (Buf, Buf, Option<Buf>),
+        (a, b): (Corner, Corner),
+        base: &Expr,
+        pair: Val,
+    ) {
+        let g = self.g;
+        let wide = (g.kernel[1] - 1) * g.dilations[1];
         k.for_("ky", 0, g.kernel[0], |k, ky| {
             let ya = k.let_("ya", a.iy + ky * g.dilations[0]);
             let yb = k.let_("yb", b.iy + ky * g.dilations[0]);
@@ -417,10 +456,7 @@ impl<'a> Columns<'a> {
                     );
                 });
             };
-            let Some(row) = &self.row else { return taps(k) };
-            if pad.is_none() {
-                return whole(k, row);
-            }
+            let Some((_, row)) = &self.whole else { return taps(k) };
             let inside = |y: Val, x: Val| row_inside(y).and(x.ge(0)).and((x + wide).lt(g.input[1]));
             k.if_else(inside(ya, a.ix).and(inside(yb, b.ix)), |k| whole(k, row), taps);
         });

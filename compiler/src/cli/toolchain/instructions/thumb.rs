@@ -135,7 +135,13 @@ fn of_wide_code() -> Vec<Try> {
 /// A loop over the table around `body`, which begins with the flags of a comparison of r3 and r4.
 fn looped(body: impl Fn(&mut Code)) -> Code {
     let mut c = Code::new(FRAME, 16, true);
-    c.all([Inst::MovImm(R2, 1), Inst::Mov(R9, R2), Inst::MovImm(R2, 0), Inst::Mov(R8, R2), Inst::Mov(R2, R0)]);
+    c.all([
+        Inst::MovImm(R2, 1),
+        Inst::Mov(R9, R2),
+        Inst::MovImm(R2, 0),
+        Inst::Mov(R8, R2),
+        Inst::Mov(R2, R0),
+    ]);
     c.advance(R2, (4 * TABLE.words * TABLE.entries) as u32, R3);
     c.push(Inst::Mov(R12, R2));
     let top = c.here();
@@ -193,8 +199,7 @@ fn check(core: &str) {
     let cost = secateur_targets::core(core).unwrap().cost.unwrap();
     let codes = codes(&cost);
     let tried: BTreeSet<usize> = codes.iter().flat_map(|(_, c)| c.insts()).map(|i| kind(&i)).collect();
-    let missing: Vec<usize> =
-        KINDS.filter(|k| !tried.contains(k) && (wide(&cost) || *k < WIDE)).collect();
+    let missing: Vec<usize> = KINDS.filter(|k| !tried.contains(k) && (wide(&cost) || *k < WIDE)).collect();
     assert!(missing.is_empty(), "kinds without a case: {missing:?}");
     let cases: Vec<Case> = codes
         .into_iter()

@@ -8,6 +8,7 @@
 use super::super::tiles::{Walk, Workspace, band, bands, biases, filter, fits, group, in_place};
 use super::super::{Candidate, Want};
 use crate::block::thumb1::round::rounding;
+use crate::block::thumb1::wide;
 use crate::block::thumb1::winograd::{Back, Columns, Rows, SUMS, Sums};
 use crate::block::winograd::four::{FACTOR, PADDING, SIDE, transformed};
 use crate::error::Result;
@@ -45,7 +46,7 @@ fn spell(
     if !fits(g, across) || !sums.fits() {
         return Ok(None);
     }
-    let Some((form, constants)) = rounding(requant, &product.reach()?) else { return Ok(None) };
+    let Some((form, constants)) = rounding(requant, &product.reach()?, wide(core)) else { return Ok(None) };
     let base = |o: usize| constants[o].base;
     let Some(biases) = biases(weights, bias, product.x_zp, 9 * g.cin, base) else { return Ok(None) };
     let back = Back { tiles: across, step: g.y[3], row: g.y[2], form };
@@ -88,7 +89,7 @@ fn spell(
         }
         // 576 times the bias modulo 2^32.
         words.push((biases[o] * FACTOR) as i32);
-        words.extend(form.stream(&constants[o]));
+        words.extend(&constants[o].words);
     }
     args.push(Role::Data { name: "weights", data: Data::I16(packed), align: 4 });
     args.push(Role::Data { name: "ends", data: Data::I32(words), align: 4 });
