@@ -249,7 +249,12 @@ fn cortex_m3() {
 
 #[test]
 fn cortex_m55() {
-    alike("cortex-m55", &[Language::C], &["mean_s8", "product_s8", "sum_s8", "table_run_s8"], POOLS.len());
+    alike(
+        "cortex-m55",
+        &[Language::C, Language::Rust],
+        &["max_run_s8", "mean_s8", "product_s8", "sum_s8", "table_run_s8"],
+        POOLS.len(),
+    );
 }
 
 #[test]

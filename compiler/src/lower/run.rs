@@ -73,10 +73,6 @@ impl Windows {
     pub(crate) fn output(&self) -> usize {
         (self.pixels - 1) * self.step[1] + self.n
     }
-    /// Taps and their pitch, where there is one pixel and one walk over its taps.
-    pub(crate) fn single(&self) -> Option<(usize, usize)> {
-        (self.pixels == 1 && self.taps[0] == 1).then_some((self.taps[1], self.pitch[1]))
-    }
     /// Calls `body(k, element of x, element of y)` per result; `body` writes the loops over taps
     /// by [`Windows::each`].
     fn places(&self, k: &mut KernelBuilder, body: &mut dyn FnMut(&mut KernelBuilder, Expr, Expr)) {

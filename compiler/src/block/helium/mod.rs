@@ -16,6 +16,7 @@ pub(crate) mod depthwise;
 pub(crate) mod gemm;
 mod order;
 mod pipelined;
+mod pools;
 pub(crate) mod runs;
 mod text;
 

@@ -1,9 +1,10 @@
-//! Runs without weights in Helium: sums, products and means of int8 elements, tables and copies.
+//! Runs without weights in Helium: sums and products of int8 elements, tables and copies; windows
+//! stand in [`super::pools`].
 //!
 //! In: a [`Run`]. Out: its instructions, or `None` where its sizes do not fit them.
 //! Law: as the run's: ascending order, any alignment.
 
-use super::{At, Bin, Block, Half, Inst, Item, Lane, Predicated, Q, R};
+use super::{At, Bin, Block, Half, Inst, Item, Lane, Q, R, pools};
 use crate::lower::run::Run;
 
 /// The instructions of a run.
@@ -12,13 +13,8 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
         Run::Sum { n, shift, lo, hi } => Some(sum(n, shift, (lo, hi))),
         Run::Product { n, sh, lo, hi } if (1..=31).contains(&sh) => Some(product(n, sh, (lo, hi))),
         Run::Product { .. } => None,
-        Run::Mean { windows: w, up: 0, sh, lo, hi, even } => {
-            let (rows, pitch) = w.single()?;
-            let fits = rows <= 1 << 16 && (1..=31).contains(&sh) && pitch <= 4095;
-            (fits && even.is_none_or(|by| (1..=31).contains(&by)))
-                .then(|| mean(w.n, (rows, pitch), sh, (lo, hi), even))
-        }
-        Run::Mean { .. } | Run::Max { .. } => None,
+        Run::Mean { windows, up, sh, lo, hi, even } => pools::mean(&windows, (up, sh), (lo, hi), even),
+        Run::Max { windows } => Some(pools::max(&windows)),
         Run::Copy { n } => Some(vectors(
             n,
             vec![Inst::Load(Q(0), At::After(R(0), 16)), Inst::Store(Q(0), At::After(R(1), 16))],
@@ -43,8 +39,6 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
     }
 }
 
-/// Rows whose sum of int8 surely fits 16 bits.
-const MEAN_ROWS: usize = 255;
 /// Limits of the results in bytes, where they are not those of int8.
 const LEAST: Q = Q(7);
 const GREATEST: Q = Q(5);
@@ -58,7 +52,7 @@ fn vectors(n: usize, body: Vec<Inst>, count: R) -> Block {
 }
 
 /// Sets the registers of the limits; r12 is free.
-fn limits(insts: &mut Vec<Inst>, (lo, hi): (i32, i32)) {
+pub(super) fn limits(insts: &mut Vec<Inst>, (lo, hi): (i32, i32)) {
     for (limit, missing, q) in [(lo, -128, LEAST), (hi, 127, GREATEST)] {
         if limit != missing {
             insts.extend([Inst::MovImm(R(12), limit & 0xff), Inst::Dup(Lane::B, q, R(12))]);
@@ -66,7 +60,7 @@ fn limits(insts: &mut Vec<Inst>, (lo, hi): (i32, i32)) {
     }
 }
 
-fn clamp(insts: &mut Vec<Inst>, q: Q, (lo, hi): (i32, i32)) {
+pub(super) fn clamp(insts: &mut Vec<Inst>, q: Q, (lo, hi): (i32, i32)) {
     if lo > -128 {
         insts.push(Inst::Bin(Bin::Max(Lane::B), q, q, LEAST));
     }
@@ -76,14 +70,14 @@ fn clamp(insts: &mut Vec<Inst>, q: Q, (lo, hi): (i32, i32)) {
 }
 
 /// What [`narrow`] adds to words before it shifts them.
-fn half(shift: u32) -> i32 {
+pub(super) fn half(shift: u32) -> i32 {
     let (first, rest) = (shift.min(16), shift.saturating_sub(16));
     let second = if rest > 0 { 1 << (rest.min(8) + 15) } else { 0 };
     ((1 << (first - 1)) + second) << rest.saturating_sub(8)
 }
 
 /// Words shifted right and saturated to the lowest byte of each: `(q + half(shift)) >> shift`.
-fn narrow(insts: &mut Vec<Inst>, q: Q, shift: u32) {
+pub(super) fn narrow(insts: &mut Vec<Inst>, q: Q, shift: u32) {
     let (first, rest) = (shift.min(16), shift.saturating_sub(16));
     if rest > 8 {
         insts.push(Inst::Asr(q, q, rest - 8));
@@ -96,7 +90,7 @@ fn narrow(insts: &mut Vec<Inst>, q: Q, shift: u32) {
 }
 
 /// Takes from a register what [`narrow`] adds; r12 is free.
-fn unhalved(insts: &mut Vec<Inst>, r: R, half: i32) {
+pub(super) fn unhalved(insts: &mut Vec<Inst>, r: R, half: i32) {
     insts.extend([Inst::MovImm(R(12), half), Inst::Sub(r, r, R(12))]);
 }
 
@@ -172,80 +166,5 @@ fn product(n: usize, sh: u32, ends: (i32, i32)) -> Block {
         narrow(insts, x, sh);
         clamp(insts, x, ends);
     });
-    b
-}
-
-/// `(x, y, offset, m, rnd)`
-fn mean(n: usize, (rows, pitch): (usize, usize), sh: u32, ends: (i32, i32), even: Option<u32>) -> Block {
-    let (x, y, offset, m, rnd, walk, left) = (R(0), R(1), R(2), R(3), R(4), R(5), R(6));
-    // Eight columns in half-words, or four in words where their sums need them.
-    let (lane, columns) = if rows <= MEAN_ROWS { (Lane::H, 8) } else { (Lane::W, 4) };
-    let ragged = !n.is_multiple_of(columns);
-    let mut b = Block::default();
-    let mut entry = vec![Inst::LdrArg(rnd, 4), Inst::Dup(Lane::W, Q(6), m), Inst::MovImm(left, n as i32)];
-    entry.push(Inst::MovImm(R(12), 0));
-    entry.push(Inst::Dup(Lane::W, Q(4), R(12)));
-    unhalved(&mut entry, rnd, if lane == Lane::W { half(sh) } else { 1 << (sh - 1) });
-    limits(&mut entry, ends);
-    if even.is_some() {
-        entry.extend([Inst::MovImm(R(12), 1), Inst::Dup(Lane::W, Q(3), R(12))]);
-        entry.push(Inst::AddImm(offset, offset, -1));
-    }
-    b.run(entry);
-    let near = pitch <= 127;
-    let at = if near { At::After(walk, pitch as i32) } else { At::Offset(walk, 0) };
-    let mut row = vec![if ragged {
-        Inst::Then(Predicated::LoadWide(lane, Q(1), at))
-    } else {
-        Inst::LoadWide(lane, Q(1), at)
-    }];
-    row.push(Inst::Bin(Bin::Add(lane), Q(0), Q(0), Q(1)));
-    if !near {
-        row.push(Inst::AddImm(walk, walk, pitch as i32));
-    }
-    let mut open = vec![Inst::Mov(walk, x), Inst::Bin(Bin::And, Q(0), Q(4), Q(4))];
-    if ragged {
-        open.push(Inst::Vctp(lane, left));
-    }
-    let mut close = Vec::new();
-    let halves = lane == Lane::H;
-    let sums: &[Q] = if halves { &[Q(0), Q(1)] } else { &[Q(0)] };
-    if halves {
-        close.push(Inst::Widen(Lane::H, Half::Top, Q(1), Q(0)));
-        close.push(Inst::Widen(Lane::H, Half::Bottom, Q(0), Q(0)));
-    }
-    for &q in sums {
-        close.push(Inst::AddAll(Lane::W, q, q, offset));
-        if let Some(by) = even {
-            // The offset is one less already.
-            close.push(Inst::AddAll(Lane::W, Q(2), q, R(12)));
-            close.push(Inst::Asr(Q(2), Q(2), by));
-            close.push(Inst::Bin(Bin::And, Q(2), Q(2), Q(3)));
-            close.push(Inst::Bin(Bin::Add(Lane::W), q, q, Q(2)));
-        }
-        close.push(Inst::Bin(Bin::MulHigh, q, q, Q(6)));
-        close.push(Inst::AddAll(Lane::W, q, q, rnd));
-        if !halves {
-            narrow(&mut close, q, sh);
-        } else if sh > 16 {
-            close.push(Inst::Asr(q, q, sh - 16));
-        }
-    }
-    if halves {
-        close.push(Inst::NarrowShift(Lane::W, Half::Bottom, Q(0), Q(0), sh.min(16)));
-        close.push(Inst::NarrowShift(Lane::W, Half::Top, Q(0), Q(1), sh.min(16)));
-        close.push(Inst::Narrow(Lane::H, Half::Bottom, Q(0), Q(0)));
-    }
-    clamp(&mut close, Q(0), ends);
-    let to = At::After(y, columns as i32);
-    close.push(if ragged {
-        Inst::Then(Predicated::StoreNarrow(lane, Q(0), to))
-    } else {
-        Inst::StoreNarrow(lane, Q(0), to)
-    });
-    close.push(Inst::AddImm(x, x, columns as i32));
-    let body =
-        vec![Item::Run(open), Item::Low { turns: rows as u32, body: vec![Item::Run(row)] }, Item::Run(close)];
-    b.items.push(Item::Down { count: left, step: columns as i32, turns: n.div_ceil(columns) as u32, body });
     b
 }
