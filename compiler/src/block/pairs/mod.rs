@@ -2,7 +2,8 @@
 //! widened so that two rows of one channel share a word, and `smlad` takes two taps at once.
 //!
 //! In: int8 rows, channels last. [`rows`] makes pairs of them; [`slide`] (3x3, stride 1 or 2),
-//! [`line`] (short windows along one axis) and [`plane`] (any window) multiply. Of four channels the pair of rows `2j` and `2j + 1` at column
+//! [`line`] and [`plane`] (short and long windows along one axis) and [`tiles`] (any window)
+//! multiply. Of four channels the pair of rows `2j` and `2j + 1` at column
 //! `i` stands at words `(j * pitch + i) * 4 ..`, one word a channel, the upper row in the low
 //! half; the zero point is subtracted, so padding is zero.
 //!
@@ -12,8 +13,9 @@ pub(crate) mod line;
 pub(crate) mod plane;
 pub(crate) mod rows;
 pub(crate) mod slide;
+pub(crate) mod tiles;
 
-use super::{Block, Inst, Reg};
+use super::{Block, Inst, Reg, Slot};
 use crate::kernel::Expr;
 
 /// Channels that are widened together.
@@ -45,6 +47,7 @@ mod tests {
     use super::plane::{Pass, Plane};
     use super::rows::{PairRows, There};
     use super::slide::Slide;
+    use super::tiles::Tiles;
     use super::*;
     use crate::block::Rounding;
     use crate::block::assign::assign;
@@ -201,6 +204,62 @@ mod tests {
             }
         }
         assert!(looped > 20, "{looped} with loops");
+    }
+
+    #[test]
+    fn tiles_are_exact() {
+        let mut random = Random(55);
+        let base = Tiles {
+            channels: 4,
+            window: [2, 3],
+            dilation: 1,
+            pitch: 20,
+            strides: [1, 2],
+            passes: 1,
+            rows: [3, 0],
+            second: (0, 0),
+            outputs: 7,
+            step: 4,
+            row: 40,
+            known: false,
+            sh: 3,
+            lo: -128,
+            hi: 127,
+        };
+        let wide = Tiles { window: [4, 7], pitch: 16, passes: 2, second: (0, 9), ..base };
+        let mut again = 0;
+        for t in [
+            base,
+            Tiles { window: [3, 5], strides: [1, 1], outputs: 9, passes: 2, rows: [2, 1], ..base },
+            Tiles { window: [1, 2], strides: [2, 1], dilation: 2, channels: 3, outputs: 13, ..base },
+            Tiles { window: [1, 4], strides: [1, 3], outputs: 6, step: 300, row: 1700, ..base },
+            Tiles { strides: [1, 1], rows: [2, 2], outputs: 10, ..wide },
+            Tiles { strides: [1, 1], rows: [1, 0], outputs: 3, channels: 1, ..wide },
+            Tiles { strides: [1, 1], rows: [3, 2], outputs: 5, channels: 2, second: (1, 7), ..wide },
+            Tiles { pitch: 64, passes: 1, outputs: 1, rows: [1, 0], ..wide },
+        ] {
+            for (known, lo, hi) in [(false, -128, 127), (true, -20, 90)] {
+                let p = Tiles { known, lo, hi, ..t };
+                assert!(p.fits(), "{p:?}");
+                again += usize::from(p.scalars()[8] > 0);
+                let n = p.channels;
+                let bias: Vec<i32> = (0..n).map(|_| random.within(-90_000, 90_000) as i32).collect();
+                let m: Vec<i32> = (0..n).map(|_| random.within(1 << 20, 1 << 28) as i32).collect();
+                let rounding = Rounding { multipliers: &m, each: &[] };
+                let weight = |c: usize, pass: usize, row: usize, column: usize, half: usize| {
+                    ((c * 37 + pass * 101 + row * 53 + column * 29 + half * 211) * 71 % 511) as i32 - 255
+                };
+                let stream = p.pack(&weight, &bias, rounding).unwrap();
+                assert_eq!(stream.len(), p.stream_len());
+                let kernel = p.kernel(&core()).unwrap();
+                let len = |i: u32| kernel.buffer(crate::kernel::ParamId(i)).unwrap().1;
+                let acts: Vec<i16> = (0..len(0)).map(|_| random.within(-255, 255) as i16).collect();
+                let mut scalars = vec![high(p.sh + 32, -3).0];
+                scalars.extend(p.scalars());
+                alike(&kernel, &p.block(), &Data::I16(acts), Some(&stream), &scalars, (DType::I8, len(2)));
+            }
+        }
+        assert!(again >= 4, "{again} with tiles that overlap");
     }
 
     #[test]

@@ -16,13 +16,17 @@ use crate::block::pairs::line::Line;
 use crate::block::pairs::plane::{Pass, Plane};
 use crate::block::pairs::rows::{PairRows, There};
 use crate::block::pairs::slide::Slide;
+use crate::block::pairs::tiles::Tiles;
+use crate::block::gemm::MAX_SH;
 use crate::block::pairs::{COLUMN, GROUP};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::lower::conv::Geometry;
+use crate::lower::finish::Finish;
 use crate::lower::product::Product;
 use crate::lower::spelled::{Role, Spelled};
 use crate::options::Optimize;
+use crate::quantize::requant::high;
 use crate::tensor::{DType, Data};
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -48,6 +52,8 @@ struct View {
 
 /// The pitch that rows of 3x3 windows share where code is to be small: a text holds its pitch.
 const PITCH: usize = 64;
+/// The least pitch of other windows, which share powers of two.
+const LEAST_PITCH: usize = 16;
 /// Rows up to which columns keep a pitch of their own: their text is their own anyway.
 const NARROW: usize = 8;
 
@@ -77,7 +83,13 @@ impl View {
         let view = views.into_iter().find(|v| v.dilations[0] == 1 || v.kernel[0] == 1)?;
         let columns = view.columns();
         let shared = view.square() && optimize != Optimize::Speed && (NARROW + 1..=PITCH).contains(&columns);
-        Some(View { pitch: if shared { PITCH } else { columns }, ..view })
+        let other = !view.square() && !view.line() && optimize != Optimize::Speed && columns <= PITCH;
+        let pitch = match (shared, other) {
+            (true, _) => PITCH,
+            (_, true) => columns.next_power_of_two().max(LEAST_PITCH),
+            _ => columns,
+        };
+        Some(View { pitch, ..view })
     }
     /// A window that slides.
     fn square(&self) -> bool {
@@ -197,6 +209,7 @@ impl Band {
 enum Multiply {
     Slide(Slide),
     Line(Line),
+    Tiles(Tiles),
     Plane(Plane),
 }
 
@@ -205,6 +218,7 @@ impl Multiply {
         match self {
             Multiply::Slide(s) => Slide { channels, ..*s }.kernel(core),
             Multiply::Line(l) => Line { channels, ..*l }.kernel(core),
+            Multiply::Tiles(t) => Tiles { channels, ..*t }.kernel(core),
             Multiply::Plane(p) => Plane { channels, ..p.clone() }.kernel(core),
         }
     }
@@ -212,6 +226,7 @@ impl Multiply {
         match self {
             Multiply::Slide(s) => Slide { channels, ..*s }.scalars().to_vec(),
             Multiply::Line(l) => Line { channels, ..*l }.scalars().to_vec(),
+            Multiply::Tiles(t) => Tiles { channels, ..*t }.scalars().to_vec(),
             Multiply::Plane(_) => Vec::new(),
         }
     }
@@ -220,6 +235,7 @@ impl Multiply {
         match self {
             Multiply::Slide(s) => Slide { channels: 1, ..*s }.stream_len(),
             Multiply::Line(l) => Line { channels: 1, ..*l }.stream_len(),
+            Multiply::Tiles(t) => Tiles { channels: 1, ..*t }.stream_len(),
             Multiply::Plane(p) => Plane { channels: 1, ..p.clone() }.stream_len(),
         }
     }
@@ -227,6 +243,7 @@ impl Multiply {
         match self {
             Multiply::Slide(s) => s.fits(),
             Multiply::Line(l) => l.fits(),
+            Multiply::Tiles(t) => t.fits(),
             Multiply::Plane(p) => p.fits(),
         }
     }
@@ -273,6 +290,28 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
     let phases = v.phases(rows);
     let (window, apart) = (v.window(), v.apart());
     let turns = if v.strides[0] % 2 == 1 { 2 } else { 1 };
+    if let (false, Some(sh)) = (v.line(), ending.sh) {
+        let tiles = Tiles {
+            channels: GROUP,
+            window: [window, v.kernel[1]],
+            dilation: v.dilations[1],
+            pitch: v.pitch,
+            strides: [apart, v.strides[1]],
+            passes: phases.len(),
+            rows: [phases[0], phases.get(1).copied().unwrap_or(0)],
+            second: (v.second(), v.y[0]),
+            outputs: v.output[1],
+            step: v.y[1],
+            row: turns * v.y[0],
+            known: v.known,
+            sh,
+            lo,
+            hi,
+        };
+        if tiles.fits() {
+            return Multiply::Tiles(tiles);
+        }
+    }
     let place = |phase: usize| (phase * v.second(), phase * v.y[0]);
     Multiply::Plane(if v.line() {
         let pass = |(phase, &n): (usize, &usize)| {
@@ -342,25 +381,68 @@ fn banded(
 ) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
+    let common = common(product, &ending, w, b);
+    let (ending, w, b) = common.as_ref().map_or((&ending, &w[..], &b[..]), |(e, w, b)| (e, w, b));
     let bands: Vec<Band> = (0..v.output[0])
         .step_by(per_band)
         .map(|first| Band::new(v, first, per_band.min(v.output[0] - first)))
         .collect();
-    let whole = multiply(v, per_band, &ending);
-    let blocks: Vec<Multiply> = bands.iter().map(|band| multiply(v, band.rows, &ending)).collect();
+    let whole = multiply(v, per_band, ending);
+    let blocks: Vec<Multiply> = bands.iter().map(|band| multiply(v, band.rows, ending)).collect();
     let alike = |m: &Multiply| m.fits() && m.stream() == whole.stream();
     if !blocks.iter().all(alike) || bands.iter().any(Band::empty) {
         return Ok(None);
     }
     let Some(stream) = stream(v, &whole, w, b, ending.rounding()) else { return Ok(None) };
-    let driver = Driver { g, v: *v, ending: &ending, core: &want.target.core, bands, blocks };
+    let driver = Driver { g, v: *v, ending, core: &want.target.core, bands, blocks };
     driver.spell(way, product.x_zp, stream).map(Some)
+}
+
+/// Shifts that channels with shifts of their own are brought to: few, so that texts are shared.
+const SHIFTS: [u32; 4] = [4, 8, 12, MAX_SH];
+
+/// One shift for channels with shifts of their own: weights and bias of a channel grow by as many
+/// bits as its shift does, which changes no result. `None` where there is one already, or where
+/// sums could leave 32 bits or weights 16.
+fn common<'a>(
+    product: &'a Product,
+    ending: &Ending<'a>,
+    w: &[i32],
+    b: &[i32],
+) -> Option<(Ending<'a>, Vec<i32>, Vec<i32>)> {
+    let Finish::Int(r) = &product.finish else { return None };
+    if ending.sh.is_some() {
+        return None;
+    }
+    let most = ending.each.iter().map(|e| e.1).max()?;
+    let sh = SHIFTS.into_iter().find(|&sh| sh >= most)?;
+    let taps = w.len().checked_div(b.len())?;
+    let (mut wide, mut bias) = (Vec::with_capacity(w.len()), Vec::with_capacity(b.len()));
+    for (c, w) in w.chunks_exact(taps).enumerate() {
+        let grow = sh - ending.each[c].1;
+        let worst = i64::from(b[c]).abs() + w.iter().map(|w| 256 * i64::from(*w).abs()).sum::<i64>();
+        if worst << grow > i64::from(i32::MAX) {
+            return None;
+        }
+        wide.extend(w.iter().map(|w| w << grow));
+        bias.push(b[c] << grow);
+    }
+    let fits = wide.iter().all(|&w| i16::try_from(w).is_ok());
+    let (rnd, _) = high(sh + 32, r.out.zp);
+    let ending = Ending { sh: Some(sh), rnd, each: Vec::new(), ..*ending };
+    fits.then_some((ending, wide, bias))
 }
 
 /// The coefficients of all channels.
 fn stream(v: &View, block: &Multiply, w: &[i32], b: &[i32], rounding: Rounding<'_>) -> Option<Vec<i16>> {
     let taps = v.kernel[0] * v.kernel[1];
     let weight = |c: usize, i: usize, j: usize| w[c * taps + i * v.taps[0] + j * v.taps[1]];
+    let line = v.line();
+    let paired = |c: usize, phase: usize, row: usize, column: usize, half: usize| {
+        let (pair, other) = if line { (column, 0) } else { (row, column) };
+        let tap = (2 * pair + half).checked_sub(phase).filter(|&t| t < v.kernel[0]);
+        tap.map_or(0, |t| weight(c, t, other))
+    };
     match block {
         Multiply::Slide(_) => {
             let turned: Vec<i32> = (0..b.len())
@@ -374,15 +456,8 @@ fn stream(v: &View, block: &Multiply, w: &[i32], b: &[i32], rounding: Rounding<'
             let turned: Vec<i32> = turned.map(|(c, t)| weight(c, t, 0)).collect();
             line.pack(&turned, b, rounding)
         }
-        Multiply::Plane(plane) => {
-            let line = v.line();
-            let of = |c: usize, phase: usize, row: usize, column: usize, half: usize| {
-                let (pair, other) = if line { (column, 0) } else { (row, column) };
-                let tap = (2 * pair + half).checked_sub(phase).filter(|&t| t < v.kernel[0]);
-                tap.map_or(0, |t| weight(c, t, other))
-            };
-            plane.pack(b.len(), &of, b, rounding)
-        }
+        Multiply::Tiles(tiles) => tiles.pack(&paired, b, rounding),
+        Multiply::Plane(plane) => plane.pack(b.len(), &paired, b, rounding),
     }
 }
 
