@@ -587,6 +587,7 @@ const PAIRS: &[&str] = &[
     "depthwise_s8_plane",
     "depthwise_s8_slide1",
     "depthwise_s8_slide2",
+    "depthwise_s8_tiles",
 ];
 
 const BOTH: &[Language] = &[Language::C, Language::Rust];

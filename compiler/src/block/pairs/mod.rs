@@ -15,7 +15,7 @@ pub(crate) mod rows;
 pub(crate) mod slide;
 pub(crate) mod tiles;
 
-use super::{Block, Inst, Reg, Slot};
+use super::{Block, Inst, Reg};
 use crate::kernel::Expr;
 
 /// Channels that are widened together.
@@ -222,7 +222,7 @@ mod tests {
             step: 4,
             row: 40,
             known: false,
-            sh: 3,
+            sh: Some(3),
             lo: -128,
             hi: 127,
         };
@@ -238,14 +238,17 @@ mod tests {
             Tiles { strides: [1, 1], rows: [3, 2], outputs: 5, channels: 2, second: (1, 7), ..wide },
             Tiles { pitch: 64, passes: 1, outputs: 1, rows: [1, 0], ..wide },
         ] {
-            for (known, lo, hi) in [(false, -128, 127), (true, -20, 90)] {
-                let p = Tiles { known, lo, hi, ..t };
+            for (known, sh, lo, hi) in
+                [(false, t.sh, -128, 127), (true, t.sh, -20, 90), (false, None, -9, 127)]
+            {
+                let p = Tiles { known, sh, lo, hi, ..t };
                 assert!(p.fits(), "{p:?}");
                 again += usize::from(p.scalars()[8] > 0);
                 let n = p.channels;
                 let bias: Vec<i32> = (0..n).map(|_| random.within(-90_000, 90_000) as i32).collect();
                 let m: Vec<i32> = (0..n).map(|_| random.within(1 << 20, 1 << 28) as i32).collect();
-                let rounding = Rounding { multipliers: &m, each: &[] };
+                let each: Vec<(i32, u32)> = (0..n).map(|c| high(34 + c as u32, 7)).collect();
+                let rounding = Rounding { multipliers: &m, each: &each };
                 let weight = |c: usize, pass: usize, row: usize, column: usize, half: usize| {
                     ((c * 37 + pass * 101 + row * 53 + column * 29 + half * 211) * 71 % 511) as i32 - 255
                 };
@@ -254,7 +257,7 @@ mod tests {
                 let kernel = p.kernel(&core()).unwrap();
                 let len = |i: u32| kernel.buffer(crate::kernel::ParamId(i)).unwrap().1;
                 let acts: Vec<i16> = (0..len(0)).map(|_| random.within(-255, 255) as i16).collect();
-                let mut scalars = vec![high(p.sh + 32, -3).0];
+                let mut scalars: Vec<i32> = sh.map(|sh| high(sh + 32, -3).0).into_iter().collect();
                 scalars.extend(p.scalars());
                 alike(&kernel, &p.block(), &Data::I16(acts), Some(&stream), &scalars, (DType::I8, len(2)));
             }

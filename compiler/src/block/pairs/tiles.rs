@@ -4,7 +4,8 @@
 //! The window of an output covers whole pairs; where it begins or ends inside one, the weight
 //! of the other half is zero. Outputs that begin at the upper row of a pair and those that begin
 //! at the lower one have weights of their own: two passes over the same code. Stream of a channel,
-//! in words, by pass: bias, multiplier, the weights by row of pairs and column.
+//! in words, by pass: bias, multiplier, constant and shift where each channel has its own, the
+//! weights by row of pairs and column.
 //!
 //! Law: the text holds the window, the stride along a row and the columns from row to row; how
 //! many rows, tiles and channels there are and where results go are arguments, so that layers
@@ -12,9 +13,9 @@
 //! the same results again.
 
 use super::{BYTES, COLUMN, clamp, word};
-use crate::block::{Block, Cond, Inst, Reg, Rounding, word as push_word};
+use crate::block::{Block, Cond, Inst, Reg, Rounding, Slot, word as push_word};
 use crate::error::Result;
-use crate::kernel::{Access, Kernel, KernelBuilder, instr};
+use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
 use crate::quantize::requant::requantize_high_instr;
 use crate::tensor::DType;
 use secateur_targets::Core;
@@ -44,16 +45,14 @@ pub(crate) struct Tiles {
     pub(crate) row: usize,
     /// Whether the text knows the distance of results: one instruction less each.
     pub(crate) known: bool,
-    /// Right shift after the high word of the product.
-    pub(crate) sh: u32,
+    /// Right shift of all channels after the high word; `None` where each has its own.
+    pub(crate) sh: Option<u32>,
     pub(crate) lo: i32,
     pub(crate) hi: i32,
 }
 
 /// Columns of weights that are in registers together, at most.
 const TAPS: usize = 5;
-/// Words of a pass before its weights.
-const HEAD: usize = 2;
 /// Cycles that a tile takes beside its products and loads.
 const TILE: usize = 24;
 
@@ -61,9 +60,12 @@ impl Tiles {
     fn taps(&self) -> usize {
         self.window[0] * self.window[1]
     }
-    /// Words of a pass, and of the stream of a channel.
+    /// Words of a pass before its weights, of a pass, and of the stream of a channel.
+    fn head(&self) -> usize {
+        if self.sh.is_some() { 2 } else { 4 }
+    }
     fn pass(&self) -> usize {
-        HEAD + self.taps()
+        self.head() + self.taps()
     }
     fn stream(&self) -> usize {
         self.passes * self.pass()
@@ -116,7 +118,7 @@ impl Tiles {
             && self.taps() <= 40
             && self.rows[0] > 0
             && self.passes <= 2
-            && (1..=31).contains(&self.sh)
+            && self.sh.is_none_or(|sh| (1..=31).contains(&sh))
     }
 
     /// Packs weights by `(channel, pass, row of pairs, column, half)`.
@@ -131,6 +133,10 @@ impl Tiles {
             for pass in 0..self.passes {
                 push_word(&mut stream, bias);
                 push_word(&mut stream, rounding.multipliers[c]);
+                if self.sh.is_none() {
+                    push_word(&mut stream, rounding.each[c].0);
+                    push_word(&mut stream, rounding.each[c].1 as i32);
+                }
                 for row in 0..self.window[0] {
                     for column in 0..self.window[1] {
                         for half in 0..2 {
@@ -143,14 +149,15 @@ impl Tiles {
         Some(stream)
     }
 
-    /// The kernel `(acts, w, y, rnd, ..scalars)`.
+    /// The kernel `(acts, w, y, rnd, ..scalars)`, without `rnd` where channels have their own.
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         let mut k = KernelBuilder::new("depthwise_s8_tiles");
         let acts = k.buffer("acts", DType::I16, self.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
         let y = k.buffer("y", DType::I8, self.y_len(), Access::Write);
-        let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
-        let names = ["bytes", "upper", "lower", "below", "x_back", "y_back", "wide", "step", "x_first", "y_first"];
+        let rnd = self.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
+        let names =
+            ["bytes", "upper", "lower", "below", "x_back", "y_back", "wide", "step", "x_first", "y_first"];
         for (name, value) in names.into_iter().zip(self.scalars()) {
             k.scalar(name, value, value);
         }
@@ -159,6 +166,11 @@ impl Tiles {
                 let base = k.let_("base", c * (2 * self.stream()) + pass * 2 * self.pass());
                 let bias = k.let_("bias", word(w, base.into()));
                 let m = k.let_("m", word(w, base + 2));
+                let (round, shift): (Expr, Expr) = match (self.sh, rnd) {
+                    (Some(sh), Some(rnd)) => (rnd.into(), (sh as i32).into()),
+                    _ => (word(w, base + 4), word(w, base + 6) & 31),
+                };
+                let (round, shift) = (k.let_("round", round), k.let_("shift", shift));
                 k.for_("i", 0, self.rows[pass], |k, i| {
                     k.for_("x", 0, self.outputs, |k, x| {
                         let sum = k.var("sum", bias);
@@ -170,16 +182,16 @@ impl Tiles {
                         k.for_("r", 0, self.window[0], |k, r| {
                             k.for_("t", 0, self.window[1], |k, t| {
                                 let from = at + r * (self.pitch * COLUMN) + t * (self.dilation * COLUMN);
-                                let tap = base + r * (2 * self.window[1]) + t * 2 + 2 * HEAD;
+                                let tap = base + r * (2 * self.window[1]) + t * 2 + 2 * self.head();
                                 let (from, tap) = (k.let_("from", from), k.let_("tap", tap));
                                 k.add_to(sum, acts.at(from) * w.at(tap));
                                 k.add_to(sum, acts.at(from + 1) * w.at(tap + 1));
                             });
                         });
-                        let out = [sum, m, rnd].map(Into::into).into_iter();
-                        let out = out.chain([(self.sh as i32).into(), self.lo.into(), self.hi.into()]);
+                        let out = [sum, m, round, shift].map(Expr::from).into_iter();
+                        let out = out.chain([self.lo.into(), self.hi.into()]).collect();
                         let to = i * self.row + x * self.step + c + pass * self.second.1;
-                        k.store(y, to, instr(&requantize_high_instr(), out.collect()));
+                        k.store(y, to, instr(&requantize_high_instr(), out));
                     });
                 });
             }
@@ -217,28 +229,35 @@ impl Tiles {
     pub(crate) fn block(&self) -> Block {
         let mut b = Block::new(4);
         b.streams = true;
-        let [x, w, y, rnd] = [b.args[0], b.args[1], b.args[2], b.args[3]];
+        let [x, w, y, fourth] = [b.args[0], b.args[1], b.args[2], b.args[3]];
         let [acts_slot, w_slot, y_slot, rnd_slot, end_slot, next_slot, rows_slot, wide_slot, at_slot] =
             [(); 9].map(|()| b.slot());
         let backs = [b.slot(), b.slot()];
-        b.push(Inst::StrSlot(rnd, rnd_slot));
+        // Without a common constant every argument stands one place earlier.
+        let first = if self.sh.is_some() { 4 } else { 3 };
+        let bytes = if self.sh.is_some() {
+            let bytes = b.reg();
+            b.push(Inst::StrSlot(fourth, rnd_slot));
+            b.push(Inst::LdrArg(bytes, first));
+            bytes
+        } else {
+            fourth
+        };
         b.push(Inst::StrSlot(x, acts_slot));
         b.push(Inst::StrSlot(w, w_slot));
         b.push(Inst::StrSlot(y, y_slot));
-        let bytes = b.reg();
-        b.push(Inst::LdrArg(bytes, 4));
         b.push(Inst::Add(bytes, bytes, w));
         b.push(Inst::StrSlot(bytes, end_slot));
         let top = b.label(self.channels as u64);
         // No register lives through the rows but the two pointers.
         let [at, rows] = b.regs_n();
         b.push(Inst::LdrSlot(at, y_slot));
-        b.push(Inst::LdrArg(rows, 5));
+        b.push(Inst::LdrArg(rows, first + 1));
         b.push(Inst::StrSlot(at, at_slot));
         b.push(Inst::StrSlot(rows, rows_slot));
         if self.passes > 1 {
             let lower = b.reg();
-            b.push(Inst::LdrArg(lower, 6));
+            b.push(Inst::LdrArg(lower, first + 2));
             b.push(Inst::StrSlot(lower, next_slot));
         }
         // Both passes turn over the same rows: what switches them is counted once.
@@ -250,18 +269,18 @@ impl Tiles {
         let all = self.rows[0] + if self.passes > 1 { self.rows[1] } else { 0 };
         let each = b.label(all as u64);
         let wide = b.reg();
-        b.push(Inst::LdrArg(wide, 10));
+        b.push(Inst::LdrArg(wide, first + 6));
         b.push(Inst::Add(wide, wide, x));
         b.push(Inst::StrSlot(wide, wide_slot));
         if self.again() > 0 {
             for (i, &slot) in backs.iter().enumerate() {
                 let back = b.reg();
-                b.push(Inst::LdrArg(back, 12 + i as u32));
+                b.push(Inst::LdrArg(back, first + 8 + i as u32));
                 b.push(Inst::StrSlot(back, slot));
             }
         }
         let tile = b.label(self.tiles() as u64);
-        let y = self.sums(&mut b, (x, w), (at_slot, rnd_slot));
+        let y = self.sums(&mut b, (x, w), (at_slot, rnd_slot), first + 7);
         b.push(Inst::AddImm(x, x, (self.tile() * self.strides[1] * BYTES) as i32));
         if self.again() > 0 {
             let [dx, dy, zero] = b.regs_n();
@@ -279,8 +298,8 @@ impl Tiles {
         b.push(Inst::Cmp(x, wide));
         b.push(Inst::BranchBack(Cond::Ne, tile));
         let [x_back, y_back, at, end] = b.regs_n();
-        b.push(Inst::LdrArg(x_back, 8));
-        b.push(Inst::LdrArg(y_back, 9));
+        b.push(Inst::LdrArg(x_back, first + 4));
+        b.push(Inst::LdrArg(y_back, first + 5));
         b.push(Inst::LdrSlot(at, at_slot));
         b.push(Inst::LdrSlot(end, rows_slot));
         b.push(Inst::Add(x, x, x_back));
@@ -293,7 +312,7 @@ impl Tiles {
         b.push(Inst::LdrSlot(y, y_slot));
         if self.passes > 1 {
             let [below, rows, none, to] = b.regs_n();
-            b.push(Inst::LdrArg(below, 7));
+            b.push(Inst::LdrArg(below, first + 3));
             b.push(Inst::LdrSlot(rows, next_slot));
             b.push(Inst::StrSlot(rows, rows_slot));
             b.advance(x, (self.second.0 * self.pitch * BYTES) as i32);
@@ -326,7 +345,8 @@ impl Tiles {
         &self,
         b: &mut Block,
         (x, w): (Reg, Reg),
-        (at_slot, rnd_slot): (super::Slot, super::Slot),
+        (at_slot, rnd_slot): (Slot, Slot),
+        step_arg: u32,
     ) -> Reg {
         let n = self.tile();
         let sums: Vec<Reg> = (0..n).map(|_| b.reg()).collect();
@@ -338,7 +358,7 @@ impl Tiles {
                 let count = self.round().min(self.window[1] - first);
                 let weights: Vec<Reg> = (0..count).map(|_| b.reg()).collect();
                 for (i, &r) in weights.iter().enumerate() {
-                    let tap = HEAD + row * self.window[1] + first + i;
+                    let tap = self.head() + row * self.window[1] + first + i;
                     b.push(Inst::Ldr(r, w, 4 * tap as u32));
                 }
                 let width = (n - 1) * self.strides[1] + (count - 1) * self.dilation + 1;
@@ -375,14 +395,26 @@ impl Tiles {
         let [y, m, rnd] = b.regs_n();
         b.push(Inst::LdrSlot(y, at_slot));
         b.push(Inst::Ldr(m, w, 4));
-        b.push(Inst::LdrSlot(rnd, rnd_slot));
+        let shift = match self.sh {
+            Some(_) => {
+                b.push(Inst::LdrSlot(rnd, rnd_slot));
+                None
+            }
+            None => {
+                let shift = b.reg();
+                b.push(Inst::Ldr(rnd, w, 8));
+                b.push(Inst::Ldr(shift, w, 12));
+                Some(shift)
+            }
+        };
         let step = (!self.known).then(|| b.reg());
-        step.into_iter().for_each(|step| b.push(Inst::LdrArg(step, 11)));
+        step.into_iter().for_each(|step| b.push(Inst::LdrArg(step, step_arg)));
         for &s in &sums {
             b.push(Inst::Smmla(s, s, m, rnd));
         }
         for (i, &s) in sums.iter().enumerate() {
-            clamp(b, s, self.sh, (self.lo, self.hi));
+            shift.into_iter().for_each(|shift| b.push(Inst::Asr(s, s, shift)));
+            clamp(b, s, self.sh.unwrap_or(0), (self.lo, self.hi));
             match step {
                 Some(step) => {
                     b.push(Inst::Strb(s, y, 0));

@@ -17,7 +17,6 @@ use crate::block::pairs::plane::{Pass, Plane};
 use crate::block::pairs::rows::{PairRows, There};
 use crate::block::pairs::slide::Slide;
 use crate::block::pairs::tiles::Tiles;
-use crate::block::gemm::MAX_SH;
 use crate::block::pairs::{COLUMN, GROUP};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
@@ -290,7 +289,7 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
     let phases = v.phases(rows);
     let (window, apart) = (v.window(), v.apart());
     let turns = if v.strides[0] % 2 == 1 { 2 } else { 1 };
-    if let (false, Some(sh)) = (v.line(), ending.sh) {
+    if !v.line() {
         let tiles = Tiles {
             channels: GROUP,
             window: [window, v.kernel[1]],
@@ -304,7 +303,7 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
             step: v.y[1],
             row: turns * v.y[0],
             known: v.known,
-            sh,
+            sh: ending.sh,
             lo,
             hi,
         };
@@ -398,12 +397,11 @@ fn banded(
     driver.spell(way, product.x_zp, stream).map(Some)
 }
 
-/// Shifts that channels with shifts of their own are brought to: few, so that texts are shared.
-const SHIFTS: [u32; 4] = [4, 8, 12, MAX_SH];
+/// Shifts that channels are brought to: few, so that texts are shared.
+const SHIFTS: [u32; 5] = [4, 8, 12, 16, 20];
 
-/// One shift for channels with shifts of their own: weights and bias of a channel grow by as many
-/// bits as its shift does, which changes no result. `None` where there is one already, or where
-/// sums could leave 32 bits or weights 16.
+/// One of the usual shifts for all channels: weights and bias of a channel grow by as many bits
+/// as its shift does, which changes no result. `None` where sums could leave 32 bits or weights 16.
 fn common<'a>(
     product: &'a Product,
     ending: &Ending<'a>,
@@ -411,9 +409,6 @@ fn common<'a>(
     b: &[i32],
 ) -> Option<(Ending<'a>, Vec<i32>, Vec<i32>)> {
     let Finish::Int(r) = &product.finish else { return None };
-    if ending.sh.is_some() {
-        return None;
-    }
     let most = ending.each.iter().map(|e| e.1).max()?;
     let sh = SHIFTS.into_iter().find(|&sh| sh >= most)?;
     let taps = w.len().checked_div(b.len())?;
@@ -663,7 +658,7 @@ mod tests {
             ..of(8, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1])
         });
         let mut random = Random(53);
-        let (mut banded, mut plane, mut ties, mut over) = (0, 0, 0, 0);
+        let (mut banded, mut tiles, mut plane, mut ties, mut over) = (0, 0, 0, 0, 0);
         for (case, g) in shapes.iter().enumerate() {
             for (rows_limit, optimize) in [(ROWS_LIMIT, Optimize::Balanced), (128, Optimize::Speed)] {
                 let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
@@ -673,10 +668,11 @@ mod tests {
                 over += ways.iter().filter(|way| way.in_place()).count();
                 let v = View::of(g, want.optimize).unwrap();
                 banded += usize::from(v.band(3 * rows_limit) < v.output[0]);
-                plane += usize::from(matches!(
-                    multiply(&v, v.output[0], &Ending::of(&product).unwrap()),
-                    Multiply::Plane(_)
-                ));
+                match multiply(&v, v.output[0], &Ending::of(&product).unwrap()) {
+                    Multiply::Tiles(_) => tiles += 1,
+                    Multiply::Plane(_) => plane += 1,
+                    _ => {}
+                }
                 ties += usize::from(Ending::of(&product).unwrap().sh.is_none());
                 let plain = conv(g, &product, Kernels::Packed).unwrap();
                 for _ in 0..2 {
@@ -690,8 +686,8 @@ mod tests {
             }
         }
         assert!(
-            banded >= 5 && plane >= 5 && ties >= 5 && over >= 4,
-            "{banded} in bands, {plane} by planes, {ties} shifts, {over} in place"
+            banded >= 5 && tiles >= 5 && plane >= 3 && ties >= 5 && over >= 4,
+            "{banded} in bands, {tiles} by tiles, {plane} by planes, {ties} shifts, {over} in place"
         );
     }
 }
