@@ -24,7 +24,7 @@ use secateur_targets::Cost;
 /// The ways there are.
 pub(super) fn ways(g: &Geometry, product: &Product, want: &Want<'_>, core: &Cost) -> Result<Vec<Candidate>> {
     let mut ways = Vec::new();
-    if want.optimize == Optimize::Speed {
+    if want.optimize != Optimize::Size {
         for (way, across) in [("winograd-4x4", 4), ("winograd-4x4-square", 2)] {
             ways.extend(spell(g, product, core, way, across)?);
         }
