@@ -153,6 +153,8 @@ const SHAPES: &[Shape] = &[
     // The same in tiles of sixteen, which at odd sizes overlap: four in a row, and in a square.
     conv((16, 6), [7, 17], [3, 3], ONE, [1, 0, 1, 1]),
     conv((16, 8), [8, 10], [3, 3], ONE, [1, 0, 1, 0]),
+    // And in a line, twice overlapping.
+    conv((32, 6), [1, 36], [1, 3], ONE, [0, 1, 0, 0]),
     conv((16, 33), [4, 4], [1, 1], [2, 2], NONE),
     conv((16, 72), [2, 9], [1, 1], ONE, NONE),
     // Many pixels a row, which follow each other in a pipeline: far apart, long sums, odd sizes.
@@ -577,7 +579,8 @@ fn among(used: &BTreeMap<String, usize>, kernels: &[&str]) {
 }
 
 /// What transforms make of square windows at speed.
-const WINOGRAD: &[&str] = &["winograd4_s8_rows", "winograd4_s8_columns", "winograd4_s8_products"];
+const WINOGRAD: &[&str] =
+    &["winograd4_s8_rows", "winograd4_s8_columns", "winograd4_s8_products", "winograd_line_s8_products"];
 
 /// What depthwise windows become on cores with `smlad`.
 const PAIRS: &[&str] = &[

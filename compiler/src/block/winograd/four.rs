@@ -38,6 +38,10 @@ pub(crate) const FACTOR: i64 = 576;
 pub(crate) const NINTH: i32 = 954437177;
 /// The power of two that stays in.
 pub(crate) const LEFT: u32 = 6;
+/// The same of a line: 24, the inverse of 3, and eight.
+pub(crate) const LINE: i64 = 24;
+pub(crate) const THIRD: i32 = -1431655765;
+pub(crate) const LEFT_OF_LINE: u32 = 3;
 /// Greatest magnitude of a transformed input: the magnitudes of a row of `B^T` add up to ten.
 #[cfg(test)]
 pub(crate) const MOST: i64 = 100 * 128;
@@ -50,6 +54,11 @@ pub(crate) fn transformed(g: [i32; 9]) -> [i32; XI] {
         *u = (0..9).map(|t| down[t / 3] * across[t % 3] * g[t]).sum();
     }
     u
+}
+
+/// `U` of three taps in a line.
+pub(crate) fn transformed_line(g: [i32; 3]) -> [i32; SIDE] {
+    G.map(|row| (0..3).map(|t| row[t] * g[t]).sum())
 }
 
 /// What a column (or row) of padding is transformed to, as a multiple of the zero point.
@@ -224,6 +233,8 @@ impl Rows {
 /// Horizontal: `(t, v)` for some tiles side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Columns {
+    /// Rows of transformed inputs: [`SIDE`], or 1 where nothing is transformed vertically.
+    pub(crate) rows: usize,
     /// A multiple of four.
     pub(crate) channels: usize,
     /// Tiles side by side, of the [`TILES`] that are multiplied together: 2 or 4.
@@ -237,28 +248,28 @@ impl Columns {
     pub(crate) fn fits(&self) -> bool {
         let c = self.channels;
         let pairs = c / 2;
-        c.is_multiple_of(4) && [2, 4].contains(&self.tiles) && (REACH - 1) * 24 * pairs <= 4095
+        c.is_multiple_of(4) && [2, 4].contains(&self.tiles) && (REACH - 1) * 4 * self.rows * pairs <= 4095
     }
     pub(crate) fn t_len(&self) -> usize {
-        (4 * self.tiles + 2) * SIDE * self.channels
+        (4 * self.tiles + 2) * self.rows * self.channels
     }
     /// Halves of `V` that are reached.
     pub(crate) fn v_len(&self) -> usize {
-        XI * TILES * self.channels - 2 * (TILES - self.tiles)
+        SIDE * self.rows * TILES * self.channels - 2 * (TILES - self.tiles)
     }
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
-        let pairs = self.channels / 2;
+        let (pairs, rows) = (self.channels / 2, self.rows);
         let mut k = KernelBuilder::new("winograd4_s8_columns");
         let t = k.buffer("t", DType::I16, self.t_len(), Access::Read);
         let v = k.buffer("v", DType::I16, self.v_len(), Access::Write);
-        k.for_("i", 0, SIDE, |k, i| {
+        k.for_("i", 0, self.rows, |k, i| {
             k.for_("pair", 0, pairs, |k, pair| {
                 k.for_("tile", 0, self.tiles, |k, tile| {
-                    let from = k.let_("from", pair * (2 * SIDE) + i * 2 + tile * (8 * SIDE * pairs));
+                    let from = k.let_("from", pair * (2 * rows) + i * 2 + tile * (8 * rows * pairs));
                     let to = k.let_("to", i * (2 * TILES * SIDE * pairs) + pair * (2 * TILES) + tile * 2);
                     for lane in 0..2usize {
                         let d: Vec<_> = (0..SIDE)
-                            .map(|j| k.let_(&format!("d{j}"), t.at(from + (j * 2 * SIDE * pairs + lane))))
+                            .map(|j| k.let_(&format!("d{j}"), t.at(from + (j * 2 * rows * pairs + lane))))
                             .collect();
                         for (j, value) in inputs(&d).into_iter().enumerate() {
                             k.store(v, to + (j * 2 * TILES * pairs + lane), value);
@@ -273,7 +284,7 @@ impl Columns {
     pub(super) fn block(&self) -> Block {
         let pairs = self.channels / 2;
         // Bytes from one column of `T` to the next, and of `V` from one product to the next.
-        let (column, product) = (4 * SIDE * pairs, 4 * TILES * pairs);
+        let (column, product) = (4 * self.rows * pairs, 4 * TILES * pairs);
         let mut b = Block::new(2);
         let (row, all) = (b.slot(), b.slot());
         // Offsets of loads and stores end at 4095.
@@ -292,9 +303,9 @@ impl Columns {
         let t = several(&mut b, t, column, if near { 0 } else { (SIDE - 1) * column });
         let v = several(&mut b, v, product, (SIDE - 1) * product + 4 * TILES);
         let stop = b.reg();
-        b.push(Inst::AddImm(stop, t[0], (4 * SIDE) as i32));
+        b.push(Inst::AddImm(stop, t[0], (4 * self.rows) as i32));
         b.push(Inst::StrSlot(stop, all));
-        let each = b.label(SIDE as u64);
+        let each = b.label(self.rows as u64);
         let stop = b.reg();
         b.push(Inst::Mov(stop, t[0]));
         b.advance(stop, column as i32);
@@ -325,7 +336,7 @@ impl Columns {
             }
         }
         let back = if near { 0 } else { (self.tiles - 1) * 4 * column };
-        t.iter().for_each(|&t| b.advance(t, (4 * SIDE) as i32 - back as i32));
+        t.iter().for_each(|&t| b.advance(t, (4 * self.rows) as i32 - back as i32));
         v.iter().for_each(|&v| b.advance(v, 4 * TILES as i32));
         let stop = b.reg();
         b.push(Inst::LdrSlot(stop, row));
@@ -381,6 +392,33 @@ pub(in crate::block) fn sixteen(
         }
     }
     all
+}
+
+/// The same for four outputs in a line, `24` times the sums.
+pub(super) fn line(k: &mut KernelBuilder, m: &dyn Fn(usize) -> Expr) -> Vec<Val> {
+    let m: Vec<Val> = (0..SIDE).map(|j| k.let_(&format!("m{j}"), m(j))).collect();
+    let mut all = Vec::new();
+    for e in outputs(&m) {
+        let three = k.let_("three", wrapped(e));
+        all.push(k.let_("sum", wrapped(three.i64() * long(THIRD.into()))));
+    }
+    all
+}
+
+/// Instructions of `A^T m`, six to four.
+pub(super) fn one_row(b: &mut Block, [m0, m1, m2, m3, m4, m5]: [Reg; SIDE]) -> [Reg; 4] {
+    let sum = b.reg();
+    b.push(Inst::Add(sum, m1, m2));
+    b.push(Inst::Sub(m1, m1, m2));
+    b.push(Inst::Add(m2, m3, m4));
+    b.push(Inst::Sub(m3, m3, m4));
+    b.push(Inst::Add(m0, m0, sum));
+    b.push(Inst::Add(m0, m0, m2));
+    b.push(Inst::AddLsl(sum, sum, m2, 2));
+    b.push(Inst::AddLsl(m5, m1, m5, 1));
+    b.push(Inst::AddLsl(m1, m1, m3, 1));
+    b.push(Inst::AddLsl(m5, m5, m3, 3));
+    [m0, m1, sum, m5]
 }
 
 /// Two of the four rows of a tile's outputs, before they are divided: `0` the first and the
@@ -466,6 +504,8 @@ mod tests {
     fn constants_belong_together() {
         assert_eq!(NINTH.wrapping_mul(9), 1);
         assert_eq!(FACTOR, 9 << LEFT);
+        assert_eq!(THIRD.wrapping_mul(3), 1);
+        assert_eq!(LINE, 3 << LEFT_OF_LINE);
         for w in [-128, 127] {
             for signs in 0..512 {
                 let g = std::array::from_fn(|t| if signs >> t & 1 == 1 { w } else { -w - 1 });
@@ -505,8 +545,10 @@ mod tests {
             assert_eq!(out[0], kept.iter().map(|&v| v as u8).collect::<Vec<_>>());
             assert_eq!(bytes(&t), out[3], "{len} inputs");
         }
-        for (channels, tiles) in [(4, 4), (8, 2), (16, 4), (64, 2), (64, 4), (12, 4), (132, 4), (128, 2)] {
-            let columns = Columns { channels, tiles };
+        let sizes = [(4, 4), (8, 2), (16, 4), (64, 2), (64, 4), (12, 4), (132, 4), (128, 2)];
+        let both = sizes.into_iter().map(|(c, tiles)| (c, tiles, SIDE));
+        for (channels, tiles, rows) in both.chain([(4, 4, 1), (24, 4, 1), (64, 4, 1), (300, 4, 1)]) {
+            let columns = Columns { rows, channels, tiles };
             assert!(columns.fits());
             let t: Vec<i16> = (0..columns.t_len()).map(|_| random.within(-1280, 1280) as i16).collect();
             let call = Spelled {

@@ -45,15 +45,25 @@ pub(crate) enum Tile {
     Two,
     /// 4x4, `across` (2 or 4) of [`TILES`] side by side, the others under them.
     Four { across: usize },
+    /// Four in a line, by three taps in a line.
+    Line,
 }
 
 impl Tile {
-    /// Outputs along a side.
-    pub(crate) fn outputs(self) -> usize {
-        if self == Tile::Two { 2 } else { 4 }
+    /// Rows and columns of outputs.
+    pub(crate) fn outputs(self) -> [usize; 2] {
+        match self {
+            Tile::Two => [2, 2],
+            Tile::Four { .. } => [4, 4],
+            Tile::Line => [1, 4],
+        }
     }
     pub(crate) fn products(self) -> usize {
-        if self == Tile::Two { XI } else { four::XI }
+        match self {
+            Tile::Two => XI,
+            Tile::Four { .. } => four::XI,
+            Tile::Line => four::SIDE,
+        }
     }
     /// Tiles side by side.
     pub(crate) fn across(self) -> usize {

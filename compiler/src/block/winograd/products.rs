@@ -37,9 +37,10 @@ const ROUND: usize = 16;
 impl Products {
     pub(crate) fn fits(&self) -> bool {
         let c = self.channels;
+        let [rows, columns] = self.tile.outputs();
         c.is_multiple_of(4)
             && self.outputs.is_multiple_of(2)
-            && (self.tile.outputs() - 1) * (self.row + self.step) <= 4095
+            && (rows - 1) * self.row + (columns - 1) * self.step <= 4095
             && 8 * self.straight.max(ROUND) * self.spelled().1 <= 4095 - 8
             && (1..=22).contains(&self.sh)
     }
@@ -50,8 +51,8 @@ impl Products {
         self.outputs / 2 * self.pair_len()
     }
     pub(crate) fn y_len(&self) -> usize {
-        let (side, across) = (self.tile.outputs(), self.tile.across());
-        (side * TILES / across - 1) * self.row + (side * across - 1) * self.step + self.outputs
+        let ([rows, columns], across) = (self.tile.outputs(), self.tile.across());
+        (rows * TILES / across - 1) * self.row + (columns * across - 1) * self.step + self.outputs
     }
     /// Words of sums.
     pub(crate) fn sums(&self) -> usize {
@@ -66,7 +67,7 @@ impl Products {
         match pairs {
             // What the loop does whole is not spelled out before it.
             n if n > self.straight => (n % ROUND, 1),
-            n if n <= ROUND / 4 => (n, 4),
+            n if n <= ROUND / 4 => (n, if self.tile == Tile::Line { 3 } else { 4 }),
             n if n <= ROUND / 2 => (n, 2),
             n => (n, 1),
         }
@@ -77,6 +78,7 @@ impl Products {
         let mut k = KernelBuilder::new(match self.tile {
             Tile::Two => "winograd_s8_products",
             Tile::Four { .. } => "winograd4_s8_products",
+            Tile::Line => "winograd_line_s8_products",
         });
         let v = k.buffer("v", DType::I16, self.v_len(), Access::Read);
         let u = k.buffer("u", DType::I16, self.u_len(), Access::Read);
@@ -121,15 +123,15 @@ impl Products {
                     k.for_("tile", 0, across, |k, tile| {
                         let at = k.let_("at", band * across + tile);
                         let sums = self.sums_back(k, m, at + TILES * r, bias);
-                        let side = self.tile.outputs();
-                        let to = band * (side * self.row) + tile * (side * self.step) + pair * 2 + r;
+                        let [rows, columns] = self.tile.outputs();
+                        let to = band * (rows * self.row) + tile * (columns * self.step) + pair * 2 + r;
                         let to = k.let_("to", to);
                         for (n, sum) in sums.into_iter().enumerate() {
                             let ends: [Expr; 4] =
                                 [rnd.into(), (self.sh as i32).into(), self.lo.into(), self.hi.into()];
                             let args = [sum.into(), by.into()].into_iter().chain(ends).collect();
                             let value = instr(&requantize_high_instr(), args);
-                            k.store(y, to + (n / side * self.row + n % side * self.step), value);
+                            k.store(y, to + (n / columns * self.row + n % columns * self.step), value);
                         }
                     });
                 });
@@ -141,6 +143,12 @@ impl Products {
 
     /// The outputs of a tile, transformed back, row by row, from sums that stand from `at` on.
     fn sums_back(&self, k: &mut KernelBuilder, m: Buf, at: Expr, bias: Val) -> Vec<Val> {
+        if self.tile == Tile::Line {
+            return four::line(k, &|j| {
+                let v = m.at(&at + 2 * TILES * j).i64();
+                if j == 1 { v + bias.i64() } else { v }
+            });
+        }
         if self.tile != Tile::Two {
             return four::sixteen(k, &|_, i, j| {
                 let v = m.at(&at + 2 * TILES * (four::SIDE * i + j)).i64();
@@ -239,6 +247,7 @@ impl Products {
         match self.tile {
             Tile::Two => self.outputs(&mut b, &frame, u),
             Tile::Four { .. } => self.outputs_of_four(&mut b, &frame, u),
+            Tile::Line => self.outputs_of_line(&mut b, &frame, u),
         }
         let [u, stop] = b.regs_n();
         b.push(Inst::LdrSlot(u, frame.u));
@@ -318,7 +327,7 @@ impl Products {
 
     /// The same for tiles of sixteen outputs, two rows of one after the other.
     fn outputs_of_four(&self, b: &mut Block, frame: &Frame, u: Reg) {
-        let (side, across) = (self.tile.outputs(), self.tile.across());
+        let ([side, _], across) = (self.tile.outputs(), self.tile.across());
         let [bias, by, inverse, band, row] = [(); 5].map(|()| b.slot());
         let [p, nine] = b.regs_n();
         b.push(Inst::LdrSlot(p, frame.m));
@@ -396,6 +405,55 @@ impl Products {
         b.push(Inst::AddImm(u, u, -16));
         b.push(Inst::StrSlot(u, frame.u));
     }
+
+    /// The same for tiles of four outputs in a line.
+    fn outputs_of_line(&self, b: &mut Block, frame: &Frame, u: Reg) {
+        let across = self.tile.outputs()[1] * self.step;
+        let ends = b.slot();
+        b.push(Inst::StrSlot(u, frame.u));
+        b.push(Inst::StrSlot(u, ends));
+        let [p, y] = b.regs_n();
+        b.push(Inst::LdrSlot(p, frame.m));
+        b.push(Inst::StrSlot(p, frame.at));
+        b.push(Inst::LdrSlot(y, frame.y));
+        let next = b.reg();
+        b.push(Inst::AddImm(next, y, 2));
+        b.push(Inst::StrSlot(next, frame.y));
+        let each = b.label(2);
+        let [u, bias, by, rnd, third, stop] = b.regs_n();
+        b.push(Inst::LdrSlot(u, ends));
+        b.push(Inst::Ldr(bias, u, 0));
+        b.push(Inst::Ldr(by, u, 4));
+        b.push(Inst::AddImm(u, u, 8));
+        b.push(Inst::StrSlot(u, ends));
+        b.push(Inst::LdrArg(rnd, 4));
+        b.push(Inst::MovImm(third, four::THIRD));
+        b.push(Inst::AddImm(stop, p, 4 * TILES as i32));
+        b.push(Inst::StrSlot(stop, frame.row));
+        let top = b.label(TILES as u64);
+        let m: [Reg; four::SIDE] = b.regs_n();
+        for (j, &m) in m.iter().enumerate() {
+            b.push(Inst::Ldr(m, p, (4 * 2 * TILES * j) as u32));
+        }
+        b.push(Inst::Add(m[1], m[1], bias));
+        let sums = four::one_row(b, m);
+        for &s in &sums {
+            b.push(Inst::Mul(s, s, third));
+        }
+        close(b, &sums, by, Round::Layer(rnd, self.sh), (y, 0, self.step), (self.lo, self.hi));
+        b.push(Inst::AddImm(p, p, 4));
+        b.advance(y, across as i32);
+        let stop = b.reg();
+        b.push(Inst::LdrSlot(stop, frame.row));
+        b.push(Inst::Cmp(p, stop));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+        b.advance(y, 1 - (TILES * across) as i32);
+        let end = b.reg();
+        b.push(Inst::LdrSlot(end, frame.m));
+        b.push(Inst::AddImm(end, end, 8 * TILES as i32));
+        b.push(Inst::Cmp(p, end));
+        b.push(Inst::BranchBack(Cond::Ne, each));
+    }
 }
 
 /// One pair of input channels into eight sums.
@@ -466,6 +524,10 @@ mod tests {
             Products { tile: square, outputs: 6, step: 7, row: 100, channels: 16, ..base },
             Products { tile: line, channels: 64, outputs: 4, step: 20, row: 1300, hi: 50, ..base },
             Products { tile: square, channels: 36, straight: 16, lo: -3, ..base },
+            Products { tile: Tile::Line, ..base },
+            Products { tile: Tile::Line, channels: 16, outputs: 6, step: 7, lo: -3, ..base },
+            Products { tile: Tile::Line, channels: 64, outputs: 4, step: 1300, hi: 50, ..base },
+            Products { tile: Tile::Line, channels: 36, straight: 16, ..base },
         ];
         for (case, p) in sizes.iter().enumerate() {
             assert!(p.fits(), "case {case}");
@@ -506,6 +568,8 @@ mod tests {
             (four, 16, 0.41),
             (four, 32, 0.35),
             (four, 64, 0.30),
+            (Tile::Line, 16, 0.82),
+            (Tile::Line, 64, 0.60),
         ] {
             let p = Products {
                 tile,
@@ -519,7 +583,9 @@ mod tests {
                 straight: 32,
             };
             let whole = p.block().native("dsp", &m4()).unwrap().cycles;
-            let macs = 9 * channels * 16 * tile.outputs() * tile.outputs() * TILES;
+            let [rows, columns] = tile.outputs();
+            let taps = if tile == Tile::Line { 3 } else { 9 };
+            let macs = taps * channels * 16 * rows * columns * TILES;
             let each = whole as f64 / macs as f64;
             assert!(each < most, "{channels} channels: {each} cycles a multiplication of the direct kernel");
         }

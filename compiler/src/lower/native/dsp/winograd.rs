@@ -7,11 +7,12 @@
 //!
 //! In: sizes and a product. Out: the way `winograd` with transformed weights in flash, and ways
 //! `winograd-made` that transform int8 weights at run time, all output channels at once or in
-//! parts; beside them those of [`four`], tiles of sixteen outputs. None where the sizes or the
+//! parts; beside them those of [`four`], tiles of sixteen outputs, and of [`line`]. None where the sizes or the
 //! ranges do not fit. Law: the outputs are those of the
 //! portable loops, bit by bit.
 
 mod four;
+mod line;
 
 use super::super::tiles::{Workspace, filter, in_place, packed, padded};
 use super::super::{Candidate, Want};
@@ -45,6 +46,7 @@ const WIDE: usize = 2 * TILES;
 /// The ways there are.
 pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
     let mut ways = four::ways(g, product, want)?;
+    ways.extend(line::way(g, product, want)?);
     let Some(plan) = Plan::of(g, product, want) else { return Ok(ways) };
     if want.optimize == Optimize::Speed {
         ways.extend(plan.spell("winograd", None)?);

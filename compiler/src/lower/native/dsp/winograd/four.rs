@@ -67,7 +67,7 @@ fn spell(
     };
     let keeps = in_place(g, group(across)[0]);
     let rows = Rows { len: g.input[1] * g.cin, pitch: g.x[2], keeps };
-    let columns = Columns { channels: g.cin, tiles: across };
+    let columns = Columns { rows: SIDE, channels: g.cin, tiles: across };
     if !rows.fits() || !columns.fits() || !products.fits() {
         return Ok(None);
     }
