@@ -403,39 +403,54 @@ fn dense_ways(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Can
 
 /// The native ways in which the target's engine can spell a node; none where the portable loops
 /// stay. `layouts` is by value index.
+///
+/// Errors: an engine failed to write a kernel that it has. What no engine takes is no error.
 pub(crate) fn candidates(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
     want: &Want<'_>,
-) -> Vec<Candidate> {
+) -> Result<Vec<Candidate>> {
+    let at = At { graph, node };
+    let Some(asked) = asked(at, layouts, want) else { return Ok(Vec::new()) };
     // What cannot be lowered at all is refused when it is lowered.
-    native(graph, node, layouts, want).unwrap_or_default()
+    let Ok(product) = at.product(asked.weights) else { return Ok(Vec::new()) };
+    let (x, y) = asked.lays();
+    at.here(match &graph[node].op {
+        Op::Conv(op) => conv_ways(&geometry(op, x, asked.shape, y), &product, want),
+        Op::Dense(_) => dense_ways(&rows(x, y), &product, want),
+        _ => Ok(Vec::new()),
+    })
 }
 
-fn native(
-    graph: &Graph,
-    node: NodeId,
-    layouts: &[Option<Layout>],
-    want: &Want<'_>,
-) -> Option<Vec<Candidate>> {
+/// Operand, weights and result of a node that engines are asked for.
+struct Asked<'a> {
+    weights: &'a Tensor,
+    /// Of the weights.
+    shape: &'a [usize],
+    x: (&'a [usize], Vec<usize>),
+    y: (&'a [usize], Vec<usize>),
+}
+
+impl Asked<'_> {
+    fn lays(&self) -> (Lay<'_>, Lay<'_>) {
+        let (x, y) = (&self.x, &self.y);
+        (Lay { shape: x.0, strides: &x.1 }, Lay { shape: y.0, strides: &y.1 })
+    }
+}
+
+fn asked<'a>(at: At<'a>, layouts: &[Option<Layout>], want: &Want<'_>) -> Option<Asked<'a>> {
     engine(want.target)?;
-    let at = At { graph, node };
     let (x, w, y) = (at.operand(0)?, at.operand(1)?, at.result().ok()?);
-    let weights = w.constant()?;
-    if x.quant.is_none() || x.is_empty() || y.is_empty() {
+    let node = &at.graph[at.node];
+    let linear = matches!(node.op, Op::Conv(_) | Op::Dense(_));
+    if !linear || x.quant.is_none() || x.is_empty() || y.is_empty() {
         return None;
     }
     let strides = |i: Option<crate::graph::ValueId>, value: &Value| -> Option<Vec<usize>> {
         Some(layouts.get(i?.index())?.as_ref()?.strides(&value.shape))
     };
-    let xs = strides(graph[node].inputs.first().copied().flatten(), x)?;
-    let ys = strides(graph[node].outputs.first().copied(), y)?;
-    let (x, y) = (Lay { shape: &x.shape, strides: &xs }, Lay { shape: &y.shape, strides: &ys });
-    let ways = match &graph[node].op {
-        Op::Conv(op) => conv_ways(&geometry(op, x, &w.shape, y), &at.product(weights).ok()?, want),
-        Op::Dense(_) => dense_ways(&rows(x, y), &at.product(weights).ok()?, want),
-        _ => return None,
-    };
-    ways.ok()
+    let xs = strides(node.inputs.first().copied().flatten(), x)?;
+    let ys = strides(node.outputs.first().copied(), y)?;
+    Some(Asked { weights: w.constant()?, shape: &w.shape, x: (&x.shape, xs), y: (&y.shape, ys) })
 }

@@ -2,6 +2,7 @@
 
 use super::storage::Crowded;
 use super::{Choice, Family, Layout};
+use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::lower::candidates;
 use crate::lower::native::{Candidate, ROWS_LIMIT, Want};
@@ -22,11 +23,12 @@ pub(crate) fn choose(
     layouts: &[Option<Layout>],
     target: &Target,
     optimize: Optimize,
-) -> Choice {
+) -> Result<Choice> {
     let want = Want { target, optimize, rows_limit: ROWS_LIMIT };
     // The first of equals, so that engines list what they like best first.
-    let best = affordable(candidates(graph, node, layouts, &want), &want);
-    best.into_iter().min_by_key(|way| key(way, &want)).map_or(Choice::PORTABLE, |way| taken(&way, &want))
+    let best = affordable(candidates(graph, node, layouts, &want)?, &want);
+    let best = best.into_iter().min_by_key(|way| key(way, &want));
+    Ok(best.map_or(Choice::PORTABLE, |way| taken(&way, &want)))
 }
 
 /// Another native way for a node that runs when memory is shortest: the best of those that need
@@ -40,7 +42,7 @@ pub(crate) fn smaller(
     (target, optimize): (&Target, Optimize),
     choice: &Choice,
     Crowded { room, over, .. }: Crowded,
-) -> Option<Choice> {
+) -> Result<Option<Choice>> {
     let mut found: Option<((bool, u64, u64), Choice)> = None;
     // Rows are cut into ever more tiles, which costs a little speed at their seams.
     for rows_limit in (0..4).map(|halved| ROWS_LIMIT >> halved) {
@@ -48,7 +50,7 @@ pub(crate) fn smaller(
             break;
         }
         let want = Want { target, optimize, rows_limit };
-        for way in affordable(candidates(graph, node, layouts, &want), &want) {
+        for way in affordable(candidates(graph, node, layouts, &want)?, &want) {
             let result = if way.in_place() { 0 } else { over };
             if way.workspace + result >= choice.workspace {
                 continue;
@@ -61,7 +63,7 @@ pub(crate) fn smaller(
             }
         }
     }
-    found.map(|(_, choice)| choice)
+    Ok(found.map(|(_, choice)| choice))
 }
 
 fn taken(way: &Candidate, want: &Want<'_>) -> Choice {

@@ -146,7 +146,7 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
         choices[id.index()] = Some(if aliases[id.index()] {
             Choice::ALIAS
         } else {
-            family::choose(graph, id, &layouts, target, optimize)
+            family::choose(graph, id, &layouts, target, optimize)?
         });
     }
     let mut storage = least(graph, &uses, &layouts, &choices)?;
@@ -167,7 +167,7 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
         for short in storage.crowded(graph, budget) {
             let id = short.node;
             if let Some(choice) = &choices[id.index()]
-                && let Some(less) = family::smaller(graph, id, &layouts, (target, optimize), choice, short)
+                && let Some(less) = family::smaller(graph, id, &layouts, (target, optimize), choice, short)?
             {
                 choices[id.index()] = Some(less);
                 shrunk = true;
