@@ -15,8 +15,9 @@
 //!
 //! Law: no run can leave 16 bits, whatever the inputs; a stream that cannot promise it is refused.
 
+use super::pairs::{self, Pairs};
 use super::round::{Constants, Form};
-use super::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R12, SP, mask, wide};
+use super::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R12, SP, mask};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
 use crate::tensor::DType;
@@ -24,26 +25,33 @@ use secateur_targets::Cost;
 use std::sync::Arc;
 
 /// Greatest number of pixels of a call.
-pub(crate) const PIXELS: usize = 8;
+const PIXELS: usize = 8;
 /// Taps of a segment: two for each bit of a word of flags.
 const SEGMENT: usize = 64;
 /// Taps of a run for the prediction of cycles; trained layers have five to eight.
 const RUN: f64 = 6.0;
+
+/// Pixels of a tile: where any register multiplies, two channels share fewer inputs.
+pub(crate) fn tile(wide: bool, outputs: usize) -> usize {
+    if wide && outputs > 1 { pairs::PIXELS } else { PIXELS }
+}
 
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gemm {
     pub(crate) taps: usize,
     pub(crate) outputs: usize,
-    /// 1..=[`PIXELS`].
+    /// At most those of a [`tile`].
     pub(crate) pixels: usize,
     /// Result elements from one pixel's channels to the next one's.
     pub(crate) step: usize,
     pub(crate) form: Form,
+    /// For wide code: two channels at a time if there are as many.
+    pub(crate) wide: bool,
 }
 
 /// Words before the first channel's.
-const HEAD: usize = 3;
+pub(super) const HEAD: usize = 3;
 
 /// Bytes of the frame: what runs are summed up in, then slots.
 const TOTALS: u32 = 0;
@@ -73,7 +81,15 @@ impl Gemm {
         1 + self.segments() + self.padded() / 4 + self.form.words()
     }
     pub(crate) fn stream_len(&self) -> usize {
-        HEAD + self.outputs * self.channel()
+        HEAD + self.pairs().map_or(self.outputs * self.channel(), |p| p.count() * p.pair())
+    }
+    /// The form of two channels, where it is this layer's.
+    fn pairs(&self) -> Option<Pairs> {
+        (self.wide && self.outputs > 1).then_some(Pairs(*self))
+    }
+    /// What differs between layers that share the code.
+    pub(super) fn head(&self) -> Vec<i32> {
+        [4 * self.acts_len(), self.outputs, self.step].map(|v| v as i32).to_vec()
     }
     /// Words of inputs.
     pub(crate) fn acts_len(&self) -> usize {
@@ -89,9 +105,11 @@ impl Gemm {
         constants: &[Constants],
         taps: &[usize],
     ) -> Option<Vec<i32>> {
+        if let Some(pairs) = self.pairs() {
+            return pairs.pack(weights, bias, constants, taps);
+        }
         let row = weights.len() / self.outputs.max(1);
-        let mut stream = Vec::with_capacity(self.stream_len());
-        stream.extend([4 * self.acts_len(), self.outputs, self.step].map(|v| v as i32));
+        let mut stream = self.head();
         for (o, k) in constants.iter().enumerate() {
             stream.push(i32::try_from(i64::from(bias[o]) - k.base).ok()?);
             let mut w: Vec<i32> = taps.iter().map(|&t| weights[o * row + t]).collect();
@@ -117,6 +135,9 @@ impl Gemm {
 
     /// The kernel `(acts, w, y)`.
     pub(crate) fn kernel(&self, core: &Cost) -> Result<Arc<Kernel>> {
+        if let Some(pairs) = self.pairs() {
+            return pairs.kernel(core);
+        }
         let mut k = KernelBuilder::new(format!("gemm_s8_r1q{}", self.pixels));
         let acts = k.buffer("acts", DType::I32, self.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I32, self.stream_len(), Access::Read);
@@ -157,14 +178,17 @@ impl Gemm {
                 k.store(y, channel + pixel * self.step, out);
             }
         });
-        k.native(self.code(wide(core)).finish(core)?);
+        k.native(self.code().finish(core)?);
         k.finish()
     }
 
     /// r0-r3 inputs, r4 a weight, r5 four weights, r6 points to inputs, r7 flags, r8-r11 sums of the
     /// run, r12 the frame, lr points to the stream.
-    pub(crate) fn code(&self, wide: bool) -> Code {
-        let q = self.columns();
+    pub(crate) fn code(&self) -> Code {
+        if let Some(pairs) = self.pairs() {
+            return pairs.code();
+        }
+        let (q, wide) = (self.columns(), self.wide);
         let runs = (self.padded().min(SEGMENT) / 2) as u32;
         let mut c = Code::new(FRAME, 4 * q as u32 * runs, true);
         c.all([Inst::Str(R0, SP, ACTS), Inst::Str(R2, SP, Y), Inst::Ldm(R1, mask(&[R3, R4, R5]))]);
@@ -400,10 +424,7 @@ mod tests {
         let bytes = |v: &[i32]| v.iter().flat_map(|h| h.to_le_bytes()).collect::<Vec<u8>>();
         let y_len = (g.pixels - 1) * g.step + g.outputs;
         let operands = [bytes(acts), bytes(stream)];
-        let written = output(g.code(true), &operands, y_len, &[]);
-        if let Form::Pieces { .. } = g.form {
-            assert_eq!(written, output(g.code(false), &operands, y_len, &[]), "wide code");
-        }
+        let written = output(g.code(), &operands, y_len, &[]);
         written.iter().map(|&b| b as i8).collect()
     }
 
@@ -423,7 +444,9 @@ mod tests {
             (128, 2, 3),
         ];
         for (case, (taps, outputs, pixels)) in sizes.into_iter().enumerate() {
-            for (round, wide) in [(0, false), (1, true), (1, false), (2, false), (3, true), (3, false)] {
+            for (round, wide) in
+                [(0, false), (0, true), (1, false), (1, true), (2, true), (3, false), (3, true)]
+            {
                 let w: Vec<i32> = match round {
                     0 => random.bytes(taps * outputs).iter().map(|&v| i32::from(v).max(-127)).collect(),
                     1 => vec![127; taps * outputs],
@@ -442,7 +465,8 @@ mod tests {
                 let out = Output { zp, lo: if case % 2 == 0 { -128 } else { zp }, hi: 127 };
                 let r = requant(&real, &reach, out).unwrap();
                 let (form, constants) = rounding(&r, &reach, wide).unwrap();
-                let g = Gemm { taps, outputs, pixels, step: outputs + case % 3, form };
+                let pixels = pixels.min(tile(wide, outputs));
+                let g = Gemm { taps, outputs, pixels, step: outputs + case % 3, form, wide };
                 let order: Vec<usize> = (0..taps).rev().collect();
                 let stream = g.pack(&w, &bias, &constants, &order).unwrap();
                 assert_eq!(stream.len(), g.stream_len());

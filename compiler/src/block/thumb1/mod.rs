@@ -14,6 +14,7 @@ pub(crate) mod dense;
 pub(crate) mod depthwise;
 pub(crate) mod gather;
 pub(crate) mod gemm;
+mod pairs;
 pub(crate) mod plane;
 pub(crate) mod round;
 pub(crate) mod runs;
@@ -127,6 +128,25 @@ pub(crate) enum Inst {
     Ssat(R, u32, R, u32),
     /// Armv7-M: low and high word of a signed product, any registers.
     Smull(R, R, R, R),
+    /// Armv7-M: a product, and one plus the fourth register; any registers.
+    MulAny(R, R, R),
+    Mla(R, R, R, R),
+    /// Armv7-M: a signed byte, and the base moves on; any registers.
+    LdrsbNext(R, R),
+    /// Armv7-M: one of r8..lr at a byte offset of 0..=4095.
+    LdrWide(R, R, u32),
+    StrWide(R, R, u32),
+    /// Armv7-M: any of r0..r12 from one of r8..r12 on, which moves on.
+    LdmAny(R, u16),
+    StmAny(R, u16),
+    /// Armv7-M: adds 0..=4095 to one of r8..r12, no flags.
+    AddWide(R, u32),
+    /// Armv7-M, in place: one of r8..r12 shifted, the carry as of [`Inst::Asr`].
+    AsrAny(R, u32),
+    /// Armv7-M, in place: adds one of r8..r12 with the carry.
+    AdcAny(R, R),
+    /// Armv7-M, in place: subtracts another register, shifted left. No flags.
+    SubLsl(R, R, u32),
 }
 
 impl Inst {
@@ -140,7 +160,12 @@ impl Inst {
     }
     fn is_wide(&self) -> bool {
         use Inst::*;
-        matches!(self, LoadNext(..) | PushAny(_) | LslAny(..) | Ssat(..) | Smull(..))
+        match self {
+            LoadNext(..) | PushAny(_) | LslAny(..) | Ssat(..) | Smull(..) | MulAny(..) | Mla(..) => true,
+            LdrsbNext(..) | LdrWide(..) | StrWide(..) | LdmAny(..) | StmAny(..) | AddWide(..) => true,
+            AsrAny(..) | AdcAny(..) | SubLsl(..) => true,
+            _ => false,
+        }
     }
 }
 
@@ -329,6 +354,7 @@ impl Code {
 fn encodes(inst: &Inst) -> bool {
     use Inst::*;
     let low = |r: &R| r.0 < 8;
+    let high = |r: &R| (8..=12).contains(&r.0);
     match inst {
         Label(_) | Branch(_) | BranchIf(..) => true,
         Ldm(b, m) | Stm(b, m) => {
@@ -348,11 +374,21 @@ fn encodes(inst: &Inst) -> bool {
         Adc(d, a) | Mul(d, a) | And(d, a) | Bic(d, a) | Mvn(d, a) | Sxtb(d, a) | Sxth(d, a) => {
             low(d) && low(a)
         }
-        LoadNext(d, b) => d != b && d.0 <= 12 && (b.0 <= 12 || *b == LR),
+        LoadNext(d, b) => d != b && d.0 <= 12 && b.0 <= 14,
         // Of low registers alone the assembler makes 16 bits.
         PushAny(m) => m.count_ones() > 1 && m >> 8 != 0 && m >> 13 == 0,
         LslAny(d, n) => (8..=12).contains(&d.0) && (1..=31).contains(n),
         Ssat(d, bits, a, n) => d.0 <= 12 && a.0 <= 12 && (1..=32).contains(bits) && (1..=31).contains(n),
+        MulAny(d, a, b) => [d, a, b].iter().all(|r| r.0 <= 12),
+        Mla(d, a, b, add) => [d, a, b, add].iter().all(|r| r.0 <= 12),
+        LdrsbNext(d, b) => d != b && d.0 <= 12 && (b.0 <= 12 || *b == LR),
+        LdrWide(d, b, o) => ((8..=12).contains(&d.0) || *d == LR) && b.0 <= 14 && *o <= 4095,
+        StrWide(d, b, o) => (8..=12).contains(&d.0) && b.0 <= 14 && *o <= 4095,
+        LdmAny(b, m) | StmAny(b, m) => high(b) && m.count_ones() > 1 && m >> 13 == 0 && m >> b.0 & 1 == 0,
+        AddWide(d, v) => high(d) && *v <= 4095,
+        AsrAny(d, n) => high(d) && (1..=31).contains(n),
+        AdcAny(d, a) => d.0 <= 12 && high(a),
+        SubLsl(d, a, n) => d.0 <= 12 && a.0 <= 12 && (1..=31).contains(n),
         Smull(lo, hi, a, b) => lo != hi && [lo, hi, a, b].iter().all(|r| r.0 <= 12),
         Lsl(d, a, n) => low(d) && low(a) && *n <= 31,
         Lsr(d, a, n) | Asr(d, a, n) => low(d) && low(a) && (1..=32).contains(n),
@@ -368,11 +404,14 @@ fn cycles(inst: &Inst, core: &Cost) -> f64 {
         Branch(_) => core.branch_taken,
         // A test out of a loop is mostly not taken, one back into it mostly is.
         BranchIf(..) => core.branch_taken,
-        Ldm(_, m) | Stm(_, m) | Push(m) | PushAny(m) => many(m),
+        Ldm(_, m) | Stm(_, m) | LdmAny(_, m) | StmAny(_, m) | Push(m) | PushAny(m) => many(m),
         Pop(m) => many(m) + if m >> 14 & 1 == 1 { core.branch_taken } else { 0.0 },
-        Ldr(..) | Ldrsb(..) | LoadNext(..) => core.load,
-        Str(..) | Strb(..) | StrbAt(..) => core.store,
-        Mul(..) => core.mul,
+        Ldr(..) | Ldrsb(..) | LoadNext(..) | LdrWide(..) => core.load,
+        // They come in pairs, before further loads.
+        LdrsbNext(..) => (core.load + core.load_next) / 2.0,
+        Str(..) | Strb(..) | StrbAt(..) | StrWide(..) => core.store,
+        Mul(..) | MulAny(..) => core.mul,
+        Mla(..) => core.mla.unwrap_or(core.mul + core.alu),
         Smull(..) => core.mul_long.unwrap_or(core.mul),
         _ => core.alu,
     })
@@ -449,6 +488,17 @@ fn print(text: &mut String, inst: &Inst, way: char) {
         PushAny(m) => write!(text, "push {{{}}}", list(m, "")),
         LslAny(d, n) => write!(text, "lsls {}, {}, #{n}", r(d), r(d)),
         Ssat(d, bits, a, n) => write!(text, "ssat {}, #{bits}, {}, asr #{n}", r(d), r(a)),
+        MulAny(d, a, b) => write!(text, "mul {}, {}, {}", r(d), r(a), r(b)),
+        Mla(d, a, b, add) => write!(text, "mla {}, {}, {}, {}", r(d), r(a), r(b), r(add)),
+        LdrsbNext(d, b) => write!(text, "ldrsb {}, [{}], #1", r(d), r(b)),
+        LdrWide(d, b, o) => write!(text, "ldr {}, [{}, #{o}]", r(d), r(b)),
+        StrWide(d, b, o) => write!(text, "str {}, [{}, #{o}]", r(d), r(b)),
+        LdmAny(b, m) => write!(text, "ldmia {}!, {{{}}}", r(b), list(m, "")),
+        StmAny(b, m) => write!(text, "stmia {}!, {{{}}}", r(b), list(m, "")),
+        AddWide(d, v) => write!(text, "add {}, {}, #{v}", r(d), r(d)),
+        AsrAny(d, n) => write!(text, "asrs {}, {}, #{n}", r(d), r(d)),
+        AdcAny(d, a) => write!(text, "adc {}, {}, {}", r(d), r(d), r(a)),
+        SubLsl(d, a, n) => write!(text, "sub {}, {}, {}, lsl #{n}", r(d), r(d), r(a)),
         Smull(lo, hi, a, b) => write!(text, "smull {}, {}, {}, {}", r(lo), r(hi), r(a), r(b)),
     };
 }

@@ -83,7 +83,7 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                     pc = place(*l);
                 }
             }
-            Ldm(b, m) => {
+            Ldm(b, m) | LdmAny(b, m) => {
                 let mut at = g(b);
                 for i in listed(*m) {
                     r[i] = memory.aligned(at);
@@ -93,7 +93,7 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                     r[b.0 as usize] = at;
                 }
             }
-            Stm(b, m) => {
+            Stm(b, m) | StmAny(b, m) => {
                 let mut at = g(b);
                 for i in listed(*m) {
                     memory.put_aligned(at, r[i]);
@@ -125,8 +125,8 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                     r[13] += 4;
                 }
             }
-            Ldr(d, b, o) => r[d.0 as usize] = memory.aligned(g(b) + o),
-            Str(s, b, o) => memory.put_aligned(g(b) + o, g(s)),
+            Ldr(d, b, o) | LdrWide(d, b, o) => r[d.0 as usize] = memory.aligned(g(b) + o),
+            Str(s, b, o) | StrWide(s, b, o) => memory.put_aligned(g(b) + o, g(s)),
             Strb(s, b, o) => memory.at(g(b) + o, 1)[0] = g(s) as u8,
             Ldrsb(d, a, b) => r[d.0 as usize] = memory.at(g(a).wrapping_add(g(b)), 1)[0] as i8 as u32,
             StrbAt(s, a, b) => memory.at(g(a).wrapping_add(g(b)), 1)[0] = g(s) as u8,
@@ -144,6 +144,20 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                 let top = 1i64 << (bits - 1);
                 r[d.0 as usize] = i64::from(g(a) as i32 >> n).clamp(-top, top - 1) as u32;
             }
+            MulAny(d, a, b) => r[d.0 as usize] = g(a).wrapping_mul(g(b)),
+            Mla(d, a, b, add) => r[d.0 as usize] = g(a).wrapping_mul(g(b)).wrapping_add(g(add)),
+            LdrsbNext(d, b) => {
+                r[d.0 as usize] = memory.at(g(b), 1)[0] as i8 as u32;
+                r[b.0 as usize] += 1;
+            }
+            AddWide(d, v) => r[d.0 as usize] = g(d).wrapping_add(*v),
+            AsrAny(d, n) => {
+                c = g(d) >> (n - 1) & 1 == 1;
+                r[d.0 as usize] = (g(d) as i32 >> n) as u32;
+                z = r[d.0 as usize] == 0;
+            }
+            AdcAny(d, a) => r[d.0 as usize] = g(d).wrapping_add(g(a)).wrapping_add(c.into()),
+            SubLsl(d, a, n) => r[d.0 as usize] = g(d).wrapping_sub(g(a) << n),
             Smull(lo, hi, a, b) => {
                 let product = i64::from(g(a) as i32) * i64::from(g(b) as i32);
                 r[lo.0 as usize] = product as u32;

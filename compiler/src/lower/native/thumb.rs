@@ -13,7 +13,7 @@ use super::{Candidate, Engine, Want};
 use crate::block::thumb1::dense::Dense;
 use crate::block::thumb1::depthwise::Depthwise;
 use crate::block::thumb1::gather;
-use crate::block::thumb1::gemm::{Gemm, PIXELS};
+use crate::block::thumb1::gemm::{Gemm, tile};
 use crate::block::thumb1::plane::{self, Plane};
 use crate::block::thumb1::round::rounding;
 use crate::block::thumb1::{runs, wide};
@@ -25,6 +25,7 @@ use crate::lower::finish::Finish;
 use crate::lower::product::{Product, reach_len};
 use crate::lower::run::Run;
 use crate::lower::spelled::{Role, Spelled};
+use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use secateur_targets::{Cost, Target};
 use std::sync::Arc;
@@ -46,7 +47,12 @@ impl Engine for Thumb {
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };
-        Ok(dense(rows, product, core)?.into_iter().collect())
+        let mut ways: Vec<Candidate> = dense(rows, product, core)?.into_iter().collect();
+        if want.optimize == Optimize::Speed && ways.iter().any(|way| way.way == "dense") {
+            // Twice the flash of a layer that reads each weight once.
+            ways.extend(one_row(rows.inputs.len, product, core, "dense-words")?);
+        }
+        Ok(ways)
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         let Some(core) = &target.core.cost else { return Ok(Vec::new()) };
@@ -68,15 +74,20 @@ fn packed(
         return Ok(None);
     };
     let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
-    let gemm = Gemm { taps: taps.len(), outputs: b.len(), pixels: pixels.min(PIXELS), step, form };
+    let (wide, outputs) = (wide(core), b.len());
+    let pixels = pixels.min(tile(wide, outputs));
+    let gemm = Gemm { taps: taps.len(), outputs, pixels, step, form, wide };
     let stream = gemm.pack(w, b, &constants, taps);
     Ok(stream.map(|s| (gemm, Role::Data { name: "weights", data: Data::I32(s), align: 4 })))
 }
 
 /// Loops over groups of pixels, the last one moved back so that it is whole; `body` gets the first
 /// pixel of a group.
-fn groups(k: &mut KernelBuilder, pixels: usize, body: &mut dyn FnMut(&mut KernelBuilder, Val)) {
-    let size = pixels.min(PIXELS);
+fn groups(
+    k: &mut KernelBuilder,
+    (pixels, size): (usize, usize),
+    body: &mut dyn FnMut(&mut KernelBuilder, Val),
+) {
     k.for_("group", 0, pixels.div_ceil(size), |k, group| {
         let first = k.let_("first", (group * size).min(pixels - size));
         body(k, first);
@@ -97,7 +108,7 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
         return Ok(None);
     }
     if rows.rows.is_empty() {
-        return one_row(inputs, product, core);
+        return one_row(inputs, product, core, "dense");
     }
     let (outer, inner) = match rows.rows.split_last() {
         Some((last, outer)) => (outer, *last),
@@ -130,7 +141,7 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
     let w = k.buffer("w", DType::I32, gemm.stream_len(), Access::Read);
     fill(&mut k, &gemm, acts);
     crate::lower::dense::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
-        groups(k, inner.len, &mut |k, first| {
+        groups(k, (inner.len, gemm.pixels), &mut |k, first| {
             let from = |p: Expr| x.from(x0 + p * inner.x);
             if even {
                 k.call(&gather, vec![from(first.into()), acts.from(0)]);
@@ -150,22 +161,22 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
 }
 
 /// A dense layer on a single row: it has no second pixel to share a multiplication with, so two
-/// channels do.
-fn one_row(inputs: usize, product: &Product, core: &Cost) -> Result<Option<Candidate>> {
+/// channels do. As `dense-words` its weights take two bytes each.
+fn one_row(inputs: usize, product: &Product, core: &Cost, way: &'static str) -> Result<Option<Candidate>> {
     let reach = product.reach()?;
     let folded = product.clone().folded();
     let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
         return Ok(None);
     };
     let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
-    let dense = Dense { inputs, outputs: b.len(), form };
+    let dense = Dense { inputs, outputs: b.len(), form, expanded: way == "dense-words" };
     if !dense.fits() {
         return Ok(None);
     }
     let Some(stream) = dense.pack(w, b, &constants) else { return Ok(None) };
     let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
     let call = Spelled { kernel: dense.kernel(core)?, args: vec![Role::Operand(0), weights, Role::Result] };
-    Ok(Some(Candidate { way: "dense", call, workspace: 0 }))
+    Ok(Some(Candidate { way, call, workspace: 0 }))
 }
 
 /// A convolution with one group.
@@ -196,7 +207,7 @@ fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Option<Candidate
     let pad = g.padded().then(|| k.buffer("pad", DType::I8, g.cin, Access::Read));
     fill(&mut k, &gemm, acts);
     k.for_("n", 0, g.batch, |k, n| {
-        groups(k, pixels, &mut |k, first| {
+        groups(k, (pixels, gemm.pixels), &mut |k, first| {
             k.for_("pair", 0, gemm.columns(), |k, pair| {
                 columns.pair(k, (x, acts, pad), n, first, pair);
             });

@@ -68,9 +68,20 @@ fn kind(inst: &Inst) -> usize {
         LslAny(..) => 40,
         Ssat(..) => 41,
         Smull(..) => 42,
+        MulAny(..) => 43,
+        Mla(..) => 44,
+        LdrsbNext(..) => 45,
+        LdrWide(..) => 46,
+        StrWide(..) => 47,
+        LdmAny(..) => 48,
+        StmAny(..) => 49,
+        AddWide(..) => 50,
+        AsrAny(..) => 51,
+        AdcAny(..) => 52,
+        SubLsl(..) => 53,
     }
 }
-const KINDS: std::ops::Range<usize> = 0..43;
+const KINDS: std::ops::Range<usize> = 0..54;
 /// The kinds from here on are those of wide code.
 const WIDE: usize = 38;
 
@@ -127,6 +138,17 @@ fn of_wide_code() -> Vec<Try> {
         ("ssat high", vec![Mov(R10, R2), Ssat(R11, 1, R10, 3), Ssat(R10, 32, R10, 7), Mov(R2, R10), Mov(R3, R11)]),
         ("smull", vec![Smull(R6, R7, R2, R3), Smull(R3, R4, R4, R4), Mov(R2, R7), Add(R3, R3, R6)]),
         ("smull high", vec![Mov(R10, R3), Smull(R10, R2, R10, R4), Mov(R3, R10), Smull(R11, R10, R2, R3), Mov(R4, R10)]),
+        ("mul", vec![Cmp(R2, R3), MulAny(R2, R3, R4), Mov(R10, R3), MulAny(R10, R10, R2), Mov(R3, R10)]),
+        ("mla", vec![Mla(R2, R3, R4, R2), Mov(R10, R2), Mla(R11, R10, R10, R10), Mov(R4, R11)]),
+        ("ldrsb post", vec![Mov(R10, R0), LdrsbNext(R2, R10), LdrsbNext(R11, R10), Mov(R3, R11), Mov(R6, R10), Sub(R4, R6, R0)]),
+        ("ldr wide", vec![LdrWide(R10, R0, 4), Str(R2, SP, 8), LdrWide(R11, SP, 8), LdrWide(LR, R0, 0), Mov(R2, R10), Mov(R3, R11), Mov(R4, LR)]),
+        ("str wide", vec![Mov(R10, R3), StrWide(R10, R1, 4), StrWide(R10, SP, 12), Ldr(R2, SP, 12), Ldr(R4, R1, 4)]),
+        ("ldm high", vec![Mov(R10, R0), LdmAny(R10, mask(&[R2, R9, R11])), Mov(R3, R11), Mov(R6, R10), Sub(R4, R6, R0), MovImm(R6, 1), Mov(R9, R6)]),
+        ("stm high", vec![Mov(R10, SP), Mov(R11, R2), StmAny(R10, mask(&[R3, R4, R11])), Ldr(R2, SP, 8), Ldr(R4, SP, 0), Ldr(R3, SP, 4)]),
+        ("add wide", vec![Mov(R10, R2), AddWide(R10, 24), Mov(R2, R10), AddWide(R10, 4095), Mov(R3, R10)]),
+        ("asrs high and adc", vec![Mov(R10, R2), AsrAny(R10, 16), AdcAny(R3, R10), Mov(R2, R10), AsrAny(R10, 1), AdcAny(R10, R10), Mov(R4, R10)]),
+        ("asrs high flags", vec![Mov(R11, R3), AsrAny(R11, 31), Mov(R2, R11)]),
+        ("sub shifted", vec![SubLsl(R2, R3, 16), Mov(R10, R4), SubLsl(R10, R2, 1), Mov(R3, R10)]),
         ("lsls high", vec![Mov(R10, R2), LslAny(R10, 1), Mov(R2, R10)]),
         ("lsls high 31", vec![Mov(R11, R3), LslAny(R11, 31), Mov(R2, R11)]),
     ]
