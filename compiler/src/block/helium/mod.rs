@@ -18,6 +18,8 @@ mod order;
 mod pipelined;
 mod pools;
 pub(crate) mod runs;
+#[cfg(test)]
+pub(crate) mod simulate;
 mod text;
 
 use crate::kernel::Native;

@@ -1,7 +1,7 @@
 //! Assembly text of a Helium block: unified syntax that GNU as and LLVM read alike, numeric
 //! labels. Out: the text and the bytes of its machine code.
 
-use super::{At, Bin, Half, Inst, Item, LR, Lane, Q, R, Saved};
+use super::{At, Bin, Half, Inst, Item, LR, Lane, Q, R, SP, Saved};
 
 impl std::fmt::Display for R {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,6 +45,20 @@ fn letter(half: Half) -> char {
     }
 }
 
+fn low(r: R) -> bool {
+    r.0 < 8
+}
+
+/// Bytes of a load or store of a word.
+fn word(data: R, base: R, offset: i32) -> u32 {
+    let reach = match base {
+        SP => 1020,
+        base if low(base) => 124,
+        _ => -1,
+    };
+    if low(data) && (0..=reach).contains(&offset) && offset % 4 == 0 { 2 } else { 4 }
+}
+
 struct Printer {
     text: String,
     bytes: u32,
@@ -63,7 +77,9 @@ pub(super) fn print(items: &[Item], saved: &Saved, slots: u32) -> (String, u32) 
     };
     let vectors = format!("d8-d{}", 7 + 2 * saved.vectors);
     let frame = 4 * slots.next_multiple_of(2);
-    p.line(4, &format!("push {{{}}}", names("lr")));
+    // Low registers have short forms.
+    let ends = if saved.scalars.iter().all(|&n| n < 8) { 2 } else { 4 };
+    p.line(ends, &format!("push {{{}}}", names("lr")));
     if saved.vectors > 0 {
         p.line(4, &format!("vpush {{{vectors}}}"));
     }
@@ -77,7 +93,7 @@ pub(super) fn print(items: &[Item], saved: &Saved, slots: u32) -> (String, u32) 
     if saved.vectors > 0 {
         p.line(4, &format!("vpop {{{vectors}}}"));
     }
-    p.line(4, &format!("pop {{{}}}", names("pc")));
+    p.line(ends, &format!("pop {{{}}}", names("pc")));
     p.text.pop();
     (p.text, p.bytes)
 }
@@ -115,15 +131,17 @@ impl Printer {
                 self.line(4, &format!("letp lr, {top}b"));
             }
             Item::Down { count, step, body, .. } => {
-                let top = self.label();
+                let (top, start) = (self.label(), self.bytes);
                 self.items(body);
-                self.line(4, &format!("subs {count}, {count}, #{step}"));
-                self.line(4, &format!("bgt {top}b"));
+                self.line(if low(*count) { 2 } else { 4 }, &format!("subs {count}, {count}, #{step}"));
+                // A short branch reaches back 256 bytes from behind the next instruction.
+                let near = self.bytes + 4 - start <= 256;
+                self.line(if near { 2 } else { 4 }, &format!("bgt {top}b"));
             }
             Item::IfOne { count, body } => {
                 self.labels += 1;
                 let past = self.labels;
-                self.line(4, &format!("cmp {count}, #1"));
+                self.line(if low(*count) { 2 } else { 4 }, &format!("cmp {count}, #1"));
                 self.line(2, &format!("bne {past}f"));
                 self.run(body);
                 self.line(0, &format!("{past}:"));
@@ -157,7 +175,6 @@ impl Printer {
     }
     fn inst(&mut self, inst: &Inst, then: bool) {
         let t = if then { "t" } else { "" };
-        let low = |r: R| r.0 < 8;
         let (bytes, line) = match *inst {
             Inst::Mov(d, a) => (2, format!("mov {d}, {a}")),
             Inst::MovImm(d, v @ 0..256) if low(d) => (2, format!("movs {d}, #{v}")),
@@ -182,16 +199,15 @@ impl Printer {
                 (if low(d) && low(a) && low(b) { 2 } else { 4 }, format!("subs {d}, {a}, {b}"))
             }
             Inst::Add(d, a, b) => (if d == a { 2 } else { 4 }, format!("add {d}, {a}, {b}")),
-            Inst::Ldr(d, a, n) => {
-                (if low(d) && low(a) || a.0 == 13 && low(d) { 2 } else { 4 }, format!("ldr {d}, [{a}, #{n}]"))
-            }
-            Inst::Str(s, a, n) => {
-                (if low(s) && low(a) || a.0 == 13 && low(s) { 2 } else { 4 }, format!("str {s}, [{a}, #{n}]"))
-            }
+            Inst::Ldr(d, a, n) => (word(d, a, n), format!("ldr {d}, [{a}, #{n}]")),
+            Inst::Str(s, a, n) => (word(s, a, n), format!("str {s}, [{a}, #{n}]")),
             Inst::Load(q, at) => (4, format!("vldrb{t}.u8 {q}, {at}")),
             Inst::Store(q, at) => (4, format!("vstrb{t}.8 {q}, {at}")),
             Inst::LoadWords(q, r, n) => (4, format!("vldrw{t}.u32 {q}, {}", At::Offset(r, n))),
-            Inst::LdrArg(d, n) => (4, format!("ldr {d}, [sp, #{}]", self.arguments + 4 * (n - 4))),
+            Inst::LdrArg(d, n) => {
+                let from = self.arguments + 4 * (n - 4);
+                (word(d, SP, from as i32), format!("ldr {d}, [sp, #{from}]"))
+            }
             Inst::LoadWide(lane, q, at) => (4, format!("vldrb{t}.s{} {q}, {at}", bits(lane))),
             Inst::Gather(d, r, q) => (4, format!("vldrb{t}.u8 {d}, [{r}, {q}]")),
             Inst::AddAll(l, d, a, r) => (4, format!("vadd.i{} {d}, {a}, {r}", bits(l))),

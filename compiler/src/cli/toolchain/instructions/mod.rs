@@ -3,6 +3,7 @@
 //! that a native announces are held against the assembler's. One file for each dialect.
 
 mod dsp;
+mod helium;
 mod riscv;
 mod thumb;
 
