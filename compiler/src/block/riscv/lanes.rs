@@ -23,6 +23,9 @@ const UNROLL: usize = 4;
 /// Bits of a vector register that lengths of strips are chosen for.
 pub(crate) const VLEN: usize = 128;
 
+/// Most channels of a strip on registers of that length.
+pub(crate) const STRIP: usize = 4 * VLEN / 16;
+
 /// Registers of a strip's 16-bit elements: as few as hold the channels, at most four, so that
 /// sums have eight.
 pub(crate) fn group(channels: usize) -> Lmul {
@@ -55,31 +58,35 @@ fn wider(lmul: Lmul) -> Lmul {
 pub(crate) enum Lanes {
     /// Every channel from all inputs of the window.
     Product(Sizes),
-    /// Every channel from its own inputs: a step of a run is a pixel of all channels.
-    Depthwise(Sizes),
+    /// Every channel from its own inputs: a step of a run is a pixel of so many channels. The
+    /// outputs of a call's pixel may be those of several neighbours.
+    Depthwise(Sizes, usize),
 }
 
 impl Lanes {
     fn sizes(&self) -> &Sizes {
-        let (Lanes::Product(s) | Lanes::Depthwise(s)) = self;
+        let (Lanes::Product(s) | Lanes::Depthwise(s, _)) = self;
         s
     }
     /// Bytes of inputs from one step to the next.
     fn stride(&self) -> usize {
         match self {
             Lanes::Product(_) => 1,
-            Lanes::Depthwise(s) => s.outputs,
+            Lanes::Depthwise(_, channels) => *channels,
         }
     }
     /// Steps of a run.
-    fn steps(&self) -> usize {
-        self.sizes().run / self.stride()
+    pub(crate) fn steps(&self) -> usize {
+        match self {
+            Lanes::Product(s) => s.run,
+            Lanes::Depthwise(s, channels) => (s.run - s.outputs) / channels + 1,
+        }
     }
     /// Whether offsets fit the instructions.
     pub(crate) fn fits(&self) -> bool {
         let s = self.sizes();
         (1..=pixels(s.outputs)).contains(&s.pixels)
-            && (matches!(self, Lanes::Depthwise(_)) || (s.pixels - 1) * s.pitch + UNROLL <= REACH)
+            && (matches!(self, Lanes::Depthwise(..)) || (s.pixels - 1) * s.pitch + UNROLL <= REACH)
     }
     /// Bytes of weights.
     pub(crate) fn weights_len(&self) -> usize {
@@ -92,7 +99,7 @@ impl Lanes {
         let s = self.sizes();
         let kind = match self {
             Lanes::Product(_) => "product",
-            Lanes::Depthwise(_) => "depthwise",
+            Lanes::Depthwise(..) => "depthwise",
         };
         let mut k = KernelBuilder::new(format!("{kind}_s8_lanes_p{}", s.pixels));
         let p = s.declare(&mut k, self.weights_len());
@@ -117,7 +124,7 @@ impl Lanes {
             k.for_("i", 0, steps, |k, i| {
                 let own: Expr = match self {
                     Lanes::Product(_) => 0.into(),
-                    Lanes::Depthwise(_) => o.into(),
+                    Lanes::Depthwise(..) => o.into(),
                 };
                 let from = k.let_("from", x0 + r * s.run_pitch + i * self.stride() + own);
                 let w = k.let_("weight", p.w.at((r * steps + i) * n + o));
@@ -192,7 +199,7 @@ impl Lanes {
         b.push(Inst::Mv(xk, at.xs));
         match self {
             Lanes::Product(_) => self.product(b, at, &mut pool, (xk, wk), &sums),
-            Lanes::Depthwise(_) => self.depthwise(b, at, &mut pool, (xk, wk), &sums),
+            Lanes::Depthwise(..) => self.depthwise(b, at, &mut pool, (xk, wk), &sums),
         }
 
         b.push(Inst::Vset(ZERO, at.vl, 32, full));
@@ -237,7 +244,7 @@ impl Lanes {
         }
         b.push(Inst::Add(at.ys, at.ys, at.vl));
         b.push(Inst::Add(at.ws, at.ws, at.vl));
-        if matches!(self, Lanes::Depthwise(_)) {
+        if matches!(self, Lanes::Depthwise(..)) {
             b.push(Inst::Add(at.xs, at.xs, at.vl));
         }
         b.push(Inst::Slli(t, at.vl, 2));
@@ -309,7 +316,7 @@ impl Lanes {
                 load(b, weight, wk);
                 b.push(Inst::Add(wk, wk, at.row));
                 for (q, &sum) in sums.iter().enumerate() {
-                    let offset = i * s.outputs + q * s.pitch;
+                    let offset = i * self.stride() + q * s.pitch;
                     if offset > 0 {
                         b.point(p, xk, offset as i32);
                     }

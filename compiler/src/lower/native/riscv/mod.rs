@@ -17,7 +17,7 @@ mod pairs;
 mod rows;
 
 use self::rows::{Filler, Tiling, side_by_side};
-use super::{Candidate, Engine, Want};
+use super::{Candidate, Engine, ROWS_LIMIT, Want};
 use crate::block::riscv::depthwise::Depthwise;
 use crate::block::riscv::lanes::{self, Lanes};
 use crate::block::riscv::product::{self, Product as Scalar, Sizes};
@@ -109,8 +109,35 @@ struct Window {
     outputs: usize,
     pitch: usize,
     step: usize,
-    /// Columns from one window to the next, if every channel sees its own inputs alone.
-    depthwise: Option<usize>,
+    /// If every channel sees its own inputs alone.
+    depthwise: Option<Alone>,
+}
+
+/// A depthwise window.
+#[derive(Clone, Copy)]
+struct Alone {
+    /// Columns from one window to the next.
+    stride: usize,
+    channels: usize,
+}
+
+impl Window {
+    /// Steps of a run.
+    fn steps(&self) -> usize {
+        self.depthwise.map_or(self.run, |d| (self.run - self.outputs) / d.channels + 1)
+    }
+    /// The outputs of `n` neighbouring depthwise windows as those of one, so that few channels
+    /// fill long vectors.
+    fn of_neighbours(&self, n: usize) -> Window {
+        let wider = Window {
+            run: self.run + (n - 1) * self.outputs,
+            outputs: n * self.outputs,
+            pitch: n * self.pitch,
+            step: n * self.step,
+            ..*self
+        };
+        if n == 1 { *self } else { wider }
+    }
 }
 
 /// The kernel that computes a block of pixels, by what it computes.
@@ -162,16 +189,16 @@ impl Riscv {
     /// The block of that many pixels, if it fits, and about how many instructions it takes.
     fn block(&self, w: &Window, sizes: Sizes) -> Option<(Block, usize)> {
         let p = sizes.pixels;
-        let steps = w.runs * if w.depthwise.is_some() { w.run / w.outputs } else { w.run };
+        let steps = w.runs * w.steps();
         match (self.vectors, w.depthwise) {
             (true, kind) => {
-                let block = if kind.is_some() { Lanes::Depthwise(sizes) } else { Lanes::Product(sizes) };
+                let block = kind.map_or(Lanes::Product(sizes), |d| Lanes::Depthwise(sizes, d.channels));
                 let strip = lanes::VLEN / 16 * lanes::group(w.outputs).registers() as usize;
                 let each = if kind.is_some() { 3 + 4 * p } else { 4 + 2 * p };
                 let price = w.outputs.div_ceil(strip) * (steps * each + 10 * p + 30);
                 block.fits().then_some((Block::Lanes(block), price))
             }
-            (false, Some(stride)) => {
+            (false, Some(Alone { stride, .. })) => {
                 let block = Depthwise { sizes, stride };
                 block.fits().then(|| (Block::Depthwise(block), w.outputs * block.price()))
             }
@@ -193,21 +220,34 @@ impl Riscv {
         n: usize,
         want: &Want<'_>,
     ) -> Result<Option<RowOf>> {
-        let most = if self.vectors { lanes::pixels(w.outputs) } else { 8 };
-        // The first of equals: fewer pixels, less code.
-        let best = (1..=most.min(n))
-            .filter_map(|p| {
-                let (_, price) = self.block(w, self.sizes(w, packed, p, 1, want))?;
-                let again = if n.is_multiple_of(p) { 0 } else { 60 };
-                Some((n.div_ceil(p) * price + again, p))
-            })
-            .min();
-        let Some((_, pixels)) = best else { return Ok(None) };
+        let dense = |d: &Alone| d.stride == 1 && [w.pitch, w.step] == [d.channels; 2];
+        let most = match w.depthwise.filter(dense) {
+            Some(d) if self.vectors => (lanes::STRIP / d.channels).clamp(1, n),
+            _ => 1,
+        };
+        let block = |neighbours: usize, p: usize, blocks: usize| {
+            let w = w.of_neighbours(neighbours);
+            self.block(&w, self.sizes(&w, packed, p, blocks, want))
+        };
+        let mut best: Option<(usize, usize, usize)> = None;
+        for neighbours in 1..=most {
+            let outputs = neighbours * w.outputs;
+            let pixels = if self.vectors { lanes::pixels(outputs) } else { 8 };
+            for p in 1..=pixels.min(n / neighbours) {
+                let Some((_, price)) = block(neighbours, p, 1) else { continue };
+                let again = if n.is_multiple_of(p * neighbours) { 0 } else { 60 };
+                let price = n.div_ceil(p * neighbours) * price + again;
+                // The first of equals: fewer pixels, less code.
+                if best.is_none_or(|b| price < b.0) {
+                    best = Some((price, neighbours, p));
+                }
+            }
+        }
+        let Some((_, neighbours, p)) = best else { return Ok(None) };
+        let pixels = p * neighbours;
         let calls = if n.is_multiple_of(pixels) { 1 } else { n.div_ceil(pixels) };
         let blocks = if calls == 1 { n / pixels } else { 1 };
-        let Some((whole, _)) = self.block(w, self.sizes(w, packed, pixels, blocks, want)) else {
-            return Ok(None);
-        };
+        let Some((whole, _)) = block(neighbours, p, blocks) else { return Ok(None) };
         // Taps in the order in which the window lies in memory are those of the packed rows.
         let taps = packed.weights.len() / (groups * w.outputs).max(1);
         let (mut weights, mut words) = (Vec::new(), Vec::new());
@@ -225,8 +265,11 @@ impl Riscv {
                     words.extend((0..w.outputs).flat_map(|o| each.iter().map(move |of| of[o])));
                 }
                 Block::Lanes(_) => {
-                    weights.extend((0..taps).flat_map(|t| own.iter().skip(t).step_by(taps)));
-                    words.extend(each.concat());
+                    for t in 0..taps {
+                        let tap: Vec<i8> = own.iter().skip(t).step_by(taps).copied().collect();
+                        weights.extend(tap.repeat(neighbours));
+                    }
+                    each.iter().for_each(|of| words.extend(of.repeat(neighbours)));
                 }
             }
         }
@@ -351,7 +394,7 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let across = if direct && !side_by_side(g) { g.x[3] } else { pixel };
     // The model has taps behind channels; windows have channels behind taps.
     let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
-    let tiling = Tiling::new(g, split, want.rows_limit);
+    let tiling = Tiling::new(g, split, tile_limit(want));
     let window = Window {
         runs: if split { kh * kw } else { kh },
         run: if split { part } else { kw * part },
@@ -363,7 +406,7 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
         outputs: if depthwise { pixel } else { g.cout },
         pitch: g.strides[1] * across,
         step: g.y[3],
-        depthwise: depthwise.then_some(g.strides[1]),
+        depthwise: depthwise.then_some(Alone { stride: g.strides[1], channels: pixel }),
     };
     let pixels = if direct { g.output[1] } else { tiling.columns };
     let Some(row) = e.row(&window, &packed, groups, pixels, want)? else { return Ok(None) };
@@ -403,6 +446,16 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
         });
     });
     Ok(Some(Candidate { way, call: Spelled { kernel: k.finish()?, args }, workspace: len }))
+}
+
+/// Bytes of inputs that a tile may have. Whole rows come first, as seams cost more here than where
+/// inputs are widened; a schedule that is short of memory asks again with less.
+fn tile_limit(want: &Want<'_>) -> usize {
+    match want.rows_limit {
+        ROWS_LIMIT.. => 4 * want.rows_limit,
+        n if n >= ROWS_LIMIT / 2 => 2 * n,
+        n => n,
+    }
 }
 
 /// Blocks are neighbours along the columns: what has one column is turned to have one row.
