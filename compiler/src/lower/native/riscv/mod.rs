@@ -44,7 +44,7 @@ pub(crate) struct Riscv {
 impl Engine for Riscv {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let g = &across(g);
-        let pairs = if self.vectors { None } else { pairs::conv(g, product, want)? };
+        let pairs = if self.vectors { Vec::new() } else { pairs::conv(g, product, want)? };
         Ok(pairs.into_iter().chain(conv(self, g, product, want)?).collect())
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {

@@ -1,8 +1,8 @@
 //! The way `pairs` of RV32IM: two pixels in a word, two products in a multiplication.
 //!
-//! A row of outputs is cut into halves (of an odd one, they share the middle): pixel `i` of the
-//! first is computed with pixel `i` of the second. The input rows under a row of outputs become
-//! words of both in the workspace, by way of a line of bytes where there is padding.
+//! A row of outputs, or a tile of it, is cut into halves (of an odd one, they share the middle):
+//! pixel `i` of the first is computed with pixel `i` of the second. The input rows under them
+//! become words of both in the workspace, by way of a line of bytes where there is padding.
 //!
 //! In: sizes and a product. Out: a way, or none where a row has one pixel, the window's columns
 //! lie apart, or weights or workspace do not fit. Law: the outputs are those of the portable
@@ -128,8 +128,23 @@ pub(super) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     Ok(Some(Candidate { way: "pairs", call, workspace: 4 * acts_len }))
 }
 
-/// A convolution with one group and neighbouring columns.
-pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+/// A convolution with one group and neighbouring columns: with whole rows, if there is room, and
+/// with tiles that need about as little workspace as other ways.
+pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+    let whole = tiled(g, product, want, ("pairs", 2 * want.rows_limit))?;
+    let tiles = match &whole {
+        Some(way) if way.workspace <= want.rows_limit / 2 => None,
+        _ => tiled(g, product, want, ("pairs in tiles", want.rows_limit / 2))?,
+    };
+    Ok(whole.into_iter().chain(tiles).collect())
+}
+
+fn tiled(
+    g: &Geometry,
+    product: &Product,
+    want: &Want<'_>,
+    (way, limit): (&'static str, usize),
+) -> Result<Option<Candidate>> {
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let [kh, kw] = g.kernel;
     let c = g.cin;
@@ -137,10 +152,21 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     if g.groups > 1 || !packed_y || (kw > 1 && g.dilations[1] != 1) {
         return Ok(None);
     }
-    let Some(halves) = Halves::of(g.output[1]) else { return Ok(None) };
+    let lines = g.padded() || !side_by_side(g);
+    // Input columns under a half; bytes of words and of a line.
+    let under = |n: usize| (n.div_ceil(2) - 1) * g.strides[1] + kw;
+    let line = |n: usize| if lines { ((n - 1) * g.strides[1] + kw) * c } else { 0 };
+    let taken = |n: usize| 4 * kh * under(n) * c + line(n);
+    // Whole rows, or tiles of whole blocks with the fewest pixels that are computed again.
+    let n = g.output[1];
+    let tiles = (1..=n / (2 * PAIRS)).map(|blocks| 2 * PAIRS * blocks).filter(|&t| taken(t) <= limit);
+    let again = |t: &usize| (n.div_ceil(*t) * t, n - t);
+    let Some(columns) = Some(n).filter(|_| taken(n) <= limit).or(tiles.min_by_key(again)) else {
+        return Ok(None);
+    };
+    let Some(halves) = Halves::of(columns) else { return Ok(None) };
     let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
-    // Input columns under a half.
-    let run_pitch = ((halves.len - 1) * g.strides[1] + kw) * c;
+    let run_pitch = under(columns) * c;
     let of = |blocks: usize| {
         let sizes = Sizes {
             runs: kh,
@@ -162,11 +188,9 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let calls = if halves.len.is_multiple_of(halves.pairs) { 1 } else { halves.len.div_ceil(halves.pairs) };
     let block = of(if calls == 1 { halves.len / halves.pairs } else { 1 });
     let acts_len = kh * run_pitch + block.beyond();
-    let tiling = Tiling::new(g, false, usize::MAX);
-    let lines = g.padded() || !side_by_side(g);
-    let line_len = if lines { tiling.width * c } else { 0 };
+    let (tiling, line_len) = (Tiling::of(g, false, columns), line(columns));
     let workspace = 4 * acts_len + line_len;
-    if !block.fits() || workspace > 2 * want.rows_limit {
+    if !block.fits() || workspace > limit {
         return Ok(None);
     }
     let Some((weights, words)) = block.pack(&packed.weights, &packed.words) else { return Ok(None) };
@@ -193,29 +217,32 @@ pub(super) fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     };
     k.for_("n", 0, g.batch, |k, n| {
         k.for_("oy", 0, g.output[0], |k, oy| {
-            k.for_("ky", 0, kh, |k, ky| {
-                let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
-                let from = match &filler {
-                    Some((filler, line)) => {
-                        filler.lines(k, 0, (n, iy), &0.into());
-                        [line.from(0), line.from(apart)]
-                    }
-                    None => {
-                        let from = k.let_("from", n * g.x[0] + iy * g.x[2]);
-                        [x.from(from), x.from(from + apart)]
-                    }
-                };
-                k.call(&gather, [from.to_vec(), vec![acts.from(ky * run_pitch)]].concat());
-            });
-            let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
-            k.for_("call", 0, calls, |k, call| {
-                let last = if calls == 1 { 0 } else { halves.len - halves.pairs };
-                let first = k.let_("pixel", (call * halves.pairs).min(last));
-                let acts = acts.from(first * (g.strides[1] * c));
-                layer.call(k, &kernel, acts, y.from(y0 + first * g.y[3]));
-            });
+            for (t, tile) in tiling.tiles.iter().enumerate() {
+                k.for_("ky", 0, kh, |k, ky| {
+                    let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
+                    let from = match &filler {
+                        Some((filler, line)) => {
+                            filler.lines(k, t, (n, iy), &0.into());
+                            [line.from(0), line.from(apart)]
+                        }
+                        None => {
+                            let column = tile.first * g.strides[1] * c;
+                            let from = k.let_("from", n * g.x[0] + iy * g.x[2] + column);
+                            [x.from(from), x.from(from + apart)]
+                        }
+                    };
+                    k.call(&gather, [from.to_vec(), vec![acts.from(ky * run_pitch)]].concat());
+                });
+                let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2] + tile.first * g.y[3]);
+                k.for_("call", 0, calls, |k, call| {
+                    let last = if calls == 1 { 0 } else { halves.len - halves.pairs };
+                    let first = k.let_("pixel", (call * halves.pairs).min(last));
+                    let acts = acts.from(first * (g.strides[1] * c));
+                    layer.call(k, &kernel, acts, y.from(y0 + first * g.y[3]));
+                });
+            }
         });
     });
     let call = Spelled { kernel: k.finish()?, args };
-    Ok(Some(Candidate { way: "pairs", call, workspace }))
+    Ok(Some(Candidate { way, call, workspace }))
 }

@@ -43,13 +43,19 @@ impl Tiling {
     /// Tiles whose inputs take at most `limit` bytes, or the smallest there are. A `split` window
     /// has a line for each of its columns.
     pub(super) fn new(g: &Geometry, split: bool, limit: usize) -> Tiling {
-        let pixel = g.groups * g.cin;
         let (lines, span) = if split { (g.kernel[1], 1) } else { (1, g.kernel[1]) };
-        let width = |columns: usize| (columns - 1) * g.strides[1] + span;
+        let taken =
+            |columns: usize| g.kernel[0] * lines * ((columns - 1) * g.strides[1] + span) * g.groups * g.cin;
         let mut columns = g.output[1];
-        while columns > 4 && g.kernel[0] * lines * width(columns) * pixel > limit {
+        while columns > 4 && taken(columns) > limit {
             columns = columns.div_ceil(2);
         }
+        Tiling::of(g, split, columns)
+    }
+    /// Tiles of so many output columns.
+    pub(super) fn of(g: &Geometry, split: bool, columns: usize) -> Tiling {
+        let (lines, span) = if split { (g.kernel[1], 1) } else { (1, g.kernel[1]) };
+        let width = |columns: usize| (columns - 1) * g.strides[1] + span;
         let inside = |at: usize| at.clamp(g.pads[1], g.pads[1] + g.input[1]);
         let tile = |first: usize| {
             let line = |i: usize| {
