@@ -16,6 +16,8 @@ pub(crate) mod gemm;
 pub(crate) mod line;
 mod packet;
 pub(crate) mod runs;
+#[cfg(test)]
+pub(crate) mod simulate;
 
 use crate::kernel::Native;
 use std::fmt::Write;
@@ -44,7 +46,7 @@ pub(crate) enum Inst {
     Mov(R, R),
     /// Constant of -32768..=32767.
     Add(R, R, i32),
-    /// With a constant of 0..=511.
+    /// With a constant of -512..=511.
     And(R, R, i32),
     /// The low bits, as many as the constant tells.
     LowBits(R, R, u32),
