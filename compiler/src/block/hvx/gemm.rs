@@ -2,8 +2,9 @@
 //! (or one) at a time, requantized and stored.
 //!
 //! A lane is an output channel and holds four of its weights, offset to unsigned bytes. `vrmpy`
-//! multiplies them with four inputs of one pixel; a second one with 128 in every byte sums what
-//! the offset adds, and is subtracted at the end. Two of them issue in a packet.
+//! multiplies them with four inputs of one pixel, two in a packet. What the offset adds, 128 times
+//! the sum of the inputs, is subtracted at the end: a lane without a channel has it, else it takes
+//! another product with 128 in every byte.
 //!
 //! Neighbouring channels belong to different groups of 32, so that narrowing two vectors of sums
 //! puts them side by side.
@@ -42,6 +43,8 @@ pub(crate) struct Gemm {
     /// means nothing, up to 128 bytes from its first. None: results fill vectors, of blocks of
     /// several pixels.
     pub(crate) step: Option<usize>,
+    /// Whether the last lane has no channel: its weights are zeros, and so is its bias.
+    pub(crate) spare: bool,
     pub(crate) lo: i32,
     pub(crate) hi: i32,
 }
@@ -60,7 +63,14 @@ impl Gemm {
     }
     /// Words of what ends the sums.
     pub(crate) fn tail_len(&self) -> usize {
-        4 * self.width()
+        4 * self.width() + if self.spare { LANES } else { 0 }
+    }
+    /// What stands behind the tail of a call with a spare lane: how it is brought to all lanes.
+    pub(crate) fn to_all() -> [i32; LANES] {
+        std::array::from_fn(|lane| {
+            let byte = (4 * lane ^ 4 * (LANES - 1)) as u8;
+            i32::from_le_bytes([byte; 4])
+        })
     }
     fn run_at(&self, run: usize) -> usize {
         run / self.runs[1] * self.run_pitch[0] + run % self.runs[1] * self.run_pitch[1]
@@ -149,7 +159,12 @@ impl Gemm {
     /// second half, r3: results, r4: begin of the weights, r5: current run, r6: zero, r14: how far
     /// results are moved down, others: inputs.
     fn code(&self) -> Vec<Code> {
-        let mut head = vec![Inst::Set(R(28), i32::from_le_bytes([128; 4])), Inst::Splat(OFFSET, R(28))];
+        let mut head = match self.spare {
+            true => {
+                vec![Inst::Add(R(28), R(2), (4 * self.groups * VECTOR) as i32), Inst::Load(TO_ALL, R(28), 0)]
+            }
+            false => vec![Inst::Set(R(28), i32::from_le_bytes([128; 4])), Inst::Splat(OFFSET, R(28))],
+        };
         if self.step.is_some() && self.groups < 4 {
             head.push(Inst::Set(DOWN, self.width() as i32));
         }
@@ -182,7 +197,7 @@ impl Gemm {
             }
         }
         let whole = self.all_runs() * self.fours <= STRAIGHT;
-        let mut next = Next::default();
+        let mut next = Next::new(self);
         for run in 0..self.all_runs() {
             line.push(Inst::Add(R(5), R(0), self.run_at(run) as i32));
             let straight = if whole || self.fours < 2 * TURN {
@@ -223,13 +238,16 @@ impl Gemm {
     /// `n` fours of inputs of every pixel; the first may open the sums of the offset.
     fn fours(&self, line: &mut Vec<Inst>, next: &mut Next, n: usize, opens: bool) {
         for four in 0..n {
-            let weights: Vec<V> = (0..self.groups).map(|_| next.weight(self.held())).collect();
+            let weights: Vec<V> = (0..self.groups).map(|_| next.weight()).collect();
             line.extend(weights.iter().map(|&w| Inst::LoadNext(w, R(1))));
             for pixel in 0..self.pixels {
                 let x = next.input();
                 line.push(Inst::LoadWord(x, R(5), (pixel * self.pitch + 4 * four) as i32));
                 for (group, &w) in weights.iter().enumerate() {
                     line.push(Inst::DotAdd(self.sum(pixel, group), w, x));
+                }
+                if self.spare {
+                    continue;
                 }
                 let offset = self.offset(pixel);
                 line.push(match opens && four == 0 {
@@ -249,6 +267,10 @@ impl Gemm {
             1 => &[16, 18],
             _ => &[12, 14, 16, 18],
         };
+        if self.spare {
+            let last = |pixel| self.sum(pixel, self.groups - 1);
+            line.extend((0..self.pixels).map(|p| Inst::Exchange(self.offset(p), last(p), TO_ALL)));
+        }
         for group in 0..self.groups {
             let g = group as u32;
             let tail = match self.held() {
@@ -279,8 +301,7 @@ impl Gemm {
                 line.push(Inst::MinBytes(packed, packed, HIGH));
             }
             let Some(step) = self.step else {
-                line.push(Inst::StoreAny(R(3), 0, packed));
-                line.push(Inst::Add(R(3), R(3), VECTOR as i32));
+                line.push(Inst::StoreAny(R(3), (first / together) as i32, packed));
                 continue;
             };
             let mut from = packed;
@@ -294,6 +315,9 @@ impl Gemm {
                 line.push(Inst::StoreAny(R(3), 0, from));
                 line.push(Inst::Add(R(3), R(3), step as i32));
             }
+        }
+        if self.step.is_none() {
+            line.push(Inst::Add(R(3), R(3), (self.pixels * self.width()) as i32));
         }
     }
 
@@ -335,6 +359,8 @@ impl Gemm {
 
 /// 128 in every byte.
 const OFFSET: V = V(31);
+/// Or how the spare lane is brought to all.
+const TO_ALL: V = V(31);
 const LOW: V = V(28);
 const HIGH: V = V(29);
 const ZERO: R = R(6);
@@ -343,19 +369,31 @@ const DOWN: R = R(14);
 const TAIL: [u32; 4] = [20, 22, 24, 26];
 
 /// Registers taken in turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Next {
-    weights: u32,
-    inputs: u32,
+    weights: Vec<u32>,
+    inputs: Vec<u32>,
+    taken: [usize; 2],
 }
 
 impl Next {
-    fn weight(&mut self, held: bool) -> V {
-        self.weights = (self.weights + 1) % if held { 4 } else { 12 };
-        V(16 + self.weights)
+    fn new(g: &Gemm) -> Next {
+        let mut inputs: Vec<u32> = (7..14).chain([28]).collect();
+        if g.held() {
+            inputs.extend([ZERO.0, 15]);
+        }
+        if g.step.is_none() {
+            inputs.push(DOWN.0);
+        }
+        let weights = if g.held() { 16..20 } else { 16..28 };
+        Next { weights: weights.collect(), inputs, taken: [0, 0] }
+    }
+    fn weight(&mut self) -> V {
+        self.taken[0] += 1;
+        V(self.weights[self.taken[0] % self.weights.len()])
     }
     fn input(&mut self) -> R {
-        self.inputs = (self.inputs + 1) % 8;
-        R(if self.inputs == 7 { 28 } else { 7 + self.inputs })
+        self.taken[1] += 1;
+        R(self.inputs[self.taken[1] % self.inputs.len()])
     }
 }

@@ -122,6 +122,9 @@ pub(crate) enum Inst {
     Align(V, V, V, R),
     /// Bytes moved up to the place that the register's low bits tell, around the end; `r0`..`r7`.
     RotateUp(V, V, R),
+    /// Bytes exchanged with those 64 further on or back, then 32, 16 and so on, where the last
+    /// vector's byte has that bit.
+    Exchange(V, V, V),
     /// Bytes moved down by the register's low bits, around the end.
     RotateDown(V, V, R),
     /// The two halves of a vector, byte by byte side by side.
@@ -237,6 +240,7 @@ impl Inst {
             Align(d, a, b, n) => format!("{} = valign({},{},{})", v(d), v(a), v(b), r(n)),
             RotateUp(d, a, n) => format!("{} = vlalign({},{},{})", v(d), v(a), v(a), r(n)),
             RotateDown(d, a, n) => format!("{} = vror({},{})", v(d), v(a), r(n)),
+            Exchange(d, a, b) => format!("{} = vdelta({},{})", v(d), v(a), v(b)),
             Interleave(d, a) => format!("{}.b = vshuff({}.b)", v(d), v(a)),
             Lookup(d, a, b, n) => format!("{}.b = vlut32({}.b,{}.b,#{n})", v(d), v(a), v(b)),
             LookupMore(d, a, b, n) => format!("{}.b |= vlut32({}.b,{}.b,#{n})", v(d), v(a), v(b)),

@@ -56,7 +56,7 @@ fn needs(inst: &Inst) -> Needs {
             any(Pipes::Shift)
         }
         PackHalves(..) | PackBytes(..) | Align(..) | RotateUp(..) | RotateDown(..) | Interleave(..)
-        | Lookup(..) | First(..) | FirstOrAll(..) => any(Pipes::Permute),
+        | Exchange(..) | Lookup(..) | First(..) | FirstOrAll(..) => any(Pipes::Permute),
         LookupMore(..) => any(Pipes::Move),
         PairBytes(..) | PairHalves(..) | Widen(..) | Without(..) => any(Pipes::Half),
         Copy(..) | AddWords(..) | SubWords(..) | SubHalves(..) | AndWords(..) | Xor(..) | NarrowWords(..)
@@ -162,6 +162,7 @@ fn places(inst: &Inst) -> (Vec<Place>, Vec<Place>) {
         | Xor(d, a, b)
         | ShiftRight(d, a, b)
         | PackHalves(d, a, b)
+        | Exchange(d, a, b)
         | PackBytes(d, a, b)
         | NarrowWords(d, a, b)
         | MaxBytes(d, a, b)

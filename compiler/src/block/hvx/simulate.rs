@@ -80,7 +80,13 @@ pub(crate) fn together(insts: &[Inst], registers: &mut Registers, memory: &mut M
     }
 }
 
-fn step(inst: &Inst, old: &Registers, new: &mut Registers, memory: &mut Memory, stores: &mut Vec<(u32, Vec<u8>)>) {
+fn step(
+    inst: &Inst,
+    old: &Registers,
+    new: &mut Registers,
+    memory: &mut Memory,
+    stores: &mut Vec<(u32, Vec<u8>)>,
+) {
     use Inst::*;
     let r = |r: R| old.r[r.0 as usize];
     let v = |v: V| &old.v[v.0 as usize];
@@ -215,9 +221,7 @@ fn step(inst: &Inst, old: &Registers, new: &mut Registers, memory: &mut Memory, 
             let at = |i: usize| clip(halves([v(b), v(a)][i / half])[i % half].into(), 8) as u8;
             (d, std::array::from_fn(at), None)
         }
-        NarrowWords(d, a, b) => {
-            (d, of_halves(|i| clip(words([v(b), v(a)][i % 2])[i / 2].into(), 16)), None)
-        }
+        NarrowWords(d, a, b) => (d, of_halves(|i| clip(words([v(b), v(a)][i % 2])[i / 2].into(), 16)), None),
         NarrowHalves(d, a, b, n) => {
             let at = |i: usize| clip((halves([v(b), v(a)][i % 2])[i / 2] >> (r(n) & 7)).into(), 8) as u8;
             (d, std::array::from_fn(at), None)
@@ -228,6 +232,13 @@ fn step(inst: &Inst, old: &Registers, new: &mut Registers, memory: &mut Memory, 
         }
         RotateUp(d, a, n) => (d, std::array::from_fn(|i| v(a)[(i + VECTOR - low7(n)) % VECTOR]), None),
         RotateDown(d, a, n) => (d, std::array::from_fn(|i| v(a)[(i + low7(n)) % VECTOR]), None),
+        Exchange(d, a, b) => {
+            let stages = [64, 32, 16, 8, 4, 2, 1].into_iter();
+            let swap = |x: Vector, by: usize| -> Vector {
+                std::array::from_fn(|i| x[if usize::from(v(b)[i]) & by == 0 { i } else { i ^ by }])
+            };
+            (d, stages.fold(*v(a), swap), None)
+        }
         Interleave(d, a) => (d, std::array::from_fn(|i| v(a)[i / 2 + i % 2 * (VECTOR / 2)]), None),
         Lookup(d, a, b, n) | LookupMore(d, a, b, n) => {
             let before = if matches!(inst, LookupMore(..)) { *v(d) } else { [0; VECTOR] };
@@ -238,12 +249,8 @@ fn step(inst: &Inst, old: &Registers, new: &mut Registers, memory: &mut Memory, 
             (d, std::array::from_fn(|i| before[i] | found(v(a)[i])), None)
         }
         Select(d, m, a, b) => (d, std::array::from_fn(|i| if q(m)[i] { v(a)[i] } else { v(b)[i] }), None),
-        MaxBytes(d, a, b) => {
-            (d, std::array::from_fn(|i| (v(a)[i] as i8).max(v(b)[i] as i8) as u8), None)
-        }
-        MinBytes(d, a, b) => {
-            (d, std::array::from_fn(|i| (v(a)[i] as i8).min(v(b)[i] as i8) as u8), None)
-        }
+        MaxBytes(d, a, b) => (d, std::array::from_fn(|i| (v(a)[i] as i8).max(v(b)[i] as i8) as u8), None),
+        MinBytes(d, a, b) => (d, std::array::from_fn(|i| (v(a)[i] as i8).min(v(b)[i] as i8) as u8), None),
         _ => unreachable!("a scalar"),
     };
     new.v[d.0 as usize] = value;

@@ -31,9 +31,7 @@ fn tries() -> Vec<Try> {
     use Inst::*;
     let d = D;
     let to_scalar = |name, inst: Inst| (name, vec![inst, Splat(D, R(8))]);
-    let to_predicate = |name, insts: Vec<Inst>| {
-        (name, [insts, vec![Select(D, Q(3), A, B)]].concat())
-    };
+    let to_predicate = |name, insts: Vec<Inst>| (name, [insts, vec![Select(D, Q(3), A, B)]].concat());
     let out = R(8);
     let mut all: Vec<Try> = vec![
         to_scalar("Set", Set(out, 0x1234_5678)),
@@ -58,9 +56,15 @@ fn tries() -> Vec<Try> {
         ("LoadAny", vec![LoadAny(d, R(0), 1)]),
         ("LoadAny back", vec![Add(out, R(0), 3 * VECTOR as i32 + 1), LoadAny(d, out, -2)]),
         ("StoreAny", vec![StoreAny(P, 1, A), Add(out, P, 128), LoadAny(d, out, 0)]),
-        ("StoreAny unaligned", vec![Add(out, P, 77), StoreAny(out, 0, A), LoadAny(d, P, 0), LoadAny(V(5), P, 1)]),
+        (
+            "StoreAny unaligned",
+            vec![Add(out, P, 77), StoreAny(out, 0, A), LoadAny(d, P, 0), LoadAny(V(5), P, 1)],
+        ),
         ("Load", vec![StoreAny(P, 1, A), Add(out, P, 127), Load(d, out, 1)]),
-        ("LoadNext", vec![StoreAny(P, 0, A), StoreAny(P, 1, B), Mov(out, P), LoadNext(d, out), LoadNext(V(5), out)]),
+        (
+            "LoadNext",
+            vec![StoreAny(P, 0, A), StoreAny(P, 1, B), Mov(out, P), LoadNext(d, out), LoadNext(V(5), out)],
+        ),
         ("StoreMasked", vec![First(Q(1), S), Add(out, P, 100), StoreMasked(Q(1), out, A), LoadAny(d, P, 0)]),
         ("StoreMasked, all", vec![FirstOrAll(Q(0), ZERO), StoreMasked(Q(0), P, B), LoadAny(d, P, 0)]),
         ("Splat", vec![Splat(d, S)]),
@@ -97,6 +101,7 @@ fn tries() -> Vec<Try> {
         ("Align", vec![Align(d, A, B, S)]),
         ("RotateUp", vec![RotateUp(d, A, S)]),
         ("RotateDown", vec![RotateDown(d, A, S)]),
+        ("Exchange", vec![Exchange(d, A, B)]),
         ("Interleave", vec![Interleave(d, A)]),
         to_predicate("First", vec![First(Q(3), S)]),
         to_predicate("First none", vec![First(Q(3), ZERO)]),

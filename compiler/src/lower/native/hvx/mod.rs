@@ -16,9 +16,10 @@ use self::pixels::{Packed, Pixels, packed};
 use self::rows::{Cut, Filler};
 use super::{Candidate, Engine, Want};
 use crate::block::hvx::gemm::Gemm;
+use crate::block::hvx::line::{Line, SLACK};
 use crate::block::hvx::{native, runs};
 use crate::error::Result;
-use crate::kernel::{Access, Buf, KernelBuilder, Native};
+use crate::kernel::{Access, Buf, CallArg, KernelBuilder, Native, int};
 use crate::lower::conv::Geometry;
 use crate::lower::dense::{Axis, Rows, nest};
 use crate::lower::finish::Finish;
@@ -84,6 +85,7 @@ fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candi
         blocks: 1,
         pitch: if whole { inner.x } else { pixel },
         step: None,
+        spare: pixels::spare(outputs),
         lo: r.out.lo,
         hi: r.out.hi,
     };
@@ -146,23 +148,34 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     let dense_x = g.input[1] == 1 || g.x[3] == g.cin;
     let words = g.x.iter().skip(2).chain([&g.x[0], &g.cin]).all(|s| s.is_multiple_of(4));
     let in_place = !g.padded() && words && (dense_x || kw == 1);
-    let pixel = g.cin.next_multiple_of(4);
-    let cut = Cut::new(g, pixel, want.rows_limit);
     // Dilated columns are runs of their own.
     let apart = kw > 1 && g.dilations[1] != 1;
-    let (pixel_pitch, row_pitch) = match in_place {
-        true => (g.x[3], g.dilations[0] * g.x[2]),
-        false => (pixel, cut.pitch),
+    // Pixels that fill no words: rows of windows are brought to words, not each pixel.
+    let by_window = kw > 1 && !apart && !g.cin.is_multiple_of(4);
+    let pixel = if by_window { g.cin } else { g.cin.next_multiple_of(4) };
+    let window = (kw * pixel).next_multiple_of(4);
+    // What a window's row takes beside the pixels themselves counts too.
+    let share = if by_window { g.cin * g.strides[1] + window } else { 1 };
+    let limit = if by_window { want.rows_limit * g.cin * g.strides[1] / share } else { want.rows_limit };
+    let cut = Cut::new(g, pixel, limit);
+    let (pitch, row_pitch) = match (in_place, by_window) {
+        (true, _) => (g.strides[1] * g.x[3], g.dilations[0] * g.x[2]),
+        (_, true) => (window, cut.columns * window),
+        _ => (g.strides[1] * pixel, cut.pitch),
     };
     let base = Gemm {
         runs: [kh, if apart { kw } else { 1 }],
-        fours: if apart { pixel / 4 } else { kw * pixel / 4 },
-        run_pitch: [row_pitch, g.dilations[1] * pixel_pitch],
+        fours: if apart { pixel / 4 } else { window / 4 },
+        run_pitch: [
+            row_pitch,
+            if apart { g.dilations[1] * if in_place { g.x[3] } else { pixel } } else { 0 },
+        ],
         groups: pixels::groups(g.cout),
         pixels: 1,
         blocks: 1,
-        pitch: g.strides[1] * pixel_pitch,
+        pitch,
         step: None,
+        spare: pixels::spare(g.cout),
         lo: r.out.lo,
         hi: r.out.hi,
     };
@@ -170,6 +183,9 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     for ky in 0..kh {
         for kx in 0..kw {
             taps.extend((0..pixel).map(|ic| (ic < g.cin).then_some((ic * kh + ky) * kw + kx)));
+        }
+        if !apart {
+            taps.resize((ky + 1) * window, None);
         }
     }
     let Some(packed) = packed(&base, product, &taps) else { return Ok(None) };
@@ -179,7 +195,7 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let rows_len = if in_place { 0 } else { cut.len() };
-    let (bufs, mut args, workspace) = coefficients(&mut k, &row, &packed, &base, y, rows_len);
+    let (bufs, mut args, mut workspace) = coefficients(&mut k, &row, &packed, &base, y, rows_len);
     let step = base.pitch;
     if in_place {
         k.for_("n", 0, g.batch, |k, n| {
@@ -196,16 +212,41 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     let room = k.buffer("rows", DType::I8, rows_len, Access::ReadWrite);
     let zero = k.scalar("zero", -128, 127);
     let Some(filler) = Filler::new(g, &cut, (x, room, zero))? else { return Ok(None) };
+    let windows = match by_window {
+        false => None,
+        true => {
+            let (pixels, channels) = (cut.columns, kw * pixel);
+            let from = g.strides[1] * pixel;
+            let line = Line { left: 0, pixels, channels, from, to: window, total: pixels * window };
+            if !line.fits() {
+                return Ok(None);
+            }
+            let bytes = cut.lines * line.total + SLACK;
+            let at = workspace.next_multiple_of(8);
+            args.push(Role::Workspace(at));
+            workspace = at + bytes;
+            Some((k.buffer("windows", DType::I8, bytes, Access::ReadWrite), line.kernel()?))
+        }
+    };
     let (bands, last) = cut.bands(g);
     k.for_("n", 0, g.batch, |k, n| {
         k.for_("band", 0, bands, |k, band| {
             let oy = k.let_("oy", (band * cut.rows).min(last));
             for (tile, first) in cut.firsts.iter().enumerate() {
                 filler.fill(k, tile, n, oy);
+                if let Some((windows, kernel)) = &windows {
+                    k.for_("line", 0, cut.lines, |k, line| {
+                        let from = room.from(line * cut.pitch);
+                        let to = windows.from(line * row_pitch);
+                        // What fills the words meets no weight.
+                        k.call(kernel, vec![from, to, CallArg::Scalar(int(0))]);
+                    });
+                }
+                let (acts, line) = windows.as_ref().map_or((room, cut.pitch), |w| (w.0, row_pitch));
                 k.for_("row", 0, cut.rows, |k, r| {
                     let to = k.let_("y0", n * g.y[0] + (oy + r) * g.y[2] + first * g.y[3]);
-                    let from = k.let_("from", r * (g.strides[0] * cut.pitch));
-                    row.spell(k, (room, step), &from.into(), bufs, &to.into());
+                    let from = k.let_("from", r * (g.strides[0] * line));
+                    row.spell(k, (acts, step), &from.into(), bufs, &to.into());
                 });
             }
         });

@@ -53,6 +53,11 @@ pub(super) fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>]) ->
             tail[at + i * LANES] = v;
         }
     }
+    if sizes.spare {
+        for pass in tail.chunks_exact_mut(sizes.tail_len()) {
+            pass[4 * sizes.width()..].copy_from_slice(&Gemm::to_all());
+        }
+    }
     Some(Packed {
         passes,
         weights: Role::Data { name: "weights", data: Data::U8(weights), align: ALIGN },
@@ -63,6 +68,12 @@ pub(super) fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>]) ->
 /// Groups of channels taken at once.
 pub(super) fn groups(outputs: usize) -> usize {
     outputs.div_ceil(LANES).next_power_of_two().min(4)
+}
+
+/// Whether every pass has a lane without a channel.
+pub(super) fn spare(outputs: usize) -> bool {
+    let width = LANES * groups(outputs);
+    outputs < width
 }
 
 /// Pixels that are taken together.

@@ -23,7 +23,7 @@ pub(super) struct Cut {
     /// pixels again.
     pub(super) firsts: Vec<usize>,
     /// Input rows in the workspace, and how many apart they are in the image.
-    lines: usize,
+    pub(super) lines: usize,
     step: usize,
     /// Input columns of a line, bytes of a pixel there, and of a line.
     width: usize,
