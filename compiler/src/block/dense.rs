@@ -118,6 +118,7 @@ impl Dense {
             hi: self.hi,
             round: super::gemm::ROUND,
             halves: self.halves,
+            ahead: false,
         }
     }
     /// Halves of the workspace.

@@ -11,6 +11,7 @@
 //! which a callee may spoil) only where the core surely has them.
 
 pub mod assign;
+pub(crate) mod column;
 pub mod cost;
 pub(crate) mod dense;
 pub(crate) mod depthwise;

@@ -41,7 +41,8 @@ impl Dense {
         let sums = Sums { high: [b.regs_n(), b.regs_n()], low: [b.regs_n(), b.regs_n()] };
         let [acts, stop] = b.regs_n();
         b.push(Inst::LdrSlot(acts, f.wide));
-        let [a0, a1, b0, b1] = self.biased().map(|n| sums.at(n));
+        // The row whose products come last starts in place from the bias.
+        let [a0, a1, b0, b1] = [0, 1, 2, 3].map(|channel| sums.at((channel, usize::from(self.ahead()))));
         b.push(Inst::Ldr(b0, w, 4));
         b.push(Inst::Ldr(a1, w, 8));
         b.push(Inst::Ldr(b1, w, 12));
@@ -69,16 +70,6 @@ impl Dense {
             b.push(Inst::AddImm(w, w, -4));
         }
         self.finish(b, f, w, &sums);
-    }
-
-    /// The sums that hold the biases of channels A0, A1, B0 and B1 at first: of the row whose
-    /// product comes last.
-    fn biased(&self) -> [(usize, usize); 4] {
-        match (self.ahead(), self.halves) {
-            (false, _) => [(0, 0), (1, 0), (2, 0), (3, 0)],
-            (true, false) => [(0, 1), (1, 1), (2, 1), (3, 1)],
-            (true, true) => [(0, 1), (1, 0), (2, 1), (3, 1)],
-        }
     }
 
     /// A piece of the product; the first of a group is opening.
@@ -266,8 +257,8 @@ fn halves_ahead(b: &mut Block, (acts, w): (Reg, Reg), sums: &Sums, held: &mut He
     b.push(Inst::LdrPost(v, w, 4));
     sums.add(b, (0, 1), x1, u, false);
     b.push(Inst::LdrPost(u, w, 4));
-    sums.add(b, (1, 1), x1, v, opening);
-    sums.add(b, (1, 0), x0, v, false);
+    sums.add(b, (1, 0), x0, v, opening);
+    sums.add(b, (1, 1), x1, v, false);
     b.push(Inst::LdrPost(v, w, 4));
     sums.add(b, (2, 0), x0, u, opening);
     sums.add(b, (3, 0), x0, v, opening);

@@ -10,7 +10,7 @@
 //! loops, bit by bit.
 
 use super::super::{Candidate, Want};
-use super::{Ending, Order, call_widen, packed, widen_kernel};
+use super::{Ending, Order, call_widen, dual, packed, widen_kernel};
 use crate::block::gemm::{Gemm, ROUND};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
@@ -107,7 +107,8 @@ pub(super) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
         lo,
         hi,
         round: if want.optimize == Optimize::Speed { ROUND } else { even_round(pairs) },
-        halves: false,
+        halves: dual(want) && want.optimize == Optimize::Speed,
+        ahead: dual(want),
     };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..sizes };
     if !one.fits() || !sizes.fits() {

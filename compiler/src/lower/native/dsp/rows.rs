@@ -14,7 +14,6 @@ use crate::lower::product::{Product, reach_len};
 use crate::lower::spelled::{Role, Spelled};
 use crate::options::Optimize;
 use crate::tensor::{DType, Data};
-use secateur_targets::Pairing;
 use std::sync::Arc;
 
 /// Two rows or more.
@@ -32,12 +31,9 @@ pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Op
         Optimize::Balanced => (false, 8),
         Optimize::Size => (true, 4),
     };
-    // Where two instructions start at once, a longer piece leaves more to choose from; four words
-    // gain another 1 % for 2.5 KiB of code.
-    let dual = want.target.core.cost.as_ref().is_some_and(|c| c.pairing == Pairing::Dual);
+    let dual = super::dual(want);
     // There weights of two bytes gain a sixth; all layers take them, so that they share code.
     let halves = dual && want.optimize == Optimize::Speed;
-    let piece = if dual && inputs > 4 { 2 } else { 1 };
     let reach = product.reach()?;
     let (lo, hi) = ending.limits;
     let sizes = Dense {
@@ -49,8 +45,8 @@ pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Op
         any_shift,
         lo,
         hi,
-        piece,
-        round: unrolled / piece,
+        piece: 1,
+        round: unrolled,
         halves,
         ahead: dual,
     };
