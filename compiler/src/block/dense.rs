@@ -49,6 +49,8 @@ pub(crate) struct Dense {
     /// Each pair of inputs loads what the next one begins with, for cores that start two
     /// instructions at once; not for the plain form of bytes.
     pub(crate) ahead: bool,
+    /// The product has code for these very inputs, without a loop: shared by layers of as many.
+    pub(crate) whole: bool,
 }
 
 /// Words of inputs per round of widening.
@@ -291,9 +293,11 @@ impl Dense {
             whole: b.slot(),
             all: b.slot(),
         };
-        let pieces: Vec<Label> = (0..self.round + 1).map(|_| b.ahead()).collect();
+        // A product of its own needs no place to enter.
+        let places = if self.whole { 0 } else { self.round + 1 };
+        let pieces: Vec<Label> = (0..places).map(|_| b.ahead()).collect();
         let widens: Vec<Label> = (0..WIDEN + 1).map(|_| b.ahead()).collect();
-        self.prologue(&mut b, &frame, pieces[0], widens[0]);
+        self.prologue(&mut b, &frame, pieces.first().copied(), widens[0]);
 
         let rows = b.label(self.rows.div_ceil(2) as u64);
         // An odd last row stands beside itself.
@@ -344,7 +348,7 @@ impl Dense {
     }
 
     /// Reads the scalars and computes what depends on them alone.
-    fn prologue(&self, b: &mut Block, f: &Frame, piece: Label, widen: Label) {
+    fn prologue(&self, b: &mut Block, f: &Frame, piece: Option<Label>, widen: Label) {
         for (n, slot) in [f.x, f.w, f.y, f.wide].into_iter().enumerate() {
             let arg = b.args[n];
             b.push(Inst::StrSlot(arg, slot));
@@ -424,9 +428,11 @@ impl Dense {
             b.push(Inst::Orr(at, at, one));
             b.push(Inst::StrSlot(at, slot));
         };
-        // The first piece of a group has code of its own.
-        b.push(Inst::AddImm(pieces, pieces, -1));
-        enter(b, pieces, self.round, self.piece_size(), piece, f.enter);
+        if let Some(piece) = piece {
+            // The first piece of a group has code of its own.
+            b.push(Inst::AddImm(pieces, pieces, -1));
+            enter(b, pieces, self.round, self.piece_size(), piece, f.enter);
+        }
         b.push(Inst::AddImm(words, words, -1));
         enter(b, words, WIDEN, WIDEN_SIZE, widen, f.enter_widen);
     }
@@ -518,6 +524,7 @@ mod tests {
             round: 8,
             halves: false,
             ahead: false,
+            whole: false,
         };
         let sizes = [
             base,
@@ -542,7 +549,9 @@ mod tests {
         let mut random = Random(17);
         let narrow: Vec<Dense> = [sizes, plain, wide, both].concat();
         let ahead: Vec<Dense> = narrow.iter().map(|&d| Dense { ahead: true, ..d }).collect();
-        for (case, d) in narrow.iter().chain(&ahead).enumerate() {
+        let whole = narrow.iter().step_by(2).chain(ahead.iter().step_by(3));
+        let whole: Vec<Dense> = whole.map(|&d| Dense { whole: true, ..d }).collect();
+        for (case, d) in narrow.iter().chain(&ahead).chain(&whole).enumerate() {
             let (x_zp, zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
             let n = d.inputs;
             let w: Vec<i32> = (0..d.outputs * n).map(|_| random.within(-127, 127) as i32).collect();

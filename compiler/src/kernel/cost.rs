@@ -141,6 +141,11 @@ pub fn count_step(step: &Step) -> Count {
 
 /// Bytes of machine code of the native kernels that a kernel calls, each kernel once.
 pub fn native_bytes(kernel: &Kernel) -> usize {
+    natives(kernel).iter().map(|n| n.bytes as usize).sum()
+}
+
+/// The natives of a kernel and of those that it calls, each once.
+pub(crate) fn natives(kernel: &Kernel) -> Vec<&super::Native> {
     fn collect<'a>(kernel: &'a Kernel, found: &mut Vec<&'a Kernel>) {
         if found.contains(&kernel) {
             return;
@@ -156,7 +161,7 @@ pub fn native_bytes(kernel: &Kernel) -> usize {
     }
     let mut found = Vec::new();
     collect(kernel, &mut found);
-    found.iter().filter_map(|k| k.native.first()).map(|n| n.bytes as usize).sum()
+    found.iter().filter_map(|k| k.native.first()).collect()
 }
 
 /// Operations of one call, with ranges of some scalar parameters known.

@@ -5,9 +5,10 @@ use super::{Choice, Family, Layout};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::lower::candidates;
-use crate::lower::native::{Candidate, ROWS_LIMIT, Want};
+use crate::lower::native::{Candidate, ROWS_LIMIT, UNROLLED, Want};
 use crate::options::Optimize;
 use secateur_targets::Target;
+use std::collections::BTreeMap;
 
 /// Growth of a layer's weights that `balanced` takes for any gain: a quarter, and half a kilobyte.
 const GROWTH: (usize, usize) = (4, 512);
@@ -23,12 +24,35 @@ pub(crate) fn choose(
     layouts: &[Option<Layout>],
     target: &Target,
     optimize: Optimize,
+    code: &mut Code,
 ) -> Result<Choice> {
     let want = Want { target, optimize, rows_limit: ROWS_LIMIT };
     // The first of equals, so that engines list what they like best first.
-    let best = affordable(candidates(graph, node, layouts, &want)?, &want);
-    let best = best.into_iter().min_by_key(|way| key(way, &want));
-    Ok(best.map_or(Choice::PORTABLE, |way| taken(&way, &want)))
+    let mut ways = affordable(candidates(graph, node, layouts, &want)?, &want);
+    ways.retain(|way| code.unrolled || way.way != UNROLLED);
+    let best = ways.into_iter().min_by_key(|way| key(way, &want));
+    Ok(best.map_or(Choice::PORTABLE, |way| {
+        code.texts.extend(way.texts());
+        taken(&way, &want)
+    }))
+}
+
+/// Native code of the choices made so far.
+pub(crate) struct Code {
+    /// Whether ways are taken that have code of their own beside a shared function's.
+    pub(crate) unrolled: bool,
+    texts: BTreeMap<String, usize>,
+}
+
+impl Code {
+    pub(crate) fn new(unrolled: bool) -> Code {
+        Code { unrolled, texts: BTreeMap::new() }
+    }
+    /// Whether there is more than a model's native kernels should take.
+    pub(crate) fn large(&self, optimize: Optimize) -> bool {
+        let most = if optimize == Optimize::Speed { 18 << 10 } else { 11 << 10 };
+        self.texts.values().sum::<usize>() > most
+    }
 }
 
 /// Another native way for a node that runs when memory is shortest: the best of those that need
@@ -42,6 +66,7 @@ pub(crate) fn smaller(
     (target, optimize): (&Target, Optimize),
     choice: &Choice,
     Crowded { room, over, .. }: Crowded,
+    unrolled: bool,
 ) -> Result<Option<Choice>> {
     let mut found: Option<((bool, u64, u64), Choice)> = None;
     // Rows are cut into ever more tiles, which costs a little speed at their seams.
@@ -52,7 +77,7 @@ pub(crate) fn smaller(
         let want = Want { target, optimize, rows_limit };
         for way in affordable(candidates(graph, node, layouts, &want)?, &want) {
             let result = if way.in_place() { 0 } else { over };
-            if way.workspace + result >= choice.workspace {
+            if way.workspace + result >= choice.workspace || (way.way == UNROLLED && !unrolled) {
                 continue;
             }
             let needed = way.workspace.next_multiple_of(8) + result;

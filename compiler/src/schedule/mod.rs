@@ -141,13 +141,22 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
     }
     let uses = layout::Uses::of(graph);
     let (layouts, aliases) = layout::choose(graph, &uses);
-    let mut choices = vec![None; graph.nodes.len()];
-    for (id, _) in graph.nodes() {
-        choices[id.index()] = Some(if aliases[id.index()] {
-            Choice::ALIAS
-        } else {
-            family::choose(graph, id, &layouts, target, optimize)?
-        });
+    let choose = |code: &mut family::Code| -> Result<Vec<Option<Choice>>> {
+        let mut choices = vec![None; graph.nodes.len()];
+        for (id, _) in graph.nodes() {
+            choices[id.index()] = Some(if aliases[id.index()] {
+                Choice::ALIAS
+            } else {
+                family::choose(graph, id, &layouts, target, optimize, code)?
+            });
+        }
+        Ok(choices)
+    };
+    let mut code = family::Code::new(true);
+    let mut choices = choose(&mut code)?;
+    if code.large(optimize) {
+        code = family::Code::new(false);
+        choices = choose(&mut code)?;
     }
     let mut storage = least(graph, &uses, &layouts, &choices)?;
     let budget = match optimize {
@@ -167,7 +176,8 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
         for short in storage.crowded(graph, budget) {
             let id = short.node;
             if let Some(choice) = &choices[id.index()]
-                && let Some(less) = family::smaller(graph, id, &layouts, (target, optimize), choice, short)?
+                && let Some(less) =
+                    family::smaller(graph, id, &layouts, (target, optimize), choice, short, code.unrolled)?
             {
                 choices[id.index()] = Some(less);
                 shrunk = true;

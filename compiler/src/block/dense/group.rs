@@ -39,7 +39,7 @@ impl Dense {
     /// Leaves the comparison that says whether there are more groups.
     pub(super) fn group(&self, b: &mut Block, f: &Frame, w: Reg, pieces: &[Label]) {
         let sums = Sums { high: [b.regs_n(), b.regs_n()], low: [b.regs_n(), b.regs_n()] };
-        let [acts, stop] = b.regs_n();
+        let acts = b.reg();
         b.push(Inst::LdrSlot(acts, f.wide));
         // The row whose products come last starts in place from the bias.
         let [a0, a1, b0, b1] = [0, 1, 2, 3].map(|channel| sums.at((channel, usize::from(self.ahead()))));
@@ -55,21 +55,40 @@ impl Dense {
         }
         self.piece(b, (acts, w), &sums, &mut held, true);
         let more = self.pieces() - 1;
+        if self.whole {
+            (0..more).for_each(|_| self.piece(b, (acts, w), &sums, &mut held, false));
+        } else {
+            self.rounds(b, f, (acts, w), &sums, &mut held, pieces);
+        }
+        if self.ahead() {
+            b.push(Inst::AddImm(w, w, -4));
+        }
+        self.finish(b, f, w, &sums);
+    }
+
+    /// All pieces but the first, entered where as many are left.
+    fn rounds(
+        &self,
+        b: &mut Block,
+        f: &Frame,
+        at: (Reg, Reg),
+        sums: &Sums,
+        held: &mut Held,
+        pieces: &[Label],
+    ) {
+        let more = self.pieces() - 1;
+        let stop = b.reg();
         let rounds = more.div_ceil(self.round).max(1);
         b.push(Inst::Enter(f.enter, pieces[rounds * self.round - more]));
         let top = b.label(rounds as u64);
         for &piece in &pieces[..self.round] {
             b.place(piece);
-            self.piece(b, (acts, w), &sums, &mut held, false);
+            self.piece(b, at, sums, held, false);
         }
         b.place(pieces[self.round]);
         b.push(Inst::LdrSlot(stop, f.stop));
-        b.push(Inst::Cmp(acts, stop));
+        b.push(Inst::Cmp(at.0, stop));
         b.push(Inst::BranchBack(Cond::Ne, top));
-        if self.ahead() {
-            b.push(Inst::AddImm(w, w, -4));
-        }
-        self.finish(b, f, w, &sums);
     }
 
     /// A piece of the product; the first of a group is opening.

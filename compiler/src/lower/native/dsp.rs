@@ -50,8 +50,8 @@ impl Engine for Dsp {
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let shared = rows::rows(rows, product, want)?;
-        if shared.is_some() {
-            return Ok(shared.into_iter().collect());
+        if !shared.is_empty() {
+            return Ok(shared);
         }
         Ok(dense(rows, product, want)?.into_iter().collect())
     }

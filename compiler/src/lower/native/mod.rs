@@ -25,9 +25,14 @@ use crate::error::{Error, Result, Site};
 use crate::kernel::{Native, cost};
 use crate::options::Optimize;
 use secateur_targets::Target;
+use std::collections::BTreeMap;
 
 /// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
 pub(crate) const ROWS_LIMIT: usize = 4096;
+
+/// The way that spends code of its own on a product that a function shared by all layers can do
+/// too: not for models whose code is large already.
+pub(crate) const UNROLLED: &str = "rows_unrolled";
 
 /// One way to spell a node with native kernels.
 #[derive(Debug)]
@@ -59,6 +64,11 @@ impl Candidate {
     /// Bytes of machine code of the native kernels, each once.
     pub(crate) fn code(&self) -> usize {
         cost::native_bytes(&self.call.kernel)
+    }
+    /// Those kernels' texts, with their bytes.
+    pub(crate) fn texts(&self) -> BTreeMap<String, usize> {
+        let natives = cost::natives(&self.call.kernel).into_iter();
+        natives.map(|n| (n.text.clone(), n.bytes as usize)).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! In: rows and a product. Out: a candidate, or none where the function has no code for the
 //! sizes. Law: the outputs are those of the portable loops, bit by bit.
 
-use super::super::{Candidate, Want};
+use super::super::{Candidate, UNROLLED, Want};
 use super::Ending;
 use crate::block::dense::Dense;
 use crate::error::Result;
@@ -16,8 +16,23 @@ use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
-/// Two rows or more.
-pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+/// Words of inputs whose product is ever spelled without a loop.
+const WHOLE: usize = 16;
+
+/// Two rows or more: by the function that serves any length, and by one for these inputs.
+pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+    let apart = want.optimize != Optimize::Size && rows.inputs.len <= 4 * WHOLE;
+    let ways = [Some(("rows", false)), Some((UNROLLED, true)).filter(|_| apart)];
+    let ways = ways.into_iter().flatten().map(|named| way(rows, product, want, named));
+    ways.filter_map(Result::transpose).collect()
+}
+
+fn way(
+    rows: &Rows,
+    product: &Product,
+    want: &Want<'_>,
+    (name, whole): (&'static str, bool),
+) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
@@ -49,6 +64,7 @@ pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Op
         round: unrolled,
         halves,
         ahead: dual,
+        whole,
     };
     if !sizes.fits() {
         return Ok(None);
@@ -69,7 +85,7 @@ pub(super) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Op
     args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
     let kernel = if outer.is_empty() { kernel } else { nested(&sizes, outer, inner, &kernel)? };
     let workspace = 2 * sizes.wide_len();
-    Ok(Some(Candidate { way: "rows", call: Spelled { kernel, args }, workspace }))
+    Ok(Some(Candidate { way: name, call: Spelled { kernel, args }, workspace }))
 }
 
 /// Calls the kernel for each of further rows of rows.
