@@ -169,9 +169,9 @@ impl Column {
         let top = b.label(groups as u64);
         let high: [Reg; PAIRS] = b.regs_n();
         let low: [Reg; PAIRS] = b.regs_n();
-        for pair in 0..PAIRS {
-            b.push(Inst::Ldr(high[pair], w, 8 * pair as u32));
-            b.push(Inst::Ldr(low[pair], w, 8 * pair as u32 + 4));
+        for (pair, (&a, &low)) in high.iter().zip(&low).enumerate() {
+            b.push(Inst::Ldr(a, w, 8 * pair as u32));
+            b.push(Inst::Ldr(low, w, 8 * pair as u32 + 4));
         }
         let acts = b.reg();
         b.push(Inst::LdrSlot(acts, at_acts));

@@ -41,17 +41,22 @@ impl Dense {
         let sums = Sums { high: [b.regs_n(), b.regs_n()], low: [b.regs_n(), b.regs_n()] };
         let acts = b.reg();
         b.push(Inst::LdrSlot(acts, f.wide));
+        let last = usize::from(self.ahead() && self.halves);
         // The row whose products come last starts in place from the bias.
-        let [a0, a1, b0, b1] = [0, 1, 2, 3].map(|channel| sums.at((channel, usize::from(self.ahead()))));
+        let [a0, a1, b0, b1] = [0, 1, 2, 3].map(|channel| sums.at((channel, last)));
         b.push(Inst::Ldr(b0, w, 4));
         b.push(Inst::Ldr(a1, w, 8));
         b.push(Inst::Ldr(b1, w, 12));
-        b.push(Inst::LdrPost(a0, w, 16));
         let mut held = Held { inputs: b.regs_n(), words: b.regs_n() };
         if self.ahead() {
-            b.push(Inst::LdrPost(held.inputs[0], acts, 4));
-            b.push(Inst::LdrPost(held.words[0], w, 4));
-            b.push(Inst::LdrPost(held.inputs[1], acts, 4));
+            b.push(Inst::Ldr(a0, w, 0));
+            b.push(Inst::Ldr(held.words[0], w, 16));
+            b.push(Inst::Ldr(held.inputs[0], acts, 0));
+            b.push(Inst::Ldr(held.inputs[1], acts, 4));
+            b.push(Inst::AddImm(w, w, 20));
+            b.push(Inst::AddImm(acts, acts, 8));
+        } else {
+            b.push(Inst::LdrPost(a0, w, 16));
         }
         self.piece(b, (acts, w), &sums, &mut held, true);
         let more = self.pieces() - 1;
@@ -272,19 +277,20 @@ fn halves(b: &mut Block, (acts, w): (Reg, Reg), sums: &Sums, opening: bool) {
 /// its use: 8 cycles for 16 products.
 fn halves_ahead(b: &mut Block, (acts, w): (Reg, Reg), sums: &Sums, held: &mut Held, opening: bool) {
     let ([x0, x1], [u, v]) = (held.inputs, held.words);
+    // A pointer that a load moves is known as late as what it loads.
     sums.add(b, (0, 0), x0, u, opening);
-    b.push(Inst::LdrPost(v, w, 4));
+    b.push(Inst::LdrWide(v, w, 4));
     sums.add(b, (0, 1), x1, u, false);
-    b.push(Inst::LdrPost(u, w, 4));
-    sums.add(b, (1, 0), x0, v, opening);
-    sums.add(b, (1, 1), x1, v, false);
+    b.push(Inst::LdrPost(u, w, 8));
+    sums.add(b, (2, 0), x0, v, opening);
+    sums.add(b, (2, 1), x1, v, false);
     b.push(Inst::LdrPost(v, w, 4));
-    sums.add(b, (2, 0), x0, u, opening);
+    sums.add(b, (1, 0), x0, u, opening);
     sums.add(b, (3, 0), x0, v, opening);
     b.push(Inst::LdrPost(x0, acts, 4));
     sums.add(b, (3, 1), x1, v, false);
     b.push(Inst::LdrPost(v, w, 4));
-    sums.add(b, (2, 1), x1, u, false);
+    sums.add(b, (1, 1), x1, u, false);
     b.push(Inst::LdrPost(x1, acts, 4));
     held.words = [v, u];
 }
@@ -292,18 +298,18 @@ fn halves_ahead(b: &mut Block, (acts, w): (Reg, Reg), sums: &Sums, held: &mut He
 /// The packed form in the same way: 10 cycles for 16 products.
 fn packed_ahead(b: &mut Block, (acts, w): (Reg, Reg), sums: &Sums, held: &mut Held, opening: bool) {
     let ([x0, x1], [u, v]) = (held.inputs, held.words);
-    sums.add(b, (0, 0), x0, u, opening);
+    sums.add(b, (0, 1), x1, u, opening);
     b.push(Inst::LdrPost(v, w, 4));
-    sums.add(b, (0, 1), x1, u, false);
+    sums.add(b, (0, 0), x0, u, false);
     b.push(Inst::Sxtb16(u, u, Ror::R0));
-    sums.add(b, (1, 0), x0, v, opening);
-    sums.add(b, (1, 1), x1, v, false);
-    sums.add(b, (2, 0), x0, u, opening);
+    sums.add(b, (1, 1), x1, v, opening);
+    sums.add(b, (1, 0), x0, v, false);
+    sums.add(b, (2, 1), x1, u, opening);
     b.push(Inst::Sxtb16(v, v, Ror::R0));
-    sums.add(b, (2, 1), x1, u, false);
+    sums.add(b, (2, 0), x0, u, false);
     b.push(Inst::LdrPost(u, w, 4));
-    sums.add(b, (3, 0), x0, v, opening);
-    b.push(Inst::LdrPost(x0, acts, 4));
-    sums.add(b, (3, 1), x1, v, false);
-    b.push(Inst::LdrPost(x1, acts, 4));
+    sums.add(b, (3, 1), x1, v, opening);
+    b.push(Inst::LdrWide(x1, acts, 4));
+    sums.add(b, (3, 0), x0, v, false);
+    b.push(Inst::LdrPost(x0, acts, 8));
 }
