@@ -520,7 +520,7 @@ mod tests {
         for (len, pitch, keeps) in [(4, 4, false), (24, 30, true), (64, 64, true), (36, 1359, false)] {
             let rows = Rows { len, pitch, keeps };
             assert!(rows.fits());
-            let mut x = vec![random.bytes(len), random.bytes(3 * pitch + len), random.bytes(len)];
+            let mut x = [random.bytes(len), random.bytes(3 * pitch + len), random.bytes(len)];
             x[1].iter_mut().step_by(3).for_each(|v| *v = -128);
             let kernel = rows.kernel(&m4()).unwrap();
             // The evaluator's inputs are read only: a kernel around it lends what it keeps.

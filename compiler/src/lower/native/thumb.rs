@@ -4,8 +4,8 @@
 //! inputs become columns of words in the workspace ([`gather`]), which all output channels read
 //! ([`gemm`]). Padding is gathered from an array of zero points.
 //!
-//! In: sizes and a product. Out: the way `gemm` where it fits. Law: the outputs are those of the
-//! portable loops, bit by bit.
+//! In: sizes and a product. Out: the way `gemm` where it fits, and those of [`winograd`]. Law: the
+//! outputs are those of the portable loops, bit by bit.
 
 mod winograd;
 

@@ -9,6 +9,7 @@ use crate::block::winograd::four::{LEFT, SIDE};
 use crate::block::winograd::{TILES, Tile};
 use crate::kernel::{Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::lower::conv::Geometry;
+use secateur_targets::Target;
 use std::sync::Arc;
 
 /// Outputs along a side of a tile.
@@ -60,6 +61,12 @@ pub(super) fn biases(
         (least >= -limit && most <= limit).then_some(bias)
     };
     weights.chunks(taps).zip(bias).enumerate().map(of).collect()
+}
+
+/// Whether `bytes` of weights take no more than a third of the chip's flash, if that is known:
+/// other layers want some of it too.
+pub(super) fn stores(target: &Target, bytes: usize) -> bool {
+    target.flash() == 0 || 3 * bytes as u64 <= target.flash()
 }
 
 /// A walk over rows of 4x4 tiles.
@@ -198,6 +205,17 @@ impl Workspace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_leave_flash_for_others() {
+        let chip = |name| secateur_targets::find(name).unwrap();
+        // 64 channels from 64: 288 KiB of 512 KiB, and of 2 MiB.
+        let bytes = 72 * 64 * 64;
+        assert!(!stores(&chip("nrf52832"), bytes));
+        assert!(stores(&chip("nrf52832"), bytes / 2));
+        assert!(stores(&chip("stm32l4r5"), bytes));
+        assert!(stores(&chip("cortex-m4"), 100 * bytes));
+    }
 
     #[test]
     fn sums_must_fit_what_is_left_of_a_word() {

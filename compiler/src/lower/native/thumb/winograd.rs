@@ -5,12 +5,12 @@
 //! side by side, or two by two), with transformed weights of eight times the bytes, none where
 //! sizes or ranges do not fit. Law: the outputs are those of the portable loops, bit by bit.
 
-use super::super::tiles::{Walk, Workspace, band, bands, biases, filter, fits, group, in_place};
+use super::super::tiles::{Walk, Workspace, band, bands, biases, filter, fits, group, in_place, stores};
 use super::super::{Candidate, Want};
 use crate::block::thumb1::round::rounding;
 use crate::block::thumb1::wide;
 use crate::block::thumb1::winograd::{Back, Columns, Rows, SUMS, Sums};
-use crate::block::winograd::four::{FACTOR, PADDING, SIDE, transformed};
+use crate::block::winograd::four::{FACTOR, PADDING, SIDE, XI, transformed};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder};
 use crate::lower::conv::Geometry;
@@ -24,7 +24,7 @@ use secateur_targets::Cost;
 /// The ways there are.
 pub(super) fn ways(g: &Geometry, product: &Product, want: &Want<'_>, core: &Cost) -> Result<Vec<Candidate>> {
     let mut ways = Vec::new();
-    if want.optimize != Optimize::Size {
+    if want.optimize != Optimize::Size && stores(want.target, 2 * XI * g.cin * g.cout) {
         for (way, across) in [("winograd-4x4", 4), ("winograd-4x4-square", 2)] {
             ways.extend(spell(g, product, core, way, across)?);
         }

@@ -9,12 +9,14 @@
 //! transformed weights in flash (eight times the bytes), none where sizes or ranges do not fit.
 //! Law: the outputs are those of the portable loops, bit by bit.
 
-use super::super::super::tiles::{Walk, Workspace, band, bands, biases, filter, fits, group, in_place, tile};
+use super::super::super::tiles::{
+    Walk, Workspace, band, bands, biases, filter, fits, group, in_place, stores, tile,
+};
 use super::super::super::{Candidate, Want};
 use super::super::Ending;
 use super::stored;
 use crate::block::winograd::Products;
-use crate::block::winograd::four::{Columns, FACTOR, LEFT, PADDING, Rows, SIDE, transformed};
+use crate::block::winograd::four::{Columns, FACTOR, LEFT, PADDING, Rows, SIDE, XI, transformed};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, KernelBuilder};
 use crate::lower::conv::Geometry;
@@ -27,7 +29,7 @@ use crate::tensor::{DType, Data};
 
 /// The ways there are.
 pub(super) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    if want.optimize != Optimize::Speed {
+    if want.optimize != Optimize::Speed || !stores(want.target, 2 * XI * g.cin * g.cout) {
         return Ok(Vec::new());
     }
     let mut ways = Vec::new();

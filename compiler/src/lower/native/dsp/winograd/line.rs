@@ -9,12 +9,12 @@
 //! (four times the bytes), none where sizes or ranges do not fit. Law: the outputs are those of
 //! the portable loops, bit by bit.
 
-use super::super::super::tiles::{Workspace, biases};
+use super::super::super::tiles::{Workspace, biases, stores};
 use super::super::super::{Candidate, Want};
 use super::super::Ending;
 use super::stored;
 use crate::block::widen;
-use crate::block::winograd::four::{Columns, LEFT_OF_LINE, LINE, transformed_line};
+use crate::block::winograd::four::{Columns, LEFT_OF_LINE, LINE, SIDE, transformed_line};
 use crate::block::winograd::{Products, TILES, Tile};
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, KernelBuilder};
@@ -31,7 +31,7 @@ const WIDE: usize = 4 * TILES;
 
 /// The way, if there is one.
 pub(super) fn way(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
-    if want.optimize != Optimize::Speed {
+    if want.optimize != Optimize::Speed || !stores(want.target, 2 * SIDE * g.cin * g.cout) {
         return Ok(None);
     }
     match g.kernel {
