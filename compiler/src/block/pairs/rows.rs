@@ -2,7 +2,8 @@
 //!
 //! Four inputs `a0 a1 a2 a3` of a row and `b0 b1 b2 b3` of the next become the words `a0 b0`,
 //! `a1 b1`, `a2 b2`, `a3 b3`, the zero point subtracted. A row that is missing counts as zeros.
-//! The text knows the number of columns only by its remainder; all else are arguments.
+//! The text knows the number of columns only by its remainder; all else are arguments. Pairs
+//! with a row missing are few, at the edges: their text is short rather than fast.
 
 use super::{BYTES, COLUMN, GROUP};
 use crate::block::{Block, Cond, Inst, Reg, Ror};
@@ -34,10 +35,16 @@ pub(crate) struct PairRows {
     pub(crate) row: usize,
 }
 
-/// Columns per turn of the loop.
-const TURN: usize = 4;
 
 impl PairRows {
+    /// Columns per turn of the loop.
+    fn turn(&self) -> usize {
+        match self.there {
+            There::Both => 4,
+            _ if self.columns.is_multiple_of(2) => 2,
+            _ => 1,
+        }
+    }
     /// Input rows from one pair to the next.
     fn rows(&self) -> usize {
         if self.there == There::Both { 2 } else { 1 }
@@ -52,7 +59,7 @@ impl PairRows {
     /// a row of inputs and a row of pairs to the next ones, bytes of all turns of a row,
     /// and of all rows of pairs.
     pub(crate) fn scalars(&self) -> [i32; 6] {
-        let turns = self.columns / TURN * TURN * BYTES;
+        let turns = self.columns / self.turn() * self.turn() * BYTES;
         let x_back = (self.rows() * self.row) as i32 - (self.columns * self.step) as i32;
         let out_back = ((self.pitch - self.columns) * BYTES) as i32;
         let all = (self.pairs * self.pitch * BYTES) as i32;
@@ -109,27 +116,29 @@ impl PairRows {
         b.push(Inst::Neg(minus, zx));
         b.push(Inst::Pkhbt(z, minus, minus));
         let at = At { there: self.there, x, out, step, row, other, z };
-        let many = (self.pairs > 1).then(|| {
+        // One pair of whole rows turns once: its text is that of many.
+        let many = (self.there == There::Both || self.pairs > 1).then(|| {
             let (end, slot) = (b.reg(), b.slot());
             b.push(Inst::LdrArg(end, 8));
             b.push(Inst::Add(end, end, out));
             b.push(Inst::StrSlot(end, slot));
             (slot, b.label(self.pairs as u64))
         });
-        let turns = self.columns / TURN;
+        let turn = self.turn();
+        let turns = self.columns / turn;
         if turns > 0 {
             let end = b.reg();
             b.push(Inst::LdrArg(end, 7));
             b.push(Inst::Add(end, end, out));
             let top = b.label(turns as u64);
-            for column in (0..TURN).step_by(2) {
-                at.columns(&mut b, 2, column);
+            for column in (0..turn).step_by(2) {
+                at.columns(&mut b, 2.min(turn - column), column);
             }
-            b.advance(out, (TURN * BYTES) as i32);
+            b.advance(out, (turn * BYTES) as i32);
             b.push(Inst::Cmp(out, end));
             b.push(Inst::BranchBack(Cond::Ne, top));
         }
-        let rest = self.columns % TURN;
+        let rest = self.columns % turn;
         for column in (0..rest).step_by(2) {
             at.columns(&mut b, 2.min(rest - column), column);
         }
