@@ -163,7 +163,10 @@ mod tests {
                 scalars.extend(s.scalars());
                 let y = (rows - 1) * s.row + (outputs - 1) * s.step + channels;
                 let kernel = s.kernel(&core()).unwrap();
-                alike(&kernel, &s.block(), &Data::I16(acts), Some(&stream), &scalars, (DType::I8, y));
+                for far in [false, true] {
+                    let acts = Data::I16(acts.clone());
+                    alike(&kernel, &s.block(far), &acts, Some(&stream), &scalars, (DType::I8, y));
+                }
             }
         }
     }

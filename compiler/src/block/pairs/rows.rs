@@ -35,7 +35,6 @@ pub(crate) struct PairRows {
     pub(crate) row: usize,
 }
 
-
 impl PairRows {
     /// Columns per turn of the loop.
     fn turn(&self) -> usize {

@@ -5,14 +5,18 @@
 //! it (odd rows). All even rows of a channel come first, then the odd ones with weights moved by
 //! one row. Stream of a channel, in words: three of the upper two rows of weights by column,
 //! `w21 w20`, `w22`, bias, multiplier.
+//!
+//! Where two instructions start at once, loads of later columns beside the products of earlier
+//! ones need registers more than moves cost: bias, multiplier and rounding constant then wait
+//! in floating-point registers.
 
 use super::{BYTES, COLUMN, clamp, word};
-use crate::block::{Block, Cond, Inst, Reg, Rounding, Slot, word as push_word};
+use crate::block::{Block, Cond, Float, Inst, Reg, Rounding, Slot, word as push_word};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder, instr};
 use crate::quantize::requant::requantize_high_instr;
 use crate::tensor::DType;
-use secateur_targets::Core;
+use secateur_targets::{Core, Pairing};
 use std::sync::Arc;
 
 /// Sizes of one call.
@@ -49,9 +53,10 @@ const STRAIGHT: usize = 7;
 
 /// Registers through a row.
 struct Held {
+    /// Bias, multiplier and rounding constant, where they have no register of their own.
+    far: Option<[Float; 3]>,
     x: Reg,
     y: Reg,
-    pair: [Reg; 2],
     m: Reg,
     rnd: Reg,
     bias: Reg,
@@ -60,6 +65,16 @@ struct Held {
     v: Reg,
     u: Reg,
     sums: [Reg; 2],
+}
+
+impl Held {
+    /// Bias, multiplier or rounding constant.
+    fn constant(&self, b: &mut Block, which: usize) -> Reg {
+        let Some(far) = self.far else { return [self.bias, self.m, self.rnd][which] };
+        let r = b.reg();
+        b.push(Inst::FloatFrom(r, far[which]));
+        r
+    }
 }
 
 impl Slide {
@@ -140,8 +155,16 @@ impl Slide {
                 });
             }
         });
-        k.native(self.block().native("dsp", core)?);
+        k.native(self.block(self.far(core)).native("dsp", core)?);
         k.finish()
+    }
+
+    /// Whether a core gains by constants in floating-point registers: at stride 2, where one sum is
+    /// under way, some 3 % only, for a tenth more code.
+    fn far(&self, core: &Core) -> bool {
+        self.stride == 1
+            && core.features.iter().any(|f| f == "fpu")
+            && core.cost.as_ref().is_some_and(|c| c.pairing == Pairing::Dual)
     }
 
     /// What a call passes behind `rnd`, so that the text is the same for many sizes: distance of
@@ -179,8 +202,8 @@ impl Slide {
         self.turns() * TURN * self.stride * BYTES
     }
 
-    /// The instructions.
-    pub(crate) fn block(&self) -> Block {
+    /// The instructions, constants in floating-point registers if `far`.
+    pub(crate) fn block(&self, far: bool) -> Block {
         let mut b = Block::new(4);
         b.streams = true;
         let [acts, w, y, rnd] = [b.args[0], b.args[1], b.args[2], b.args[3]];
@@ -193,19 +216,12 @@ impl Slide {
         b.push(Inst::StrSlot(acts, acts_slot));
         b.push(Inst::StrSlot(w, w_slot));
         b.push(Inst::StrSlot(y, y_slot));
-        let [ww, vv, uu] = [b.regs_n::<3>(), b.regs_n::<3>(), b.regs_n::<3>()];
-        let held = Held {
-            x: acts,
-            y,
-            pair: [vv[0], vv[1]],
-            m: vv[2],
-            rnd,
-            bias: uu[0],
-            w: ww,
-            v: uu[1],
-            u: uu[2],
-            sums: b.regs_n(),
-        };
+        let (w, [m, bias, v, u]) = (b.regs_n(), b.regs_n());
+        let far = far.then(|| [b.float(), b.float(), b.float()]);
+        let held = Held { far, x: acts, y, m, rnd, bias, w, v, u, sums: b.regs_n() };
+        if let Some([.., f]) = far {
+            b.push(Inst::FloatTo(f, rnd));
+        }
         let top = b.label(self.channels as u64);
         let [w, next] = b.regs_n();
         b.push(Inst::LdrSlot(w, w_slot));
@@ -213,9 +229,13 @@ impl Slide {
         for (i, &r) in words.iter().enumerate() {
             b.push(Inst::Ldr(r, w, 4 * i as u32));
         }
+        if let Some([bias, m, _]) = far {
+            b.push(Inst::FloatTo(bias, held.bias));
+            b.push(Inst::FloatTo(m, held.m));
+        }
         b.push(Inst::AddImm(next, w, 4 * STREAM as i32));
         b.push(Inst::StrSlot(next, w_slot));
-        let [p, q] = held.pair;
+        let p = b.reg();
         b.push(Inst::LdrArg(p, 4));
         b.push(Inst::Pkhbt(held.u, held.u, p));
         let passes = self.passes();
@@ -223,6 +243,7 @@ impl Slide {
         if passes[1] > 0 {
             // Weights one row down: the pair below meets rows 1 and 2, the row above it row 0.
             let (t, s) = (held.sums[0], held.sums[1]);
+            let [p, q] = b.regs_n();
             b.push(Inst::Pkhbt(t, held.w[1], held.w[0]));
             b.push(Inst::Pkhtb(held.w[0], held.v, held.w[0], 16));
             b.push(Inst::LslImm(s, held.v, 16));
@@ -255,13 +276,14 @@ impl Slide {
 
     /// All rows of a pass; `ends` keep where its rows and the loop of a row end.
     fn pass(&self, b: &mut Block, held: &Held, pass: usize, rows: usize, ends: [Slot; 2]) {
-        // No register is free but those of the pair.
-        let [p, q] = held.pair;
+        // No register is free but those of a pair.
+        let p = b.reg();
         b.push(Inst::LdrArg(p, 10 + pass as u32));
         b.push(Inst::Add(p, p, held.x));
         b.push(Inst::StrSlot(p, ends[0]));
         let top = b.label(rows as u64);
         self.row(b, held, pass, ends[1]);
+        let [p, q] = b.regs_n();
         if self.turns() > 0 {
             b.push(Inst::LdrArg(p, 9));
             b.push(Inst::LdrSlot(q, ends[0]));
@@ -285,7 +307,7 @@ impl Slide {
         let mut x = 0;
         while x < self.outputs {
             if turns > 0 && x == from {
-                let end = held.pair[0];
+                let end = b.reg();
                 b.push(Inst::LdrArg(end, 8));
                 b.push(Inst::Add(end, end, held.x));
                 b.push(Inst::StrSlot(end, stop));
@@ -293,6 +315,7 @@ impl Slide {
                 for i in 0..TURN {
                     (0..s).for_each(|c| self.column(b, held, pass, s * (x + i) + c, 0));
                 }
+                let end = b.reg();
                 b.push(Inst::AddImm(held.x, held.x, (TURN * s * BYTES) as i32));
                 b.push(Inst::LdrSlot(end, stop));
                 b.push(Inst::Cmp(held.x, end));
@@ -312,7 +335,8 @@ impl Slide {
     /// One column of pairs: what it ends, what it continues, what it begins.
     fn column(&self, b: &mut Block, held: &Held, pass: usize, c: usize, moved: usize) {
         let inside = c >= self.left && c < self.left + self.width;
-        let [p, q] = held.pair;
+        // Their own for each column, so that an order may load one early.
+        let [p, q] = b.regs_n();
         if inside {
             let at = (c * BYTES - moved) as u32;
             b.push(Inst::Ldr(p, held.x, at));
@@ -332,7 +356,7 @@ impl Slide {
                 c >= self.left && c < self.left + self.width
             });
             if inside {
-                let before = if begun { sum } else { held.bias };
+                let before = if begun { sum } else { held.constant(b, 0) };
                 if pass == 0 {
                     b.push(Inst::Smlad(sum, p, held.w[kx], before));
                     b.push(match kx {
@@ -351,9 +375,11 @@ impl Slide {
             }
             if kx == 2 {
                 if !inside && !begun {
-                    b.push(Inst::Mov(sum, held.bias));
+                    let bias = held.constant(b, 0);
+                    b.push(Inst::Mov(sum, bias));
                 }
-                b.push(Inst::Smmla(sum, sum, held.m, held.rnd));
+                let (m, rnd) = (held.constant(b, 1), held.constant(b, 2));
+                b.push(Inst::Smmla(sum, sum, m, rnd));
                 clamp(b, sum, self.sh, (self.lo, self.hi));
                 if self.known {
                     b.push(Inst::StrbPost(sum, held.y, self.step as i32));
