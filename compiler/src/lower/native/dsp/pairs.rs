@@ -53,11 +53,14 @@ struct View {
 const PITCH: usize = 64;
 /// The least pitch of other windows, which share powers of two.
 const LEAST_PITCH: usize = 16;
+/// Outputs from which on a text of their own, which saves a cycle of each, is worth it.
+const KNOWN: usize = 2048;
 /// Rows up to which columns keep a pitch of their own: their text is their own anyway.
 const NARROW: usize = 8;
 
 impl View {
     fn of(g: &Geometry, optimize: Optimize) -> Option<View> {
+        let outputs = g.output[0] * g.output[1] * g.groups;
         let along = |a: usize| {
             let of = |v: &[usize; 2]| [v[a], v[1 - a]];
             let taps = [g.kernel[1], 1];
@@ -72,7 +75,7 @@ impl View {
                 y: [g.y[2 + a], g.y[3 - a]],
                 taps: of(&taps),
                 pitch: 0,
-                known: optimize == Optimize::Speed && g.y[3 - a] <= 255,
+                known: optimize == Optimize::Speed && g.y[3 - a] <= 255 && outputs >= KNOWN,
             }
         };
         let mut views = [along(0), along(1)];
