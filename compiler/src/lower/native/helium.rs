@@ -32,9 +32,12 @@ pub(crate) struct Helium;
 impl Engine for Helium {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let limit = want.rows_limit;
-        let turned = turned(g);
-        let g2 = turned.as_ref().unwrap_or(g);
-        let way = if g.groups > 1 { by_channel(g2, product, limit)? } else { conv(g2, product, limit)? };
+        let turned = turned(g).map(|g| (g, None)).or_else(|| columns_first(g, product));
+        let (g2, product2) = match &turned {
+            Some((g2, product2)) => (g2, product2.as_ref().unwrap_or(product)),
+            None => (g, product),
+        };
+        let way = if g.groups > 1 { by_channel(g2, product2, limit)? } else { conv(g2, product2, limit)? };
         match way {
             Some(way) => Ok(vec![way]),
             None => Dsp.conv(g, product, want),
@@ -54,23 +57,42 @@ impl Engine for Helium {
     }
 }
 
+/// Rows for columns.
+fn swapped(g: &Geometry) -> Geometry {
+    let swap = |[a, b]: [usize; 2]| [b, a];
+    Geometry {
+        input: swap(g.input),
+        output: swap(g.output),
+        kernel: swap(g.kernel),
+        strides: swap(g.strides),
+        dilations: swap(g.dilations),
+        pads: swap(g.pads),
+        x: [g.x[0], g.x[1], g.x[3], g.x[2]],
+        y: [g.y[0], g.y[1], g.y[3], g.y[2]],
+        ..g.clone()
+    }
+}
+
+/// The same convolution where pixels follow each other down a column in memory, as behind a
+/// transposition: rows for columns, in the weights as well.
+fn columns_first(g: &Geometry, product: &Product) -> Option<(Geometry, Option<Product>)> {
+    let pixel = g.groups * g.cin;
+    if g.x[2] != pixel || g.x[3] == pixel || g.input.contains(&1) {
+        return None;
+    }
+    let Data::I32(w) = &product.weights else { return None };
+    let [kh, kw] = g.kernel;
+    let taps = (0..kw).flat_map(|x| (0..kh).map(move |y| y * kw + x));
+    let weights = w.chunks(kh * kw).flat_map(|plane| taps.clone().map(|t| plane[t])).collect();
+    Some((swapped(g), Some(Product { weights: Data::I32(weights), ..product.clone() })))
+}
+
 /// The same convolution with long rows: one column of rows becomes a row, and the channels of a
 /// single row that stand one after another become rows of one channel.
 fn turned(g: &Geometry) -> Option<Geometry> {
     let one = |axis: usize| g.input[axis] == 1 && g.kernel[axis] == 1 && g.output[axis] == 1;
     if one(1) && g.input[0] > 1 {
-        let swap = |[a, b]: [usize; 2]| [b, a];
-        return Some(Geometry {
-            input: swap(g.input),
-            output: swap(g.output),
-            kernel: swap(g.kernel),
-            strides: swap(g.strides),
-            dilations: swap(g.dilations),
-            pads: swap(g.pads),
-            x: [g.x[0], g.x[1], g.x[3], g.x[2]],
-            y: [g.y[0], g.y[1], g.y[3], g.y[2]],
-            ..g.clone()
-        });
+        return Some(swapped(g));
     }
     let apart = g.cin > 1 && g.groups == 1 && g.x[1] != 1 && g.x[3] == 1;
     (one(0) && apart && g.pads[0] == 0).then(|| Geometry {
@@ -532,6 +554,10 @@ mod tests {
             // A column, which becomes a row; and planes of one row.
             geometry(7, 3, [9, 1], [5, 1], [1, 1, 2, 0, 2, 0]),
             Geometry { x: [120, 20, 20, 1], ..geometry(6, 5, [1, 20], [1, 7], [1, 1, 0, 3, 0, 3]) },
+            // Columns that follow each other, with windows of any shape.
+            Geometry { x: [42, 1, 1, 6], ..geometry(1, 5, [6, 7], [3, 2], [2, 1, 1, 0, 1, 1]) },
+            Geometry { x: [90, 1, 3, 18], ..geometry(3, 4, [6, 5], [2, 3], [1, 1, 0, 1, 1, 1]) },
+            Geometry { x: [480, 1, 16, 96], ..depthwise(16, [6, 5], [3, 3], [1, 1, 1, 1, 1, 1]) },
             // Columns and rows that stand apart, and two samples.
             Geometry {
                 dilations: [1, 3],
@@ -560,11 +586,14 @@ mod tests {
         for (case, g) in shapes.iter().enumerate() {
             let product = product(&mut random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
             let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
-            let turned = turned(g);
-            let g = turned.as_ref().unwrap_or(g);
+            let turned = turned(g).map(|g| (g, None)).or_else(|| columns_first(g, &product));
+            let whole = product;
+            let (g, product) = match &turned {
+                Some((g, product)) => (g, product.as_ref().unwrap_or(&whole)),
+                None => (g, &whole),
+            };
             for limit in [ROWS_LIMIT, 600] {
-                let way =
-                    if g.groups > 1 { by_channel(g, &product, limit) } else { conv(g, &product, limit) };
+                let way = if g.groups > 1 { by_channel(g, product, limit) } else { conv(g, product, limit) };
                 let way = way.unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
                 assert!(way.workspace <= 2 * ROWS_LIMIT, "case {case}: {}", way.workspace);
                 alike(case, &way.call, &plain, g.x_len(), g.y_len(), &mut random);
