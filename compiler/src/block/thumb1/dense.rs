@@ -7,7 +7,8 @@
 //!
 //! The stream begins with the numbers of inputs and of outputs, in which layers that share the code
 //! differ. A group in words: the biases `a` and the biases `b` of its four pairs; for each segment
-//! of up to 64 inputs a word of flags and for each two inputs a word of each pair; then what
+//! of up to 32 steps of two inputs, or of four where they come so, a word of flags and for each two
+//! inputs a word of each pair; then what
 //! [`Constants::words`] has of each channel. Missing channels are zeros, and so is a missing input.
 //!
 //! Where flash buys speed, a word is `b + a * 2^16` as it stands, for one input.
@@ -26,7 +27,7 @@ use std::sync::Arc;
 /// Channels of a group, and pairs of them.
 const GROUP: usize = 8;
 const PAIRS: usize = GROUP / 2;
-/// Steps of a segment: one for each bit of a word of flags, of two inputs each.
+/// Steps of a segment: one for each bit of a word of flags.
 const SEGMENT: usize = 32;
 /// Inputs of a run for the prediction of cycles.
 const RUN: f64 = 20.0;
@@ -52,27 +53,30 @@ pub(crate) struct Dense {
     pub(crate) form: Form,
     /// Whether weights take two bytes each.
     pub(crate) expanded: bool,
+    /// Inputs of a step, 2 or 4: four weights at once may leave 16 bits.
+    pub(crate) step: usize,
 }
 
 impl Dense {
     /// The constants of a channel are loaded beside two pointers, which leaves room for two pieces at most;
-    /// inputs come in pairs.
+    /// inputs come in steps.
     pub(crate) fn fits(&self) -> bool {
-        self.form.words() <= 4 && self.inputs.is_multiple_of(2)
+        self.form.words() <= 4 && self.inputs.is_multiple_of(self.step)
     }
-    fn steps(&self) -> usize {
-        self.inputs / 2
+    /// Inputs of a segment.
+    fn segment_len(&self) -> usize {
+        self.step * SEGMENT
     }
     fn segments(&self) -> usize {
-        self.steps().div_ceil(SEGMENT)
+        self.inputs.div_ceil(self.segment_len())
     }
-    /// Words of weights of a step.
-    fn step(&self) -> usize {
+    /// Words of weights of two inputs.
+    fn two(&self) -> usize {
         if self.expanded { 2 * PAIRS } else { PAIRS }
     }
     /// Words of the stream of a group.
     fn group(&self) -> usize {
-        GROUP + self.segments() + self.step() * self.steps() + GROUP * self.form.words()
+        GROUP + self.segments() + self.two() * self.inputs / 2 + GROUP * self.form.words()
     }
     pub(crate) fn stream_len(&self) -> usize {
         HEAD + self.outputs.div_ceil(GROUP) * self.group()
@@ -90,11 +94,14 @@ impl Dense {
                     stream.push(i32::try_from(bias).ok()?);
                 }
             }
-            for from in (0..self.inputs).step_by(2 * SEGMENT) {
-                let until = self.inputs.min(from + 2 * SEGMENT);
+            for from in (0..self.inputs).step_by(self.segment_len()) {
+                let until = self.inputs.min(from + self.segment_len());
                 let mut runs = Runs::new(GROUP);
-                for i in (from..until).step_by(2) {
-                    runs.step(|lane| [weight(first + lane, i), weight(first + lane, i + 1)])?;
+                for i in (from..until).step_by(self.step) {
+                    // What is not of the step weighs nothing.
+                    let at =
+                        |lane: usize, j: usize| if j < self.step { weight(first + lane, i + j) } else { 0 };
+                    runs.step(|lane| [at(lane, 0), at(lane, 1), at(lane, 2), at(lane, 3)])?;
                 }
                 stream.push(runs.flags() as i32);
                 for i in (from..until).filter(|_| self.expanded) {
@@ -152,15 +159,16 @@ impl Dense {
                     }
                 }
             };
-            let (whole, rest) = (self.steps() / SEGMENT, self.steps() % SEGMENT);
-            let (each, pitch) = (self.step(), 1 + self.step() * SEGMENT);
+            let len = self.segment_len();
+            let (whole, rest) = (self.inputs / len, self.inputs % len / 2);
+            let (each, pitch) = (self.two(), 1 + self.two() * len / 2);
             k.for_("segment", 0, whole, |k, s| {
-                k.for_("i", 0, SEGMENT, |k, i| {
-                    step(k, base + s * pitch + i * each + (GROUP + 1), s * (2 * SEGMENT) + i * 2);
+                k.for_("i", 0, len / 2, |k, i| {
+                    step(k, base + s * pitch + i * each + (GROUP + 1), s * len + i * 2);
                 });
             });
             k.for_("i", 0, rest, |k, i| {
-                step(k, base + i * each + (GROUP + 1 + whole * pitch), i * 2 + 2 * SEGMENT * whole);
+                step(k, base + i * each + (GROUP + 1 + whole * pitch), i * 2 + len * whole);
             });
             let tail = self.group() - GROUP * self.form.words();
             for (o, &sum) in sums[..valid].iter().enumerate() {
@@ -181,7 +189,7 @@ impl Dense {
     /// r0 and r1 inputs, r2 four weights, r3 two of them, r4 and r5 mask and offset or weights as well, r6 and r7 point
     /// to inputs and to the stream, r8-r11 sums of the run, r12 flags, lr the frame.
     pub(crate) fn code(&self, wide: bool) -> Code {
-        let deepest = (4 * PAIRS * self.steps().min(SEGMENT)) as u32;
+        let deepest = (4 * PAIRS * (self.inputs / self.step).min(SEGMENT)) as u32;
         let mut c = Code::new(FRAME, deepest, true);
         c.all([Inst::Str(R0, SP, X), Inst::Str(R2, SP, Y), Inst::Ldm(R1, mask(&[R3, R4]))]);
         c.all([Inst::Str(R1, SP, W), Inst::Add(R0, R0, R3), Inst::Str(R0, SP, END)]);
@@ -237,8 +245,7 @@ impl Dense {
             // 0x00ff00ff from 0x00800080.
             c.all([Inst::Lsl(R4, R5, 1), Inst::Lsr(R0, R5, 7), Inst::Sub(R4, R4, R0)]);
         }
-        let top = c.here();
-        c.times(inputs / 2.0, |c| {
+        let two = |c: &mut Code| {
             c.all([Inst::MovImm(R3, 0), Inst::Ldrsb(R0, R6, R3)]);
             c.all([Inst::MovImm(R3, 1), Inst::Ldrsb(R1, R6, R3), Inst::AddImm(R6, 2)]);
             for input in [R0, R1].into_iter().filter(|_| self.expanded) {
@@ -253,6 +260,10 @@ impl Dense {
                 c.all([Inst::Lsr(R2, R2, 8), Inst::And(R2, R4), Inst::Sub(R2, R2, R5)]);
                 c.all([Inst::Mul(R2, R1), Inst::AddAny(R(sum), R2)]);
             }
+        };
+        let top = c.here();
+        c.times(inputs / self.step as f64, |c| {
+            (0..self.step / 2).for_each(|_| two(c));
             if wide {
                 c.push(Inst::LslAny(R12, 1));
             } else {
@@ -338,7 +349,15 @@ mod tests {
                 let out = Output { zp, lo: if case % 2 == 0 { -128 } else { zp }, hi: 127 };
                 let r = requant(&real, &reach, out).unwrap();
                 let (form, constants) = rounding(&r, &reach, wide).unwrap();
-                let d = Dense { inputs, outputs, form, expanded: (case + round) % 2 == 1 };
+                let expanded = (case + round) % 2 == 1;
+                let of = |step| Dense { inputs, outputs, form, expanded, step };
+                // Four weights at the end of their range are refused.
+                let packed = |d: Dense| d.fits().then(|| d.pack(&w, &bias, &constants)).flatten();
+                let wide_step = packed(of(4)).is_some();
+                if round > 0 {
+                    assert_eq!(wide_step, round == 3 && inputs % 4 == 0, "case {case} round {round}");
+                }
+                let d = of(if wide_step { 4 } else { 2 });
                 assert!(d.fits());
                 let stream = d.pack(&w, &bias, &constants).unwrap();
                 assert_eq!(stream.len(), d.stream_len());

@@ -380,14 +380,14 @@ impl Runs {
     pub(super) fn new(lanes: usize) -> Runs {
         Runs { lanes: vec![(0, 0); lanes], flags: 0, steps: 0 }
     }
-    /// Adds a step of two weights of each lane; `None` where they alone are too much.
-    pub(super) fn step(&mut self, weights: impl Fn(usize) -> [i32; 2]) -> Option<()> {
+    /// Adds a step of a few weights of each lane; `None` where they alone are too much.
+    pub(super) fn step<const N: usize>(&mut self, weights: impl Fn(usize) -> [i32; N]) -> Option<()> {
         // One less than 16 bits hold, for what the lower half takes from the upper one.
         let fits = |&(least, most): &(i32, i32)| least >= -32767 && most <= 32767;
         let all: Vec<(i32, i32)> = (0..self.lanes.len())
             .map(|lane| {
                 let ends = weights(lane).map(|w| ((w * 127).min(w * -128), (w * 127).max(w * -128)));
-                (ends[0].0 + ends[1].0, ends[0].1 + ends[1].1)
+                ends.iter().fold((0, 0), |sum, end| (sum.0 + end.0, sum.1 + end.1))
             })
             .collect();
         let longer: Vec<(i32, i32)> =

@@ -160,12 +160,12 @@ impl Inst {
     }
     fn is_wide(&self) -> bool {
         use Inst::*;
-        match self {
-            LoadNext(..) | PushAny(_) | LslAny(..) | Ssat(..) | Smull(..) | MulAny(..) | Mla(..) => true,
-            LdrsbNext(..) | LdrWide(..) | StrWide(..) | LdmAny(..) | StmAny(..) | AddWide(..) => true,
-            AsrAny(..) | AdcAny(..) | SubLsl(..) => true,
-            _ => false,
-        }
+        let loads = matches!(
+            self,
+            LoadNext(..) | LdrsbNext(..) | LdrWide(..) | StrWide(..) | PushAny(_) | LdmAny(..) | StmAny(..)
+        );
+        let products = matches!(self, MulAny(..) | Mla(..) | Smull(..) | Ssat(..));
+        loads || products || matches!(self, LslAny(..) | AddWide(..) | AsrAny(..) | AdcAny(..) | SubLsl(..))
     }
 }
 

@@ -169,11 +169,12 @@ fn one_row(inputs: usize, product: &Product, core: &Cost, way: &'static str) -> 
         return Ok(None);
     };
     let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
-    let dense = Dense { inputs, outputs: b.len(), form, expanded: way == "dense-words" };
-    if !dense.fits() {
-        return Ok(None);
-    }
-    let Some(stream) = dense.pack(w, b, &constants) else { return Ok(None) };
+    let packed = [4, 2].into_iter().find_map(|step| {
+        let dense = Dense { inputs, outputs: b.len(), form, expanded: way == "dense-words", step };
+        let stream = dense.fits().then(|| dense.pack(w, b, &constants)).flatten();
+        stream.map(|stream| (dense, stream))
+    });
+    let Some((dense, stream)) = packed else { return Ok(None) };
     let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
     let call = Spelled { kernel: dense.kernel(core)?, args: vec![Role::Operand(0), weights, Role::Result] };
     Ok(Some(Candidate { way, call, workspace: 0 }))
