@@ -105,7 +105,7 @@ fn scalars() -> Vec<Try> {
             [on.d, on.b]
         }),
         one!(on; Li, 0), one!(on; Li, 31), one!(on; Li, 32), one!(on; Li, -32), one!(on; Li, -33), one!(on; Li, 2047), one!(on; Li, -2048),
-        one!(on; Li, 2048), one!(on; Li, 4096), one!(on; Li, 32768), one!(on; Li, 0x1_f000), one!(on; Li, 0x2_0000), one!(on; Li, 0x12_3456_7),
+        one!(on; Li, 2048), one!(on; Li, 4096), one!(on; Li, 32768), one!(on; Li, 0x1_f000), one!(on; Li, 0x2_0000), one!(on; Li, 0x0123_4567),
         one!(on; Li, -4096), one!(on; Li, -0x2_0000), one!(on; Li, -0x2_1000), one!(on; Li, i32::MIN), one!(on; Li, i32::MAX), one!(on; Li, 4097),
         one!(on; Mv, on.b), over!(on; Mv, on.c), one!(on; Add, on.a, on.b), over!(on; Add, on.c, on.b), over!(on; Add, on.b, on.c), one!(on; Add, on.b, ZERO),
         one!(on; Sub, on.a, on.b), over!(on; Sub, on.c, on.b), over!(on; Sub, on.b, on.c), one!(on; Or, on.a, on.b), over!(on; Or, on.c, on.b),
