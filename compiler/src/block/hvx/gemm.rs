@@ -307,8 +307,7 @@ impl Gemm {
             let mut from = packed;
             for pixel in first..(first + together).min(self.pixels) {
                 if pixel > first {
-                    // Where the offsets were.
-                    let moved = V(8 + pixel as u32);
+                    let moved = V(12 + pixel as u32 % 4);
                     line.push(Inst::RotateDown(moved, from, DOWN));
                     from = moved;
                 }
@@ -321,19 +320,20 @@ impl Gemm {
         }
     }
 
-    /// The results of the pixels from `first` on that fill a vector, as bytes.
+    /// The results of the pixels from `first` on that fill a vector, as bytes; where the offsets
+    /// were.
     fn pack(&self, line: &mut Vec<Inst>, first: usize) -> V {
         let sum = |pixel: usize, group: usize| self.sum((first + pixel).min(self.pixels - 1), group);
         match self.groups {
             1 => {
-                let (low, high) = [(V(16), V(17)), (V(18), V(19))][first / 4];
+                let (low, high) = [(V(8), V(9)), (V(10), V(11))][first / 4];
                 line.push(Inst::PackHalves(low, sum(1, 0), sum(0, 0)));
                 line.push(Inst::PackHalves(high, sum(3, 0), sum(2, 0)));
                 line.push(Inst::PackBytes(low, high, low));
                 low
             }
             2 => {
-                let (low, high) = [(V(16), V(17)), (V(18), V(19))][first / 2];
+                let (low, high) = [(V(8), V(9)), (V(10), V(11))][first / 2];
                 line.push(Inst::NarrowWords(low, sum(0, 1), sum(0, 0)));
                 line.push(Inst::NarrowWords(high, sum(1, 1), sum(1, 0)));
                 line.push(Inst::PackBytes(low, high, low));
