@@ -68,7 +68,7 @@ impl Gemm {
     /// What stands behind the tail of a call with a spare lane: how it is brought to all lanes.
     pub(crate) fn to_all() -> [i32; LANES] {
         std::array::from_fn(|lane| {
-            let byte = (4 * lane ^ 4 * (LANES - 1)) as u8;
+            let byte = 4 * (lane ^ (LANES - 1)) as u8;
             i32::from_le_bytes([byte; 4])
         })
     }
