@@ -100,21 +100,29 @@ impl Code {
                 // The last unit stands back where there are not enough channels left.
                 (0..units).for_each(|u| body(code, (unit * u).min(w.n - unit)));
             } else {
-                let go = |code: &mut Code, by: i32| {
-                    code.b.advance(x, by);
-                    code.b.advance(y, by);
-                };
-                let whole = w.n / unit;
-                code.turns(CHANNELS, x, unit * whole, whole, |code| {
-                    body(code, 0);
-                    go(code, unit as i32);
-                });
-                walked = (unit * whole) as i32;
-                if !w.n.is_multiple_of(unit) {
-                    let back = (w.n - unit) as i32;
-                    go(code, back - walked);
-                    body(code, 0);
-                    walked = back;
+                let (whole, rest) = (w.n / unit, w.n % unit);
+                walked = w.n as i32;
+                if rest == 0 {
+                    code.turns(CHANNELS, x, w.n, whole, |code| {
+                        body(code, 0);
+                        code.b.advance(x, unit as i32);
+                        code.b.advance(y, unit as i32);
+                    });
+                } else {
+                    // The first step is what is left over, so that one unit more ends with the last
+                    // channel.
+                    let (step, slot) = (code.b.reg(), code.b.slot());
+                    code.push(Inst::MovImm(step, rest as i32));
+                    code.push(Inst::StrSlot(step, slot));
+                    code.turns(CHANNELS, x, w.n, whole + 1, |code| {
+                        body(code, 0);
+                        let step = code.b.reg();
+                        code.push(Inst::LdrSlot(step, slot));
+                        code.push(Inst::Add(x, x, step));
+                        code.push(Inst::Add(y, y, step));
+                        code.push(Inst::MovImm(step, unit as i32));
+                        code.push(Inst::StrSlot(step, slot));
+                    });
                 }
             }
             if w.pixels > 1 {
