@@ -271,7 +271,7 @@ impl Line {
                 (Some(t), None) => {
                     let half = self.half(t);
                     let w = held.weights[half / 2];
-                    if half % 2 == 0 {
+                    if half.is_multiple_of(2) {
                         Inst::Smlabb(sum, p, w, before)
                     } else {
                         Inst::Smlabt(sum, p, w, before)
