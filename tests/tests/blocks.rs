@@ -661,7 +661,8 @@ fn cortex_m0plus() {
 #[test]
 fn cortex_m3() {
     let used = all_alike(&expected("cortex-m3", C, 80, &[]), Optimize::Speed);
-    among(&used, &["winograd4_s8_sums", "winograd4_s8_back"]);
+    let kernels = ["winograd4_s8_down", "winograd4_s8_across", "winograd4_s8_sums", "winograd4_s8_back"];
+    among(&used, &kernels);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::super::tiles::{Walk, Workspace, band, bands, biases, filter, fits, gr
 use super::super::{Candidate, Want};
 use crate::block::thumb1::round::rounding;
 use crate::block::thumb1::wide;
-use crate::block::thumb1::winograd::{Back, Columns, Rows, SUMS, Sums};
+use crate::block::thumb1::winograd::{BIAS, Back, Columns, Rows, SUMS, Sums};
 use crate::block::winograd::four::{FACTOR, PADDING, SIDE, XI, transformed};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder};
@@ -55,6 +55,9 @@ fn spell(
     }
     let keeps = in_place(g, group(across)[0]);
     let rows = Rows { len: g.input[1] * g.cin, pitch: g.x[2], keeps };
+    if !rows.fits() {
+        return Ok(None);
+    }
     let columns = Columns { channels: g.cin, tiles: across };
     let mut place = Workspace::default();
     let (band, bands) = (band(g), bands(across));
@@ -95,16 +98,16 @@ fn spell(
     args.push(Role::Data { name: "ends", data: Data::I32(words), align: 4 });
     args.push(Role::Scalar(product.x_zp));
 
-    let walk = Walk { g, across, x, t, edge, keep, zx, rows: rows.kernel()? };
+    let walk = Walk { g, across, x, t, edge, keep, zx, rows: rows.kernel(core)? };
     walk.padding(&mut k, &|k, from, n| {
-        k.for_("channel", 0, n * g.cin, |k, channel| {
-            let at = k.let_("at", channel * SIDE + from);
-            for (i, &times) in PADDING.iter().enumerate() {
-                k.store(t, at + i, zx * times);
+        k.for_("pair", 0, n * g.cin / 2, |k, pair| {
+            let at = k.let_("at", pair * (2 * SIDE) + from);
+            for (i, &times) in PADDING.iter().flat_map(|times| [times; 2]).enumerate() {
+                k.store(t, at + i, zx * times + BIAS);
             }
         });
     });
-    let (columns, sums_of, back_of) = (columns.kernel()?, sums.kernel(core)?, back.kernel(core)?);
+    let (columns, sums_of, back_of) = (columns.kernel(core)?, sums.kernel(core)?, back.kernel(core)?);
     walk.images(&mut k, &mut |k, from, to| {
         for b in 0..bands {
             k.call(&columns, vec![t.from(from + b * band), v.from(across * b)]);
