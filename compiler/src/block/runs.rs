@@ -1,5 +1,5 @@
-//! Runs without weights for cores with `sxtab16` and `smmla`: sums, products and tables of int8
-//! elements, four to a word; windows are in [`pools`].
+//! Runs without weights for cores with `sxtab16` and `smmla`: sums, products, tables and copies of
+//! int8 elements, four to a word; windows are in [`pools`].
 //!
 //! In: a [`Run`]. Out: its instructions, or `None` where its sizes do not fit them.
 //! Law: as the run's: ascending order, any alignment.
@@ -17,7 +17,7 @@ pub(crate) fn block(run: &Run) -> Option<Block> {
             pools::mean(&windows, pools::Ending { up, sh, limits: (lo, hi), even })
         }
         Run::Max { windows } => pools::max(&windows),
-        Run::Copy { .. } => None,
+        Run::Copy { n } => Some(copy(n)),
     }
     .map(|block| Block { streams: true, ..block })
 }
@@ -189,6 +189,45 @@ fn table(n: usize) -> Block {
     b
 }
 
+/// Words per turn of a copy: loads in a row cost one cycle each behind the first.
+const COPIED: usize = 4;
+
+fn copy(n: usize) -> Block {
+    let mut b = Block::new(2);
+    let [x, y] = [b.args[0], b.args[1]];
+    let words = |b: &mut Block, count: usize| {
+        let words: Vec<Reg> = (0..count).map(|_| b.reg()).collect();
+        for (i, &w) in words.iter().enumerate() {
+            b.push(Inst::Ldr(w, x, 4 * i as u32));
+        }
+        for (i, &w) in words.iter().enumerate() {
+            b.push(Inst::Str(w, y, 4 * i as u32));
+        }
+        b.advance(x, 4 * count as i32);
+        b.advance(y, 4 * count as i32);
+    };
+    let turns = n / (4 * COPIED);
+    if turns > 0 {
+        let end = b.reg();
+        b.push(Inst::Mov(end, x));
+        b.advance(end, (4 * COPIED * turns) as i32);
+        let top = b.label(turns as u64);
+        words(&mut b, COPIED);
+        b.push(Inst::Cmp(x, end));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    }
+    let rest = n - 4 * COPIED * turns;
+    if rest >= 4 {
+        words(&mut b, rest / 4);
+    }
+    for i in 0..(rest % 4) as u32 {
+        let r = b.reg();
+        b.push(Inst::Ldrsb(r, x, i));
+        b.push(Inst::Strb(r, y, i));
+    }
+    b
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::assign::assign;
@@ -255,6 +294,15 @@ mod tests {
     }
 
     /// Shapes of windows: channels, taps, pitches, pixels, steps.
+    #[test]
+    fn copies_are_exact() {
+        let mut random = Random(65);
+        for n in [1, 3, 4, 7, 15, 16, 18, 33, 64, 79, 300] {
+            let x = random.bytes(n);
+            assert_eq!(alike(Run::Copy { n }, &[x.clone()], n, &[]), x, "{n}");
+        }
+    }
+
     fn windows() -> Vec<Windows> {
         let w = |n, taps, pitch, pixels, step| Windows::new(n, taps, pitch, pixels, step);
         vec![
