@@ -187,6 +187,8 @@ const SHAPES: &[Shape] = &[
     dense(3, 23, 7),
     dense(4, 16, 4),
     dense(1, 400, 2),
+    // An even number of pixels apart from each other, in odd channels.
+    conv((9, 6), [4, 7], [1, 1], [2, 2], NONE),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,6 +8,8 @@
 //!
 //! Stream of a group of channels, in bytes: for each chunk sixteen weights of each channel;
 //! then bias, multiplier and, where channels differ, negative shift of each channel, as words.
+//! Groups follow each other, or the second begins within the first so that the last is full
+//! ([`Gemm::overlaps`]).
 //!
 //! Bound of the inner loop: sixteen products an instruction and two cycles an instruction in the
 //! multiply pipe make 8 MAC a cycle; for 4 x 2 accumulators 6 loads stand beside 8 products.
@@ -187,6 +189,20 @@ impl Gemm {
         far && small && near && limits && self.run > 0 && self.outputs > 0 && self.pixels > 0
     }
 
+    /// Whether the second group begins within the first, so that all are full: their common
+    /// channels are computed twice, with one result. It pays where the inputs want the predicate
+    /// that a group with fewer channels would want for its results, and only [`pipelined`] does it.
+    ///
+    /// [`pipelined`]: Self::pipelined
+    pub(super) fn overlaps(&self) -> bool {
+        let ragged = self.shape() == Shape::Four && !self.outputs.is_multiple_of(4) && self.outputs > 4;
+        ragged && self.predicated() && self.runs == 1 && self.has_registers() && self.x_step <= 2047
+    }
+    /// Channels of the first group that the second has too.
+    pub(super) fn common(&self) -> usize {
+        if self.overlaps() { self.groups() * self.group() - self.outputs } else { 0 }
+    }
+
     /// The channel of position `i` of a group's sums and words.
     fn channel(&self, i: usize) -> usize {
         match self.shape() {
@@ -208,7 +224,8 @@ impl Gemm {
     ) -> Option<Vec<i8>> {
         let row = weights.len() / self.outputs;
         let mut stream = Vec::with_capacity(self.stream_len());
-        for first in (0..self.outputs).step_by(self.group()) {
+        for group in 0..self.groups() {
+            let first = (group * self.group()).saturating_sub(self.common());
             for (run, c) in (0..self.runs).flat_map(|r| (0..self.chunks()).map(move |c| (r, c))) {
                 for i in 0..self.group() {
                     let channel = first + self.channel(i);
@@ -250,8 +267,19 @@ impl Gemm {
         let (group, chunks) = (self.group(), self.chunks());
         k.for_("p", 0, self.pixels, |k, p| {
             k.for_("o", 0, self.outputs, |k, o| {
-                let base = k.let_("base", o / group * self.group_len());
-                let i = k.let_("i", if group == 4 { o % 4 } else { o % 8 / 2 + o % 2 * 4 });
+                let common = self.common();
+                let (of, i) = match (common, group) {
+                    (0, 4) => (o / group, o % 4),
+                    (0, _) => (o / group, o % 8 / 2 + o % 2 * 4),
+                    _ => {
+                        let of = (o + common) / group;
+                        let first = (of.clone() * group - common as i32).max(0);
+                        // A group has four channels, which the mask says to the proof.
+                        (of, (o - first) & 3)
+                    }
+                };
+                let base = k.let_("base", of * self.group_len());
+                let i = k.let_("i", i);
                 let byte = |at: Expr| w.at(at);
                 let word = |n: usize| {
                     let at = base + i * 4 + (self.weights_len() + 4 * group * n);
@@ -287,14 +315,15 @@ impl Gemm {
                 k.store(y, p * self.y_step + o, instr(&requantize_high_instr(), args));
             });
         });
-        let natives = [Some(self.block()), self.pipelined()].into_iter().flatten().map(|b| b.native());
+        let plain = (!self.overlaps()).then(|| self.block());
+        let natives = [plain, self.pipelined()].into_iter().flatten().map(|b| b.native());
         if let Some(native) = natives.min_by_key(|n| (n.cycles, n.bytes)) {
             k.native(native);
         }
         k.finish()
     }
 
-    /// The instructions, one group of channels behind the other.
+    /// The instructions, one group of channels behind the other; for groups that do not overlap.
     fn block(&self) -> Block {
         let mut b = Block::default();
         let (x0, x1, y0, y1, w, count) = (R(1), R(3), R(7), R(5), R(9), R(11));
@@ -378,8 +407,9 @@ impl Gemm {
         b
     }
 
+    /// Whether a group has fewer channels than the others.
     pub(super) fn ragged(&self) -> bool {
-        !self.outputs.is_multiple_of(self.group())
+        !self.outputs.is_multiple_of(self.group()) && !self.overlaps()
     }
     /// Bytes that a result pointer has moved behind the last group.
     fn stored(&self) -> usize {
@@ -598,5 +628,42 @@ mod tests {
             let piped = gemm.pipelined().map(|b| b.native().cycles);
             assert!(piped.is_some_and(|c| c < plain), "{gemm:?}: {piped:?} against {plain}");
         }
+    }
+
+    /// Groups overlap where inputs and results would both want the predicate, and nowhere else.
+    #[test]
+    fn groups_overlap_where_that_saves_a_predicate() {
+        let gemm = |run, outputs, pixels, slack| Gemm {
+            outputs,
+            pixels,
+            x_step: run,
+            y_step: outputs,
+            runs: 1,
+            run,
+            run_pitch: 0,
+            slack,
+            sh: None,
+            zp: 3,
+            lo: -128,
+            hi: 127,
+        };
+        for (of, common) in [
+            (gemm(7, 13, 112, false), 3),
+            (gemm(15, 27, 2, false), 1),
+            (gemm(1, 6, 3, false), 2),
+            (gemm(7, 12, 112, false), 0),
+            (gemm(7, 3, 112, false), 0),
+            (gemm(7, 13, 1, false), 0),
+            (gemm(7, 13, 112, true), 0),
+            (gemm(16, 13, 112, false), 0),
+            (Gemm { y_step: 128, ..gemm(7, 13, 112, false) }, 0),
+            (Gemm { lo: 3, ..gemm(7, 13, 112, false) }, 0),
+        ] {
+            assert_eq!(of.common(), common, "{of:?}");
+            // Only this way computes such groups.
+            assert!(common == 0 || of.pipelined().is_some(), "{of:?}");
+        }
+        let text = gemm(7, 13, 112, false).pipelined().map(|b| b.native().text).unwrap_or_default();
+        assert_eq!(text.matches("vctp").count(), 1, "{text}");
     }
 }

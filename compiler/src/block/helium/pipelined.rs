@@ -31,10 +31,12 @@ const BEFORE: [Q; 2] = [Q(2), Q(3)];
 const ZERO: Q = Q(6);
 const KEPT: Q = Q(6);
 const ONCE: Q = Q(7);
-/// Words of the frame: channels that are left, turns of the next pass, passes that are left.
+/// Words of the frame: channels that are left, channels from a group to the next, turns of the
+/// next pass, passes that are left.
 const LEFT: i32 = 0;
-const TURNS: i32 = 4;
-const PASSES: i32 = 8;
+const ON: i32 = 4;
+const TURNS: i32 = 8;
+const PASSES: i32 = 12;
 /// How far an offset reaches from the pointer of the weights.
 const REACH: i32 = 508;
 
@@ -68,12 +70,8 @@ impl Weights {
 impl Gemm {
     /// The block, where these sizes suit it.
     pub(super) fn pipelined(&self) -> Option<Block> {
-        let limits = usize::from(self.lo > -128) + usize::from(self.hi < 127);
-        // The spare register has one use.
-        let spare = if self.near() { 1 } else { 0 };
         let straight = self.group() == 4 && self.turns()?.turns == 1;
-        let free = limits + usize::from(self.predicated()) <= spare;
-        if !straight || !free || self.pixels < 2 || (self.alternates() && self.runs > 1) {
+        if !straight || !self.has_registers() || self.pixels < 2 || (self.alternates() && self.runs > 1) {
             return None;
         }
         let body = self.body();
@@ -84,6 +82,11 @@ impl Gemm {
 
     fn near(&self) -> bool {
         self.y_step <= 127
+    }
+    /// Whether the spare register, which has one use, suffices.
+    pub(super) fn has_registers(&self) -> bool {
+        let limits = usize::from(self.lo > -128) + usize::from(self.hi < 127);
+        limits + usize::from(self.predicated()) <= usize::from(self.near())
     }
     /// Whether the spare register holds the zero point, so that a vector may hold the multipliers.
     fn keeps(&self) -> bool {
@@ -108,7 +111,7 @@ impl Gemm {
     fn pipeline(&self, body: Vec<Inst>) -> Block {
         let (odd, pairs) = (self.pixels % 2 == 1, self.pixels / 2);
         let (x_step, y_step) = (self.x_step as i32, self.y_step as i32);
-        let mut b = Block { slots: if odd { 3 } else { 1 }, ..Block::default() };
+        let mut b = Block { slots: if odd { 4 } else { 2 }, ..Block::default() };
         let mut entry = vec![Inst::Mov(W, R(1)), Inst::Mov(Y[0], R(2)), Inst::Mov(X[0], R(0))];
         entry.push(Inst::Mov(X[1], X[0]));
         advance(&mut entry, X[1], x_step);
@@ -136,6 +139,10 @@ impl Gemm {
         let groups = self.groups();
         if groups > 1 || self.ragged() {
             entry.extend([Inst::MovImm(R(0), self.outputs as i32), Inst::Str(R(0), SP, LEFT)]);
+        }
+        if self.overlaps() {
+            let on = self.group() - self.common();
+            entry.extend([Inst::MovImm(R(0), on as i32), Inst::Str(R(0), SP, ON)]);
         }
         b.run(entry);
 
@@ -180,7 +187,12 @@ impl Gemm {
                 false => (self.pixels, self.pixels as i32 - 2),
             };
             X.iter().for_each(|&x| advance(&mut next, x, -(x_at as i32 * x_step)));
-            ys.iter().for_each(|&y| advance(&mut next, y, 4 - (y_at + self.lag()) * y_step));
+            let on = if self.overlaps() { 0 } else { 4 };
+            ys.iter().for_each(|&y| advance(&mut next, y, on - (y_at + self.lag()) * y_step));
+            if self.overlaps() {
+                next.extend([Inst::Ldr(R(0), SP, ON), Inst::Add(Y[0], Y[0], R(0))]);
+                next.extend([Inst::MovImm(R(0), 4), Inst::Str(R(0), SP, ON)]);
+            }
             advance(&mut next, W, self.len());
             next.extend([Inst::Ldr(R(0), SP, LEFT), Inst::AddImm(R(4), R(0), -4)]);
             next.push(Inst::Str(R(4), SP, LEFT));

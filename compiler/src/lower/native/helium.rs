@@ -622,6 +622,12 @@ mod tests {
             of(&[axis(3, 8, 16)], 8, 16),
             of(&[axis(7, 700, 6)], 700, 6),
             of(&[axis(2, 100, 40), axis(3, 20, 5)], 16, 5),
+            // Groups that overlap by three, two and one channels: of an odd number of pixels, of
+            // an even one, apart from each other.
+            of(&[axis(5, 7, 13)], 7, 13),
+            of(&[axis(6, 15, 6)], 15, 6),
+            of(&[axis(2, 90, 70), axis(3, 20, 9)], 1, 7),
+            of(&[axis(9, 11, 29)], 9, 27),
         ];
         for (case, rows) in shapes.iter().enumerate() {
             let product = product(&mut random, rows.outputs.len, rows.inputs.len, case);
