@@ -83,11 +83,7 @@ impl Depthwise {
                 }
             }
             for c in first..first + GROUP {
-                word(&mut stream, rounding.multipliers[c]);
-                if self.sh.is_none() {
-                    word(&mut stream, rounding.each[c].0);
-                    word(&mut stream, rounding.each[c].1 as i32);
-                }
+                rounding.push(&mut stream, c, self.sh.is_none());
             }
         }
         Some(stream)

@@ -169,6 +169,17 @@ pub(crate) struct Rounding<'a> {
     pub(crate) each: &'a [(i32, u32)],
 }
 
+impl Rounding<'_> {
+    /// Appends a channel's multiplier and, where channels have their `own`, constant and shift.
+    fn push(&self, stream: &mut Vec<i16>, c: usize, own: bool) {
+        word(stream, self.multipliers[c]);
+        if own {
+            word(stream, self.each[c].0);
+            word(stream, self.each[c].1 as i32);
+        }
+    }
+}
+
 /// Appends a word to a stream of 16-bit halves.
 fn word(stream: &mut Vec<i16>, v: i32) {
     stream.extend([v as i16, (v >> 16) as i16]);

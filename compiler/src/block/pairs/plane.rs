@@ -110,11 +110,7 @@ impl Plane {
         let mut stream = Vec::new();
         for c in 0..channels {
             push_word(&mut stream, bias[c]);
-            push_word(&mut stream, rounding.multipliers[c]);
-            if self.sh.is_none() {
-                push_word(&mut stream, rounding.each[c].0);
-                push_word(&mut stream, rounding.each[c].1 as i32);
-            }
+            rounding.push(&mut stream, c, self.sh.is_none());
             for pass in 0..self.passes.len() {
                 for row in 0..self.window[0] {
                     for column in 0..self.window[1] {

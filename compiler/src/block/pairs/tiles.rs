@@ -132,11 +132,7 @@ impl Tiles {
         for (c, &bias) in bias.iter().enumerate() {
             for pass in 0..self.passes {
                 push_word(&mut stream, bias);
-                push_word(&mut stream, rounding.multipliers[c]);
-                if self.sh.is_none() {
-                    push_word(&mut stream, rounding.each[c].0);
-                    push_word(&mut stream, rounding.each[c].1 as i32);
-                }
+                rounding.push(&mut stream, c, self.sh.is_none());
                 for row in 0..self.window[0] {
                     for column in 0..self.window[1] {
                         for half in 0..2 {

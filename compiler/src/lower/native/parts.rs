@@ -444,16 +444,8 @@ impl Phases {
                 k.for_("py", rows.0, rows.0 + rows.1, |k, py| {
                     k.for_("px", columns.0, columns.0 + columns.1, |k, px| {
                         let mut step = || {
-                            self.gather(
-                                k,
-                                g,
-                                kind.sub,
-                                product.x_zp,
-                                want,
-                                (x, n * g.x[0]),
-                                image,
-                                [py, px],
-                            )?;
+                            let inputs = Inputs { g, sub: kind.sub, zero: product.x_zp, want };
+                            inputs.gather(k, (x, n * g.x[0]), image, [py, px])?;
                             let y0 = n * g.y[0] + py * g.y[2] + px * g.y[3];
                             let to = made.map_or((y, y0.clone()), |made| (made, int(0)));
                             part.call(k, &int(0), (image, int(0)), to);
@@ -477,20 +469,26 @@ impl Phases {
             None => Ok(None),
         }
     }
+}
 
-    /// Copies the inputs of a phase side by side, zero points where padding is.
-    #[allow(clippy::too_many_arguments)]
+/// The inputs of a phase: those of the whole, those that the part is to have, their zero point.
+struct Inputs<'a> {
+    g: &'a Geometry,
+    sub: &'a Geometry,
+    zero: i32,
+    want: &'a Want<'a>,
+}
+
+impl Inputs<'_> {
+    /// Copies them side by side, zero points where padding is.
     fn gather(
-        self,
+        &self,
         k: &mut KernelBuilder,
-        g: &Geometry,
-        sub: &Geometry,
-        zero: i32,
-        want: &Want<'_>,
         (x, x0): (Buf, Expr),
         image: Buf,
         [py, px]: [Val; 2],
     ) -> Result<()> {
+        let &Inputs { g, sub, zero, want } = self;
         let n = g.groups * g.cin;
         let step = [0, 1].map(|axis| if g.kernel[axis] > 1 { g.dilations[axis] } else { 1 });
         let pixels = Pixels {
