@@ -8,6 +8,7 @@ use crate::program::Program;
 use crate::report::Report;
 use crate::schedule::{self, Schedule};
 use crate::tensor::Samples;
+use crate::warning::Warning;
 use crate::{kernel, lower, onnx, passes, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
@@ -94,7 +95,11 @@ pub fn compile(
         }
     })?;
 
-    if options.quantize == Quantize::Int8 && !quantize::is_quantized(&graph) {
+    let quantized = quantize::is_quantized(&graph);
+    if calibration.is_some() {
+        unused(&mut graph, quantized, options);
+    }
+    if options.quantize == Quantize::Int8 && !quantized {
         step(observer, "calibrate")?;
         let samples = calibration.ok_or_else(|| {
             Error::option("calibrate", "a float model needs calibration samples to become int8")
@@ -128,6 +133,7 @@ pub fn compile(
     step(observer, "emit")?;
     let digest = digest(model, target, calibration, options);
     let mut report = Report::new(&program, target);
+    report.warnings = graph.warnings().to_vec();
     if options.optimize == Optimize::Speed {
         // Speed is paid for with memory: say how much.
         let balanced = schedule::schedule(&graph, target, Optimize::Balanced)?;
@@ -186,6 +192,21 @@ impl Artifact {
         self.files = self.emit(&self.languages)?;
         Ok(())
     }
+}
+
+/// Warns of calibration samples that nothing reads.
+fn unused(graph: &mut Graph, quantized: bool, options: &Options) {
+    let warning = Warning::new(
+        Site::Option("calibrate".into()),
+        if quantized {
+            "the model brings its own quantization, so the calibration samples are not used"
+        } else if options.quantize == Quantize::None {
+            "the model stays in floats, so the calibration samples are not used"
+        } else {
+            return;
+        },
+    );
+    graph.warn(warning.help("leave the samples out"));
 }
 
 fn check(options: &Options) -> Result<()> {

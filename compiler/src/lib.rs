@@ -32,6 +32,7 @@ pub mod report;
 pub mod samples;
 pub mod schedule;
 pub mod tensor;
+pub mod warning;
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -41,3 +42,4 @@ pub use error::{Error, Result, Site};
 pub use options::Options;
 pub use secateur_targets as targets;
 pub use tensor::{DType, Tensor};
+pub use warning::Warning;

@@ -166,6 +166,34 @@ fn json_has_the_promised_keys_and_a_pipe_is_quiet() {
     assert!((number("float") - number("engine") - number("drop")).abs() < 1e-12);
 }
 
+/// Every command shows a warning on standard error, once, and in its JSON.
+#[test]
+fn warnings_are_shown_by_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let base = [MODEL, "--quantize", "none", "--calibrate", CALIBRATION];
+    let commands: [&[&str]; 4] = [
+        &["compile", "-o", out.to_str().unwrap(), "--json"],
+        &["eval", "--data", TEST, "--engine", "eval", "--limit", "2", "--json"],
+        &["compare", "--limit", "2", "--json"],
+        &["run", "--input", TEST, "--engine", "eval", "--limit", "2"],
+    ];
+    for command in commands {
+        let done = secateur(&[&command[..1], &base, &command[1..]].concat());
+        let said = text(&done.stderr);
+        assert!(done.status.success(), "{command:?}: {said}");
+        let want =
+            "warning: option `calibrate`: the model stays in floats, so the calibration samples are not used";
+        assert_eq!(said.matches(want).count(), 1, "{command:?}: {said}");
+        if command.contains(&"--json") {
+            let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+            let warnings = value["warnings"].as_array().unwrap();
+            assert_eq!(warnings.len(), 1, "{command:?}");
+            assert_eq!(warnings[0]["place"], "option `calibrate`");
+        }
+    }
+}
+
 #[test]
 fn run_writes_outputs_by_name() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,16 +7,16 @@
 
 use crate::arguments::Arguments;
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
 use secateur_compiler::error::Fault;
 use secateur_compiler::options::{Language, Optimize, Quantize};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::Samples;
-use secateur_compiler::{Options, Silent, Site, npy};
+use secateur_compiler::{Options, Silent, Site, Warning, npy};
 use std::path::Path;
-use syn::{Error, Fields, ItemStruct, LitStr, Result};
+use syn::{Attribute, Error, Fields, ItemStruct, LitStr, Result};
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> Result<TokenStream> {
     let arguments: Arguments = syn::parse2(arguments)?;
@@ -89,12 +89,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
             (_, Fault::Target) => arguments.span("target"),
             _ => arguments.model.span(),
         };
-        Error::new(
-            span,
-            e.to_string()
-                .replace("`--calibrate X.npy`", "`calibrate = \"x.npy\"`")
-                .replace("`--quantize none`", "`quantize = \"none\"`"),
-        )
+        Error::new(span, in_arguments(&e.to_string()))
     })?;
     let text =
         &artifact.files.first().ok_or_else(|| Error::new(Span::call_site(), "no Rust was emitted"))?.text;
@@ -107,7 +102,9 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
     let ty = format_ident!("{}", names::type_name(&name), span = Span::call_site());
     let named = if *ident == ty { quote!(#ty) } else { quote!(#ty as #ident) };
     let read = files.read;
+    let warnings = artifact.report.warnings.iter().map(|w| warning(w, &arguments, attrs));
     Ok(quote! {
+        #( #warnings )*
         #[doc(hidden)]
         mod #module {
             // Cargo rebuilds when one of these files changes.
@@ -117,6 +114,33 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
         #( #attrs )*
         #vis use #module::#named;
     })
+}
+
+/// The words of the command line as the attribute's arguments.
+fn in_arguments(text: &str) -> String {
+    text.replace("`--calibrate X.npy`", "`calibrate = \"x.npy\"`")
+        .replace("`--quantize none`", "`quantize = \"none\"`")
+}
+
+/// A warning of the compiler as rustc shows one: stable Rust has no other way for a macro than a
+/// deprecated item whose note is the text. `#[allow(deprecated)]` on the struct silences it.
+fn warning(warning: &Warning, arguments: &Arguments, attrs: &[Attribute]) -> TokenStream {
+    let span = match &warning.site {
+        Site::Option(option) => arguments.span(option),
+        _ => arguments.model.span(),
+    };
+    let levels = attrs.iter().filter(|a| ["allow", "expect"].iter().any(|l| a.path().is_ident(l)));
+    let text = in_arguments(&warning.to_string());
+    let used = quote_spanned!(span=> model_warning);
+    quote! {
+        #( #levels )*
+        const _: () = {
+            #[deprecated(note = #text)]
+            #[allow(non_upper_case_globals)]
+            const model_warning: () = ();
+            #used
+        };
+    }
 }
 
 /// Files that were read, as `include_bytes!` names them.

@@ -39,7 +39,9 @@ use proc_macro::TokenStream;
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
 ///
 /// Files are found relative to the crate's `Cargo.toml`, and a change of one rebuilds the crate.
-/// Everything wrong is reported on the argument at fault. The compiler runs faster with
+/// Everything wrong is reported on the argument at fault; warnings are shown as a deprecation, the
+/// one kind of warning that stable Rust lets a macro give, and `#[allow(deprecated)]` on the struct
+/// silences them. The compiler runs faster with
 /// `[profile.dev.build-override] opt-level = 3` in the user's `Cargo.toml`.
 #[proc_macro_attribute]
 pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {

@@ -13,6 +13,23 @@ use secateur_compiler::options::Language;
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, Silent, npy, targets};
 
+/// A warning of the compiler becomes one of rustc: the note of a deprecated item that is used.
+#[test]
+fn warnings_become_deprecations() {
+    let folder = secateur_tests::repository().join("compiler/models/watch_cnn1d");
+    let expand = |arguments: &str, item: &str| {
+        expand::expand(arguments.parse().unwrap(), item.parse().unwrap(), &folder).unwrap().to_string()
+    };
+    let said = expand(
+        "\"model.onnx\", quantize = \"none\", calibrate = \"calib.npy\"",
+        "#[allow(deprecated)] pub struct Net;",
+    );
+    assert_eq!(said.matches("deprecated (note = \"option `calibrate`: the model stays in floats").count(), 1);
+    assert_eq!(said.matches("# [allow (deprecated)] const _ : () =").count(), 1, "{said}");
+    let silent = expand("\"model.onnx\", quantize = \"none\"", "pub struct Net;");
+    assert!(!silent.contains("deprecated"), "{silent}");
+}
+
 /// What the macro puts around the emitted text: a module and a `use`.
 #[test]
 fn the_code_is_that_of_the_command_line() {

@@ -2,7 +2,7 @@
 
 use super::args::ModelArgs;
 use super::progress::Terminal;
-use super::{data, output, print_json, table};
+use super::{data, output, print_json, table, warn};
 use crate::artifact::compile;
 use crate::error::{Error, Result};
 use crate::quantize::compare::{LayerError, compare};
@@ -39,8 +39,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let samples = data::split(&samples, &artifact.imported, Some(args.limit))?;
     let layers = compare(&artifact, &samples, &mut observer)?;
     drop(observer);
+    warn(&artifact.report.warnings);
     if args.json {
-        return print_json(&json!({ "schema": SCHEMA, "name": job.options.name, "layers": layers }));
+        return print_json(&json!({
+            "schema": SCHEMA,
+            "name": job.options.name,
+            "layers": layers,
+            "warnings": artifact.report.warnings,
+        }));
     }
     output::print(&text(&layers))
 }

@@ -2,7 +2,7 @@
 
 use super::args::{EmitArg, Job, ModelArgs};
 use super::progress::Terminal;
-use super::{data, engine, output, print_json, table};
+use super::{data, engine, output, print_json, table, warn};
 use crate::artifact::{Artifact, File, compile};
 use crate::error::{Error, Fault, Result, Site};
 use crate::options::Language;
@@ -56,6 +56,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         check(&artifact, &job, &mut observer)?;
     }
     drop(observer);
+    warn(&artifact.report.warnings);
     let dumps = artifact
         .dumps
         .iter()

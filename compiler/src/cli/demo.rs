@@ -5,7 +5,7 @@ use super::engine::{self, Engine};
 use super::eval;
 use super::metric::Metric;
 use super::progress::Terminal;
-use super::{data, output, table};
+use super::{data, output, table, warn};
 use crate::artifact::compile;
 use crate::error::{Error, Fault, Result, Site};
 use crate::npy;
@@ -88,6 +88,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         &mut observer,
     )?;
     drop(observer);
+    warn(prepared.warnings());
     text += "\n";
     text += &eval::text(&outcome, accuracy_engine);
     if let (Some(folder), engine::Prepared::Compiled(artifact)) = (&args.output, &prepared) {

@@ -4,7 +4,7 @@ use super::args::ModelArgs;
 use super::engine::{self, Engine};
 use super::metric::{self, Metric, Reference};
 use super::progress::Terminal;
-use super::{data, output, print_json};
+use super::{data, output, print_json, warn};
 use crate::error::{Error, Result};
 use crate::report::SCHEMA;
 use crate::tensor::Tensor;
@@ -91,6 +91,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let outcome =
         measure(&prepared, args.engine, &job.target, &samples, labels.as_ref(), metric, &mut observer)?;
     drop(observer);
+    warn(prepared.warnings());
     if args.json {
         return print_json(&json!({
             "schema": SCHEMA,
@@ -102,6 +103,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "drop": outcome.drop(),
             "agree": outcome.agree,
             "samples": outcome.samples,
+            "warnings": prepared.warnings(),
         }));
     }
     output::print(&text(&outcome, args.engine))

@@ -1,7 +1,7 @@
 //! `secateur inspect`: what a model is made of, and what of it is not supported.
 
 use super::args;
-use super::{output, print_json, table};
+use super::{output, print_json, table, warn};
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::ops::ValueType;
@@ -68,6 +68,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             return Err(error);
         }
     };
+    warn(graph.warnings());
     let layers = layers(&graph);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     layers.iter().for_each(|l| *counts.entry(l.op).or_default() += 1);
@@ -88,6 +89,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "layers": layers.iter().map(|l| json!({
                 "name": l.name, "op": l.op, "output_shape": l.output, "params": l.params, "macs": l.macs,
             })).collect::<Vec<_>>(),
+            "warnings": graph.warnings(),
         }));
     }
     let mut text = format!("model {}\n", graph.name);

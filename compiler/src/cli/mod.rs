@@ -21,6 +21,7 @@ mod targets;
 pub mod toolchain;
 
 use crate::error::{Error, Fault, Result};
+use crate::warning::Warning;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -114,6 +115,13 @@ impl miette::Diagnostic for Diagnostic {
             return Some(Box::new("this is a defect of Secateur; please report it with the model"));
         }
         Some(Box::new(self.0.help.as_ref()?))
+    }
+}
+
+/// Prints warnings to standard error; progress must have ended.
+fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
     }
 }
 

@@ -3,7 +3,7 @@
 use super::args::ModelArgs;
 use super::engine::{self, Engine};
 use super::progress::Terminal;
-use super::{data, output, table};
+use super::{data, output, table, warn};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use std::collections::BTreeMap;
@@ -35,6 +35,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let samples = data::split(&samples, prepared.graph(), args.limit)?;
     let outputs = prepared.run(args.engine, &job.target, &samples, &mut observer)?;
     drop(observer);
+    warn(prepared.warnings());
 
     let mut arrays = BTreeMap::new();
     for (index, name) in outputs.names.iter().enumerate() {

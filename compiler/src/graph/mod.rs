@@ -14,6 +14,7 @@ pub use verify::verify;
 
 use crate::ops::Op;
 use crate::tensor::{DType, Tensor};
+use crate::warning::Warning;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -156,6 +157,7 @@ pub struct Graph {
     pub(crate) values: Vec<Value>,
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<ValueId>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl std::ops::Index<NodeId> for Graph {
@@ -177,6 +179,13 @@ impl Graph {
     }
     pub fn outputs(&self) -> &[ValueId] {
         &self.outputs
+    }
+    /// Leaves a warning with the graph, once; it stays with the graph to the end.
+    pub fn warn(&mut self, warning: Warning) {
+        warning.push_to(&mut self.warnings);
+    }
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
     /// All living nodes by id.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {

@@ -3,6 +3,7 @@
 use super::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId, ValueKind};
 use crate::ops::Op;
 use crate::tensor::{DType, Tensor};
+use crate::warning::Warning;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -26,6 +27,10 @@ impl<'g> Patch<'g> {
     }
     pub fn graph(&self) -> &Graph {
         self.graph
+    }
+    /// Leaves a warning with the graph.
+    pub fn warn(&mut self, warning: Warning) {
+        self.graph.warn(warning);
     }
     /// For a pass made of several steps that each patch on their own.
     pub(crate) fn graph_mut(&mut self) -> &mut Graph {

@@ -3,6 +3,7 @@
 //! Law: the JSON keys are a promise (`SCHEMA` counts their versions); sizes are bytes.
 
 use crate::program::{Place, Port, Program};
+use crate::warning::Warning;
 use secateur_targets::Target;
 use serde::Serialize;
 
@@ -71,6 +72,8 @@ pub struct Report {
     pub outputs: Vec<PortReport>,
     pub total: Total,
     pub layers: Vec<LayerReport>,
+    /// What the user should know, each once; fronts that learn more add to it.
+    pub warnings: Vec<Warning>,
 }
 
 impl Report {
@@ -125,6 +128,7 @@ impl Report {
                     live: l.live_bytes,
                 })
                 .collect(),
+            warnings: Vec::new(),
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Documentation, visibility and a name of the user's own; inside of a function, too.
+#![deny(deprecated)]
 
 #[secateur::model("models/watch.onnx", target = "cortex-m4", calibrate = "models/calib.npy")]
 /// Recognises exercises.
@@ -7,7 +8,16 @@ pub(crate) struct IMUNet;
 static NET: std::sync::Mutex<IMUNet> = std::sync::Mutex::new(IMUNet::new());
 
 fn main() {
-    #[secateur::model("models/watch.onnx", quantize = "none", core = "cortex-m7", flash = "1M", ram = "64K")]
+    #[secateur::model(
+        "models/watch.onnx",
+        quantize = "none",
+        core = "cortex-m7",
+        flash = "1M",
+        ram = "64K",
+        calibrate = "models/calib.npy"
+    )]
+    // Samples that nothing reads are a warning; this silences it.
+    #[allow(deprecated)]
     struct Float;
 
     let (mut stored, mut scores) = ([0i8; IMUNet::IMU_LEN], [0i8; IMUNet::LOGITS_LEN]);

@@ -14,7 +14,7 @@ use self::counter::Stretch;
 use self::result::{Bench, Figures, Report, Row};
 use super::args::{EmitArg, Job, ModelArgs};
 use super::progress::Terminal;
-use super::{data, engine, output, print_json, toolchain};
+use super::{data, engine, output, print_json, toolchain, warn};
 use crate::artifact::{Artifact, File, Observer, compile};
 use crate::error::{Error, Fault, Result, Site};
 use crate::kernel::cost;
@@ -22,6 +22,7 @@ use crate::kernel::eval::Machine;
 use crate::options::Language;
 use crate::program::{Port, Program, to_port};
 use crate::tensor::{DType, Data, Tensor};
+use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -89,7 +90,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }
     }
     drop(observer);
-    let json = report.json();
+    warn(&artifact.report.warnings);
+    let mut json = report.json();
+    json["warnings"] = json!(artifact.report.warnings);
     let compared = match (&args.compare, old) {
         (Some(path), Some(old)) => Some(compare::compare(path, &old, &json)?),
         _ => None,

@@ -10,6 +10,7 @@ use crate::kernel::eval::Machine;
 use crate::options::Language;
 use crate::program::{from_port, to_port};
 use crate::tensor::Tensor;
+use crate::warning::Warning;
 use clap::ValueEnum;
 use secateur_targets::Target;
 
@@ -132,6 +133,13 @@ impl Prepared {
         match self {
             Prepared::Imported(graph) => graph,
             Prepared::Compiled(artifact) => &artifact.imported,
+        }
+    }
+    /// What the user should know of it.
+    pub(crate) fn warnings(&self) -> &[Warning] {
+        match self {
+            Prepared::Imported(graph) => graph.warnings(),
+            Prepared::Compiled(artifact) => &artifact.report.warnings,
         }
     }
     pub(crate) fn run(
