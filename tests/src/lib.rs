@@ -1,11 +1,13 @@
 //! Helpers of the test suites: where models and data are, and how to skip without them.
 
 pub mod engines;
+pub mod graphs;
 pub mod host;
 pub mod mutate;
 pub mod objects;
 pub mod onnx;
 pub mod seeds;
+pub mod single;
 
 use secateur_compiler::graph::Graph;
 use secateur_compiler::tensor::Tensor;

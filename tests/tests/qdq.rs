@@ -5,11 +5,12 @@
 //! network before its last Softmax within 1 step on 99 % of values and 4 steps on all, with the
 //! same greatest value on 99 % of samples. Layers see one sample, three with `SECATEUR_FULL=1`.
 
-use secateur_compiler::graph::{Graph, NodeId, Patch, Quant, ValueId, ValueKind};
+use secateur_compiler::graph::{Quant, ValueId};
 use secateur_compiler::kernel::eval::Machine;
 use secateur_compiler::program::{BufferId, Program, Step};
-use secateur_compiler::tensor::{DType, Data, Tensor};
-use secateur_compiler::{Options, Silent, artifact::compile, lower, npy, onnx, quantize, schedule, targets};
+use secateur_compiler::tensor::{DType, Tensor};
+use secateur_compiler::{Options, Silent, artifact::compile, npy, onnx, quantize, targets};
+use secateur_tests::single::{self, alone, steps, stored};
 use secateur_tests::{full, zoo};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,68 +74,6 @@ fn witness(zoo: &Path, folder: &Path) -> Witness {
     found
 }
 
-/// Sample `i` of an array, as the integers that `quant` stores: integers as they are (unsigned
-/// ones 128 lower), floats rounded.
-fn stored(array: &Tensor, i: usize, shape: &[usize], quant: Option<&Quant>) -> Tensor {
-    let len: usize = shape.iter().product();
-    let part = i * len..(i + 1) * len;
-    let data = match (array.data(), quant) {
-        (Data::I8(v), _) => Data::I8(v[part].to_vec()),
-        (Data::U8(v), _) => Data::I8(v[part].iter().map(|&q| (i16::from(q) - 128) as i8).collect()),
-        (Data::F32(v), Some(q)) => {
-            let (scale, zero) = (q.scale[0], q.zero_point[0] as f32);
-            let round = |x: &f32| ((x / scale).round_ties_even() + zero).clamp(-128.0, 127.0) as i8;
-            Data::I8(v[part].iter().map(round).collect())
-        }
-        (Data::F32(v), None) => Data::F32(v[part].to_vec()),
-        (other, _) => panic!("a dump of {}", other.dtype()),
-    };
-    Tensor::new(shape.to_vec(), data).expect("the dump has the shape of the value")
-}
-
-/// A model of one node. `None` if nothing of it is computed at run time.
-fn alone(graph: &Graph, id: NodeId) -> (Graph, Vec<ValueId>) {
-    let mut single = Graph::default();
-    let node = &graph[id];
-    let mut patch = Patch::new(&mut single);
-    let mut fed = Vec::new();
-    let mut known: BTreeMap<ValueId, ValueId> = BTreeMap::new();
-    let mut inputs = Vec::new();
-    for v in &node.inputs {
-        inputs.push(v.map(|v| {
-            *known.entry(v).or_insert_with(|| {
-                let value = &graph[v];
-                let copy = match &value.kind {
-                    ValueKind::Constant(t) => patch.add_constant(&value.name, t.as_ref().clone()),
-                    _ => {
-                        fed.push(v);
-                        patch.add_input(&value.name, value.dtype, &value.shape)
-                    }
-                };
-                patch.set_dtype(copy, value.dtype);
-                patch.set_quant(copy, value.quant.clone());
-                copy
-            })
-        }));
-    }
-    let mut outputs = Vec::new();
-    for &v in &node.outputs {
-        let copy = patch.add_value(&graph[v].name, graph[v].dtype, &graph[v].shape);
-        patch.set_quant(copy, graph[v].quant.clone());
-        outputs.push(copy);
-    }
-    let made = patch.add_node(&node.name, node.op.clone(), inputs, outputs.clone());
-    patch.node_mut(made).clamp = node.clamp;
-    outputs.into_iter().for_each(|v| patch.add_output(v));
-    (single, fed)
-}
-
-fn steps(have: &Tensor, want: &Tensor) -> Vec<i64> {
-    let (a, b) = (have.to_i64_vec(), want.to_i64_vec());
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(&b).map(|(a, b)| (a - b).abs()).collect()
-}
-
 #[test]
 fn every_layer_alone_is_within_one_step() {
     let host = targets::find("host").expect("the host is known");
@@ -147,16 +86,14 @@ fn every_layer_alone_is_within_one_step() {
         let samples = if full() { 3 } else { 1 };
         let (mut layers, mut skipped, mut off, mut values) = (0, Vec::new(), 0usize, 0usize);
         for id in graph.topological() {
-            let (single, fed) = alone(&graph, id);
+            let (layer, fed) = alone(&graph, &[id]);
             let site = format!("{} `{}` {}", w.name, graph[id].name, graph[id].op.name());
             let outputs = graph[id].outputs.clone();
             if fed.iter().chain(&outputs).any(|v| !w.tensors.contains_key(&graph[*v].name)) {
                 skipped.push(site);
                 continue;
             }
-            let program = schedule::schedule(&single, &host, secateur_compiler::options::Optimize::Balanced)
-                .and_then(|s| lower::lower(&single, &s, &host))
-                .unwrap_or_else(|e| panic!("{site}: {e}"));
+            let program = single::program(&layer, &host).unwrap_or_else(|e| panic!("{site}: {e}"));
             let mut machine = Machine::new(&program).unwrap_or_else(|e| panic!("{site}: {e}"));
             layers += 1;
             for i in 0..samples {
