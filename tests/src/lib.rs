@@ -8,6 +8,7 @@ pub mod objects;
 pub mod onnx;
 pub mod seeds;
 pub mod single;
+pub mod tools;
 
 use secateur_compiler::graph::Graph;
 use secateur_compiler::tensor::Tensor;

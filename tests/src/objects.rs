@@ -1,23 +1,24 @@
 //! What is in linked firmware: instructions by class, and symbols.
 
+use crate::tools;
 use secateur_compiler::cli::toolchain::Elf;
 use secateur_compiler::targets::Target;
 use std::path::Path;
-use std::process::Command;
 
 /// The mnemonics of an image's code, without condition and width: `objdump`'s own words.
 pub fn mnemonics(image: &Path, on: &Target) -> Vec<String> {
-    let tools = on.core.toolchain.as_ref().expect("a core has a toolchain");
+    let toolchain = on.core.toolchain.as_ref().expect("a core has a toolchain");
     // LLVM alone knows the cores that GCC does not build for.
-    let objdump = if tools.gcc.is_empty() { "llvm-objdump".into() } else { tools.command("objdump") };
+    let objdump =
+        if toolchain.gcc.is_empty() { "llvm-objdump-19".into() } else { toolchain.command("objdump") };
     // Its older releases do not read from the image that there are vectors.
     let vectors = &["--mcpu=hexagonv67", "--mattr=+hvxv67,+hvx-length128b"];
-    let output = Command::new(objdump)
+    let output = tools::command(&objdump)
         .args(["-d", "--no-show-raw-insn"])
         .args(if on.has("hvx") { &vectors[..] } else { &[] })
         .arg(image)
         .output()
-        .unwrap_or_else(|e| panic!("objdump comes with {}: {e}", tools.package()));
+        .expect("objdump starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     if on.has("hvx") {

@@ -654,7 +654,7 @@ fn int8_text_has_no_float() {
     host::write(dir.path(), &files);
     for cc in host::c_compilers() {
         // The preprocessed text, with everything that the headers bring.
-        let out = std::process::Command::new(cc)
+        let out = secateur_tests::tools::command(cc)
             .args(["-std=c99", "-E", "-P", "copy.c"])
             .current_dir(dir.path())
             .output()

@@ -230,7 +230,8 @@ fn damaged_frames_are_answered_and_passed_over() {
 fn flash_is_counted_as_binutils_count_it() {
     let image = made(Language::C, &target("cortex-m4"), Optimize::Speed);
     let (code, data) = Elf::read(&std::fs::read(image.file()).expect("built")).expect("ELF").flash();
-    let output = std::process::Command::new("arm-none-eabi-size").arg(image.file()).output().expect("size");
+    let output =
+        secateur_tests::tools::command("arm-none-eabi-size").arg(image.file()).output().expect("size");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let counted = text.lines().nth(1).and_then(|l| l.split_whitespace().next()).map(str::to_owned);
     assert_eq!(counted, Some((code + data).to_string()), "{text}");

@@ -1,8 +1,9 @@
 //! The float functions: close to the true value, and the same bits from Rust and from C.
 
 use secateur_runtime::{math, sources};
+use secateur_tests::{host, tools};
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 type Function = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f64);
 
@@ -81,16 +82,16 @@ fn c_gives_the_same_bits() {
     );
     std::fs::write(dir.path().join("main.c"), main).unwrap();
     let xs = inputs();
-    for cc in ["gcc", "clang-19", "clang"] {
+    for cc in host::c_compilers() {
         let exe = dir.path().join(cc);
-        let built = Command::new(cc)
+        let status = tools::command(cc)
             .args(["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "main.c", "-o"])
             .arg(&exe)
             .current_dir(dir.path())
-            .status();
-        let Ok(status) = built else { continue };
+            .status()
+            .expect("the compiler starts");
         assert!(status.success(), "{cc} refuses the headers");
-        let mut child = Command::new(&exe).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = tools::built(&exe).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let bytes: Vec<u8> = xs.iter().flat_map(|x| x.to_le_bytes()).collect();
         let feed = std::thread::spawn(move || stdin.write_all(&bytes).unwrap());
