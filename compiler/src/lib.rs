@@ -13,6 +13,8 @@
 //! The library does no IO, reads no environment and prints nothing: files, caches, compilers
 //! and emulators belong to the fronts ([`cli`], the macro).
 #![forbid(unsafe_code)]
+// What clippy.toml lists: files, the environment, printing, order of hashes.
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod artifact;
 pub mod block;
@@ -35,6 +37,7 @@ pub mod tensor;
 pub mod warning;
 
 #[cfg(feature = "cli")]
+#[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod cli;
 
 pub use artifact::{Artifact, File, Observer, Silent};

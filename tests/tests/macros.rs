@@ -1,5 +1,5 @@
 //! The attribute's code is the text of the command line. (What it accepts and what it says where
-//! something is wrong: `tests/ui`.)
+//! something is wrong: suite `ui`.)
 
 // The expansion itself, as the macro crate has it: a proc macro cannot be called from a test.
 #[path = "../../macros/src/arguments.rs"]

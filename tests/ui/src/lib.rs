@@ -1,1 +1,0 @@
-//! Nothing: the package is its test, `tests/ui.rs`, over `cases/*.rs`.
