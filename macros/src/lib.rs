@@ -1,7 +1,7 @@
 //! `#[secateur::model("kws.onnx", target = "nrf52840")]`: compiles a trained model while the crate
 //! around it is built.
 //!
-//! Use it through the crate `secateur`, feature `macros`.
+//! Use it through the crate `secateur`, whose default feature `macros` it is.
 #![forbid(unsafe_code)]
 
 mod arguments;
