@@ -8,7 +8,7 @@ use secateur_compiler::tensor::{Samples, Tensor};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 /// The running process.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Witness {
         let root = crate::repository();
         let python =
             std::env::var_os("SECATEUR_PYTHON").map_or(root.join("target/venv/bin/python"), PathBuf::from);
-        let started = Command::new(&python)
+        let started = crate::tools::built(&python)
             .arg(root.join("tests/witness/serve.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
