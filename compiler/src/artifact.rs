@@ -7,7 +7,7 @@ use crate::options::{Language, Optimize, Options, Quantize};
 use crate::program::Program;
 use crate::report::Report;
 use crate::schedule::{self, Schedule};
-use crate::tensor::Samples;
+use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
 use crate::{kernel, lower, onnx, passes, quantize};
 use secateur_targets::Target;
@@ -63,6 +63,16 @@ pub const STAGES: &[&str] = &["import", "quantize", "schedule", "lower"];
 /// `model` holds the bytes of an ONNX file, `calibration` unlabelled samples: needed to quantize
 /// a float model, not read otherwise.
 pub fn compile(
+    model: &[u8],
+    target: &Target,
+    calibration: Option<&Samples>,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Artifact> {
+    compile_unhelped(model, target, calibration, options, observer).map_err(helped)
+}
+
+fn compile_unhelped(
     model: &[u8],
     target: &Target,
     calibration: Option<&Samples>,
@@ -160,6 +170,51 @@ pub fn compile(
     };
     artifact.files = artifact.emit(&artifact.languages)?;
     Ok(artifact)
+}
+
+/// Whether a model can be compiled with these options, without samples: the graph as imported, or
+/// the refusal that [`compile`] gives too. What decides is asked here and there alike: import,
+/// passes, quantization (of a float model with made-up samples) and lowering.
+pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
+    let imported = onnx::import(model, &options.dims)?;
+    let decide = || {
+        let target = secateur_targets::find("host")
+            .map_err(|e| Error::new(Fault::Target, Site::Option("target".into()), e.to_string()))?;
+        let mut graph = imported.clone();
+        passes::run(&mut graph, &mut |_, _| {})?;
+        if options.quantize == Quantize::Int8 && !quantize::is_quantized(&graph) {
+            let samples = made_up(&graph);
+            quantize::quantize(&mut graph, &samples, options, &mut Silent)?;
+        }
+        passes::run_quantized(&mut graph, &mut |_, _| {})?;
+        let schedule = schedule::schedule(&graph, &target, options.optimize)?;
+        lower::lower(&graph, &schedule, &target).map(|_| ())
+    };
+    decide().map_err(helped)?;
+    Ok(imported)
+}
+
+/// A sample for every input: floats over -1..=1, zeros for integers, which may be indices.
+fn made_up(graph: &Graph) -> Samples {
+    let mut samples = Samples::default();
+    for &input in graph.inputs() {
+        let value = &graph[input];
+        let shape: Vec<usize> = std::iter::once(1).chain(value.shape.iter().copied()).collect();
+        let tensor = if value.dtype.is_float() {
+            // Steps of a size that no axis repeats.
+            let ramp = (0..value.len()).map(|i| ((i * 37 + 11) % 201) as f32 / 100.0 - 1.0);
+            Tensor::f32(&shape, ramp.collect())
+        } else {
+            Tensor::zeros(value.dtype, &shape)
+        };
+        samples.arrays.insert(value.name.clone(), tensor);
+    }
+    samples
+}
+
+/// Says what to do about a model's fault where nothing better is said.
+fn helped(error: Error) -> Error {
+    if error.fault == Fault::Model { error.or_help(onnx::HELP) } else { error }
 }
 
 impl Artifact {

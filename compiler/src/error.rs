@@ -3,6 +3,7 @@
 //! Law: the library never panics on input. Every refusal is an [`Error`] whose [`Site`] names
 //! the place in the user's own words (node name, tensor name, option, file).
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The result of everything in this crate that can refuse.
@@ -27,6 +28,9 @@ pub enum Fault {
     Cancelled,
 }
 
+/// How many nodes of one kind an error names before it only counts them.
+const SHOWN: usize = 3;
+
 /// Where the error stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Site {
@@ -34,6 +38,8 @@ pub enum Site {
     Whole,
     /// A node of the graph, by its name and operator.
     Node { name: String, op: String },
+    /// Several nodes of one operator.
+    Nodes { names: Vec<String>, op: String },
     /// A value (tensor) of the graph.
     Value(String),
     /// A file, as the user named it.
@@ -49,6 +55,14 @@ impl fmt::Display for Site {
         match self {
             Site::Whole => Ok(()),
             Site::Node { name, op } => write!(f, "node `{name}` ({op})"),
+            Site::Nodes { names, op } => {
+                let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+                write!(f, "{op} \u{d7}{}: nodes {}", names.len(), shown.join(", "))?;
+                match names.len().saturating_sub(SHOWN) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
             Site::Value(name) => write!(f, "tensor `{name}`"),
             Site::File(name) => write!(f, "file `{name}`"),
             Site::Option(name) => write!(f, "option `{name}`"),
@@ -96,28 +110,75 @@ impl Error {
         }
         self
     }
-    /// Joins the errors of one sweep into one; `None` if there are none.
-    pub fn join(mut errors: Vec<Error>) -> Option<Error> {
-        if errors.is_empty() {
-            return None;
+    /// Joins the errors of one sweep into one; `None` if there are none. Nodes of one operator that
+    /// are refused for one reason become one error.
+    pub fn join(errors: Vec<Error>) -> Option<Error> {
+        let mut grouped: Vec<Error> = Vec::with_capacity(errors.len());
+        // Where the first error of an operator, reason and help stands.
+        let mut places: BTreeMap<(String, String, Option<String>), usize> = BTreeMap::new();
+        for error in errors {
+            let Site::Node { name, op } = &error.site else {
+                grouped.push(error);
+                continue;
+            };
+            let (name, key) = (name.clone(), (op.clone(), error.message.clone(), error.help.clone()));
+            match places.get(&key).and_then(|&at| grouped.get_mut(at)) {
+                None => {
+                    places.insert(key, grouped.len());
+                    grouped.push(error);
+                }
+                Some(first) => {
+                    if let Site::Node { name: only, op } = &first.site {
+                        first.site = Site::Nodes { names: vec![only.clone()], op: op.clone() };
+                    }
+                    if let Site::Nodes { names, .. } = &mut first.site {
+                        names.push(name);
+                    }
+                    first.others.extend(error.others);
+                }
+            }
         }
-        let mut first = errors.remove(0);
-        first.others.extend(errors);
+        let mut grouped = grouped.into_iter();
+        let mut first = grouped.next()?;
+        first.others.extend(grouped);
         Some(first)
+    }
+    /// Adds a help line, if none of the errors has one.
+    pub fn or_help(mut self, help: &str) -> Self {
+        if self.helps().is_empty() {
+            self.help = Some(help.into());
+        }
+        self
+    }
+    /// What can be done about this error and the others of its sweep, each said once.
+    pub fn helps(&self) -> Vec<&str> {
+        let mut helps: Vec<&str> = Vec::new();
+        for error in std::iter::once(self).chain(&self.others) {
+            match error.help.as_deref() {
+                Some(help) if !helps.contains(&help) => helps.push(help),
+                _ => {}
+            }
+        }
+        helps
+    }
+    /// Place and message, without help and others.
+    pub fn line(&self) -> String {
+        if self.site == Site::Whole {
+            self.message.clone()
+        } else {
+            format!("{}: {}", self.site, self.message)
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.site != Site::Whole {
-            write!(f, "{}: ", self.site)?;
-        }
-        f.write_str(&self.message)?;
-        if let Some(help) = &self.help {
-            write!(f, "\n  help: {help}")?;
-        }
+        f.write_str(&self.line())?;
         for other in &self.others {
-            write!(f, "\n{other}")?;
+            write!(f, "\n{}", other.line())?;
+        }
+        for help in self.helps() {
+            write!(f, "\n  help: {help}")?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 mod border;
 mod text;
 
-pub use border::{from_port, to_port};
+pub use border::{as_declared, from_port, to_port};
 pub use text::{kernels, print};
 
 use crate::kernel::Kernel;

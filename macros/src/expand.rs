@@ -14,7 +14,7 @@ use secateur_compiler::error::Fault;
 use secateur_compiler::options::{Language, Optimize, Quantize};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::Samples;
-use secateur_compiler::{Options, Silent, Site, Warning, npy};
+use secateur_compiler::{Options, Silent, Site, Warning, npy, onnx};
 use std::path::Path;
 use syn::{Attribute, Error, Fields, ItemStruct, LitStr, Result};
 
@@ -31,7 +31,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
     }
     let mut files = Files { root, read: Vec::new() };
     let target = target(&arguments, &mut files)?;
-    let model = files.bytes(&arguments.model)?;
+    let model = files.model(&arguments.model)?;
     let mut calibration = Samples::default();
     for (key, file) in &arguments.calibrate {
         let bytes = files.bytes(file)?;
@@ -150,6 +150,47 @@ struct Files<'a> {
 }
 
 impl Files<'_> {
+    /// The model in one piece, with the tensors that lie in files beside it.
+    fn model(&mut self, file: &LitStr) -> Result<Vec<u8>> {
+        let bytes = self.bytes(file)?;
+        let folder = Path::new(&file.value()).parent().map(Path::to_path_buf).unwrap_or_default();
+        let mut beside = |name: &str| self.external(&folder, name);
+        let whole = onnx::embed(&bytes, &mut beside).map_err(|e| Error::new(file.span(), e.to_string()))?;
+        Ok(whole.into_owned())
+    }
+
+    /// A file of tensors below the model's folder, links included.
+    fn external(&mut self, folder: &Path, name: &str) -> secateur_compiler::Result<Vec<u8>> {
+        let path = folder.join(name);
+        let refused = |why: String| {
+            secateur_compiler::Error::new(Fault::Environment, Site::File(path.display().to_string()), why)
+                .help("the model keeps tensors in this file: put the file itself beside the model")
+        };
+        let failed = |e: std::io::Error| refused(format!("cannot be read: {}", reason(&e)));
+        let full = self.root.join(&path).canonicalize().map_err(failed)?;
+        if !full.starts_with(self.root.join(folder).canonicalize().map_err(failed)?) {
+            return Err(refused("is a link out of the model's folder".into()));
+        }
+        if !full.is_file() {
+            return Err(refused("is no plain file".into()));
+        }
+        let bytes = std::fs::read(&full).map_err(failed)?;
+        self.track(&path);
+        Ok(bytes)
+    }
+
+    /// Lets Cargo rebuild when a file changes. The text stays the same on every machine: Cargo
+    /// fills in where the crate is.
+    fn track(&mut self, path: &Path) {
+        let text = path.display().to_string();
+        self.read.push(if path.is_absolute() {
+            quote!(#text)
+        } else {
+            let text = format!("/{text}");
+            quote!(concat!(env!("CARGO_MANIFEST_DIR"), #text))
+        });
+    }
+
     fn bytes(&mut self, file: &LitStr) -> Result<Vec<u8>> {
         let path = file.value();
         let full = self.root.join(&path);
@@ -162,13 +203,7 @@ impl Files<'_> {
                 ),
             )
         })?;
-        // The text stays the same on every machine: Cargo fills in where the crate is.
-        self.read.push(if Path::new(&path).is_absolute() {
-            quote!(#path)
-        } else {
-            let path = format!("/{path}");
-            quote!(concat!(env!("CARGO_MANIFEST_DIR"), #path))
-        });
+        self.track(Path::new(&path));
         Ok(bytes)
     }
 }

@@ -124,7 +124,7 @@ fn groups_and_deep_nesting() {
 #[test]
 fn unknown_operators_are_all_listed() {
     let mut model = relu();
-    let custom = node("third", "Magic", &["b"], &["y"], &[]).str(7, "com.acme");
+    let custom = node("third", "Magic", &["b", "c"], &["y"], &[]).str(7, "com.acme");
     model.nodes = vec![
         node("first", "Frobnicate", &["x"], &["a"], &[]),
         node("fine", "Relu", &["a"], &["r"], &[]),

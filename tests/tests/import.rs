@@ -1,5 +1,6 @@
 //! The importer on models written field by field, and on every model of the zoo.
 
+use secateur_compiler::error::Site;
 use secateur_compiler::graph::{Graph, print, verify};
 use secateur_compiler::onnx::import;
 use secateur_tests::onnx::{
@@ -241,12 +242,18 @@ fn every_model_of_the_zoo_is_read_or_refused_by_operator() {
         }
         match (REFUSED.iter().find(|(n, _)| *n == name), result) {
             (None, Ok(graph)) => verify(&graph).unwrap_or_else(|e| panic!("{name}: {e}")),
+            // Real files by others: what is refused is refused with a place and a way out.
+            (None, Err(e)) if name.starts_with("field/") => {
+                assert!(!e.helps().is_empty() && e.site != Site::Whole, "{name}: {e}");
+            }
             (None, Err(e)) => panic!("{name}: {e}"),
             (Some(_), Ok(_)) => panic!("{name} is listed as refused, but was read"),
             (Some((_, ops)), Err(e)) => {
                 let text = e.to_string();
                 for op in *ops {
-                    assert!(text.contains(&format!("({op})")), "{name}: `{op}` is not named in\n{text}");
+                    // One node, or several of a kind.
+                    let named = [format!("({op})"), format!("{op} \u{d7}")].iter().any(|w| text.contains(w));
+                    assert!(named, "{name}: `{op}` is not named in\n{text}");
                 }
             }
         }

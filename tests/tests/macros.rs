@@ -62,3 +62,27 @@ fn the_code_is_that_of_the_command_line() {
     };
     assert_eq!(expanded.to_string(), want.to_string());
 }
+
+/// A model keeps its tensors in a second file: both are read, and both rebuild the crate.
+#[test]
+fn data_beside_the_model_are_read_and_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("models")).unwrap();
+    let field = secateur_tests::repository().join("tests/field");
+    for name in ["external_weights.onnx", "external_weights.onnx.data"] {
+        std::fs::copy(field.join(name), dir.path().join("models").join(name)).unwrap();
+    }
+    let expand = || {
+        let arguments = "\"models/external_weights.onnx\", quantize = \"none\"";
+        expand::expand(arguments.parse().unwrap(), "pub struct Net;".parse().unwrap(), dir.path())
+    };
+    let text = expand().unwrap().to_string();
+    for name in ["external_weights.onnx", "external_weights.onnx.data"] {
+        let line =
+            format!("include_bytes ! (concat ! (env ! (\"CARGO_MANIFEST_DIR\") , \"/models/{name}\"))");
+        assert!(text.contains(&line), "{line} is not in the expansion");
+    }
+    std::fs::remove_file(dir.path().join("models/external_weights.onnx.data")).unwrap();
+    let error = expand().unwrap_err().to_string();
+    assert!(error.contains("external_weights.onnx.data") && error.contains("does not exist"), "{error}");
+}

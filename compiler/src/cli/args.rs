@@ -1,6 +1,6 @@
 //! Flags that several subcommands share, and how they become the entry's arguments.
 
-use super::{data, output};
+use super::{data, model, output};
 use crate::error::{Error, Fault, Result, Site};
 use crate::options::{Language, Optimize, Options, Quantize};
 use crate::tensor::Samples;
@@ -12,6 +12,15 @@ use std::path::{Path, PathBuf};
 pub(crate) enum QuantizeArg {
     Int8,
     None,
+}
+
+impl From<QuantizeArg> for Quantize {
+    fn from(arg: QuantizeArg) -> Quantize {
+        match arg {
+            QuantizeArg::Int8 => Quantize::Int8,
+            QuantizeArg::None => Quantize::None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,14 +97,11 @@ pub(crate) struct Job {
 impl ModelArgs {
     /// Reads the files and resolves the target.
     pub(crate) fn job(&self) -> Result<Job> {
-        let model = output::read(&self.model)?;
+        let model = model::read(&self.model)?;
         let calibration = self.calibrate.as_deref().map(data::read_samples).transpose()?;
         let options = Options {
             name: self.name.clone().unwrap_or_else(|| name_of(&self.model)),
-            quantize: match self.quantize {
-                QuantizeArg::Int8 => Quantize::Int8,
-                QuantizeArg::None => Quantize::None,
-            },
+            quantize: self.quantize.into(),
             optimize: match self.optimize {
                 OptimizeArg::Speed => Optimize::Speed,
                 OptimizeArg::Balanced => Optimize::Balanced,

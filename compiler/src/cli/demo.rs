@@ -3,7 +3,8 @@
 use super::args::Job;
 use super::engine::{self, Engine};
 use super::eval;
-use super::metric::Metric;
+use super::labels::Expected;
+use super::metric::{Labels, Metric};
 use super::progress::Terminal;
 use super::{data, output, table, warn};
 use crate::artifact::compile;
@@ -77,13 +78,21 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         text += &format!("  {:<14} {said}\n", engine.name());
     }
 
+    let output = &artifact.imported[artifact.imported.outputs()[0]];
+    let expected = Expected {
+        samples: samples.len(),
+        used: samples.len(),
+        outputs: output.len(),
+        float: output.dtype.is_float(),
+    };
+    let labels = Labels::new(Metric::Top1, Some(&labels), &expected)?;
     let prepared = engine::Prepared::Compiled(Box::new(artifact));
     let outcome = eval::measure(
         &prepared,
         accuracy_engine,
         &job.target,
         &samples,
-        Some(&labels),
+        &labels,
         Metric::Top1,
         &mut observer,
     )?;

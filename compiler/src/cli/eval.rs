@@ -2,7 +2,8 @@
 
 use super::args::ModelArgs;
 use super::engine::{self, Engine};
-use super::metric::{self, Metric, Reference};
+use super::labels::Expected;
+use super::metric::{self, Labels, Metric, Reference};
 use super::progress::Terminal;
 use super::{data, output, print_json, warn};
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ pub(crate) struct Args {
     /// Samples along the first axis (.npy, or .npz with one key an input).
     #[arg(long, value_name = "X.npy|X.npz")]
     data: PathBuf,
-    /// One label a sample (or one target array a sample, for `mse`).
+    /// One class number or one-hot row a sample (or one target array a sample, for `mse`).
     #[arg(long, value_name = "Y.npy")]
     labels: Option<PathBuf>,
     /// What to measure; top1 with labels, else agree.
@@ -57,7 +58,7 @@ pub(crate) fn measure(
     engine: Engine,
     target: &secateur_targets::Target,
     samples: &[Vec<Tensor>],
-    labels: Option<&Tensor>,
+    labels: &Labels,
     metric: Metric,
     observer: &mut Terminal,
 ) -> Result<Outcome> {
@@ -87,9 +88,18 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let samples = data::read_samples(&args.data)?;
     let mut observer = Terminal::new();
     let prepared = engine::prepare(&job, args.engine, &mut observer)?;
-    let samples = data::split(&samples, prepared.graph(), args.limit)?;
-    let outcome =
-        measure(&prepared, args.engine, &job.target, &samples, labels.as_ref(), metric, &mut observer)?;
+    let graph = prepared.graph();
+    let total = samples.arrays.values().next().and_then(|a| a.shape().first().copied()).unwrap_or(0);
+    let samples = data::split(&samples, graph, args.limit)?;
+    let output = &graph[graph.outputs()[0]];
+    let expected = Expected {
+        samples: total,
+        used: samples.len(),
+        outputs: output.len(),
+        float: output.dtype.is_float(),
+    };
+    let labels = Labels::new(metric, labels.as_ref(), &expected)?;
+    let outcome = measure(&prepared, args.engine, &job.target, &samples, &labels, metric, &mut observer)?;
     drop(observer);
     warn(prepared.warnings());
     if args.json {

@@ -1,11 +1,12 @@
 //! `secateur inspect`: what a model is made of, and what of it is not supported.
 
-use super::args;
-use super::{output, print_json, table, warn};
-use crate::error::Result;
+use super::args::{self, QuantizeArg};
+use super::{model, output, print_json, table, warn};
+use crate::error::{Error, Fault, Result, Site};
 use crate::graph::Graph;
 use crate::ops::ValueType;
-use crate::{onnx, report};
+use crate::options::Options;
+use crate::{artifact, onnx, report};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +18,9 @@ pub(crate) struct Args {
     /// Size of a symbolic dimension; repeat for more.
     #[arg(long, value_name = "NAME=N", value_parser = args::parse_dim)]
     dim: Vec<(String, usize)>,
+    /// Arithmetic that the model is asked about, as for `compile`.
+    #[arg(long, value_enum, default_value = "int8")]
+    quantize: QuantizeArg,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -54,16 +58,20 @@ fn layers(graph: &Graph) -> Vec<Layer> {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let bytes = output::read(&args.model)?;
-    let dims = args.dim.iter().cloned().collect();
-    let graph = match onnx::import(&bytes, &dims) {
+    let bytes = model::read(&args.model)?;
+    let options = Options {
+        dims: args.dim.iter().cloned().collect(),
+        quantize: args.quantize.into(),
+        ..Options::default()
+    };
+    let graph = match artifact::supported(&bytes, &options) {
         Ok(graph) => graph,
         Err(error) => {
             // What can still be said of a refused model: its operators, and which are the trouble.
             if !args.json
-                && let Ok(found) = onnx::survey(&bytes)
+                && let Ok(found) = onnx::operators(&bytes)
             {
-                output::print(&survey(&found))?;
+                output::print(&survey(&found, &error))?;
             }
             return Err(error);
         }
@@ -120,10 +128,22 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     output::print(&text)
 }
 
-fn survey(found: &[onnx::Surveyed]) -> String {
-    let rows = found
-        .iter()
-        .map(|s| vec![s.op.clone(), s.count.to_string(), s.refusal.unwrap_or("supported").to_string()])
-        .collect();
+/// A line for each operator: how often it stands in the model, and why it is refused, if it is.
+fn survey(found: &BTreeMap<String, usize>, error: &Error) -> String {
+    let mut refused: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for e in std::iter::once(error).chain(&error.others).filter(|e| e.fault == Fault::Model) {
+        let (op, count) = match &e.site {
+            Site::Node { op, .. } => (op, 1),
+            Site::Nodes { op, names } => (op, names.len()),
+            _ => continue,
+        };
+        refused.entry(op).or_insert((0, &e.message)).0 += count;
+    }
+    let verdict = |op: &str, count: usize| match refused.get(op) {
+        None => "supported".to_string(),
+        Some((n, why)) if *n < count => format!("{n} of {count}: {why}"),
+        Some((_, why)) => (*why).to_string(),
+    };
+    let rows = found.iter().map(|(op, n)| vec![op.clone(), n.to_string(), verdict(op, *n)]).collect();
     table::table(&["operator", "nodes", ""], rows, usize::MAX)
 }

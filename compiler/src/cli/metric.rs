@@ -1,6 +1,7 @@
 //! Metrics of `secateur eval`.
 
-use crate::error::{Error, Result, Site};
+use super::labels::{self, Expected};
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use clap::ValueEnum;
 
@@ -37,10 +38,41 @@ impl Metric {
     }
 }
 
+/// Labels as a metric reads them, one entry a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Labels {
+    None,
+    Classes(Vec<usize>),
+    Targets(Vec<Vec<f64>>),
+}
+
+impl Labels {
+    /// Checks the labels against what the metric needs.
+    pub(crate) fn new(metric: Metric, labels: Option<&Tensor>, expected: &Expected) -> Result<Labels> {
+        Ok(match (metric, labels) {
+            (Metric::Top1, Some(labels)) => Labels::Classes(labels::classes(labels, expected)?),
+            (Metric::Top1, None) => return Err(unlabelled()),
+            (Metric::Mse, Some(labels)) => Labels::Targets(labels::targets(labels, expected)?),
+            (_, None) => Labels::None,
+            (Metric::Agree | Metric::Cosine, Some(_)) => {
+                return Err(Error::option(
+                    "labels",
+                    format!("are not read by metric {}, which compares with the float model", metric.name()),
+                )
+                .help("leave `--labels` out, or measure `--metric top1` or `mse`"));
+            }
+        })
+    }
+}
+
+fn unlabelled() -> Error {
+    Error::option("metric", "top1 needs labels").help("give `--labels Y.npy`")
+}
+
 /// What the outputs are measured against: one row a sample.
 #[derive(Debug)]
 pub(crate) struct Reference<'a> {
-    pub(crate) labels: Option<&'a Tensor>,
+    pub(crate) labels: &'a Labels,
     /// First input and first float output of each sample, as real values.
     pub(crate) inputs: &'a [Vec<f64>],
     pub(crate) float: &'a [Vec<f64>],
@@ -62,17 +94,8 @@ pub(crate) fn measure(metric: Metric, outputs: &[Vec<f64>], reference: &Referenc
     let n = outputs.len() as f64;
     match metric {
         Metric::Top1 => {
-            let labels = reference
-                .labels
-                .ok_or_else(|| Error::option("metric", "top1 needs labels").help("give `--labels Y.npy`"))?
-                .to_i64_vec();
-            if labels.len() < outputs.len() {
-                return Err(Error::data(
-                    Site::Whole,
-                    format!("{} labels for {} samples", labels.len(), outputs.len()),
-                ));
-            }
-            let right = outputs.iter().zip(&labels).filter(|(o, l)| class(o) as i64 == **l).count();
+            let Labels::Classes(labels) = reference.labels else { return Err(unlabelled()) };
+            let right = outputs.iter().zip(labels).filter(|(o, l)| class(o) == **l).count();
             Ok(right as f64 / n)
         }
         Metric::Agree => {
@@ -84,21 +107,15 @@ pub(crate) fn measure(metric: Metric, outputs: &[Vec<f64>], reference: &Referenc
             Ok(sum / n)
         }
         Metric::Mse => {
-            let target = |i: usize| -> Result<Vec<f64>> {
-                if let Some(labels) = reference.labels {
-                    let all = labels.to_f64_vec();
-                    let len = outputs[i].len();
-                    return all.get(i * len..(i + 1) * len).map(<[f64]>::to_vec).ok_or_else(|| {
-                        Error::data(Site::Whole, "the labels do not have the shape of the outputs")
-                    });
-                }
-                let input = &reference.inputs[i];
-                Ok(if input.len() == outputs[i].len() { input.clone() } else { reference.float[i].clone() })
+            let target = |i: usize| match reference.labels {
+                Labels::Targets(targets) => &targets[i],
+                _ if reference.inputs[i].len() == outputs[i].len() => &reference.inputs[i],
+                _ => &reference.float[i],
             };
             let mut sum = 0.0;
             for (i, o) in outputs.iter().enumerate() {
-                let t = target(i)?;
-                sum += o.iter().zip(&t).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / o.len().max(1) as f64;
+                let t = target(i);
+                sum += o.iter().zip(t).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / o.len().max(1) as f64;
             }
             Ok(sum / n)
         }
@@ -127,14 +144,17 @@ mod tests {
         let outputs = vec![vec![0.1, 0.9], vec![0.8, 0.2], vec![0.5, 0.5]];
         let float = vec![vec![0.0, 1.0], vec![0.0, 1.0], vec![1.0, 0.0]];
         let inputs = vec![vec![0.0]; 3];
-        let labels = Tensor::i64(&[3], vec![1, 1, 1]);
-        let reference = Reference { labels: Some(&labels), inputs: &inputs, float: &float };
+        let labels = Labels::Classes(vec![1, 1, 1]);
+        let reference = Reference { labels: &labels, inputs: &inputs, float: &float };
         let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
         close(measure(Metric::Top1, &outputs, &reference).unwrap(), 1.0 / 3.0);
         close(measure(Metric::Agree, &outputs, &reference).unwrap(), 2.0 / 3.0);
-        let unlabelled = Reference { labels: None, ..reference };
+        let unlabelled = Reference { labels: &Labels::None, ..reference };
         close(measure(Metric::Mse, &outputs, &unlabelled).unwrap(), (0.01 + 0.64 + 0.25) / 3.0);
         assert!(measure(Metric::Top1, &outputs, &unlabelled).is_err());
+        let targets = Labels::Targets(vec![vec![0.1, 0.9], vec![0.8, 0.2], vec![0.5, 1.5]]);
+        let with_targets = Reference { labels: &targets, ..reference };
+        close(measure(Metric::Mse, &outputs, &with_targets).unwrap(), 0.5 / 3.0);
         close(Metric::Mse.drop(2.0, 2.1), 0.05);
         close(Metric::Top1.drop(0.9, 0.88), 0.02);
     }

@@ -12,7 +12,9 @@ mod demo;
 pub mod engine;
 mod eval;
 mod inspect;
+mod labels;
 mod metric;
+mod model;
 mod output;
 mod progress;
 mod run;
@@ -83,13 +85,10 @@ struct Diagnostic(Error);
 impl std::fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let error = &self.0;
-        if error.site != crate::error::Site::Whole {
-            write!(f, "{}: ", error.site)?;
-        }
-        f.write_str(&error.message)?;
+        f.write_str(&error.line())?;
         // One line each: a model with forty unsupported nodes is one message, not forty.
         for other in &error.others {
-            write!(f, "\n{}: {}", other.site, other.message)?;
+            write!(f, "\n{}", other.line())?;
         }
         Ok(())
     }
@@ -114,7 +113,8 @@ impl miette::Diagnostic for Diagnostic {
         if self.0.fault == Fault::Internal {
             return Some(Box::new("this is a defect of Secateur; please report it with the model"));
         }
-        Some(Box::new(self.0.help.as_ref()?))
+        let helps = self.0.helps();
+        if helps.is_empty() { None } else { Some(Box::new(helps.join("\n"))) }
     }
 }
 

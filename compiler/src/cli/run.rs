@@ -40,8 +40,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut arrays = BTreeMap::new();
     for (index, name) in outputs.names.iter().enumerate() {
         arrays.insert(name.clone(), stack(&outputs.real, index)?);
-        let integer = outputs.stored.iter().all(|o| !o[index].dtype().is_float());
-        if integer {
+        // What the emitted code stores; the float engine runs none.
+        let stored = args.engine != Engine::Float;
+        if stored && outputs.stored.iter().all(|o| !o[index].dtype().is_float()) {
             arrays.insert(format!("{name}.raw"), stack(&outputs.stored, index)?);
         }
     }

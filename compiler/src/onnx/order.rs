@@ -21,7 +21,7 @@ pub(super) fn order(nodes: &[RawNode]) -> Result<Vec<usize>> {
     let mut waits = vec![0usize; nodes.len()];
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (i, node) in nodes.iter().enumerate() {
-        for from in node.inputs.iter().filter_map(|name| writer.get(name.as_str())) {
+        for from in node.reads().filter_map(|name| writer.get(name)) {
             waits[i] += 1;
             readers[*from].push(i);
         }
@@ -46,7 +46,7 @@ pub(super) fn order(nodes: &[RawNode]) -> Result<Vec<usize>> {
     let mut at = (0..nodes.len()).find(|&i| waits[i] > 0).unwrap_or(0);
     while !seen[at] {
         seen[at] = true;
-        let mut from = nodes[at].inputs.iter().filter_map(|name| writer.get(name.as_str()));
+        let mut from = nodes[at].reads().filter_map(|name| writer.get(name));
         match from.find(|&&f| waits[f] > 0) {
             Some(&f) => at = f,
             None => break,

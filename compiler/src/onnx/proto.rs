@@ -6,7 +6,7 @@
 //! names the tensor. The conversions that come with the crate (`as_value`) panic and misread
 //! memory, so none of them is used.
 
-use super::scan;
+use super::{foreign, scan};
 use crate::error::{Error, Result, Site};
 use crate::ops::Attr;
 use crate::ops::check::len;
@@ -15,8 +15,10 @@ use onnx_protobuf::attribute_proto::AttributeType;
 use onnx_protobuf::tensor_proto::DataLocation;
 use onnx_protobuf::tensor_shape_proto::dimension::Value as DimValue;
 use onnx_protobuf::type_proto::Value as TypeValue;
-use onnx_protobuf::{AttributeProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use std::collections::BTreeMap;
+use onnx_protobuf::{
+    AttributeProto, GraphProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A decoded model; what could not be read is an error in its own place, so that the importer
 /// can report all of them, and unsupported operators first.
@@ -31,6 +33,8 @@ pub(super) struct Model {
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
     pub(super) nodes: Vec<RawNode>,
+    /// Names of ports and initializers in double precision, which we hold in single.
+    pub(super) doubles: Vec<String>,
 }
 
 /// A declared graph input or output.
@@ -52,6 +56,18 @@ pub(super) enum Dim {
     Unknown,
 }
 
+/// A graph inside a node: a branch of If, the body of Loop or Scan.
+#[derive(Clone)]
+pub(super) struct Branch {
+    /// The attribute that holds it.
+    pub(super) attr: String,
+    pub(super) initializers: Vec<(String, Result<Tensor>)>,
+    pub(super) inputs: Vec<String>,
+    pub(super) outputs: Vec<String>,
+    pub(super) nodes: Vec<RawNode>,
+}
+
+#[derive(Clone)]
 pub(super) struct RawNode {
     pub(super) name: String,
     pub(super) domain: String,
@@ -59,29 +75,60 @@ pub(super) struct RawNode {
     pub(super) inputs: Vec<String>,
     pub(super) outputs: Vec<String>,
     pub(super) attrs: Result<BTreeMap<String, Attr>>,
+    pub(super) branches: Vec<Branch>,
+}
+
+impl RawNode {
+    /// Every name that the node reads: its inputs, and what its branches take from around them.
+    pub(super) fn reads(&self) -> impl Iterator<Item = &str> {
+        self.inputs.iter().map(String::as_str).chain(self.branches.iter().flat_map(Branch::captures))
+    }
+}
+
+impl Branch {
+    /// Names that the branch defines itself.
+    pub(super) fn defines(&self) -> BTreeSet<&str> {
+        let given = self.inputs.iter().chain(self.initializers.iter().map(|(name, _)| name));
+        given.chain(self.nodes.iter().flat_map(|n| &n.outputs)).map(String::as_str).collect()
+    }
+    /// Names that it reads and does not define.
+    pub(super) fn captures(&self) -> BTreeSet<&str> {
+        let own = self.defines();
+        let read = self.nodes.iter().flat_map(|n| n.reads().collect::<Vec<_>>());
+        let all = read.chain(self.outputs.iter().map(String::as_str));
+        all.filter(|name| !name.is_empty() && !own.contains(name)).collect()
+    }
+}
+
+/// The message in a file; a file of another format is refused by that format's name.
+pub(super) fn parse(bytes: &[u8]) -> Result<ModelProto> {
+    if bytes.is_empty() {
+        return Err(Error::model(Site::Whole, "the file is empty"));
+    }
+    let read = || {
+        scan::scan(bytes)?;
+        let proto = ModelProto::parse_from_bytes(bytes)
+            .map_err(|e| Error::model(Site::Whole, format!("not a readable ONNX file: {e}")))?;
+        match &proto.graph.0 {
+            Some(_) => Ok(proto),
+            None => Err(Error::model(Site::Whole, "not an ONNX model: it holds no graph")),
+        }
+    };
+    read().map_err(|e| foreign::recognize(bytes).unwrap_or(e))
 }
 
 /// Scans, then decodes.
 pub(super) fn decode(bytes: &[u8]) -> Result<Model> {
-    if bytes.is_empty() {
-        return Err(Error::model(Site::Whole, "the file is empty"));
-    }
-    scan::scan(bytes)?;
-    let proto = ModelProto::parse_from_bytes(bytes)
-        .map_err(|e| Error::model(Site::Whole, format!("not a readable ONNX file: {e}")))?;
+    let proto = parse(bytes)?;
     let Some(graph) = proto.graph.into_option() else {
-        return Err(Error::model(Site::Whole, "not an ONNX model: it holds no graph"));
+        return Err(Error::internal(Site::Whole, "a model without a graph passed"));
     };
-    let mut initializers: Vec<(String, Result<Tensor>)> = Vec::with_capacity(graph.initializer.len());
-    for t in &graph.initializer {
-        initializers.push((t.name.clone(), tensor(t).map_err(|e| e.at(Site::Value(t.name.clone())))));
-    }
-    for t in &graph.sparse_initializer {
-        let name = t.values.as_ref().map_or("", |v| &v.name).to_string();
-        let error = Error::model(Site::Value(name.clone()), "sparse initializers are not supported");
-        initializers.push((name, Err(error.help("store the tensor dense"))));
-    }
+    let initializers = initializers(&graph);
+    let ports = graph.input.iter().chain(&graph.output).filter(|v| is_double(v));
+    let constants = graph.initializer.iter().filter(|t| t.data_type == DOUBLE);
+    let doubles = ports.map(|v| v.name.clone()).chain(constants.map(|t| t.name.clone())).collect();
     Ok(Model {
+        doubles,
         ir_version: proto.ir_version,
         opsets: proto.opset_import.into_iter().map(|o| (o.domain, o.version)).collect(),
         functions: proto.functions.into_iter().map(|f| (f.domain, f.name)).collect(),
@@ -93,9 +140,34 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Model> {
     })
 }
 
+fn initializers(graph: &GraphProto) -> Vec<(String, Result<Tensor>)> {
+    let mut all: Vec<(String, Result<Tensor>)> = Vec::with_capacity(graph.initializer.len());
+    for t in &graph.initializer {
+        all.push((t.name.clone(), tensor(t).map_err(|e| e.at(Site::Value(t.name.clone())))));
+    }
+    for t in &graph.sparse_initializer {
+        let name = t.values.as_ref().map_or("", |v| &v.name).to_string();
+        let error = Error::model(Site::Value(name.clone()), "sparse initializers are not supported");
+        all.push((name, Err(error.help("store the tensor dense"))));
+    }
+    all
+}
+
+fn branch(attr: &str, graph: &GraphProto) -> Branch {
+    Branch {
+        attr: attr.to_string(),
+        initializers: initializers(graph),
+        inputs: graph.input.iter().map(|v| v.name.clone()).collect(),
+        outputs: graph.output.iter().map(|v| v.name.clone()).collect(),
+        nodes: graph.node.iter().cloned().map(node).collect(),
+    }
+}
+
 fn node(n: NodeProto) -> RawNode {
     let mut attrs = Ok(BTreeMap::new());
+    let mut branches = Vec::new();
     for a in &n.attribute {
+        branches.extend(a.g.as_ref().into_iter().chain(&a.graphs).map(|g| branch(&a.name, g)));
         match (attr(a), &mut attrs) {
             (Ok(value), Ok(map)) => {
                 if map.insert(a.name.clone(), value).is_some() {
@@ -108,7 +180,15 @@ fn node(n: NodeProto) -> RawNode {
             (_, Err(_)) => {}
         }
     }
-    RawNode { name: n.name, domain: n.domain, op_type: n.op_type, inputs: n.input, outputs: n.output, attrs }
+    RawNode {
+        name: n.name,
+        domain: n.domain,
+        op_type: n.op_type,
+        inputs: n.input,
+        outputs: n.output,
+        attrs,
+        branches,
+    }
 }
 
 fn attr(a: &AttributeProto) -> Result<Attr> {
@@ -167,6 +247,14 @@ fn port(v: &ValueInfoProto) -> Port {
     Port { name: v.name.clone(), ty }
 }
 
+/// ONNX's number of the element type double.
+const DOUBLE: i32 = 11;
+
+fn is_double(v: &ValueInfoProto) -> bool {
+    let ty = v.type_.as_ref().and_then(|t| t.value.as_ref());
+    matches!(ty, Some(TypeValue::TensorType(t)) if t.elem_type == DOUBLE)
+}
+
 /// How elements lie in `raw_data`.
 #[derive(Clone, Copy)]
 enum Raw {
@@ -174,6 +262,16 @@ enum Raw {
     F16,
     Bf16,
     F64,
+}
+
+impl Raw {
+    fn width(self, dtype: DType) -> usize {
+        match self {
+            Raw::Same => dtype.size(),
+            Raw::F16 | Raw::Bf16 => 2,
+            Raw::F64 => 8,
+        }
+    }
 }
 
 /// Our type for an ONNX element type.
@@ -188,7 +286,7 @@ fn element(data_type: i32) -> Result<(DType, Raw)> {
         7 => return Ok((DType::I64, Raw::Same)),
         9 => return Ok((DType::Bool, Raw::Same)),
         10 => return Ok((DType::F32, Raw::F16)),
-        11 => return Ok((DType::F32, Raw::F64)),
+        DOUBLE => return Ok((DType::F32, Raw::F64)),
         12 => return Ok((DType::U32, Raw::Same)),
         13 => return Ok((DType::U64, Raw::Same)),
         16 => return Ok((DType::F32, Raw::Bf16)),
@@ -204,7 +302,12 @@ fn element(data_type: i32) -> Result<(DType, Raw)> {
         26 => "int2",
         n => return Err(Error::model(Site::Whole, format!("has the unknown element type {n}"))),
     };
-    Err(Error::model(Site::Whole, format!("element type {name} is not supported")))
+    Err(Error::model(Site::Whole, format!("element type {name} is not supported")).help(match name {
+        "int4" | "uint4" | "int2" | "uint2" => {
+            "store the weights as 8-bit integers (in onnxruntime's quantizer: weight_type=QuantType.QInt8)"
+        }
+        _ => "supported are floats of 16, 32 and 64 bits, integers of 8 to 64 bits, and bool",
+    }))
 }
 
 /// A shape from signed dims: refuses negative and huge ones before anything is allocated.
@@ -217,10 +320,20 @@ pub(super) fn shape(dims: &[i64]) -> Result<Vec<usize>> {
     Ok(shape)
 }
 
+/// Whether the elements of a tensor lie in a file beside the model (see [`super::external`]).
+pub(super) fn is_external(t: &TensorProto) -> bool {
+    t.data_location.enum_value() != Ok(DataLocation::DEFAULT) || !t.external_data.is_empty()
+}
+
+/// The bytes that the elements of a tensor take in `raw_data`.
+pub(super) fn raw_bytes(t: &TensorProto) -> Result<usize> {
+    let (dtype, raw) = element(t.data_type)?;
+    Ok(shape(&t.dims)?.iter().product::<usize>() * raw.width(dtype))
+}
+
 fn tensor(t: &TensorProto) -> Result<Tensor> {
     let fail = |why: String| Err(Error::model(Site::Whole, why));
-    let external = t.data_location.enum_value() != Ok(DataLocation::DEFAULT);
-    if external || !t.external_data.is_empty() {
+    if is_external(t) {
         let file = t.external_data.iter().find(|e| e.key == "location").map_or("", |e| &e.value);
         return Err(Error::model(Site::Whole, format!("its data lie in another file (`{file}`)"))
             .help("save the model as one file: onnx.save(onnx.load(path), path_of_one_file)"));
@@ -239,11 +352,7 @@ fn tensor(t: &TensorProto) -> Result<Tensor> {
 }
 
 fn from_raw(t: &TensorProto, dtype: DType, raw: Raw, len: usize) -> Result<Data> {
-    let width = match raw {
-        Raw::Same => dtype.size(),
-        Raw::F16 | Raw::Bf16 => 2,
-        Raw::F64 => 8,
-    };
+    let width = raw.width(dtype);
     let bytes = &t.raw_data;
     if bytes.len() != len * width {
         return Err(Error::model(

@@ -49,7 +49,7 @@ impl Operator for AveragePool {
             let (sum, inside) = taps.fold((0.0, 0usize), |(s, n), v| (s + f64::from(v), n + 1));
             let count = if self.count_include_pad { padded } else { inside };
             // A window that lies in the padding alone has no mean; ONNX leaves it open.
-            if count == 0 { 0.0 } else { (sum / count as f64) as f32 }
+            if count == 0 { 0.0 } else { super::check::mean(sum, count) }
         });
         Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }

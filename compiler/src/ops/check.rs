@@ -174,6 +174,12 @@ pub(crate) fn relabel<O: Operator>(op: &O, inputs: &[Option<&Tensor>]) -> Result
     types.iter().map(|ty| tensor(inputs, 0)?.reshaped(&ty.shape)).collect()
 }
 
+/// The mean of floats whose sum is known more precisely. A sum that single precision cannot hold is
+/// infinite, as it is where the model runs.
+pub(crate) fn mean(sum: f64, count: usize) -> f32 {
+    if sum.abs() > f64::from(f32::MAX) { sum as f32 } else { (sum / count as f64) as f32 }
+}
+
 /// A product of sizes, saturated.
 pub(crate) fn product<'a>(sizes: impl IntoIterator<Item = &'a usize>) -> u64 {
     sizes.into_iter().fold(1, |n: u64, &d| n.saturating_mul(d as u64))

@@ -33,7 +33,7 @@ impl Operator for GlobalAveragePool {
         let shape = result_shape(self, inputs)?;
         let x = tensor(inputs, 0)?;
         let pixels: usize = x.shape()[2..].iter().product();
-        let mean = |c: &[f32]| (c.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels as f64) as f32;
+        let mean = |c: &[f32]| super::check::mean(c.iter().map(|&v| f64::from(v)).sum::<f64>(), pixels);
         let out = floats(x)?.chunks(pixels).map(mean).collect();
         Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }

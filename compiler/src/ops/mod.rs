@@ -15,6 +15,7 @@ mod adversarial;
 mod broadcast;
 pub(crate) mod check;
 mod convolve;
+pub(crate) mod fold;
 mod lanes;
 mod product;
 mod run;

@@ -68,7 +68,7 @@ impl Operator for ReduceMean {
             Data::F32(v) => {
                 let mut sums = vec![0.0f64; len];
                 targets.zip(v).for_each(|(at, &v)| sums[at] += f64::from(v));
-                Data::F32(sums.iter().map(|&s| (s / count as f64) as f32).collect())
+                Data::F32(sums.iter().map(|&s| super::check::mean(s, count)).collect())
             }
             Data::I8(v) => ints!(v, i8),
             Data::U8(v) => ints!(v, u8),

@@ -37,6 +37,21 @@ pub fn from_port(stored: &Tensor, port: &Port) -> Tensor {
     }
 }
 
+/// A port's output as the model declares it, `declared` being the type there: real values for a
+/// float output; for an integer one the integers of the model's own type, whatever they stand for.
+pub fn as_declared(stored: &Tensor, port: &Port, declared: DType) -> Tensor {
+    match (declared, port.elem) {
+        (DType::F32, _) => from_port(stored, port),
+        (DType::U8, DType::I8) => {
+            // Unsigned models are stored shifted by 128.
+            let plain: Vec<i64> = stored.to_i64_vec().iter().map(|v| v + 128).collect();
+            Tensor::new(stored.shape().to_vec(), Data::from_i64(DType::U8, &plain))
+                .unwrap_or_else(|_| stored.clone())
+        }
+        _ => stored.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +67,14 @@ mod tests {
         let stored = to_port(&real, &port);
         assert_eq!(stored.data(), &Data::I8(vec![-1, 1, -1, 127, -128, 0]));
         assert_eq!(from_port(&stored, &port).as_f32().unwrap()[1], 1.0);
+    }
+
+    #[test]
+    fn integer_outputs_keep_the_type_of_the_model() {
+        let port = port(DType::I8, Some((0.5, -118)), &[2]);
+        let stored = Tensor::new(vec![2], Data::I8(vec![-128, 127])).unwrap();
+        assert_eq!(as_declared(&stored, &port, DType::U8).data(), &Data::U8(vec![0, 255]));
+        assert_eq!(as_declared(&stored, &port, DType::I8), stored);
+        assert_eq!(as_declared(&stored, &port, DType::F32).as_f32(), Some(&[-5.0, 122.5][..]));
     }
 }

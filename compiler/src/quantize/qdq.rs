@@ -136,6 +136,10 @@ fn params(graph: &Graph, id: NodeId) -> Result<Quant> {
                 format!(
                     "{other} tensors cannot be quantized here: activations are 8 bits wide, constants 8 or 32"
                 ),
+            )
+            .help(
+                "quantize to 8 bits (in onnxruntime's quantizer: activation_type=QuantType.QInt8, \
+                 weight_type=QuantType.QInt8), or give the float model and let Secateur calibrate it",
             ));
         }
     }

@@ -8,7 +8,7 @@ use crate::error::{Fault, Result};
 use crate::graph::Graph;
 use crate::kernel::eval::Machine;
 use crate::options::Language;
-use crate::program::{from_port, to_port};
+use crate::program::{as_declared, to_port};
 use crate::tensor::Tensor;
 use crate::warning::Warning;
 use clap::ValueEnum;
@@ -57,7 +57,8 @@ impl Engine {
 pub struct Outputs {
     /// Names of the model's outputs.
     pub names: Vec<String>,
-    /// As real values.
+    /// As the model declares them: real values of float outputs, and integers in the model's own
+    /// type of integer outputs. Every engine gives the same types.
     pub real: Vec<Vec<Tensor>>,
     /// As the program's ports hold them; the same as `real` for the float engine.
     pub stored: Vec<Vec<Tensor>>,
@@ -94,9 +95,12 @@ pub fn run(
         Engine::Emulator => toolchain::emulate_c(artifact, target, &stored_inputs, observer)?,
         Engine::EmulatorRust => toolchain::emulate_rust(artifact, target, &stored_inputs, observer)?,
     };
+    let graph = &artifact.imported;
+    let declared: Vec<_> = graph.outputs().iter().map(|&o| graph[o].dtype).collect();
+    let ports = || program.outputs.iter().zip(&declared);
     let real = stored
         .iter()
-        .map(|s| s.iter().zip(&program.outputs).map(|(t, p)| from_port(t, p)).collect())
+        .map(|s| s.iter().zip(ports()).map(|(t, (port, &ty))| as_declared(t, port, ty)).collect())
         .collect();
     Ok(Outputs { names: program.outputs.iter().map(|p| p.name.clone()).collect(), real, stored })
 }

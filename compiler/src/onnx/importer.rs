@@ -1,0 +1,428 @@
+//! Decoded records -> nodes and values, one node after the other; what is known is folded.
+//!
+//! Law: an unsupported operator is refused only if a result of the model needs it; what depends on
+//! a refused node is passed over, so that one sweep reports every independent error and no
+//! consequence of another.
+
+use super::branch;
+use super::dims::Dims;
+use super::order::{self, site};
+use super::proto::{self, Dim, Model, RawNode};
+use super::support::Support;
+use crate::error::{Error, Result, Site};
+use crate::graph::{Graph, Patch, ValueId, ValueKind};
+use crate::ops::{Op, Operand, ParseCx, ValueType, fold as early};
+use crate::tensor::{DType, Tensor};
+use crate::warning::Warning;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Bounds on what folding may compute: elements of one constant, and of all together.
+const MAX_FOLDED: usize = 1 << 24;
+const MAX_FOLDED_TOTAL: usize = 1 << 26;
+/// Multiply-accumulates of one node that may be folded.
+const MAX_FOLDED_MACS: u64 = 1 << 30;
+
+/// Adds a model to an empty graph.
+pub(super) fn run(
+    model: Model,
+    order: Vec<usize>,
+    opset: i64,
+    dims: &BTreeMap<String, usize>,
+    graph: &mut Graph,
+) -> Result<()> {
+    let support = Support::new(&model);
+    let Model { initializers, inputs, outputs, nodes, doubles, .. } = model;
+    let mut importer = Importer {
+        patch: Patch::new(graph),
+        support,
+        names: BTreeMap::new(),
+        poisoned: BTreeMap::new(),
+        taken: BTreeSet::new(),
+        reads: BTreeMap::new(),
+        refused: Vec::new(),
+        errors: Vec::new(),
+        folded: 0,
+        opset,
+    };
+    importer.initializers(initializers)?;
+    if let Err(e) = importer.inputs(&inputs, dims) {
+        // Without the shapes of the inputs nothing can be inferred, but operators can be named.
+        let known = |name: &str| importer.names.contains_key(name);
+        let mut errors = importer.support.refusals(&nodes, [], &known, "");
+        errors.push(e);
+        return Error::join(errors).map_or(Ok(()), Err);
+    }
+    importer.reserve_outputs(&nodes)?;
+    let mut nodes: Vec<Option<RawNode>> = nodes.into_iter().map(Some).collect();
+    // The next node stands last.
+    let mut stack: Vec<RawNode> = order.into_iter().rev().filter_map(|i| nodes[i].take()).collect();
+    while let Some(node) = stack.pop() {
+        let site = site(&node);
+        match importer.node(node) {
+            Ok(more) => stack.extend(more.into_iter().rev()),
+            Err(e) => importer.errors.push(e.at(site)),
+        }
+    }
+    importer.report(&outputs)?;
+    importer.outputs(&outputs)?;
+    if let Some(first) = doubles.first() {
+        let others = match doubles.len() - 1 {
+            0 => String::new(),
+            n => format!(", and {n} more like it,"),
+        };
+        let message = format!("is double{others} and is computed in single precision: about seven digits");
+        let warning = Warning::new(Site::Value(first.clone()), message);
+        importer.patch.warn(warning.help("export the model in float32 to see what single precision gives"));
+    }
+    Ok(())
+}
+
+struct Importer<'g> {
+    patch: Patch<'g>,
+    support: Support,
+    names: BTreeMap<String, ValueId>,
+    /// Results of nodes that failed, and whether they would have been constants.
+    poisoned: BTreeMap<String, bool>,
+    /// Every name of the model outside of branches, and of branches that were inlined.
+    taken: BTreeSet<String>,
+    /// What each result that is no constant was made from.
+    reads: BTreeMap<String, Vec<String>>,
+    /// Unsupported nodes, with their results: errors if something needs these.
+    refused: Vec<(Vec<String>, Error)>,
+    errors: Vec<Error>,
+    /// Elements of folded constants so far.
+    folded: usize,
+    opset: i64,
+}
+
+impl Importer<'_> {
+    /// Adds initializers; those that could not be read are errors, and poison what reads them.
+    fn initializers(&mut self, initializers: Vec<(String, Result<Tensor>)>) -> Result<()> {
+        for (name, tensor) in initializers {
+            if name.is_empty() {
+                return Err(Error::model(Site::Whole, "an initializer has no name"));
+            }
+            if self.names.contains_key(&name) || self.poisoned.contains_key(&name) {
+                return Err(Error::model(Site::Value(name), "two initializers share this name"));
+            }
+            match tensor {
+                Ok(tensor) => {
+                    let id = self.patch.add_constant(&name, tensor);
+                    self.names.insert(name, id);
+                }
+                Err(e) => {
+                    self.errors.push(e);
+                    self.poisoned.insert(name, true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn inputs(&mut self, ports: &[proto::Port], dims: &BTreeMap<String, usize>) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for port in ports {
+            if port.name.is_empty() {
+                return Err(Error::model(Site::Whole, "a graph input has no name"));
+            }
+            if !seen.insert(&port.name) {
+                return Err(Error::model(Site::Value(port.name.clone()), "two graph inputs share this name"));
+            }
+        }
+        // An input with an initializer is that constant.
+        let given = || {
+            ports.iter().filter(|p| !self.names.contains_key(&p.name) && !self.poisoned.contains_key(&p.name))
+        };
+        let sizes = Dims::new(given(), dims)?;
+        let mut found = Vec::new();
+        for port in given() {
+            let site = || Site::Value(port.name.clone());
+            let ty = match &port.ty {
+                Ok(Some(ty)) => ty,
+                Ok(None) => return Err(Error::model(site(), "the input has no declared type")),
+                Err(e) => return Err(e.clone()),
+            };
+            found.push((port.name.clone(), ty.dtype, sizes.resolve(port, ty.shape.as_deref())?));
+        }
+        for (name, dtype, shape) in found {
+            let id = self.patch.add_input(&name, dtype, &shape);
+            self.names.insert(name, id);
+        }
+        Ok(())
+    }
+
+    /// Refuses node results that share a name with an input or initializer.
+    fn reserve_outputs(&mut self, nodes: &[RawNode]) -> Result<()> {
+        for node in nodes {
+            if let Some(name) = node.outputs.iter().find(|n| self.names.contains_key(*n)) {
+                return Err(Error::model(site(node), format!("`{name}` is an input or initializer already")));
+            }
+        }
+        self.taken = self.names.keys().chain(self.poisoned.keys()).cloned().collect();
+        self.taken.extend(nodes.iter().flat_map(|n| &n.outputs).cloned());
+        Ok(())
+    }
+
+    /// The constant of a name, if it is one.
+    fn constant(&self, name: &str) -> Option<&Tensor> {
+        let id = self.names.get(name)?;
+        self.patch.graph()[*id].constant().map(|t| t.as_ref())
+    }
+
+    /// Whether a name is known at compile time, or would be if its node had not failed.
+    fn known(&self, name: &str) -> bool {
+        name.is_empty() || self.constant(name).is_some() || self.poisoned.get(name) == Some(&true)
+    }
+
+    /// Adds a node, or folds it; the nodes of its branch, if it is an If that is decided.
+    fn node(&mut self, node: RawNode) -> Result<Vec<RawNode>> {
+        let known = node.inputs.iter().all(|name| self.known(name)) || early::reads_shape_only(&node.op_type);
+        if let Some(error) = self.support.refusal(&node, known) {
+            let about = |name: &str| self.known(name);
+            let inside = node.branches.iter().flat_map(|b| self.support.branch(&node, b, &about, ""));
+            let errors: Vec<Error> = std::iter::once(error).chain(inside).collect();
+            self.refused.extend(errors.into_iter().map(|e| (node.outputs.clone(), e)));
+            self.poison(&node, known);
+            return Ok(Vec::new());
+        }
+        if node.inputs.iter().any(|name| self.poisoned.contains_key(name)) {
+            self.poison(&node, known);
+            return Ok(Vec::new());
+        }
+        let decided = node.op_type == "If" && super::support::plain(&node.domain).is_empty();
+        let outputs = node.outputs.clone();
+        let added = if decided { self.inline(node) } else { self.add(&node).map(|()| Vec::new()) };
+        if added.is_err() {
+            self.poisoned.extend(outputs.into_iter().filter(|n| !n.is_empty()).map(|n| (n, known)));
+        }
+        added
+    }
+
+    /// Marks the results of a node that gives none.
+    fn poison(&mut self, node: &RawNode, known: bool) {
+        let reads: Vec<String> = node.reads().map(String::from).collect();
+        for name in node.outputs.iter().filter(|n| !n.is_empty()) {
+            self.poisoned.insert(name.clone(), known);
+            self.reads.insert(name.clone(), reads.clone());
+        }
+    }
+
+    /// The nodes of the branch that a known condition chooses.
+    fn inline(&mut self, node: RawNode) -> Result<Vec<RawNode>> {
+        let condition = node.inputs.first().and_then(|name| self.constant(name));
+        let condition = condition.ok_or_else(|| Error::model(Site::Whole, "its condition is missing"))?;
+        let condition = branch::condition(condition)?;
+        let (initializers, nodes) = branch::inline(node, condition, &mut self.taken)?;
+        self.initializers(initializers)?;
+        Ok(nodes)
+    }
+
+    /// Gives all errors of the sweep; refused nodes that no output needs are none.
+    fn report(&mut self, outputs: &[proto::Port]) -> Result<()> {
+        let mut needed = BTreeSet::new();
+        let mut next: Vec<&str> = outputs.iter().map(|p| p.name.as_str()).collect();
+        while let Some(name) = next.pop() {
+            if needed.insert(name) {
+                next.extend(self.reads.get(name).into_iter().flatten().map(String::as_str));
+            }
+        }
+        let refused = self
+            .refused
+            .iter()
+            .filter(|(names, _)| outputs.is_empty() || names.iter().any(|n| needed.contains(n.as_str())));
+        let mut errors: Vec<Error> = refused.map(|(_, e)| e.clone()).collect();
+        errors.append(&mut self.errors);
+        Error::join(errors).map_or(Ok(()), Err)
+    }
+
+    /// Parses, infers, and adds a node, or folds it.
+    fn add(&mut self, node: &RawNode) -> Result<()> {
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for name in &node.inputs {
+            inputs.push(match self.names.get(name) {
+                Some(&id) => Some(id),
+                None if name.is_empty() => None,
+                None => {
+                    return Err(Error::model(Site::Whole, format!("reads `{name}`, which nothing gives")));
+                }
+            });
+        }
+        while inputs.last() == Some(&None) {
+            inputs.pop();
+        }
+        let mut outputs = node.outputs.as_slice();
+        while let Some((last, rest)) = outputs.split_last()
+            && last.is_empty()
+        {
+            outputs = rest;
+        }
+        if outputs.is_empty() {
+            return Err(Error::model(Site::Whole, "has no outputs"));
+        }
+
+        let graph = self.patch.graph();
+        let operands: Vec<Option<Operand<'_>>> =
+            inputs.iter().map(|v| v.map(|v| operand(graph, v))).collect();
+        let attrs = node.attrs.as_ref().map_err(Clone::clone)?;
+        let cx = ParseCx {
+            op_type: &node.op_type,
+            opset: self.opset,
+            attrs,
+            inputs: &operands,
+            outputs: outputs.len(),
+        };
+        if let Some(results) = early::fold(&cx, MAX_FOLDED.min(MAX_FOLDED_TOTAL - self.folded)) {
+            let results = results?;
+            self.constants(outputs, results);
+            return Ok(());
+        }
+        let Some(parsed) = Op::parse(&cx) else {
+            return Err(Error::model(Site::Whole, "operator is not supported"));
+        };
+        let (op, keep) = parsed?;
+        let operands = &operands[..operands.len().min(keep)];
+        let types = op.infer(operands)?;
+        if types.len() < outputs.len() {
+            return Err(Error::model(
+                Site::Whole,
+                format!("output {} (`{}`) is not supported", types.len(), outputs[types.len()]),
+            ));
+        }
+        for ty in &types {
+            crate::ops::check::len(&ty.shape)?;
+        }
+        let results = fold(&op, operands, &types, self.folded)?;
+        drop(inputs.drain(operands.len()..));
+
+        let Some(results) = results else {
+            let mut ids = Vec::with_capacity(outputs.len());
+            for (name, ty) in outputs.iter().zip(&types) {
+                let wish =
+                    if name.is_empty() { format!("{}:unused", order::name(node)) } else { name.clone() };
+                let id = self.patch.add_value(&wish, ty.dtype, &ty.shape);
+                if !name.is_empty() {
+                    self.names.insert(name.clone(), id);
+                    self.reads.insert(name.clone(), node.inputs.clone());
+                }
+                ids.push(id);
+            }
+            self.patch.add_node(&order::name(node), op, inputs, ids);
+            return Ok(());
+        };
+        self.constants(outputs, results);
+        Ok(())
+    }
+
+    /// Adds the results of a folded node.
+    fn constants(&mut self, outputs: &[String], results: Vec<Tensor>) {
+        for (name, tensor) in outputs.iter().zip(results).filter(|(name, _)| !name.is_empty()) {
+            self.folded += tensor.len();
+            let id = self.patch.add_constant(name, tensor);
+            self.names.insert(name.clone(), id);
+        }
+    }
+
+    fn outputs(&mut self, ports: &[proto::Port]) -> Result<()> {
+        if ports.is_empty() {
+            return Err(Error::model(Site::Whole, "the graph has no outputs"));
+        }
+        let mut seen = BTreeSet::new();
+        for port in ports {
+            let site = || Site::Value(port.name.clone());
+            let Some(&id) = self.names.get(&port.name) else {
+                return Err(Error::model(site(), "is a graph output, but nothing gives it"));
+            };
+            if !seen.insert(&port.name) {
+                return Err(Error::model(site(), "is a graph output twice"));
+            }
+            let value = &self.patch.graph()[id];
+            if let Ok(Some(ty)) = &port.ty {
+                check_claim(ty, value.dtype, &value.shape).map_err(|e| e.at(site()))?;
+            }
+            self.patch.add_output(id);
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a declared output type that the graph cannot give. Symbolic dimensions claim nothing.
+fn check_claim(claim: &proto::PortType, dtype: DType, shape: &[usize]) -> Result<()> {
+    if claim.dtype != dtype {
+        return Err(Error::model(
+            Site::Whole,
+            format!("is declared as {}, but the graph computes {dtype}", claim.dtype),
+        ));
+    }
+    let Some(dims) = &claim.shape else { return Ok(()) };
+    let fits = dims.len() == shape.len()
+        && dims.iter().zip(shape).all(|(d, &n)| match d {
+            Dim::Known(d) => usize::try_from(*d) == Ok(n),
+            Dim::Named(_) | Dim::Unknown => true,
+        });
+    if fits {
+        return Ok(());
+    }
+    let dims: Vec<String> = dims
+        .iter()
+        .map(|d| match d {
+            Dim::Known(n) => n.to_string(),
+            Dim::Named(name) => name.clone(),
+            Dim::Unknown => "?".into(),
+        })
+        .collect();
+    Err(Error::model(
+        Site::Whole,
+        format!("is declared with shape [{}], but the graph computes {shape:?}", dims.join(", ")),
+    ))
+}
+
+fn operand(graph: &Graph, id: ValueId) -> Operand<'_> {
+    let value = &graph[id];
+    let data = if let ValueKind::Constant(t) = &value.kind { Some(t.as_ref()) } else { None };
+    Operand { dtype: value.dtype, shape: &value.shape, data }
+}
+
+/// The results of a node whose operands are all known; `None` for one that runs at run time.
+///
+/// DequantizeLinear stays although its operand may be known: a quantized model's weights are
+/// the stored integers, and `quantize` reads them from there.
+fn fold(
+    op: &Op,
+    operands: &[Option<Operand<'_>>],
+    types: &[ValueType],
+    already: usize,
+) -> Result<Option<Vec<Tensor>>> {
+    if let (Op::Shape(op), Some(Some(operand))) = (op, operands.first()) {
+        // A value known only at run time still has a known shape.
+        return Ok(Some(vec![op.of(operand.shape)]));
+    }
+    let known = operands.iter().flatten().all(|o| o.data.is_some());
+    if !known || matches!(op, Op::DequantizeLinear(_)) {
+        return Ok(None);
+    }
+    let elements = types.iter().map(|t| t.shape.iter().product::<usize>()).sum::<usize>();
+    let macs = op.macs(operands, types);
+    if elements > MAX_FOLDED || already + elements > MAX_FOLDED_TOTAL || macs > MAX_FOLDED_MACS {
+        return Err(Error::model(
+            Site::Whole,
+            format!("computes a constant of {elements} elements, more than can be folded"),
+        ));
+    }
+    let inputs: Vec<Option<&Tensor>> = operands.iter().map(|o| o.and_then(|o| o.data)).collect();
+    let results = op.eval(&inputs)?;
+    for (result, ty) in results.iter().zip(types) {
+        if result.shape() != ty.shape || result.dtype() != ty.dtype {
+            return Err(Error::internal(
+                Site::Whole,
+                format!(
+                    "computes {} {:?} where {} {:?} was inferred",
+                    result.dtype(),
+                    result.shape(),
+                    ty.dtype,
+                    ty.shape
+                ),
+            ));
+        }
+    }
+    Ok(Some(results))
+}

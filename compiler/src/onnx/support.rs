@@ -1,0 +1,158 @@
+//! Which operators are supported, and what to do about those that are not.
+//!
+//! In: a node, and whether all that it reads is known at compile time. Out: nothing, or a refusal
+//! with a help line. Law: `import` asks nobody else, and `inspect` shows what `import` said.
+
+use super::order::site;
+use super::proto::{Branch, Model, RawNode};
+use crate::error::{Error, Site};
+use crate::ops::{Op, fold};
+use std::collections::BTreeSet;
+
+/// Operators of our own that share the list of names but are no ONNX.
+const OURS: [&str; 2] = ["Dense", "Requantize"];
+
+pub(super) fn plain(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
+}
+
+/// An operator as the file names it: with its domain in front, unless that is the default one.
+pub(super) fn full_name(node: &RawNode) -> String {
+    match plain(&node.domain) {
+        "" => node.op_type.clone(),
+        domain => format!("{domain}.{}", node.op_type),
+    }
+}
+
+/// What a model brings that decides which of its nodes are supported.
+pub(super) struct Support {
+    /// Domain and name of the model's own functions.
+    functions: BTreeSet<(String, String)>,
+}
+
+impl Support {
+    pub(super) fn new(model: &Model) -> Support {
+        let functions = model.functions.iter();
+        Support { functions: functions.map(|(d, n)| (plain(d).to_string(), n.clone())).collect() }
+    }
+
+    /// Why a node is not supported, if it is not. `known`: all its operands are constants.
+    pub(super) fn refusal(&self, node: &RawNode, known: bool) -> Option<Error> {
+        let (domain, op) = (plain(&node.domain), node.op_type.as_str());
+        let why = if self.functions.contains(&(domain.to_string(), op.to_string())) {
+            "functions of the model are not supported; inline them"
+        } else if !domain.is_empty() {
+            "operators of this domain are not supported"
+        } else if op == "If" {
+            if known {
+                return None;
+            }
+            "its condition is computed at run time, which is not supported"
+        } else if Op::NAMES.contains(&op) && !OURS.contains(&op) || known && fold::NAMES.contains(&op) {
+            return None;
+        } else {
+            "operator is not supported"
+        };
+        Some(Error::model(site(node), why).help(self.help(domain, op)))
+    }
+
+    /// The refusals of nodes that cannot be looked at one after the other: those of a branch that
+    /// runs at run time, or of a graph whose inputs are in doubt. `known` tells the constants
+    /// around them, `path` where they stand.
+    pub(super) fn refusals<'a>(
+        &self,
+        nodes: impl IntoIterator<Item = &'a RawNode>,
+        initializers: impl IntoIterator<Item = &'a str>,
+        known: &dyn Fn(&str) -> bool,
+        path: &str,
+    ) -> Vec<Error> {
+        let mut own: BTreeSet<&str> = initializers.into_iter().collect();
+        let mut errors = Vec::new();
+        for node in nodes {
+            let constant = fold::reads_shape_only(&node.op_type)
+                || node.reads().all(|n| n.is_empty() || own.contains(n) || known(n));
+            let refusal = self.refusal(node, constant);
+            let refused = refusal.is_some();
+            errors.extend(refusal.map(|e| below(e, path)));
+            if constant {
+                own.extend(node.outputs.iter().map(String::as_str));
+            }
+            if refused || !constant {
+                let known = |name: &str| own.contains(name) || known(name);
+                errors.extend(node.branches.iter().flat_map(|b| self.branch(node, b, &known, path)));
+            }
+        }
+        errors
+    }
+
+    /// The refusals inside of a node's branch.
+    pub(super) fn branch(
+        &self,
+        node: &RawNode,
+        branch: &Branch,
+        known: &dyn Fn(&str) -> bool,
+        path: &str,
+    ) -> Vec<Error> {
+        let path = format!("{path}{}/{}/", super::order::name(node), branch.attr);
+        // What a branch defines itself hides names around it.
+        let own = branch.defines();
+        let known = |name: &str| !own.contains(name) && known(name);
+        self.refusals(&branch.nodes, branch.initializers.iter().map(|(n, _)| n.as_str()), &known, &path)
+    }
+
+    /// What to do about an operator that is not supported.
+    fn help(&self, domain: &str, op: &str) -> String {
+        if self.functions.contains(&(domain.to_string(), op.to_string())) {
+            return "inline the model's functions: `python -c 'import onnx, onnx.inliner; \
+                    onnx.save(onnx.inliner.inline_local_functions(onnx.load(\"in.onnx\")), \"out.onnx\")'`"
+                .into();
+        }
+        let quantized = op.starts_with("QLinear")
+            || op.starts_with("QGemm")
+            || matches!(op, "ConvInteger" | "MatMulInteger" | "DynamicQuantizeLinear" | "QAttention");
+        match (domain, op) {
+            _ if quantized => format!(
+                "{op}: quantize in QDQ form instead of QOperator form or dynamically: \
+                 `onnxruntime.quantization.quantize_static(..., quant_format=QuantFormat.QDQ)`, or give the float \
+                 model and let Secateur calibrate it"
+            ),
+            ("ai.onnx.ml", "ZipMap") => "ZipMap: export without it: `skl2onnx.to_onnx(model, sample, \
+                                         options={'zipmap': False})`"
+                .into(),
+            ("ai.onnx.ml", _) => format!(
+                "{op}: models of scikit-learn are supported as far as they are plain tensor operators; train the same \
+                 task as a small neural network"
+            ),
+            ("com.microsoft" | "com.microsoft.nchwc" | "com.ms.internal.nhwc", _) => format!(
+                "{op}: this comes from onnxruntime's optimizer; take the model as exported, or save it with \
+                 `SessionOptions.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC`"
+            ),
+            ("", "If" | "Loop" | "Scan") => format!(
+                "{op}: control flow that depends on data is not supported; fix all dimensions (`--dim NAME=N`) and \
+                 export without it: what depends on shapes alone folds away"
+            ),
+            ("", "LSTM" | "GRU" | "RNN") => format!(
+                "{op}: export one step of the cell as plain MatMul, Add, Sigmoid and Tanh, with its state as an input \
+                 and an output of the model"
+            ),
+            ("", op) if fold::NAMES.contains(&op) => format!(
+                "{op} is supported where all that it reads is known at compile time, and here it reads run-time data; \
+                 write the layer with supported operators (the README lists them), or cut the model before it: \
+                 `onnx.utils.extract_model`"
+            ),
+            _ => format!(
+                "{op}: write the layer with supported operators (the README lists them), or cut the model before it: \
+                 `onnx.utils.extract_model`"
+            ),
+        }
+    }
+}
+
+/// The error with its node named by the path to its branch.
+fn below(error: Error, path: &str) -> Error {
+    let site = match error.site {
+        Site::Node { name, op } => Site::Node { name: format!("{path}{name}"), op },
+        other => other,
+    };
+    Error { site, ..error }
+}
