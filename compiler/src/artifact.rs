@@ -61,7 +61,7 @@ pub const STAGES: &[&str] = &["import", "quantize", "schedule", "lower"];
 /// Compiles a model for a target.
 ///
 /// `model` holds the bytes of an ONNX file, `calibration` unlabelled samples: needed to quantize
-/// a float model, not read otherwise.
+/// a float model, and used for those values of a quantized one that have no scale of their own.
 pub fn compile(
     model: &[u8],
     target: &Target,
@@ -106,8 +106,13 @@ fn compile_unhelped(
     })?;
 
     let quantized = quantize::is_quantized(&graph);
-    if calibration.is_some() {
-        unused(&mut graph, quantized, options);
+    if quantized && let Some(samples) = calibration {
+        step(observer, "calibrate")?;
+        if !quantize::complete(&mut graph, samples, observer)? {
+            unused(&mut graph, "every value of the model has a scale of its own");
+        }
+    } else if options.quantize == Quantize::None && calibration.is_some() {
+        unused(&mut graph, "the model stays in floats");
     }
     if options.quantize == Quantize::Int8 && !quantized {
         step(observer, "calibrate")?;
@@ -127,6 +132,7 @@ fn compile_unhelped(
         dumps.push(("quantize".to_string(), graph::print(&graph)));
     }
 
+    quantize::warn_of_states(&mut graph);
     step(observer, "schedule")?;
     let schedule = schedule::schedule(&graph, target, options.optimize)?;
     if wanted("schedule") {
@@ -250,18 +256,9 @@ impl Artifact {
 }
 
 /// Warns of calibration samples that nothing reads.
-fn unused(graph: &mut Graph, quantized: bool, options: &Options) {
-    let warning = Warning::new(
-        Site::Option("calibrate".into()),
-        if quantized {
-            "the model brings its own quantization, so the calibration samples are not used"
-        } else if options.quantize == Quantize::None {
-            "the model stays in floats, so the calibration samples are not used"
-        } else {
-            return;
-        },
-    );
-    graph.warn(warning.help("leave the samples out"));
+fn unused(graph: &mut Graph, why: &str) {
+    let text = format!("{why}, so the calibration samples are not used");
+    graph.warn(Warning::new(Site::Option("calibrate".into()), text).help("leave the samples out"));
 }
 
 fn check(options: &Options) -> Result<()> {

@@ -35,7 +35,7 @@ use proc_macro::TokenStream;
 /// | `core = "cortex-m4", flash = "256K", ram = "64K"` | a chip without a file |
 /// | `quantize = "int8"` | `"int8"` (the default) or `"none"` |
 /// | `optimize = "balanced"` | `"speed"`, `"balanced"` (the default) or `"size"` |
-/// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
+/// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model, and used where a QDQ model has values without a scale; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
 ///
 /// Files are found relative to the crate's `Cargo.toml`, and a change of one rebuilds the crate.

@@ -65,7 +65,8 @@ pub(crate) struct ModelArgs {
     /// What to spend: flash and memory for speed, or time for flash.
     #[arg(long, value_enum, default_value = "balanced")]
     pub(crate) optimize: OptimizeArg,
-    /// Unlabelled samples to calibrate a float model with (.npy, or .npz with one key an input).
+    /// Unlabelled samples to calibrate a float model with, or values of a QDQ model that have no
+    /// scale (.npy, or .npz with one key an input).
     #[arg(long, value_name = "X.npy|X.npz")]
     pub(crate) calibrate: Option<PathBuf>,
     /// Size of a symbolic dimension; repeat for more.

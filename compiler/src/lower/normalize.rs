@@ -1,10 +1,10 @@
 //! BatchNormalization that no product took over: per channel, in float and in integers.
 
-use super::Cx;
 use super::elementwise::{affine, clamped};
 use super::nest::{Nest, signed};
+use super::{Cx, Loc};
 use crate::error::Result;
-use crate::kernel::{Access, KernelBuilder};
+use crate::kernel::{Access, KernelBuilder, long};
 use crate::tensor::{DType, Data};
 
 /// BatchNormalization, per channel of axis 1: from constants one product and one sum, with
@@ -52,36 +52,7 @@ pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
             });
             cx.step(k.finish()?, vec![x.arg, g, o, y.arg])
         }
-        (Some((gain, offset)), true) => {
-            let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
-            let (lo, hi) = y.limits(clamp);
-            let far = |a: f64, v: &f64| a.max(v.abs());
-            let widest =
-                gain.iter().fold(0.0, &far) * si / so * 256.0 + offset.iter().fold(0.0, far) / so + 256.0;
-            let (_, exponent) = libm::frexp(widest);
-            let s = (30 - exponent).min(24);
-            if s < 6 {
-                return Err(cx.unsupported("its gains are too large for its quantized result"));
-            }
-            let scaled = |r: f64| libm::rint(libm::ldexp(r, s));
-            let m: Vec<i32> = gain.iter().map(|g| scaled(g * si / so) as i32).collect();
-            let c: Vec<i32> = offset
-                .iter()
-                .zip(&m)
-                .map(|(o, &m)| (scaled(o / so) as i32) + (zo << s) + (1 << (s - 1)) - zi * m)
-                .collect();
-            let (m, c) = (cx.constant("gain", Data::I32(m), 4), cx.constant("offset", Data::I32(c), 4));
-            let mut k = KernelBuilder::new("batch_normalization_s8");
-            let from = x.param(&mut k, "x", Access::Read);
-            let gains = k.buffer("gain", DType::I32, channels, Access::Read);
-            let offsets = k.buffer("offset", DType::I32, channels, Access::Read);
-            let to = y.param(&mut k, "y", Access::Write);
-            nest.write(&mut k, &bases, &mut |k, at| {
-                let acc = from.at(&at[1]) * gains.at(&at[2]) + offsets.at(&at[2]);
-                k.store(to, &at[0], (acc >> s).clamp(lo, hi));
-            });
-            cx.step(k.finish()?, vec![x.arg, m, c, y.arg])
-        }
+        (Some((gain, offset)), true) => scaled(cx, "batch_normalization_s8", &x, &y, &nest, &gain, &offset),
         (None, true) => Err(cx.unsupported("its parameters are computed at run time")),
         (None, false) => {
             let p = [cx.input(1)?, cx.input(2)?, cx.input(3)?, cx.input(4)?];
@@ -99,4 +70,55 @@ pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
             cx.step(k.finish()?, vec![x.arg, p[0].arg, p[1].arg, p[2].arg, p[3].arg, y.arg])
         }
     }
+}
+
+/// `gain * x + offset` between two quantized values, `nest` walking result, operand and the
+/// coefficients: `(x * m + c) >> s` with zero points and rounding in `c`. In 64 bits where 32 would
+/// leave fewer than 14 fraction bits, which could be seen in the result.
+pub(super) fn scaled(
+    cx: &mut Cx<'_>,
+    name: &str,
+    x: &Loc,
+    y: &Loc,
+    nest: &Nest,
+    gain: &[f64],
+    offset: &[f64],
+) -> Result<()> {
+    // Steps of the result beyond which everything saturates; they keep 64-bit sums in range.
+    const FAR: f64 = 536_870_912.0;
+    let ((si, zi), (so, zo)) = (affine(cx, x)?, affine(cx, y)?);
+    let (lo, hi) = y.limits(cx.clamp());
+    let steps = |v: &f64| v.clamp(-FAR, FAR);
+    let gain: Vec<f64> = gain.iter().map(|g| steps(&(g * si / so))).collect();
+    let offset: Vec<f64> = offset.iter().map(|o| steps(&(o / so))).collect();
+    let far = |a: f64, v: &f64| a.max(v.abs());
+    let widest = gain.iter().fold(0.0, &far) * 256.0 + offset.iter().fold(0.0, far) + 256.0;
+    let (_, exponent) = libm::frexp(widest);
+    let (s, wide) = match (30 - exponent).min(24) {
+        s @ 14.. => (s, false),
+        _ => (24, true),
+    };
+    let fixed = |r: f64| libm::rint(libm::ldexp(r, s)) as i64;
+    let m: Vec<i64> = gain.iter().map(|&g| fixed(g)).collect();
+    let zero = (i64::from(zo) << s) + (1i64 << (s - 1));
+    let c: Vec<i64> = offset.iter().zip(&m).map(|(&o, &m)| fixed(o) + zero - i64::from(zi) * m).collect();
+    let elem = if wide { DType::I64 } else { DType::I32 };
+    let n = m.len();
+    let (m, c) = (
+        cx.constant("gain", Data::from_i64(elem, &m), 4),
+        cx.constant("offset", Data::from_i64(elem, &c), 4),
+    );
+    let mut k = KernelBuilder::new(name);
+    let from = x.param(&mut k, "x", Access::Read);
+    let gains = k.buffer("gain", elem, n, Access::Read);
+    let offsets = k.buffer("offset", elem, n, Access::Read);
+    let to = y.param(&mut k, "y", Access::Write);
+    nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
+        let v = from.at(&at[1]);
+        let v = if wide { v.i64() } else { v };
+        let acc = (v * gains.at(&at[2]) + offsets.at(&at[2])) >> s;
+        let value = if wide { acc.clamp(long(lo.into()), long(hi.into())).i32() } else { acc.clamp(lo, hi) };
+        k.store(to, &at[0], value);
+    });
+    cx.step(k.finish()?, vec![x.arg, m, c, y.arg])
 }

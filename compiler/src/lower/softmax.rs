@@ -2,14 +2,16 @@
 //!
 //! In: operand, result, normalised axes. Out: three passes per row: maximum, sum of
 //! exponentials, result. Quantized rows use a table of exponentials by distance from the
-//! maximum (30 bits), one division per row, and for the logarithm a table of 257 entries with
-//! linear interpolation, wrong by less than 2e-6.
+//! maximum (30 bits), one reciprocal per row by Newton's method, and for the logarithm a table of
+//! 257 entries with linear interpolation, wrong by less than 2e-6. Law: nothing here divides, and
+//! no branch or loop bound depends on data.
 
 use super::elementwise::{affine, clamped};
 use super::nest::{Nest, signed};
 use super::{Cx, Loc};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, KernelBuilder, float, int, long};
+use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int, long};
+use crate::quantize::requant::{HIGH_SHIFT, MAX_SHIFT, high, requantize_high_instr};
 use crate::tensor::{DType, Data};
 
 /// Fraction bits of the table of exponentials.
@@ -89,13 +91,14 @@ fn quantized(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
     if count > 1 << 20 {
         return Err(cx.unsupported("normalises more than 2^20 elements"));
     }
-    // e * inverse < 2^30 * 2^31, with inverse = (2^t / so) / sum and sum >= 2^30.
+    // exp * inverse / 2^t is the result in steps; inverse is at most 2^30 and has at least 10 bits.
     let (_, exponent) = libm::frexp(1.0 / so);
-    let t = (60 - exponent).clamp(1, 60);
-    if exponent > 56 {
-        return Err(cx.unsupported("has a result scale below 2^-56"));
+    let t = (60 - exponent).min(MAX_SHIFT as i32);
+    if t < HIGH_SHIFT as i32 || exponent < -20 {
+        return Err(cx.unsupported("has a result scale below 2^-27 or above 2^20"));
     }
-    let dividend = libm::rint(libm::ldexp(1.0 / so, t)) as i64;
+    let steps = libm::rint(libm::ldexp(1.0 / so, 31 - exponent)).min(f64::from(i32::MAX)) as i64;
+    let (rnd, sh) = high(t as u32, zo);
     let table = cx.constant("exp", exponentials(si), 4);
     let mut k = KernelBuilder::new("softmax_s8");
     let from = x.param(&mut k, "x", Access::Read);
@@ -103,13 +106,48 @@ fn quantized(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
     let to = y.param(&mut k, "y", Access::Write);
     outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         row!(k, at, inner, from, exp => top, sum, e);
-        let inverse = k.let_("inverse", long(dividend) / sum.max(long(1 << 30)));
+        let (mantissa, doublings) = normalized(k, sum, count);
+        let whole = (reciprocal(k, mantissa).i64() * long(steps)) >> (31 + 60 - exponent - t);
+        let inverse = k.let_("inverse", whole.i32() >> doublings);
         inner.write(k, at, &mut |k, at| {
-            let steps = (e(&at[1]).i64() * inverse + long(1 << (t - 1))) >> t;
-            k.store(to, &at[0], (steps + long(zo.into())).clamp(long(lo.into()), long(hi.into())).i32());
+            let all = vec![e(&at[1]), inverse.into(), rnd.into(), int(sh as i32), lo.into(), hi.into()];
+            k.store(to, &at[0], instr(&requantize_high_instr(), all));
         });
     });
     cx.step(k.finish()?, vec![x.arg, table, y.arg])
+}
+
+/// A sum of 2^30 to 2^50 as `mantissa * 2^doublings` with the mantissa within 2^30..2^31: the
+/// same instructions for every sum, as the position of its highest bit is found by halving.
+fn normalized(k: &mut KernelBuilder, sum: Val, count: usize) -> (Val, Val) {
+    let first = k.let_("high", (sum >> EXP_BITS as i32).i32() & 0x1f_ffff);
+    let low = k.let_("low", (sum & long((1 << EXP_BITS) - 1)).i32());
+    let (mut high, mut doublings) = (first, int(0));
+    // `high` is at most `count`.
+    let most = usize::BITS - count.max(1).leading_zeros() - 1;
+    for bit in (0..5u32).rev().filter(|bit| most >> bit > 0) {
+        // All ones if something stands above the bit, without a branch.
+        let by = k.let_("by", (-(high >> (1i32 << bit)) >> 31) & (1i32 << bit));
+        high = k.let_("high", high >> by);
+        doublings = doublings + by;
+    }
+    let doublings = k.let_("doublings", doublings);
+    // At most 20 doublings: the mask is for the proof.
+    let left = k.let_("left", (int(EXP_BITS as i32) - doublings) & 31);
+    let mantissa = (first << left) | (low >> doublings);
+    (k.let_("mantissa", mantissa), doublings)
+}
+
+/// `2^60 / mantissa` for a mantissa within 2^30..2^31, wrong by less than 2^-26 of itself: three
+/// steps of Newton's method from the line that is wrong by at most 1/17.
+fn reciprocal(k: &mut KernelBuilder, mantissa: Val) -> Val {
+    let start = long(1_515_870_810) - ((mantissa.i64() * long(2_021_161_080)) >> 32);
+    let r = k.var("r", start.i32());
+    for _ in 0..3 {
+        let off = k.let_("off", (long(1 << 31) - ((mantissa.i64() * r.i64()) >> 30)).i32());
+        k.set(r, ((r.i64() * off.i64()) >> 30).i32());
+    }
+    r
 }
 
 fn quantized_log(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
@@ -128,7 +166,6 @@ fn quantized_log(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()
     let logs: Vec<i32> = (0..=256).map(|i| fixed(libm::log(1.0 + f64::from(i) / 256.0)) as i32).collect();
     let ln2 = fixed(libm::log(2.0)) as i64;
     let m = fixed(si) as i64;
-    let doublings = count.next_power_of_two().trailing_zeros() as usize + 1;
     let tables = [cx.constant("exp", exponentials(si), 4), cx.constant("log", Data::I32(logs), 4)];
     let mut k = KernelBuilder::new("log_softmax_s8");
     let from = x.param(&mut k, "x", Access::Read);
@@ -137,17 +174,11 @@ fn quantized_log(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()
     let to = y.param(&mut k, "y", Access::Write);
     outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         row!(k, at, inner, from, exp => top, sum, e);
-        // sum = mantissa * 2^halvings with the mantissa within one doubling of 2^30.
-        let ln = k.var("ln", long(0));
-        k.for_("i", 0, doublings, |k, _| {
-            k.if_(sum.ge(long(1 << (EXP_BITS + 1))), |k| {
-                k.set(sum, sum >> 1);
-                k.add_to(ln, long(ln2));
-            });
-        });
-        let rest = k.let_("rest", sum - long(1 << EXP_BITS));
-        let slot = k.let_("slot", (rest >> (EXP_BITS - 8) as i32).and(long(255)).i32());
-        let part = k.let_("part", rest.and(long((1 << (EXP_BITS - 8)) - 1)));
+        let (mantissa, doublings) = normalized(k, sum, count);
+        let ln = k.var("ln", doublings.i64() * long(ln2));
+        let rest = k.let_("rest", mantissa - (1 << EXP_BITS));
+        let slot = k.let_("slot", (rest >> (EXP_BITS - 8) as i32) & 255);
+        let part = k.let_("part", (rest & ((1 << (EXP_BITS - 8)) - 1)).i64());
         let (base, next) = (log.at(slot).i64(), log.at(slot + 1).i64());
         k.add_to(ln, base.clone() + (((next - base) * part) >> (EXP_BITS - 8) as i32));
         inner.write(k, at, &mut |k, at| {

@@ -41,6 +41,7 @@ pub(super) fn run(
         reads: BTreeMap::new(),
         refused: Vec::new(),
         errors: Vec::new(),
+        scalars: BTreeMap::new(),
         folded: 0,
         opset,
     };
@@ -90,6 +91,8 @@ struct Importer<'g> {
     /// Unsupported nodes, with their results: errors if something needs these.
     refused: Vec<(Vec<String>, Error)>,
     errors: Vec<Error>,
+    /// Single elements that a DequantizeLinear makes of constants.
+    scalars: BTreeMap<ValueId, Tensor>,
     /// Elements of folded constants so far.
     folded: usize,
     opset: i64,
@@ -276,7 +279,14 @@ impl Importer<'_> {
             self.constants(outputs, results);
             return Ok(());
         }
-        let Some(parsed) = Op::parse(&cx) else {
+        // A parameter (the value of a Pad) may be quantized as weights are; what an operator reads
+        // at run time stays the value that the DequantizeLinear gives.
+        let parameters: Vec<Option<Operand<'_>>> = inputs
+            .iter()
+            .zip(&operands)
+            .map(|(v, o)| o.map(|o| Operand { data: o.data.or(v.and_then(|v| self.scalars.get(&v))), ..o }))
+            .collect();
+        let Some(parsed) = Op::parse(&ParseCx { inputs: &parameters, ..cx }) else {
             return Err(Error::model(Site::Whole, "operator is not supported"));
         };
         let (op, keep) = parsed?;
@@ -292,6 +302,14 @@ impl Importer<'_> {
             crate::ops::check::len(&ty.shape)?;
         }
         let results = fold(&op, operands, &types, self.folded)?;
+        let scalar = match (&op, types.as_slice()) {
+            (Op::DequantizeLinear(_), [ty]) if ty.shape.iter().product::<usize>() == 1 => {
+                let known: Vec<Option<&Tensor>> = operands.iter().map(|o| o.and_then(|o| o.data)).collect();
+                let all = known.iter().all(Option::is_some);
+                if all { op.eval(&known)?.into_iter().next() } else { None }
+            }
+            _ => None,
+        };
         drop(inputs.drain(operands.len()..));
 
         let Some(results) = results else {
@@ -303,6 +321,9 @@ impl Importer<'_> {
                 if !name.is_empty() {
                     self.names.insert(name.clone(), id);
                     self.reads.insert(name.clone(), node.inputs.clone());
+                }
+                if let Some(tensor) = &scalar {
+                    self.scalars.insert(id, tensor.clone());
                 }
                 ids.push(id);
             }

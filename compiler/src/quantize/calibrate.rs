@@ -89,6 +89,25 @@ impl Histogram {
         self.hi = self.hi.max(other.hi);
     }
 
+    /// As if all had been seen `n` times.
+    pub(super) fn times(mut self, n: u64) -> Self {
+        self.counts.iter_mut().for_each(|count| *count *= n);
+        self
+    }
+
+    /// The quantization `known` where it serves these values well: its error is 40 dB below
+    /// them, or at most twice the least one. Else that of least error.
+    pub(super) fn quant_or(&self, known: Quant) -> Quant {
+        let best = self.quant();
+        if self.lo > self.hi {
+            return known;
+        }
+        let bins = self.occupied();
+        let (least, have) = (error(&bins, &best, f64::INFINITY), error(&bins, &known, f64::INFINITY));
+        let signal: f64 = bins.iter().map(|&(x, n)| n * x * x).sum();
+        if have <= 2.0 * least || have * 1e4 <= signal { known } else { best }
+    }
+
     /// Mean and count of every occupied bin.
     fn occupied(&self) -> Vec<(f64, f64)> {
         let middle = |i: usize| (i as f64 - HALF as f64 + 0.5) * self.width;
@@ -184,6 +203,20 @@ mod tests {
         // Rounding costs 1e6 * (hi / 255)^2 / 12, clipping (3 - hi)^2: least at 1.3.
         let (_, hi) = range(&h.quant());
         assert!((1.2..=1.42).contains(&hi), "{hi}");
+    }
+
+    #[test]
+    fn a_known_scale_gives_way_to_small_values() {
+        let known = || Quant::per_tensor(DType::I8, 1.0 / 256.0, -128);
+        let seen = |top: f32| {
+            let mut h = Histogram::new();
+            h.add(&(0..=1000).map(|i| top * i as f32 / 1000.0).collect::<Vec<_>>());
+            h
+        };
+        assert_eq!(seen(1.0).quant_or(known()), known());
+        assert_eq!(Histogram::new().quant_or(known()), known());
+        let (_, hi) = range(&seen(0.02).quant_or(known()));
+        assert!((0.018..=0.022).contains(&hi), "{hi}");
     }
 
     #[test]

@@ -8,13 +8,15 @@
 
 mod calibrate;
 pub mod compare;
+mod ports;
 mod ptq;
 mod qdq;
 pub mod requant;
 mod settle;
 mod weights;
 
-pub use ptq::quantize;
+pub use ports::warn_of_states;
+pub use ptq::{complete, quantize};
 pub use qdq::absorb;
 pub use settle::settle;
 

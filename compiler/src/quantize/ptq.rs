@@ -7,7 +7,7 @@
 
 use super::calibrate::{Histogram, affine};
 use super::qdq::carries;
-use super::settle::{fixed, integer_form, settle};
+use super::settle::{Constants, Spread, fixed, integer_form, settle_with, spread};
 use super::weights;
 use crate::artifact::Observer;
 use crate::error::{Error, Fault, Result, Site};
@@ -15,6 +15,7 @@ use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
 use crate::ops::Op;
 use crate::options::Options;
 use crate::tensor::{DType, Data, Samples, Tensor};
+use crate::warning::Warning;
 use std::collections::BTreeMap;
 
 /// Post-training quantization to int8: every activation and weight gets its `Quant`.
@@ -28,12 +29,88 @@ pub fn quantize(
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let inputs = crate::samples::split(samples, graph, None)?;
+    divisors(graph);
     let seen = observe(graph, &inputs, observer)?;
-    for (value, quant) in choose(graph, &seen) {
+    for (value, quant) in choose(graph, &seen, inputs.len()) {
         Patch::new(graph).set_quant(value, Some(quant));
     }
+    dragged(graph, &seen);
     correct(graph, &inputs, &seen, observer)?;
-    settle(graph)
+    settle_with(graph, Constants::Rounded)
+}
+
+/// Scales for the values of a model that brought its own quantization, but not theirs: from
+/// calibration samples, where an operator and its operands' scales alone would only bound them.
+/// False, and no change, when every value has one.
+pub fn complete(graph: &mut Graph, samples: &Samples, observer: &mut dyn Observer) -> Result<bool> {
+    let mut trial = graph.clone();
+    let mut missing = false;
+    spread(&mut trial, &mut |_, _| {
+        missing = true;
+        Spread::Bounds
+    });
+    // Samples hold real values: they cannot be followed through a quantizer that stayed a node.
+    let opaque = |op: &Op| matches!(op, Op::QuantizeLinear(_) | Op::DequantizeLinear(_));
+    if !missing || graph.nodes().any(|(_, n)| opaque(&n.op)) {
+        return Ok(false);
+    }
+    let inputs = crate::samples::split(samples, graph, None)?;
+    let seen = observe(graph, &inputs, observer)?;
+    spread(graph, &mut |graph, v| {
+        let Some(Some(histogram)) = seen.histograms.get(v.index()) else { return Spread::Bounds };
+        let known = graph.producer(v).and_then(|p| fixed(&graph[p].op));
+        Spread::Seen(known.map_or_else(|| histogram.quant(), |known| histogram.quant_or(known)))
+    });
+    Ok(true)
+}
+
+/// Division by a constant becomes a product: eight bits hold the reciprocals of small divisors,
+/// which count most, better than the divisors.
+fn divisors(graph: &mut Graph) {
+    for id in graph.topological() {
+        let node = &graph[id];
+        let (Op::Div(_), Some(Some(c))) = (&node.op, node.inputs.get(1).copied()) else { continue };
+        let Some(by) = graph[c].constant().filter(|_| graph[c].quant.is_none()).cloned() else { continue };
+        let Some(by) = by.as_f32().filter(|v| v.len() > 1).map(<[f32]>::to_vec) else { continue };
+        let inverse: Vec<f32> = by.iter().map(|d| 1.0 / d).collect();
+        if inverse.iter().any(|r| !r.is_normal()) {
+            continue;
+        }
+        let (name, shape) = (graph[c].name.clone(), graph[c].shape.clone());
+        let mut patch = Patch::new(graph);
+        let inverse = patch.add_constant(&name, Tensor::f32(&shape, inverse));
+        let node = patch.node_mut(id);
+        node.op = crate::ops::Mul.into();
+        node.inputs[1] = Some(inverse);
+    }
+}
+
+/// Warns of operands that a Concat stores much coarser than they would be alone: a port of the
+/// model (a recurrent state is one) from half the steps on, other values from an eighth on.
+fn dragged(graph: &mut Graph, seen: &Seen) {
+    let mut warnings = Vec::new();
+    for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op, Op::Concat(_))) {
+        for &v in node.inputs.iter().flatten() {
+            let (Some(have), Some(Some(own))) = (&graph[v].quant, seen.histograms.get(v.index())) else {
+                continue;
+            };
+            let own = graph.producer(v).and_then(|p| fixed(&graph[p].op)).unwrap_or_else(|| own.quant());
+            let coarser = have.scale[0] / own.scale[0];
+            let port = graph.inputs().contains(&v) || graph.outputs().contains(&v);
+            let much = if port { 2.0 } else { 8.0 };
+            if coarser < much || graph[node.outputs[0]].quant.as_ref() != Some(have) {
+                continue;
+            }
+            let text = format!(
+                "is joined with wider values by `{}`, so it is stored with their scale {:.3e}, {coarser:.1} times coarser than its own range needs",
+                node.name, have.scale[0]
+            );
+            warnings.push(Warning::new(Site::Value(graph[v].name.clone()), text).help(
+                "scale the operands of the Concat to like ranges, or give each a layer of its own and add the results",
+            ));
+        }
+    }
+    warnings.into_iter().for_each(|w| graph.warn(w));
 }
 
 /// What calibration saw of the float model.
@@ -269,7 +346,7 @@ fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<His
 }
 
 /// A quantization for every value that an integer node computes or reads.
-fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
+fn choose(graph: &Graph, seen: &Seen, samples: usize) -> Vec<(ValueId, Quant)> {
     let class = tie(graph);
     let mut members: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
     for (v, value) in graph.values() {
@@ -283,31 +360,70 @@ fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
     }
     let mut chosen = Vec::new();
     for group in members.values() {
-        // What is only moved adds nothing to the range, except a padding.
+        // What is only moved adds nothing to the range, except a padding and what is moved out
+        // of a constant.
         let source = |v: &&ValueId| {
             graph.producer(**v).is_none_or(|p| {
-                !carries(&graph[p].op) || !tied(&graph[p].op) || matches!(graph[p].op, Op::Pad(_))
+                let moved = graph[p].inputs.first().copied().flatten();
+                !tied(&graph[p].op)
+                    || matches!(graph[p].op, Op::Pad(_))
+                    || moved.is_some_and(|x| graph[x].constant().is_some())
             })
         };
         let sources: Vec<ValueId> = group.iter().filter(source).copied().collect();
         let known: Vec<Option<Quant>> =
             sources.iter().map(|&v| graph.producer(v).and_then(|p| fixed(&graph[p].op))).collect();
-        let quant = match known.first() {
-            Some(Some(first)) if known.iter().all(|k| k.as_ref() == Some(first)) => first.clone(),
-            _ if group.len() == 1 && seen.logits.contains_key(&group[0]) => seen.logits[&group[0]].clone(),
-            _ => {
-                let mut all = Histogram::new();
-                for v in if sources.is_empty() { group } else { &sources } {
-                    if let Some(h) = &seen.histograms[v.index()] {
-                        all.merge(h);
-                    }
-                }
-                all.quant()
+        let mut all = Histogram::new();
+        for v in if sources.is_empty() { group } else { &sources } {
+            if let Some(h) = &seen.histograms[v.index()] {
+                all.merge(h);
             }
+        }
+        // Operands of a Concat that are no members of the class are stored with its scale too.
+        let joined = joined(graph, seen, group, samples);
+        let alone = joined.is_empty();
+        joined.iter().for_each(|h| all.merge(h));
+        let quant = match known.first() {
+            Some(Some(first)) if alone && known.iter().all(|k| k.as_ref() == Some(first)) => {
+                all.quant_or(first.clone())
+            }
+            _ if group.len() == 1 && alone && seen.logits.contains_key(&group[0]) => {
+                seen.logits[&group[0]].clone()
+            }
+            _ => all.quant(),
         };
         chosen.extend(group.iter().map(|&v| (v, quant.clone())));
     }
     chosen
+}
+
+/// What constants and results with a scale of their own bring to the classes that a Concat joins
+/// them to: a constant counts once a sample.
+fn joined(graph: &Graph, seen: &Seen, group: &[ValueId], samples: usize) -> Vec<Histogram> {
+    let mut all = Vec::new();
+    for &v in group {
+        let Some(concat) = graph.producer(v).filter(|&p| matches!(graph[p].op, Op::Concat(_))) else {
+            continue;
+        };
+        for &x in graph[concat].inputs.iter().flatten() {
+            if let Some(real) = graph[x].real_constant() {
+                let mut histogram = Histogram::new();
+                histogram.add(&real.to_f32_vec());
+                all.push(histogram.times(samples as u64));
+            } else if keeps_own(graph, x)
+                && let Some(Some(histogram)) = seen.histograms.get(x.index())
+            {
+                all.push(histogram.clone());
+            }
+        }
+    }
+    all
+}
+
+/// A bounded result (a probability, a gate) that others read too keeps its own scale and is
+/// rescaled before a Concat joins it.
+fn keeps_own(graph: &Graph, v: ValueId) -> bool {
+    graph.producer(v).is_some_and(|p| fixed(&graph[p].op).is_some()) && graph.sole_reader(v).is_none()
 }
 
 /// Operators whose operands and results share one scale. A separate Relu or Clip does not: its
@@ -335,9 +451,7 @@ fn tie(graph: &Graph) -> Vec<usize> {
         let operands = node.inputs.iter().take(if concat { node.inputs.len() } else { 1 }).flatten();
         let joins = |v: &&ValueId| {
             let real = graph[**v].dtype == DType::F32 && graph[**v].constant().is_none();
-            // A probability keeps its own scale and is rescaled before it is joined.
-            let own = concat && graph.producer(**v).is_some_and(|p| fixed(&graph[p].op).is_some());
-            real && !own
+            real && !(concat && keeps_own(graph, **v))
         };
         for v in operands.filter(joins).chain(&node.outputs) {
             let (a, b) = (root(&mut class, first.index()), root(&mut class, v.index()));

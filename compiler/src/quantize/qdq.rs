@@ -9,7 +9,7 @@
 
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
-use crate::ops::{Dense, Op, PadMode, Requantize};
+use crate::ops::{Dense, Op, PadMode, Requantize, Transpose};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeSet;
 
@@ -462,7 +462,7 @@ fn gemm_to_dense(graph: &mut Graph, id: NodeId) {
         return;
     };
     let Some(w) = graph[b].constant().cloned() else { return };
-    if gemm.trans_a || graph[a].constant().is_some() || !(gemm.alpha > 0.0 && gemm.beta > 0.0) {
+    if graph[a].constant().is_some() || !(gemm.alpha > 0.0 && gemm.beta > 0.0) {
         return;
     }
     let scaled =
@@ -483,6 +483,15 @@ fn gemm_to_dense(graph: &mut Graph, id: NodeId) {
         operands.push(Some(add_constant(graph, c, t, cq)));
     }
     operands[1] = Some(add_constant(graph, b, w, wq));
+    if gemm.trans_a {
+        let (name, quant) = (format!("{}.transposed", graph[a].name), graph[a].quant.clone());
+        let (dtype, shape) = (graph[a].dtype, graph[a].shape.iter().rev().copied().collect::<Vec<_>>());
+        let mut patch = Patch::new(graph);
+        let turned = patch.add_value(&name, dtype, &shape);
+        patch.set_quant(turned, quant);
+        patch.add_node(&name, Transpose { perm: vec![1, 0] }.into(), vec![Some(a)], vec![turned]);
+        operands[0] = Some(turned);
+    }
     let mut patch = Patch::new(graph);
     let node = patch.node_mut(id);
     node.op = Dense.into();

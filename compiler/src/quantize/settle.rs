@@ -9,21 +9,43 @@
 use super::calibrate::{affine, range};
 use super::qdq::carries;
 use super::weights;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
 use crate::ops::{Op, Requantize};
 use crate::tensor::{DType, Data, Tensor};
+use crate::warning::Warning;
+
+/// What becomes of a constant that an element-wise operator on integers reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Constants {
+    /// As the graph has it: a model that brought its own quantization says what is rounded.
+    Exact,
+    /// Eight bits, as activations.
+    Rounded,
+}
+
+/// How a value that only lacks a scale gets one.
+pub(super) enum Spread {
+    /// By its operator and the scales of the operands.
+    Bounds,
+    /// From what it was seen to hold.
+    Seen(Quant),
+}
 
 /// Completes a quantized graph; a graph without any `Quant` stays as it is.
 pub fn settle(graph: &mut Graph) -> Result<()> {
+    settle_with(graph, Constants::Exact)
+}
+
+pub(super) fn settle_with(graph: &mut Graph, rule: Constants) -> Result<()> {
     if !graph.values().any(|(_, v)| v.quant.is_some() && v.constant().is_none()) {
         return Ok(());
     }
-    spread(graph);
+    spread(graph, &mut |_, _| Spread::Bounds);
     activations_to_requantize(graph);
     for id in graph.topological() {
         if computes_on_integers(graph, id) {
-            constants(graph, id)?;
+            constants(graph, id, rule)?;
             bias(graph, id)?;
         } else {
             border(graph, id);
@@ -49,8 +71,9 @@ fn activations(graph: &Graph, id: NodeId) -> Vec<ValueId> {
     graph[id].inputs.iter().flatten().copied().filter(live).collect()
 }
 
-/// Gives values without a `Quant` the one that follows from their neighbours.
-fn spread(graph: &mut Graph) {
+/// Gives values without a `Quant` the one that follows from their neighbours; where neighbours
+/// only bound it, `seen` may know better.
+pub(super) fn spread(graph: &mut Graph, seen: &mut dyn FnMut(&Graph, ValueId) -> Spread) {
     loop {
         let mut changed = false;
         for id in graph.topological().into_iter().rev() {
@@ -60,7 +83,7 @@ fn spread(graph: &mut Graph) {
             continue;
         }
         for id in graph.topological() {
-            changed |= spread_forward(graph, id);
+            changed |= spread_forward(graph, id, seen);
         }
         if !changed {
             return;
@@ -91,7 +114,7 @@ fn spread_backward(graph: &mut Graph, id: NodeId) -> bool {
     changed
 }
 
-fn spread_forward(graph: &mut Graph, id: NodeId) -> bool {
+fn spread_forward(graph: &mut Graph, id: NodeId, seen: &mut dyn FnMut(&Graph, ValueId) -> Spread) -> bool {
     let node = &graph[id];
     let missing: Vec<ValueId> =
         node.outputs.iter().copied().filter(|&v| is_real(graph, v) && graph[v].quant.is_none()).collect();
@@ -100,39 +123,120 @@ fn spread_forward(graph: &mut Graph, id: NodeId) -> bool {
         return false;
     }
     let quants: Vec<&Quant> = operands.iter().filter_map(|&v| graph[v].quant.as_ref()).collect();
-    let Some(quant) = natural(&node.op, &quants, &graph[operands[0]].shape) else { return false };
+    let constants = joined_constants(graph, id);
+    let Some(natural) = natural(&node.op, &quants, constants, &graph[operands[0]].shape) else {
+        return false;
+    };
+    let (quant, warning) = match natural {
+        Natural::Exact(quant) => (quant, None),
+        Natural::Bound(quant) => match seen(graph, missing[0]) {
+            Spread::Seen(seen) => (seen, None),
+            Spread::Bounds => (quant, None),
+        },
+        Natural::Shrinking(quant, count) => match seen(graph, missing[0]) {
+            Spread::Seen(seen) => (seen, None),
+            Spread::Bounds if count <= FEW => (quant, None),
+            // Floats serve where they stay few; weights would become floats too.
+            Spread::Bounds if !feeds_product(graph, missing[0]) => return false,
+            Spread::Bounds => {
+                let warning = Warning::new(
+                    Site::Value(graph[missing[0]].name.clone()),
+                    format!(
+                        "is a mean of {count} values without a scale of its own, and takes theirs, which may be coarse"
+                    ),
+                );
+                (
+                    quant,
+                    Some(
+                        warning
+                            .help("give samples with `--calibrate X.npy`, or quantize the mean in the model"),
+                    ),
+                )
+            }
+        },
+    };
     for v in missing {
         Patch::new(graph).set_quant(v, Some(quant.clone()));
+    }
+    if let Some(warning) = warning {
+        graph.warn(warning);
     }
     true
 }
 
+/// A mean of so few values keeps most of their range.
+const FEW: usize = 16;
+
+/// Whether a value reaches, moved at most, a product with constant weights.
+fn feeds_product(graph: &Graph, v: ValueId) -> bool {
+    let mut next = vec![v];
+    let mut met = std::collections::BTreeSet::new();
+    while let Some(v) = next.pop() {
+        for c in graph.consumers(v) {
+            let weights = graph[c].inputs.get(1).copied().flatten().is_some_and(|w| is_constant(graph, w));
+            match &graph[c].op {
+                Op::Conv(_) | Op::Dense(_) | Op::Gemm(_) | Op::MatMul(_) if weights => return true,
+                op if carries(op) && met.insert(c) => next.extend(&graph[c].outputs),
+                _ => {}
+            }
+        }
+    }
+    false
+}
+
+/// The range of the constants that a Concat joins, stored or not; of no width without any.
+fn joined_constants(graph: &Graph, id: NodeId) -> (f32, f32) {
+    if !matches!(graph[id].op, Op::Concat(_)) {
+        return (0.0, 0.0);
+    }
+    let reals = graph[id].inputs.iter().flatten().filter_map(|&v| graph[v].real_constant());
+    reals.flat_map(|t| t.to_f32_vec()).fold((0.0, 0.0), |(lo, hi), x| (x.min(lo), x.max(hi)))
+}
+
+/// What operator and operands say of a result's quantization.
+pub(super) enum Natural {
+    /// No other holds the same values as well.
+    Exact(Quant),
+    /// No value lies outside, but all may lie well inside.
+    Bound(Quant),
+    /// Likewise, of a mean of so many values, which come the closer to each other the more they are.
+    Shrinking(Quant, usize),
+}
+
 /// The quantization that a result has by its operator and its operands' alone; `None` when
 /// only data could tell.
-pub(super) fn natural(op: &Op, operands: &[&Quant], shape: &[usize]) -> Option<Quant> {
+fn natural(op: &Op, operands: &[&Quant], constants: (f32, f32), shape: &[usize]) -> Option<Natural> {
     if let Some(fixed) = fixed(op) {
-        return Some(fixed);
+        return Some(Natural::Bound(fixed));
     }
-    let (lo, hi) = operands
-        .iter()
-        .map(|q| range(q))
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let (lo, hi) = operands.iter().map(|q| range(q)).fold(constants, |a, b| (a.0.min(b.0), a.1.max(b.1)));
     let first = operands[0];
-    match op {
-        Op::Concat(_) if operands.iter().any(|q| *q != first) => Some(affine(lo, hi)),
-        op if carries(op) => Some(first.clone()),
-        Op::AveragePool(_) | Op::GlobalAveragePool(_) | Op::ReduceMean(_) => Some(first.clone()),
-        Op::LeakyRelu(l) => {
-            let ends = [lo * l.alpha.min(1.0), lo.max(0.0), hi];
-            Some(affine(ends.iter().copied().fold(0.0, f32::min), ends.iter().copied().fold(0.0, f32::max)))
+    let (least, most) = range(first);
+    let size = |axes: &[usize]| axes.iter().filter_map(|&a| shape.get(a)).product::<usize>();
+    Some(match op {
+        Op::Concat(_)
+            if operands.iter().any(|q| *q != first) || constants.0 < least || constants.1 > most =>
+        {
+            Natural::Bound(affine(lo, hi))
         }
-        Op::HardSwish(_) => Some(affine(if lo < 0.0 { -0.375 } else { 0.0 }, hi)),
+        op if carries(op) => Natural::Exact(first.clone()),
+        Op::AveragePool(pool) => Natural::Shrinking(first.clone(), pool.kernel.iter().product()),
+        Op::GlobalAveragePool(_) => Natural::Shrinking(first.clone(), shape.iter().skip(2).product()),
+        Op::ReduceMean(mean) => Natural::Shrinking(first.clone(), size(&mean.axes)),
+        Op::LeakyRelu(l) => {
+            let ends = [lo.min(0.0) * l.alpha, hi];
+            Natural::Bound(affine(
+                ends.iter().copied().fold(0.0, f32::min),
+                ends.iter().copied().fold(0.0, f32::max),
+            ))
+        }
+        Op::HardSwish(_) => Natural::Bound(affine(if lo < 0.0 { -0.375 } else { 0.0 }, hi)),
         Op::LogSoftmax(_) => {
             let n: usize = shape.iter().product();
-            Some(affine(-((hi - lo) + libm::logf(n.max(1) as f32)), 0.0))
+            Natural::Bound(affine(-((hi - lo) + libm::logf(n.max(1) as f32)), 0.0))
         }
-        _ => None,
-    }
+        _ => return None,
+    })
 }
 
 /// Results whose interval is known beforehand.
@@ -207,8 +311,8 @@ pub(super) fn computes_on_integers(graph: &Graph, id: NodeId) -> bool {
     !values.is_empty() && values.iter().all(|&v| graph[v].quant.is_some())
 }
 
-/// Real constants of an integer node become integers.
-fn constants(graph: &mut Graph, id: NodeId) -> Result<()> {
+/// Real constants of an integer node become integers, or stay where the rule says so.
+fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Result<()> {
     let node = graph[id].clone();
     let output = node.outputs[0];
     for (i, v) in node.inputs.iter().enumerate() {
@@ -220,7 +324,17 @@ fn constants(graph: &mut Graph, id: NodeId) -> Result<()> {
         let quant = match (&node.op, i) {
             (Op::Conv(_) | Op::Dense(_), 1) => weights::per_channel(&real),
             (Op::Conv(_) | Op::Dense(_), _) => continue,
-            (Op::Concat(_), _) => graph[output].quant.clone().ok_or_else(|| {
+            (Op::Add(_) | Op::Sub(_) | Op::Mul(_), _) | (Op::Div(_), 1) if rule == Constants::Exact => {
+                continue;
+            }
+            // A dividend is divided by a table, which wants an integer; sixteen bits lose nothing.
+            (Op::Div(_), 0) if rule == Constants::Exact && real.len() > 1 => {
+                let far = real.to_f32_vec().iter().fold(0f32, |m, x| m.max(x.abs()));
+                let scale = if far / 32767.0 >= f32::MIN_POSITIVE { far / 32767.0 } else { 1.0 };
+                Quant::per_tensor(DType::I16, scale, 0)
+            }
+            (Op::Div(_), 0) if rule == Constants::Exact => continue,
+            (op, _) if carries(op) => graph[output].quant.clone().ok_or_else(|| {
                 Error::internal(node.site(), "computes on integers without a scale for its result")
             })?,
             _ => {

@@ -1,0 +1,364 @@
+//! How near integer results are to the float meaning of a model: signal over error.
+//!
+//! In: small models of `tests/cases/int8`, and graphs built here. Law: 20 dB are the least that a
+//! user may rely on, most cases have 30 and more; a model that brought its own quantization is
+//! within one step of what its file says.
+
+use secateur_compiler::artifact::{Artifact, compile};
+use secateur_compiler::cli::data::read_samples;
+use secateur_compiler::error::Result;
+use secateur_compiler::graph::{Graph, Patch, Quant, ValueId};
+use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::ops::{self, Op};
+use secateur_compiler::options::Optimize;
+use secateur_compiler::program::{from_port, to_port};
+use secateur_compiler::tensor::{DType, Samples, Tensor};
+use secateur_compiler::{Options, Silent, lower, quantize, schedule, targets};
+
+/// A case compiled for the host, with its calibration samples if there are any.
+fn case(name: &str, calibrate: bool) -> Result<Artifact> {
+    let path = |end: &str| secateur_tests::repository().join(format!("tests/cases/int8/{name}{end}"));
+    let model = std::fs::read(path(".onnx")).expect("a case");
+    let samples = calibrate.then(|| read_samples(&path("_cal.npz")).expect("its calibration samples"));
+    let options = Options { name: "case".into(), emit: Vec::new(), ..Options::default() };
+    compile(&model, &targets::find("host").unwrap(), samples.as_ref(), &options, &mut Silent)
+}
+
+fn inputs(name: &str, graph: &Graph) -> Vec<Vec<Tensor>> {
+    let path = secateur_tests::repository().join(format!("tests/cases/int8/{name}_x.npz"));
+    let samples = read_samples(&path).expect("its samples");
+    secateur_compiler::samples::split(&samples, graph, None).expect("samples that fit")
+}
+
+/// Real outputs of a program, all samples in a row, for each output.
+fn real(program: &secateur_compiler::program::Program, samples: &[Vec<Tensor>]) -> Vec<Vec<f32>> {
+    let mut machine = Machine::new(program).expect("a sound program");
+    let mut all = vec![Vec::new(); program.outputs.len()];
+    for sample in samples {
+        let stored: Vec<Tensor> = sample.iter().zip(&program.inputs).map(|(t, p)| to_port(t, p)).collect();
+        let results = machine.run(&stored).expect("a run");
+        for ((all, t), p) in all.iter_mut().zip(&results).zip(&program.outputs) {
+            all.extend(from_port(t, p).to_f32_vec());
+        }
+    }
+    all
+}
+
+fn float(graph: &Graph, samples: &[Vec<Tensor>]) -> Vec<Vec<f32>> {
+    let mut all = vec![Vec::new(); graph.outputs().len()];
+    for sample in samples {
+        for (all, t) in all.iter_mut().zip(ops::run(graph, sample).expect("a float run")) {
+            all.extend(t.to_f32_vec());
+        }
+    }
+    all
+}
+
+fn decibels(have: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(have.len(), want.len());
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let signal: f64 = want.iter().map(|&w| square(w)).sum();
+    let error: f64 = have.iter().zip(want).map(|(&h, &w)| square(h - w)).sum();
+    10.0 * (signal / error).log10()
+}
+
+#[test]
+fn calibrated_cases_keep_their_signal() {
+    let cases = [
+        ("int8_concat_two_convs", 35.0),
+        ("int8_concat_cls_token", 30.0),
+        ("int8_concat_tanh", 30.0),
+        ("int8_softmax_wide", 25.0),
+    ];
+    for (name, least) in cases {
+        let artifact = case(name, true).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let samples = inputs(name, &artifact.imported);
+        let (have, want) = (real(&artifact.program, &samples), float(&artifact.imported, &samples));
+        for (have, want) in have.iter().zip(&want) {
+            let snr = decibels(have, want);
+            assert!(snr >= least, "{name}: {snr:.1} dB");
+        }
+    }
+}
+
+#[test]
+fn quantized_cases_are_within_one_step_of_their_file() {
+    for name in ["qdq_gemm_transA", "qdq_pad_value", "qdq_reducemean_tanh"] {
+        let artifact = case(name, false).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let samples = inputs(name, &artifact.imported);
+        let (have, want) = (real(&artifact.program, &samples), float(&artifact.imported, &samples));
+        for ((have, want), port) in have.iter().zip(&want).zip(&artifact.program.outputs) {
+            // A result without a scale of its own is a float; it hangs on one step of its operand.
+            let step = port.affine.map_or(0.01, |(scale, _)| scale * 1.01);
+            let worst = have.iter().zip(want).map(|(h, w)| (h - w).abs()).fold(0.0, f32::max);
+            assert!(worst <= step, "{name}: off by {worst}, a step is {step}");
+        }
+    }
+    let refusal = case("qoperator_conv", false).expect_err("the form of QLinear operators");
+    assert!(refusal.to_string().contains("QLinearConv"), "{refusal}");
+}
+
+#[test]
+fn a_state_with_two_scales_is_warned_of() {
+    let artifact = case("rnn_step_state", true).unwrap();
+    let said: Vec<String> = artifact.report.warnings.iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|w| w.contains("output `h_out` hands to input `h`")), "{said:?}");
+    assert!(said.iter().any(|w| w.starts_with("tensor `h`: is joined with wider values")), "{said:?}");
+}
+
+/// Numbers from -1 to 1.
+struct Random(u64);
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 40) as f32 / 8_388_608.0) - 1.0
+    }
+    fn tensor(&mut self, shape: &[usize], scale: f32) -> Tensor {
+        let n = shape.iter().product();
+        Tensor::f32(shape, (0..n).map(|_| self.next() * scale).collect())
+    }
+}
+
+/// A graph of one input, and its samples.
+fn built(
+    shape: &[usize],
+    scale: f32,
+    write: &dyn Fn(&mut Patch<'_>, ValueId) -> Vec<ValueId>,
+) -> (Graph, Vec<Vec<Tensor>>) {
+    let mut graph = Graph::default();
+    let mut patch = Patch::new(&mut graph);
+    let x = patch.add_input("x", DType::F32, shape);
+    for y in write(&mut patch, x) {
+        patch.add_output(y);
+    }
+    let mut random = Random(7);
+    let samples = (0..40).map(|_| vec![random.tensor(shape, scale)]).collect();
+    (graph, samples)
+}
+
+fn node(
+    patch: &mut Patch<'_>,
+    name: &str,
+    op: impl Into<Op>,
+    inputs: &[ValueId],
+    shape: &[usize],
+) -> ValueId {
+    let y = patch.add_value(name, DType::F32, shape);
+    patch.add_node(name, op.into(), inputs.iter().map(|&v| Some(v)).collect(), vec![y]);
+    y
+}
+
+fn stacked(samples: &[Vec<Tensor>]) -> Samples {
+    let shape = [&[samples.len()], samples[0][0].shape()].concat();
+    let all = samples.iter().flat_map(|s| s[0].to_f32_vec()).collect();
+    let mut found = Samples::default();
+    found.arrays.insert(String::new(), Tensor::f32(&shape, all));
+    found
+}
+
+/// Outputs of a quantized graph by its program, and by its float meaning.
+fn both(graph: &Graph, quantized: &Graph, samples: &[Vec<Tensor>]) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let host = targets::find("host").unwrap();
+    let schedule = schedule::schedule(quantized, &host, Optimize::Balanced).unwrap();
+    let program = lower::lower(quantized, &schedule, &host).unwrap();
+    secateur_compiler::kernel::prove(&program).unwrap();
+    (real(&program, samples), float(graph, samples))
+}
+
+fn calibrated(graph: &Graph, samples: &[Vec<Tensor>]) -> Graph {
+    let mut quantized = graph.clone();
+    quantize::quantize(&mut quantized, &stacked(samples), &Options::default(), &mut Silent).unwrap();
+    quantize::settle(&mut quantized).unwrap();
+    quantized
+}
+
+/// Every bounded result and a constant, each joined with wider and with narrower values.
+#[test]
+fn a_concat_holds_all_of_its_operands() {
+    let shape = [1, 4, 6];
+    let bounded: [(&str, fn() -> Op); 5] = [
+        ("tanh", || ops::Tanh.into()),
+        ("sigmoid", || ops::Sigmoid.into()),
+        ("hard_sigmoid", || ops::HardSigmoid { alpha: 0.2, beta: 0.5 }.into()),
+        ("softmax", || ops::Softmax { axis: 2, flatten: false }.into()),
+        ("constant", || ops::Relu.into()),
+    ];
+    for (name, op) in bounded {
+        for wide in [0.1f32, 1.0, 6.0] {
+            // Alone, and where another node reads the bounded value as well.
+            for shared in [false, true] {
+                let (graph, samples) = built(&shape, wide, &|p, x| {
+                    let joined = if name == "constant" {
+                        p.add_constant("class", Random(3).tensor(&shape, 1.0))
+                    } else {
+                        node(p, name, op(), &[x], &shape)
+                    };
+                    let mut outputs = vec![];
+                    if shared && name != "constant" {
+                        outputs.push(joined);
+                    }
+                    let side = node(p, "side", ops::Relu, &[x], &shape);
+                    outputs.push(node(p, "join", ops::Concat { axis: 1 }, &[side, joined], &[1, 8, 6]));
+                    outputs
+                });
+                let (have, want) = both(&graph, &calibrated(&graph, &samples), &samples);
+                for (have, want) in have.iter().zip(&want) {
+                    let snr = decibels(have, want);
+                    assert!(snr >= 30.0, "{name} with {wide}, shared {shared}: {snr:.1} dB");
+                }
+            }
+        }
+    }
+}
+
+/// Probabilities and gates far below one, and of many classes.
+#[test]
+fn bounded_results_take_the_scale_of_their_values() {
+    let cases: [(&str, f32, fn() -> Op); 4] = [
+        ("softmax", 1.0, || ops::Softmax { axis: 1, flatten: false }.into()),
+        ("tanh", 0.03, || ops::Tanh.into()),
+        ("sigmoid", 1.0, || ops::Sigmoid.into()),
+        ("hard_sigmoid", 1.0, || ops::HardSigmoid { alpha: 0.2, beta: 0.0 }.into()),
+    ];
+    for (name, scale, op) in cases {
+        for classes in [3usize, 400] {
+            let shape = [1, classes];
+            let (graph, samples) = built(&shape, scale, &|p, x| {
+                let low = match name {
+                    "sigmoid" => {
+                        let away = p.add_constant("away", Tensor::f32(&[1], vec![-6.0]));
+                        node(p, "low", ops::Add, &[x, away], &shape)
+                    }
+                    "hard_sigmoid" => {
+                        let less = p.add_constant("less", Tensor::f32(&[1], vec![0.05]));
+                        node(p, "low", ops::Mul, &[x, less], &shape)
+                    }
+                    _ => x,
+                };
+                vec![node(p, name, op(), &[low], &shape)]
+            });
+            let (have, want) = both(&graph, &calibrated(&graph, &samples), &samples);
+            let snr = decibels(&have[0], &want[0]);
+            assert!(snr >= 30.0, "{name} of {classes}: {snr:.1} dB");
+        }
+    }
+}
+
+/// A quantized input whose mean, without a scale of its own, is small beside it.
+#[test]
+fn a_mean_without_a_scale_keeps_its_value() {
+    let pools: [(&str, fn() -> Op, [usize; 4]); 3] = [
+        ("global", || ops::GlobalAveragePool.into(), [1, 3, 1, 1]),
+        ("mean", || ops::ReduceMean { axes: vec![2, 3], keepdims: true }.into(), [1, 3, 1, 1]),
+        ("tanh of mean", || ops::ReduceMean { axes: vec![2, 3], keepdims: true }.into(), [1, 3, 1, 1]),
+    ];
+    for (name, op, out) in pools {
+        let (mut graph, samples) = built(&[1, 3, 20, 20], 4.0, &|p, x| {
+            let m = node(p, "m", op(), &[x], &out);
+            vec![if name.starts_with("tanh") { node(p, "y", ops::Tanh, &[m], &out) } else { m }]
+        });
+        let x = graph.inputs()[0];
+        Patch::new(&mut graph).set_quant(x, Some(Quant::per_tensor(DType::I8, 8.0 / 255.0, 0)));
+        for calibrate in [false, true] {
+            let mut quantized = graph.clone();
+            if calibrate {
+                let used = quantize::complete(&mut quantized, &stacked(&samples), &mut Silent).unwrap();
+                assert!(used, "{name}: a scale was missing");
+            }
+            quantize::settle(&mut quantized).unwrap();
+            let (have, want) = both(&graph, &quantized, &samples);
+            let snr = decibels(&have[0], &want[0]);
+            assert!(snr >= 25.0, "{name}, calibrated {calibrate}: {snr:.1} dB");
+            let integer = quantized[quantized.outputs()[0]].quant.is_some();
+            assert_eq!(integer, calibrate, "{name}");
+        }
+    }
+}
+
+/// An element-wise operator whose constant the model did not quantize computes with it as it is.
+#[test]
+fn constants_of_a_quantized_model_stay_what_they_are() {
+    let ops: [(&str, fn() -> Op); 4] = [
+        ("add", || ops::Add.into()),
+        ("sub", || ops::Sub.into()),
+        ("mul", || ops::Mul.into()),
+        ("div", || ops::Div.into()),
+    ];
+    let shape = [1, 5, 7];
+    // One wide and many narrow numbers: eight bits would spoil the narrow ones.
+    let wide = [100.0f32, 0.013, -0.4, 1.7, 0.02];
+    let even = [1.5f32, 0.7, -1.1, 2.0, 0.9];
+    for (name, op) in ops {
+        for constants in [&wide[..], &even, &even[..1]] {
+            for first in [false, true] {
+                let (mut graph, samples) = built(&shape, 3.0, &|p, x| {
+                    let c = p.add_constant("c", Tensor::f32(&[constants.len(), 1], constants.to_vec()));
+                    let operands = if first { [c, x] } else { [x, c] };
+                    vec![node(p, "y", op(), &operands, &shape)]
+                });
+                let want = float(&graph, &samples);
+                let far =
+                    want[0].iter().filter(|v| v.is_finite()).fold(0f32, |m, v| m.max(v.abs())).min(200.0);
+                let (x, y) = (graph.inputs()[0], graph.outputs()[0]);
+                let scale = far / 127.0;
+                let step = 3.0 / 120.0;
+                let mut patch = Patch::new(&mut graph);
+                patch.set_quant(x, Some(Quant::per_tensor(DType::I8, step, 3)));
+                patch.set_quant(y, Some(Quant::per_tensor(DType::I8, scale, -1)));
+                // Samples on the grid of the input, so that only the operator's own error is left.
+                let samples: Vec<Vec<Tensor>> = samples
+                    .iter()
+                    .map(|s| {
+                        let grid =
+                            s[0].to_f32_vec().iter().map(|v| (v / step).round() * step + 0.0).collect();
+                        vec![Tensor::f32(&shape, grid)]
+                    })
+                    .collect();
+                let mut quantized = graph.clone();
+                quantize::settle(&mut quantized).unwrap();
+                let (have, want) = both(&graph, &quantized, &samples);
+                for (h, w) in have[0].iter().zip(&want[0]) {
+                    let w = w.clamp(-127.0 * scale, 128.0 * scale);
+                    // 0 / 0 has no value.
+                    let off = if w.is_nan() { 0.0 } else { (h - w).abs() / scale };
+                    assert!(off <= 1.01, "{name} of {} constants, first {first}: {h} {w}", constants.len());
+                }
+            }
+        }
+    }
+}
+
+/// Ports that are one state by their names, or because nothing else fits.
+#[test]
+fn states_are_found_by_name_and_by_flow() {
+    for (input, output, other) in [("h", "h_out", "y"), ("state1", "new_state1", "y"), ("a", "b", "y")] {
+        let mut graph = Graph::default();
+        let mut p = Patch::new(&mut graph);
+        let x = p.add_input("x", DType::F32, &[1, 3]);
+        let h = p.add_input(input, DType::F32, &[1, 4]);
+        let all = node(&mut p, "all", ops::Concat { axis: 1 }, &[x, h], &[1, 7]);
+        let w = p.add_constant("w", Random(5).tensor(&[4, 7], 0.4));
+        let dense = node(&mut p, "dense", ops::Dense, &[all, w], &[1, 4]);
+        let next = node(&mut p, output, ops::Tanh, &[dense], &[1, 4]);
+        let head = p.add_constant("head", Random(6).tensor(&[2, 4], 0.4));
+        let y = node(&mut p, other, ops::Dense, &[next, head], &[1, 2]);
+        p.add_output(y);
+        p.add_output(next);
+        let mut random = Random(9);
+        let mut column = |width: usize, scale: f32| random.tensor(&[30, 1, width], scale);
+        let mut samples = Samples::default();
+        samples.arrays.insert("x".into(), column(3, 5.0));
+        samples.arrays.insert(input.into(), column(4, 1.0));
+        quantize::quantize(&mut graph, &samples, &Options::default(), &mut Silent).unwrap();
+        quantize::warn_of_states(&mut graph);
+        let said: Vec<String> = graph.warnings().iter().map(ToString::to_string).collect();
+        let want = format!("output `{output}` hands to input `{input}`");
+        assert!(said.iter().any(|w| w.contains(&want)), "{input}: {said:?}");
+        assert!(said.iter().any(|w| w.contains("is joined with wider values")), "{input}: {said:?}");
+    }
+    // A network of one input and one output is no cell, whatever its shapes.
+    let (graph, samples) = built(&[1, 4], 1.0, &|p, x| vec![node(p, "y", ops::Tanh, &[x], &[1, 4])]);
+    let mut quantized = calibrated(&graph, &samples);
+    quantize::warn_of_states(&mut quantized);
+    assert_eq!(quantized.warnings(), []);
+}
