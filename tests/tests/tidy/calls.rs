@@ -108,7 +108,7 @@ impl<'ast> Visit<'ast> for Calls {
 }
 
 /// The commands that a Rust file names.
-pub fn in_rust(file: &File) -> BTreeSet<String> {
+pub(crate) fn in_rust(file: &File) -> BTreeSet<String> {
     let parsed = syn::parse_file(&file.text).unwrap_or_else(|e| panic!("{}: {e}", file.path));
     let (mut calls, mut given) = (Calls::default(), Given::default());
     calls.visit_file(&parsed);
@@ -193,7 +193,7 @@ fn bare(text: &str) -> String {
 }
 
 /// The commands that a shell script names where a command stands.
-pub fn in_shell(text: &str) -> BTreeSet<String> {
+pub(crate) fn in_shell(text: &str) -> BTreeSet<String> {
     let known: BTreeSet<&str> = SHELL.split_whitespace().collect();
     // What is put into a list is no command.
     let text = bare(text).replace("=(", "=\necho ");
@@ -220,7 +220,7 @@ pub fn in_shell(text: &str) -> BTreeSet<String> {
 }
 
 /// The commands that a Python script starts: the first word of lists given to `subprocess`.
-pub fn in_python(text: &str) -> BTreeSet<String> {
+pub(crate) fn in_python(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for call in [
         "subprocess.run(",

@@ -5,17 +5,17 @@ use std::path::Path;
 
 /// A text file.
 #[derive(Debug, Clone)]
-pub struct File {
+pub(crate) struct File {
     /// With `/` between folders, from the root of the repository.
-    pub path: String,
-    pub text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl File {
-    pub fn new(path: &str, text: &str) -> File {
+    pub(crate) fn new(path: &str, text: &str) -> File {
         File { path: path.into(), text: text.into() }
     }
-    pub fn is_rust(&self) -> bool {
+    pub(crate) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 }
@@ -40,7 +40,7 @@ fn walk(root: &Path, folder: &str, found: &mut Vec<File>) {
 }
 
 /// Every text file, sorted.
-pub fn all() -> Vec<File> {
+pub(crate) fn all() -> Vec<File> {
     let mut found = Vec::new();
     walk(&secateur_tests::repository(), "", &mut found);
     found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -50,6 +50,6 @@ pub fn all() -> Vec<File> {
 }
 
 /// The files that Rust is in.
-pub fn rust() -> Vec<File> {
+pub(crate) fn rust() -> Vec<File> {
     all().into_iter().filter(File::is_rust).collect()
 }

@@ -8,13 +8,13 @@ fn parse(file: &File) -> syn::File {
 }
 
 /// A file opens with what it is.
-pub fn header(file: &File) -> Vec<String> {
+pub(crate) fn header(file: &File) -> Vec<String> {
     let fixture = file.path.starts_with("tests/ui/cases/");
     if fixture || file.text.starts_with("//!") { vec![] } else { vec![format!("{}: no `//!`", file.path)] }
 }
 
 /// Nothing of nightly Rust.
-pub fn stable(file: &File) -> Vec<String> {
+pub(crate) fn stable(file: &File) -> Vec<String> {
     let asks = |attribute: &syn::Attribute| {
         matches!(attribute.style, syn::AttrStyle::Inner(_))
             && (attribute.path().is_ident("feature")
@@ -26,7 +26,7 @@ pub fn stable(file: &File) -> Vec<String> {
 }
 
 /// A crate root that forbids unsafe code, in an attribute of its own.
-pub fn forbids_unsafe(file: &File) -> bool {
+pub(crate) fn forbids_unsafe(file: &File) -> bool {
     parse(file).attrs.iter().any(|a| {
         matches!(a.style, syn::AttrStyle::Inner(_))
             && a.path().is_ident("forbid")
@@ -35,7 +35,7 @@ pub fn forbids_unsafe(file: &File) -> bool {
 }
 
 /// Words of one machine.
-pub fn words(file: &File) -> Vec<String> {
+pub(crate) fn words(file: &File) -> Vec<String> {
     let needles = [
         concat!("/wo", "rk/"),
         concat!("/ro", "ot/"),
@@ -47,7 +47,7 @@ pub fn words(file: &File) -> Vec<String> {
 }
 
 /// Files that are older than the limit. The list may only shrink.
-pub const LONG: &[(&str, usize)] = &[
+pub(crate) const LONG: &[(&str, usize)] = &[
     ("compiler/src/block/gemm.rs", 876),
     ("compiler/src/lower/tests.rs", 791),
     ("tests/tests/emit.rs", 712),
@@ -78,10 +78,10 @@ pub const LONG: &[(&str, usize)] = &[
 ];
 
 /// At most this many lines in a file.
-pub const LINES: usize = 500;
+pub(crate) const LINES: usize = 500;
 
 /// A file is short enough to be read. Above the limit, look for the seam.
-pub fn length(file: &File) -> Vec<String> {
+pub(crate) fn length(file: &File) -> Vec<String> {
     let lines = file.text.lines().count();
     let old = LONG.iter().find(|(path, _)| *path == file.path).map(|(_, most)| *most);
     if old.is_some() && lines <= LINES {
@@ -92,7 +92,7 @@ pub fn length(file: &File) -> Vec<String> {
 }
 
 /// Whether a file belongs to the half of the compiler that does no IO.
-pub fn is_library(path: &str) -> bool {
+pub(crate) fn is_library(path: &str) -> bool {
     path.strip_prefix("compiler/src/").is_some_and(|inside| {
         !(inside.starts_with("cli/") || inside == "main.rs" || inside.ends_with("/tests.rs"))
     })
@@ -162,7 +162,7 @@ impl<'ast> Visit<'ast> for Outside {
 }
 
 /// The library half does no IO, reads no environment and iterates in no order of hashes.
-pub fn no_io(file: &File) -> Vec<String> {
+pub(crate) fn no_io(file: &File) -> Vec<String> {
     if !is_library(&file.path) {
         return vec![];
     }
