@@ -5,11 +5,12 @@ use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
 use crate::options::{Language, Optimize, Options, Quantize};
 use crate::program::Program;
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::schedule::{self, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
-use crate::{kernel, lower, onnx, passes, quantize};
+use crate::weigh::{self, Plan};
+use crate::{kernel, onnx, passes, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
 
@@ -53,6 +54,8 @@ pub struct Artifact {
     /// What `files` holds, and how it was printed.
     languages: Vec<Language>,
     settings: EmitOptions,
+    /// Warnings of the report that stand for bytes which do not fit.
+    overflow: Vec<Warning>,
 }
 
 /// Names that `--dump-after` takes besides those of passes.
@@ -123,23 +126,34 @@ fn compile_unhelped(
         quantize::quantize(&mut graph, samples, options, observer)?;
         graph::verify(&graph)?;
     }
-    passes::run_quantized(&mut graph, &mut |name, graph| {
-        if wanted(name) {
-            dumps.push((name.to_string(), graph::print(graph)));
-        }
-    })?;
+    let mut weighed = None;
+    passes::run_quantized_by(
+        &mut graph,
+        &mut |forms| {
+            step(observer, "weigh")?;
+            let (which, plan) = weigh::best(forms, target, options.optimize)?;
+            weighed = Some(plan);
+            Ok(which)
+        },
+        &mut |name, graph| {
+            if wanted(name) {
+                dumps.push((name.to_string(), graph::print(graph)));
+            }
+        },
+    )?;
     if wanted("quantize") {
         dumps.push(("quantize".to_string(), graph::print(&graph)));
     }
 
     quantize::warn_of_states(&mut graph);
     step(observer, "schedule")?;
-    let schedule = schedule::schedule(&graph, target, options.optimize)?;
+    let Plan { schedule, mut program } = match weighed {
+        Some(plan) => plan,
+        None => weigh::plan(&graph, target, options.optimize)?,
+    };
     if wanted("schedule") {
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
     }
-    step(observer, "lower")?;
-    let mut program = lower::lower(&graph, &schedule, target)?;
     program.name.clone_from(&options.name);
     kernel::prove(&program)?;
     if wanted("lower") {
@@ -150,11 +164,11 @@ fn compile_unhelped(
     let digest = digest(model, target, calibration, options);
     let mut report = Report::new(&program, target);
     report.warnings = graph.warnings().to_vec();
-    if options.optimize == Optimize::Speed {
-        // Speed is paid for with memory: say how much.
-        let balanced = schedule::schedule(&graph, target, Optimize::Balanced)?;
-        report.total.arena_balanced = Some(balanced.arena);
-    }
+    // Speed and size are paid for with memory: say how much.
+    report.total.arena_balanced = match options.optimize {
+        Optimize::Speed => Some(schedule::schedule(&graph, target, Optimize::Balanced)?.arena),
+        _ => schedule.arena_balanced,
+    };
     let settings = EmitOptions {
         digest: digest.clone(),
         features: target.core.features.clone(),
@@ -173,8 +187,14 @@ fn compile_unhelped(
         digest,
         languages,
         settings,
+        overflow: Vec::new(),
     };
+    artifact.hold_memory(options.allow_overflow)?;
     artifact.files = artifact.emit(&artifact.languages)?;
+    let called = emit::called(&artifact.program, &artifact.settings)?;
+    for (layer, functions) in artifact.report.layers.iter_mut().zip(called) {
+        layer.functions = functions;
+    }
     Ok(artifact)
 }
 
@@ -245,6 +265,24 @@ impl Artifact {
         }
     }
 
+    /// Refuses a program that does not fit the target's memories by what the report knows, or
+    /// warns where that is allowed.
+    pub fn hold_memory(&mut self, allow: bool) -> Result<()> {
+        self.report.warnings.retain(|w| !self.overflow.contains(w));
+        self.overflow.clear();
+        match report::overflow(&self.report) {
+            None => Ok(()),
+            Some(e) if !allow => Err(e),
+            Some(mut e) => {
+                let others = std::mem::take(&mut e.others);
+                self.overflow =
+                    [e].into_iter().chain(others).map(|e| Warning::new(e.site, e.message)).collect();
+                self.report.warnings.extend(self.overflow.iter().cloned());
+                Ok(())
+            }
+        }
+    }
+
     /// Adds what a build for the target told: bytes of machine code and of stack. Report and
     /// files name them from then on.
     pub fn measured(&mut self, code: usize, stack: usize) -> Result<()> {
@@ -292,7 +330,8 @@ fn digest(model: &[u8], target: &Target, calibration: Option<&Samples>, options:
     part(env!("CARGO_PKG_VERSION").as_bytes());
     part(model);
     part(format!("{target:?}").as_bytes());
-    part(format!("{options:?}").as_bytes());
+    // What is let pass changes no byte of the output.
+    part(format!("{:?}", Options { allow_overflow: false, ..options.clone() }).as_bytes());
     for (name, tensor) in calibration.iter().flat_map(|s| &s.arrays) {
         part(name.as_bytes());
         part(format!("{:?}", tensor.shape()).as_bytes());

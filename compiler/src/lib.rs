@@ -35,6 +35,7 @@ pub mod samples;
 pub mod schedule;
 pub mod tensor;
 pub mod warning;
+pub mod weigh;
 
 #[cfg(feature = "cli")]
 #[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]

@@ -19,12 +19,13 @@ pub enum Quantize {
 #[serde(rename_all = "lowercase")]
 pub enum Optimize {
     /// Fewest cycles: larger forms of the weights, transforms and longer code where they gain
-    /// and the flash has room.
+    /// and the flash has room; workspace up to three quarters of the chip's RAM.
     Speed,
-    /// Weights stay about as large as they are, code is unrolled where it pays most.
+    /// Weights stay about as large as they are, code is unrolled where it pays most, workspace is
+    /// kept within `schedule::balanced`.
     #[default]
     Balanced,
-    /// Least flash, then fewest cycles.
+    /// Least flash, then fewest cycles, within `schedule::most_for_size`.
     Size,
 }
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub as_crate: bool,
     /// Sizes for symbolic dimensions; a batch dimension that is not named is 1.
     pub dims: BTreeMap<String, usize>,
+    /// Compile a model that does not fit the chip's memories too, with a warning.
+    pub allow_overflow: bool,
     /// Names of passes (or stages) after which the text form is kept in the artifact.
     pub dump_after: Vec<String>,
 }
@@ -64,6 +67,7 @@ impl Default for Options {
             emit: vec![Language::C],
             as_crate: false,
             dims: BTreeMap::new(),
+            allow_overflow: false,
             dump_after: Vec::new(),
         }
     }

@@ -9,7 +9,8 @@ use syn::{Error, Ident, LitInt, LitStr, Result, Token};
 
 /// Arguments that take a text.
 const TEXTS: [&str; 6] = ["target", "core", "flash", "ram", "quantize", "optimize"];
-const ALL: [&str; 8] = ["target", "core", "flash", "ram", "quantize", "optimize", "calibrate", "dims"];
+const ALL: [&str; 9] =
+    ["target", "core", "flash", "ram", "quantize", "optimize", "calibrate", "dims", "allow_overflow"];
 
 /// What stands in the parentheses of the attribute.
 pub(crate) struct Arguments {
@@ -18,6 +19,7 @@ pub(crate) struct Arguments {
     /// Key (empty for a single array) and file.
     pub(crate) calibrate: Vec<(String, LitStr)>,
     pub(crate) dims: Vec<(String, LitInt)>,
+    pub(crate) allow_overflow: bool,
     names: Vec<Ident>,
 }
 
@@ -70,6 +72,7 @@ impl Parse for Arguments {
             texts: Vec::new(),
             calibrate: Vec::new(),
             dims: Vec::new(),
+            allow_overflow: false,
             names: Vec::new(),
         };
         while !input.is_empty() {
@@ -84,6 +87,10 @@ impl Parse for Arguments {
             let text = name.to_string();
             match text.as_str() {
                 "dims" => arguments.dims = pairs(input)?,
+                "allow_overflow" => {
+                    input.parse::<Token![=]>()?;
+                    arguments.allow_overflow = input.parse::<syn::LitBool>()?.value;
+                }
                 "calibrate" if input.peek(syn::token::Paren) => arguments.calibrate = pairs(input)?,
                 "calibrate" => {
                     input.parse::<Token![=]>()?;

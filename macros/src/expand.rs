@@ -81,6 +81,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
         }
         options.dims.insert(dim.clone(), n);
     }
+    options.allow_overflow = arguments.allow_overflow;
     let samples = (!calibration.arrays.is_empty()).then_some(&calibration);
     let artifact = compile(&model, &target, samples, &options, &mut Silent).map_err(|e| {
         let span = match (&e.site, e.fault) {
@@ -120,6 +121,8 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
 fn in_arguments(text: &str) -> String {
     text.replace("`--calibrate X.npy`", "`calibrate = \"x.npy\"`")
         .replace("`--quantize none`", "`quantize = \"none\"`")
+        .replace("`--optimize size`", "`optimize = \"size\"`")
+        .replace("`--allow-overflow`", "`allow_overflow = true`")
 }
 
 /// A warning of the compiler as rustc shows one: stable Rust has no other way for a macro than a

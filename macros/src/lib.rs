@@ -36,7 +36,12 @@ use proc_macro::TokenStream;
 /// | `quantize = "int8"` | `"int8"` (the default) or `"none"` |
 /// | `optimize = "balanced"` | `"speed"`, `"balanced"` (the default) or `"size"` |
 /// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model, and used where a QDQ model has values without a scale; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
+/// | `allow_overflow = true` | compile a model too that does not fit the chip's memories |
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
+///
+/// Where a chip or sizes are given, weights and arena must fit, with the code and stack that the
+/// native kernels announce. What the Rust around them adds is not counted: the macro cannot build
+/// for the target. `secateur compile` measures all of it.
 ///
 /// Files are found relative to the crate's `Cargo.toml`, and a change of one rebuilds the crate.
 /// Everything wrong is reported on the argument at fault; warnings are shown as a deprecation, the

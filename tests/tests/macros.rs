@@ -86,3 +86,28 @@ fn data_beside_the_model_are_read_and_followed() {
     let error = expand().unwrap_err().to_string();
     assert!(error.contains("external_weights.onnx.data") && error.contains("does not exist"), "{error}");
 }
+
+/// What the kernels announce must fit the sizes that are given; the macro says what it counted.
+#[test]
+fn what_does_not_fit_is_refused_on_the_argument() {
+    let root = secateur_tests::repository().join("compiler/models/watch_cnn1d");
+    let expanded = |more: &str| {
+        let arguments = format!(
+            "\"model.onnx\", core = \"cortex-m4\", flash = \"16K\", ram = \"2K\", calibrate = \"calib.npy\"{more}"
+        );
+        expand::expand(arguments.parse().unwrap(), "pub struct Watch;".parse().unwrap(), &root)
+    };
+    let said = expanded("").expect_err("32 KiB of weights in 16 KiB of flash").to_string();
+    for word in [
+        "16384 B of flash",
+        "too many",
+        "native kernels",
+        "not measured",
+        "2048 B of RAM",
+        "allow_overflow = true",
+    ] {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+    assert!(expanded(", allow_overflow = true").is_ok());
+    assert!(expanded(", allow_overflow = false").is_err());
+}

@@ -3,7 +3,7 @@
 use super::args::{EmitArg, Job, ModelArgs};
 use super::progress::Terminal;
 use super::{data, engine, output, print_json, table, warn};
-use crate::artifact::{Artifact, File, compile};
+use crate::artifact::{Artifact, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::options::Language;
 use serde_json::json;
@@ -49,9 +49,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         .clone()
         .ok_or_else(|| Error::option("output", "is missing").help("name the folder to write to: `-o DIR`"))?;
     let mut observer = Terminal::new();
-    let mut artifact =
-        compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
-    engine::measure(&mut artifact, &job.target)?;
+    let artifact = engine::measured(&job, &mut observer)?;
     if args.check {
         check(&artifact, &job, &mut observer)?;
     }

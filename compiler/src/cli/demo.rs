@@ -7,7 +7,6 @@ use super::labels::Expected;
 use super::metric::{Labels, Metric};
 use super::progress::Terminal;
 use super::{data, output, table, warn};
-use crate::artifact::compile;
 use crate::error::{Error, Fault, Result, Site};
 use crate::npy;
 use crate::options::{Language, Options};
@@ -47,9 +46,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     )?;
 
     let mut observer = Terminal::new();
-    let mut artifact =
-        compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
-    engine::measure(&mut artifact, &job.target)?;
+    let artifact = engine::measured(&job, &mut observer)?;
     let samples = data::split(&unnamed(TEST)?, &artifact.imported, None)?;
     let labels = npy::read(LABELS)?;
     let mut text = table::report(&artifact.report);

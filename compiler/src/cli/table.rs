@@ -87,18 +87,37 @@ pub(crate) fn report(report: &Report) -> String {
     line("code", total.code.map_or_else(unknown, bytes));
     line(
         "arena",
-        format!("{}, proven lower bound {} B", bytes(total.arena), count(total.arena_lower_bound as u64)),
+        format!(
+            "{}; no placement of this plan takes less than {} B",
+            bytes(total.arena),
+            count(total.arena_plan_bound as u64)
+        ),
     );
     if let Some(balanced) = total.arena_balanced {
+        let (less, more) = (balanced.saturating_sub(total.arena), total.arena.saturating_sub(balanced));
         line(
-            "  of it for speed",
-            format!("{} more than balanced takes", bytes(total.arena.saturating_sub(balanced))),
+            "  beside balanced",
+            match less {
+                0 => format!("{} more", bytes(more)),
+                less => format!("{} less", bytes(less)),
+            },
         );
     }
     line(
         "inputs and outputs",
         format!("in the arena; in arrays of the caller's own, {} more", bytes(total.io)),
     );
+    let dependent: Vec<String> = report
+        .layers
+        .iter()
+        .filter_map(|l| Some(format!("{} ({})", name(&l.name), l.data_dependent?)))
+        .collect();
+    if let [first @ .., _] = dependent.as_slice() {
+        let shown = if first.len() > 2 { &dependent[..2] } else { &dependent[..] };
+        let more = dependent.len() - shown.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        line("time depends on data", format!("in {}{more}", shown.join(", ")));
+    }
     line("stack, at most", total.stack.map_or_else(unknown, bytes));
     out
 }

@@ -8,11 +8,14 @@ pub mod c;
 mod c_data;
 mod c_expr;
 mod c_header;
+mod called;
 mod module;
 pub mod names;
 mod range;
 pub mod rust;
 mod rust_expr;
+
+pub use called::called;
 
 /// What the printers need to know besides the program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -146,6 +146,11 @@ pub fn native_bytes(kernel: &Kernel) -> usize {
 
 /// The natives of a kernel and of those that it calls, each once.
 pub(crate) fn natives(kernel: &Kernel) -> Vec<&super::Native> {
+    native_kernels(kernel).iter().filter_map(|k| k.native.first()).collect()
+}
+
+/// The kernels with a native among a kernel and those that it calls, each once.
+pub(crate) fn native_kernels(kernel: &Kernel) -> Vec<&Kernel> {
     fn collect<'a>(kernel: &'a Kernel, found: &mut Vec<&'a Kernel>) {
         if found.contains(&kernel) {
             return;
@@ -161,7 +166,7 @@ pub(crate) fn natives(kernel: &Kernel) -> Vec<&super::Native> {
     }
     let mut found = Vec::new();
     collect(kernel, &mut found);
-    found.iter().filter_map(|k| k.native.first()).collect()
+    found
 }
 
 /// Operations of one call, with ranges of some scalar parameters known.

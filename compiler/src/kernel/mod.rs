@@ -28,6 +28,7 @@ mod simplify;
 #[cfg(test)]
 mod tests;
 mod text;
+mod timing;
 mod verify;
 mod walk;
 
@@ -35,6 +36,7 @@ pub use build::{Buf, KernelBuilder, Val, float, instr, int, long};
 pub use prove::{prove, prove_kernel};
 pub use simplify::simplify;
 pub use text::{expr as print_expr, head as print_stmt, print};
+pub use timing::{Reason, depends_on_data};
 pub use verify::verify;
 pub use walk::visit;
 

@@ -9,6 +9,7 @@ mod copy;
 mod dense;
 mod elementwise;
 mod finish;
+mod layer;
 mod linear;
 mod matmul;
 pub(crate) mod native;
@@ -29,6 +30,7 @@ pub(crate) mod trial;
 use copy::relayout;
 pub(crate) use copy::{concat, expand, gather, pad, reshape, slice, split, transpose};
 pub(crate) use elementwise::{Arith, binary, clip, unary};
+use layer::{family, layer, spelled_by};
 pub(crate) use linear::{candidates, lower_conv, lower_dense, lower_gemm, lower_matmul};
 pub(crate) use normalize::normalize;
 pub(crate) use pool::{average_pool, max_pool};
@@ -341,16 +343,19 @@ pub fn lower(graph: &Graph, schedule: &Schedule, target: &Target) -> Result<Prog
         schedule.groups.iter().enumerate().flat_map(|(g, group)| group.nodes.iter().map(move |&n| (g, n)))
     {
         state.layer = state.program.layers.len();
-        let mut layer = layer(graph, schedule, node);
+        let mut layer = layer(graph, node);
         layer.live_bytes = schedule.live_bytes(group);
         state.program.layers.push(layer);
         let clamp = graph[node].clamp;
+        let from = state.steps.len();
         let mut cx = Cx { graph, schedule, target, node, clamp, state: &mut state };
         if cx.family() != Family::Alias
             && let Err(e) = graph[node].op.lower(&mut cx)
         {
             refused.push(e.at(graph[node].site()));
         }
+        let family = family(schedule, node, &state.steps[from..]);
+        state.program.layers[state.layer].family = family;
     }
     if let Some(e) = Error::join(refused) {
         return Err(e);
@@ -391,7 +396,7 @@ fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Buil
         state.program.layers.push(Layer {
             name: value.name.clone(),
             op: "Copy".into(),
-            family: "portable".into(),
+            family: String::new(),
             output: value.name.clone(),
             output_shape: value.shape.clone(),
             macs: 0,
@@ -400,6 +405,7 @@ fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Buil
             live_bytes: schedule.live_bytes(schedule.groups.len()),
         });
         let mut cx = Cx { graph, schedule, target, node, clamp: Clamp::NONE, state };
+        let first = cx.state.steps.len();
         let from = cx.loc(v)?;
         let buffer = BufferId(cx.state.program.buffers.len() as u32);
         cx.state.program.buffers.push(Buffer {
@@ -415,6 +421,7 @@ fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Buil
             ..from.clone()
         };
         relayout(&mut cx, &from, &to)?;
+        state.program.layers[state.layer].family = spelled_by(&state.steps[first..]);
     }
     Ok(())
 }
@@ -439,56 +446,6 @@ fn port(value: &Value, at: usize) -> Port {
         real: value.dtype,
         affine: affine(value),
         at,
-    }
-}
-
-/// What the report says of a node, but for its live bytes.
-fn layer(graph: &Graph, schedule: &Schedule, id: NodeId) -> Layer {
-    let node = &graph[id];
-    let operands = graph.operands(id);
-    let types: Vec<crate::ops::ValueType> = node
-        .outputs
-        .iter()
-        .map(|v| crate::ops::ValueType { dtype: graph[*v].dtype, shape: graph[*v].shape.clone() })
-        .collect();
-    let macs = node.op.macs(&operands, &types);
-    // Each weight of a convolution or product is used equally often, padded taps included.
-    let weights = node.inputs.get(1).copied().flatten().map(|w| &graph[w]);
-    let live_macs = match weights.and_then(|w| Some((w, w.constant()?))) {
-        Some((w, t)) if macs > 0 && !t.is_empty() => {
-            let zero = |i: usize| -> i64 {
-                w.quant.as_ref().map_or(0, |q| {
-                    let axis = q.axis.map_or(0, |a| {
-                        let inner: usize = w.shape[a + 1..].iter().product();
-                        i / inner % w.shape[a]
-                    });
-                    q.zero_point.get(axis).copied().unwrap_or(0).into()
-                })
-            };
-            let live = match t.data() {
-                Data::F32(v) => v.iter().filter(|x| **x != 0.0).count(),
-                _ => t.to_i64_vec().iter().enumerate().filter(|(i, x)| **x != zero(*i)).count(),
-            };
-            (u128::from(macs) * live as u128 / t.len() as u128) as u64
-        }
-        _ => macs,
-    };
-    let family = match schedule.choices[id.index()].as_ref().map(|c| c.family) {
-        Some(Family::Alias) => "alias",
-        Some(Family::Native { way, .. }) => way,
-        _ => "portable",
-    };
-    let output = node.outputs.first().map(|v| &graph[*v]);
-    Layer {
-        name: node.name.clone(),
-        op: node.op.name().to_string(),
-        family: family.to_string(),
-        output: output.map_or(String::new(), |v| v.name.clone()),
-        output_shape: output.map_or(Vec::new(), |v| v.shape.clone()),
-        macs,
-        live_macs,
-        weight_bytes: 0,
-        live_bytes: 0,
     }
 }
 

@@ -48,15 +48,59 @@ struct Analysis {
     constants: Vec<Vec<Option<i32>>>,
 }
 
-/// Removes dead channels; gives how many indices of values went.
-pub(super) fn dead_channels(patch: &mut Patch<'_>) -> Result<usize> {
-    let graph = patch.graph();
+/// Counts of channels that kernels like are multiples of these: pairs of products, words, groups
+/// of accumulators, vectors. Dead channels that fill a count up may stay.
+const LIKED: [usize; 4] = [1, 4, 8, 16];
+
+/// The graph as it stands, without its dead channels, and with some of them kept so that counts
+/// are multiples of those that kernels like; nothing where no channel is dead. Forms differ.
+pub(super) fn forms(graph: &Graph) -> Result<Vec<Graph>> {
     let found = analyse(graph);
-    let dead = removable(graph, &found);
-    if dead.iter().all(|d| !d.contains(&true)) {
-        return Ok(0);
+    let all = removable(graph, &found);
+    let mut sets: Vec<Vec<Vec<bool>>> = Vec::new();
+    for multiple in LIKED {
+        let dead = filled(graph, &found, all.clone(), multiple);
+        if dead.iter().any(|d| d.contains(&true)) && !sets.contains(&dead) {
+            sets.push(dead);
+        }
     }
-    remove(patch, &found, &dead)
+    let mut forms = Vec::new();
+    for dead in &sets {
+        if forms.is_empty() {
+            forms.push(graph.clone());
+        }
+        let mut form = graph.clone();
+        remove(&mut Patch::new(&mut form), &found, dead)?;
+        forms.push(form);
+    }
+    Ok(forms)
+}
+
+/// Keeps dead channels until counts are multiples, or none are left to keep.
+fn filled(graph: &Graph, found: &Analysis, mut dead: Vec<Vec<bool>>, multiple: usize) -> Vec<Vec<bool>> {
+    if multiple == 1 {
+        return dead;
+    }
+    loop {
+        let mut changed = false;
+        for channels in &mut dead {
+            while channels.contains(&true) {
+                let kept = channels.iter().filter(|d| !**d).count();
+                if kept.is_multiple_of(multiple) {
+                    break;
+                }
+                if let Some(first) = channels.iter().position(|d| *d) {
+                    channels[first] = false;
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            return dead;
+        }
+        // Channels that are coupled with a kept one are kept, and those that its rows read.
+        dead = greatest(graph, found, dead);
+    }
 }
 
 fn operand(node: &Node, i: usize) -> Option<ValueId> {
@@ -347,8 +391,12 @@ fn spares(
 
 /// The greatest set of channels that can leave together, by value and channel.
 fn removable(graph: &Graph, found: &Analysis) -> Vec<Vec<bool>> {
-    let mut dead: Vec<Vec<bool>> =
-        found.channels.iter().map(|c| c.as_ref().map_or(Vec::new(), |c| vec![true; c.count])).collect();
+    let all = found.channels.iter().map(|c| c.as_ref().map_or(Vec::new(), |c| vec![true; c.count]));
+    greatest(graph, found, all.collect())
+}
+
+/// The greatest part of a set of channels that can leave together.
+fn greatest(graph: &Graph, found: &Analysis, mut dead: Vec<Vec<bool>>) -> Vec<Vec<bool>> {
     for v in graph.outputs() {
         dead[v.index()].fill(false);
     }

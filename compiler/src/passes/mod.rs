@@ -41,9 +41,15 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("drop-dead", drop_dead::drop_dead),
 ];
 
-/// Passes over the graph once its values are quantized (or stay float).
-pub const QUANTIZED_PASSES: &[(&str, Pass)] =
-    &[("settle-quantization", settle_quantization), ("dead-channels", dead_channels::dead_channels)];
+/// Passes over the graph once its values are quantized (or stay float). [`DEAD_CHANNELS`] follows.
+pub const QUANTIZED_PASSES: &[(&str, Pass)] = &[("settle-quantization", settle_quantization)];
+
+/// The pass that does not change the graph but offers forms of it, whose costs only a target knows.
+pub const DEAD_CHANNELS: &str = "dead-channels";
+
+/// Says which of some forms of one graph to go on with; the first is the graph as it stands, the
+/// second has no dead channel left.
+pub type Weigh<'a> = dyn FnMut(&[Graph]) -> Result<usize> + 'a;
 
 fn absorb_qdq(patch: &mut Patch<'_>) -> Result<usize> {
     crate::quantize::absorb(patch.graph_mut()).map(usize::from)
@@ -58,14 +64,34 @@ pub fn run(graph: &mut Graph, after: &mut dyn FnMut(&str, &Graph)) -> Result<()>
     run_list(PASSES, graph, after)
 }
 
-/// Runs [`QUANTIZED_PASSES`] likewise.
+/// Runs [`QUANTIZED_PASSES`] likewise, and removes every dead channel.
 pub fn run_quantized(graph: &mut Graph, after: &mut dyn FnMut(&str, &Graph)) -> Result<()> {
-    run_list(QUANTIZED_PASSES, graph, after)
+    run_quantized_by(graph, &mut |_| Ok(1), after)
+}
+
+/// Runs [`QUANTIZED_PASSES`] likewise, and goes on with the form that `weigh` names where there
+/// are dead channels; it is not asked where there are none.
+pub fn run_quantized_by(
+    graph: &mut Graph,
+    weigh: &mut Weigh<'_>,
+    after: &mut dyn FnMut(&str, &Graph),
+) -> Result<()> {
+    run_list(QUANTIZED_PASSES, graph, after)?;
+    let mut forms = dead_channels::forms(graph)?;
+    if !forms.is_empty() {
+        forms.iter().try_for_each(crate::graph::verify)?;
+        let which = weigh(&forms)?;
+        if which < forms.len() {
+            *graph = forms.swap_remove(which);
+        }
+    }
+    after(DEAD_CHANNELS, graph);
+    Ok(())
 }
 
 /// Names of all passes, for `--dump-after`.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    PASSES.iter().chain(QUANTIZED_PASSES).map(|(name, _)| *name)
+    PASSES.iter().chain(QUANTIZED_PASSES).map(|(name, _)| *name).chain([DEAD_CHANNELS])
 }
 
 fn run_list(list: &[(&str, Pass)], graph: &mut Graph, after: &mut dyn FnMut(&str, &Graph)) -> Result<()> {

@@ -2,10 +2,16 @@
 //!
 //! Law: the JSON keys are a promise (`SCHEMA` counts their versions); sizes are bytes.
 
+mod memory;
+
+pub use memory::{Memory, overflow};
+
+use crate::kernel::{Native, cost, depends_on_data};
 use crate::program::{Place, Port, Program};
 use crate::warning::Warning;
 use secateur_targets::Target;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Version of the JSON schema, documented in `docs/json.md`.
 pub const SCHEMA: u32 = 1;
@@ -21,6 +27,8 @@ pub struct Total {
     pub weights: usize,
     /// Machine code of model and kernels, measured by compiling it for the target.
     pub code: Option<usize>,
+    /// That of the native kernels alone, as they announce themselves.
+    pub native_code: usize,
     /// Working memory, inputs and outputs of the model inside.
     pub arena: usize,
     /// All RAM but the stack, for a caller that uses the inputs and outputs inside the arena: the
@@ -28,12 +36,17 @@ pub struct Total {
     pub arena_with_io: usize,
     /// Bytes of input and output arrays that a caller has beside the arena who does not.
     pub io: usize,
-    /// The arena that `--optimize balanced` takes, where `speed` was asked for.
+    /// The arena that `--optimize balanced` takes, where `speed` or `size` was asked for.
     pub arena_balanced: Option<usize>,
-    /// No placement of this schedule's buffers can need fewer bytes of arena.
+    /// The same as `arena_plan_bound`, by the name of schema 1.
     pub arena_lower_bound: usize,
+    /// No placement of the chosen plan's buffers, in its order, can need fewer bytes of arena.
+    /// Other kernels or another order might.
+    pub arena_plan_bound: usize,
     /// Bound of the stack that `run` uses.
     pub stack: Option<usize>,
+    /// That of the native kernels alone, as they announce themselves.
+    pub native_stack: usize,
 }
 
 /// One layer.
@@ -41,13 +54,20 @@ pub struct Total {
 pub struct LayerReport {
     pub name: String,
     pub op: String,
+    /// The way that a core's native kernels spell it, else the native kernels that it calls, or
+    /// `portable`, or `alias` where nothing runs.
     pub family: String,
+    /// Functions of the assembly that it calls, without the model's name in front.
+    pub functions: Vec<String>,
     pub output_shape: Vec<usize>,
     pub macs: u64,
     pub live_macs: u64,
     pub weights: usize,
     /// Arena bytes live while the layer runs.
     pub live: usize,
+    /// What of the layer's code depends on the numbers that it computes with, so that its time does;
+    /// `None`: nothing.
+    pub data_dependent: Option<&'static str>,
 }
 
 /// A port of the model.
@@ -68,6 +88,7 @@ pub struct Report {
     pub name: String,
     pub target: String,
     pub core: String,
+    pub memory: Memory,
     pub inputs: Vec<PortReport>,
     pub outputs: Vec<PortReport>,
     pub total: Total,
@@ -95,11 +116,17 @@ impl Report {
             let (Place::Arena(at) | Place::State(at)) = b.place;
             at + b.len * b.elem.size() <= program.arena
         }));
-        Report {
+        let steps = program.entries.iter().flat_map(|e| &e.steps);
+        let natives: Vec<&Native> = steps.flat_map(|s| cost::natives(&s.kernel)).collect();
+        // Kernels of one text are one function.
+        let texts: BTreeMap<&str, usize> =
+            natives.iter().map(|n| (n.text.as_str(), n.bytes as usize)).collect();
+        let mut report = Report {
             schema: SCHEMA,
             name: program.name.clone(),
             target: target.name.clone(),
             core: target.core.name.clone(),
+            memory: Memory::of(target),
             inputs: ports(&program.inputs),
             outputs: ports(&program.outputs),
             total: Total {
@@ -107,12 +134,15 @@ impl Report {
                 live_macs: program.layers.iter().map(|l| l.live_macs).sum(),
                 weights: program.constants.iter().map(|c| c.bytes.len()).sum(),
                 code: None,
+                native_code: texts.values().sum(),
                 arena: program.arena,
                 arena_with_io: program.arena,
                 io,
                 arena_balanced: None,
                 arena_lower_bound: program.arena_lower_bound,
+                arena_plan_bound: program.arena_lower_bound,
                 stack: None,
+                native_stack: natives.iter().map(|n| n.stack as usize).max().unwrap_or(0),
             },
             layers: program
                 .layers
@@ -121,14 +151,22 @@ impl Report {
                     name: l.name.clone(),
                     op: l.op.clone(),
                     family: l.family.clone(),
+                    functions: Vec::new(),
                     output_shape: l.output_shape.clone(),
                     macs: l.macs,
                     live_macs: l.live_macs,
                     weights: l.weight_bytes,
                     live: l.live_bytes,
+                    data_dependent: None,
                 })
                 .collect(),
             warnings: Vec::new(),
+        };
+        for step in program.entries.iter().flat_map(|e| &e.steps) {
+            if let (Some(layer), Some(reason)) = (report.layers.get_mut(step.layer), depends_on_data(step)) {
+                layer.data_dependent.get_or_insert(reason.words());
+            }
         }
+        report
     }
 }

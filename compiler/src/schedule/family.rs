@@ -91,6 +91,19 @@ pub(crate) fn smaller(
     Ok(found.map(|(_, choice)| choice))
 }
 
+/// Whether a choice that was made for another aim is there for this one too.
+pub(crate) fn offers(
+    graph: &Graph,
+    node: NodeId,
+    layouts: &[Option<Layout>],
+    (target, optimize): (&Target, Optimize),
+    choice: &Choice,
+) -> Result<bool> {
+    let Family::Native { rows_limit, .. } = choice.family else { return Ok(false) };
+    let want = Want { target, optimize, rows_limit };
+    Ok(candidates(graph, node, layouts, &want)?.iter().any(|way| taken(way, &want) == *choice))
+}
+
 fn taken(way: &Candidate, want: &Want<'_>) -> Choice {
     Choice {
         family: Family::Native { way: way.way, rows_limit: want.rows_limit },

@@ -110,6 +110,8 @@ pub struct Schedule {
     pub arena: usize,
     /// The greatest sum of bytes live in one group: no placement of this order needs less.
     pub arena_lower_bound: usize,
+    /// The arena of [`Optimize::Balanced`], where the plan was held against it.
+    pub arena_balanced: Option<usize>,
 }
 
 impl Schedule {
@@ -136,6 +138,30 @@ impl Schedule {
 
 /// Chooses for every node and value.
 pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Schedule> {
+    if optimize != Optimize::Size {
+        return planned(graph, target, optimize, None);
+    }
+    // Flash is not saved at any price: memory stays about what it is.
+    let mut balanced = planned(graph, target, Optimize::Balanced, None)?;
+    let most = most_for_size(balanced.arena);
+    let mut least = planned(graph, target, Optimize::Size, Some((most, &balanced)))?;
+    (least.arena_balanced, balanced.arena_balanced) = (Some(balanced.arena), Some(balanced.arena));
+    Ok(if least.arena <= most { least } else { balanced })
+}
+
+/// Bytes of arena that `size` may take where `balanced` takes so many: an eighth more, or 1 KiB.
+pub fn most_for_size(balanced: usize) -> usize {
+    balanced + (balanced / 8).max(1024)
+}
+
+/// A plan; where it is held against another one, nodes that need more than so many bytes of arena
+/// run as they do there.
+fn planned(
+    graph: &Graph,
+    target: &Target,
+    optimize: Optimize,
+    held: Option<(usize, &Schedule)>,
+) -> Result<Schedule> {
     if graph.topological().len() != graph.nodes().count() {
         return Err(Error::internal(Site::Whole, "the graph has a cycle"));
     }
@@ -167,7 +193,8 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
             // What results that overwrite their operand save is left to the workspaces.
             let bare = |c: &Choice| Choice { workspace: 0, in_place: false, ..c.clone() };
             let bare: Vec<Option<Choice>> = choices.iter().map(|c| c.as_ref().map(bare)).collect();
-            balanced(least(graph, &uses, &layouts, &bare)?.lower_bound)
+            let budget = balanced(least(graph, &uses, &layouts, &bare)?.lower_bound);
+            held.map_or(budget, |(most, _)| most.min(budget))
         }
     };
     // Nodes that run when memory is short get by with less workspace, where there is a way.
@@ -185,6 +212,17 @@ pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Sc
         }
         if !shrunk {
             break;
+        }
+        storage = least(graph, &uses, &layouts, &choices)?;
+    }
+    if let Some((most, other)) = held {
+        for short in storage.crowded(graph, most) {
+            let i = short.node.index();
+            if let Some(choice) = &other.choices[i]
+                && family::offers(graph, short.node, &layouts, (target, optimize), choice)?
+            {
+                choices[i] = Some(choice.clone());
+            }
         }
         storage = least(graph, &uses, &layouts, &choices)?;
     }

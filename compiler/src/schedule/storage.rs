@@ -254,6 +254,7 @@ impl Storage {
             outputs: self.outputs,
             arena: self.states + height,
             arena_lower_bound: self.lower_bound,
+            arena_balanced: None,
         }
     }
 }

@@ -130,6 +130,26 @@ pub(crate) fn wait_states(target: &Target) -> Option<u32> {
 
 /// Runs one sample under the counter.
 pub(crate) fn count(image: &Image, target: &Target, input: &[Tensor]) -> Result<(Replies, Profile, Elf)> {
+    let inputs = [input.to_vec()];
+    let mut options = String::new();
+    // Code and constants stand where the board has them; what matters is how they are read.
+    if let (Some(1..), Some(emulator)) = (wait_states(target), &target.core.emulator) {
+        let Span { start, size } = emulator.code;
+        options += &format!(",flash={:#x},flash_end={:#x}", start.0, start.0 + size.0);
+    }
+    if let Some(model) = issue_model(&target.core.name) {
+        options += &format!(",core={model}");
+    }
+    counted(image, &inputs, "secateur_layer", &options)
+}
+
+/// Runs samples one after the other and counts instructions alone; `mark` names the function that
+/// opens a stretch.
+pub(crate) fn count_all(image: &Image, inputs: &[Vec<Tensor>], mark: &str) -> Result<(Replies, Profile)> {
+    counted(image, inputs, mark, "").map(|(replies, profile, _)| (replies, profile))
+}
+
+fn counted(image: &Image, inputs: &[Vec<Tensor>], mark: &str, more: &str) -> Result<(Replies, Profile, Elf)> {
     let bytes = std::fs::read(image.file()).map_err(|e| tools::environment(e.to_string()))?;
     let elf = Elf::read(&bytes)?;
     let at = |name: &str| {
@@ -147,18 +167,11 @@ pub(crate) fn count(image: &Image, target: &Target, input: &[Tensor]) -> Result<
         at("run_ends")?,
         out.display()
     );
-    if let Ok(mark) = at("secateur_layer") {
+    if let Ok(mark) = at(mark) {
         options += &format!(",mark={mark:#x}");
     }
-    // Code and constants stand where the board has them; what matters is how they are read.
-    if let (Some(1..), Some(emulator)) = (wait_states(target), &target.core.emulator) {
-        let Span { start, size } = emulator.code;
-        options += &format!(",flash={:#x},flash_end={:#x}", start.0, start.0 + size.0);
-    }
-    if let Some(model) = issue_model(&target.core.name) {
-        options += &format!(",core={model}");
-    }
-    let replies = image.run_with(0, input, &options).map_err(without_plugins)?;
+    options += more;
+    let replies = image.run_with(0, inputs, &options).map_err(without_plugins)?;
     Ok((replies, read(&out)?, elf))
 }
 

@@ -7,6 +7,7 @@
 
 mod compare;
 mod counter;
+mod inputs;
 mod loops;
 mod result;
 
@@ -15,12 +16,13 @@ use self::result::{Bench, Figures, Report, Row};
 use super::args::{EmitArg, Job, ModelArgs};
 use super::progress::Terminal;
 use super::{data, engine, output, print_json, toolchain, warn};
-use crate::artifact::{Artifact, File, Observer, compile};
+use crate::artifact::{Artifact, File, Observer};
 use crate::error::{Error, Fault, Result, Site};
 use crate::kernel::cost;
 use crate::kernel::eval::Machine;
 use crate::options::Language;
 use crate::program::{Port, Program, to_port};
+use crate::report::SCHEMA;
 use crate::tensor::{DType, Data, Tensor};
 use serde_json::json;
 use std::path::PathBuf;
@@ -44,6 +46,13 @@ pub(crate) struct Args {
     /// Fail if a figure is more than 1 % worse than in a file of `bench --json`.
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
+    /// Count N inputs instead, extreme and random ones, and fail unless an inference takes the same
+    /// instructions for all of them.
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..),
+        conflicts_with_all = ["data", "per_layer", "mca", "compare"]
+    )]
+    inputs: Option<u32>,
     /// Print JSON, layers included.
     #[arg(long)]
     json: bool,
@@ -70,9 +79,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         ));
     }
     let mut observer = Terminal::new();
-    let mut artifact =
-        compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
-    engine::measure(&mut artifact, &job.target)?;
+    let artifact = engine::measured(&job, &mut observer)?;
+    if let Some(n) = args.inputs {
+        return constant(&artifact, &job, &languages, n as usize, args.json, observer);
+    }
     let input = input(args, &artifact)?;
     let mut report = Report { runs: Vec::new(), random: args.data.is_none(), notes: Vec::new() };
     for language in languages {
@@ -104,6 +114,37 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         output::print(&(report.table() + &text))?;
     }
     worse.map_or(Ok(()), Err)
+}
+
+/// Whether all inputs take the same instructions, in each language.
+fn constant(
+    artifact: &Artifact,
+    job: &Job,
+    languages: &[Language],
+    inputs: usize,
+    json: bool,
+    mut observer: Terminal,
+) -> Result<()> {
+    let mut found = Vec::new();
+    for &language in languages {
+        found.push(inputs::run(artifact, job, language, inputs, &mut observer)?);
+    }
+    drop(observer);
+    warn(&artifact.report.warnings);
+    if json {
+        let runs: Vec<_> = found.iter().map(|c| c.json(artifact)).collect();
+        print_json(&json!({
+            "schema": SCHEMA,
+            "model": artifact.report.name,
+            "target": artifact.report.target,
+            "core": artifact.report.core,
+            "runs": runs,
+        }))?;
+    } else {
+        output::print(&found.iter().map(inputs::Counts::text).collect::<String>())?;
+    }
+    let refused = found.iter().filter_map(|c| c.refuse(artifact)).collect();
+    Error::join(refused).map_or(Ok(()), Err)
 }
 
 /// The sample to run, as the ports hold it.

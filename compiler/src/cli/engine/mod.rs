@@ -7,7 +7,7 @@ use crate::artifact::{Artifact, Observer, compile};
 use crate::error::{Fault, Result};
 use crate::graph::Graph;
 use crate::kernel::eval::Machine;
-use crate::options::Language;
+use crate::options::{Language, Options};
 use crate::program::{as_declared, to_port};
 use crate::tensor::Tensor;
 use crate::warning::Warning;
@@ -122,12 +122,26 @@ pub(crate) enum Prepared {
     Compiled(Box<Artifact>),
 }
 
+/// Compiles, and measures with the target's compiler where there is one. Whether the model fits
+/// the chip is decided by all that is known then.
+pub(crate) fn measured(job: &Job, observer: &mut dyn Observer) -> Result<Artifact> {
+    let options = Options { allow_overflow: true, ..job.options.clone() };
+    let mut artifact = compile(&job.model, &job.target, job.calibration.as_ref(), &options, observer)?;
+    measure(&mut artifact, &job.target)?;
+    artifact.hold_memory(job.options.allow_overflow)?;
+    Ok(artifact)
+}
+
 /// Compiles what the engine needs: the float engine needs no calibration and no lowering.
 pub(crate) fn prepare(job: &Job, engine: Engine, observer: &mut dyn Observer) -> Result<Prepared> {
     if engine == Engine::Float {
         return Ok(Prepared::Imported(crate::onnx::import(&job.model, &job.options.dims)?));
     }
-    let artifact = compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, observer)?;
+    let artifact = match engine {
+        // Who runs on the target must fit it, code and stack included.
+        Engine::Emulator | Engine::EmulatorRust => measured(job, observer)?,
+        _ => compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, observer)?,
+    };
     Ok(Prepared::Compiled(Box::new(artifact)))
 }
 

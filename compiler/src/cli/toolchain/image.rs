@@ -49,26 +49,29 @@ impl Image {
     /// Runs samples through model number `model`: one list of input tensors each, in port order
     /// and in the ports' types.
     pub fn run(&self, model: usize, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<Replies> {
-        let (ins, outs) = &self.ports[model];
-        let mut requests = Vec::new();
-        for sample in inputs {
-            protocol::write(&Frame::Input { model: model as u32, bytes: pack(sample, ins)? }, &mut requests);
-        }
-        protocol::write(&Frame::End, &mut requests);
+        let outs = &self.ports[model].1;
+        let requests = self.requests(model, inputs)?;
         let per_sample = outs.iter().map(Port::bytes).sum::<usize>() + 20;
         let replies = self.exchange(&requests, per_sample, inputs.len(), observer)?;
         self.understand(&replies, model, inputs.len())
     }
 
-    /// The same for one sample with a plugin of the emulator: its file and options, by commas.
-    pub fn run_with(&self, model: usize, input: &[Tensor], plugin: &str) -> Result<Replies> {
-        let mut requests = Vec::new();
-        let bytes = pack(input, &self.ports[model].0)?;
-        protocol::write(&Frame::Input { model: model as u32, bytes }, &mut requests);
-        protocol::write(&Frame::End, &mut requests);
+    /// The same with a plugin of the emulator: its file and options, by commas.
+    pub fn run_with(&self, model: usize, inputs: &[Vec<Tensor>], plugin: &str) -> Result<Replies> {
+        let requests = self.requests(model, inputs)?;
         let arguments = ["-plugin".to_owned(), plugin.to_owned()];
-        let replies = self.exchange_with(&arguments, &requests, 1, 1, &mut Silent)?;
-        self.understand(&replies, model, 1)
+        let replies = self.exchange_with(&arguments, &requests, 1, inputs.len(), &mut Silent)?;
+        self.understand(&replies, model, inputs.len())
+    }
+
+    fn requests(&self, model: usize, inputs: &[Vec<Tensor>]) -> Result<Vec<u8>> {
+        let mut requests = Vec::new();
+        for sample in inputs {
+            let bytes = pack(sample, &self.ports[model].0)?;
+            protocol::write(&Frame::Input { model: model as u32, bytes }, &mut requests);
+        }
+        protocol::write(&Frame::End, &mut requests);
+        Ok(requests)
     }
 
     /// One process or one boot: bytes in, bytes out, as [`protocol`] has them.

@@ -1,0 +1,40 @@
+//! Which functions of the assembly each layer calls, by the names that the emitters give them.
+//!
+//! Law: the names of all layers together are the functions of the assembly, no more and no fewer;
+//! a layer that calls none runs portable loops or nothing.
+
+use super::EmitOptions;
+use super::module::Module;
+use crate::error::Result;
+use crate::kernel::{Kernel, Stmt, visit};
+use crate::program::Program;
+
+/// By layer, in the order of the first calls; names stand without the model's.
+pub fn called(program: &Program, options: &EmitOptions) -> Result<Vec<Vec<String>>> {
+    let module = Module::new(program, options)?;
+    let mut found = vec![Vec::new(); program.layers.len()];
+    for step in &module.run.steps {
+        if let Some(names) = found.get_mut(step.layer) {
+            natives(&module, &step.kernel, names)?;
+        }
+    }
+    Ok(found)
+}
+
+fn natives(module: &Module<'_>, kernel: &Kernel, names: &mut Vec<String>) -> Result<()> {
+    let item = module.item(kernel)?;
+    if item.native.is_some() {
+        let name = item.shares.map_or(&item.name, |other| &module.items[other].name);
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+        return Ok(());
+    }
+    let mut done = Ok(());
+    visit(&kernel.body, &mut |s| {
+        if let (Stmt::Call { kernel, .. }, Ok(())) = (s, &done) {
+            done = natives(module, kernel, names);
+        }
+    });
+    done
+}

@@ -1,0 +1,78 @@
+//! What the report says of a layer.
+//!
+//! In: a node, and the steps that spell it. Out: its sizes, its multiply-accumulates, and the name of
+//! what runs. Law: the name is that of the code which is called, and not of a wish.
+
+use crate::graph::{Graph, NodeId};
+use crate::kernel::cost;
+use crate::program::{Layer, Step};
+use crate::schedule::{Family, Schedule};
+use crate::tensor::Data;
+
+/// What a layer's steps really are: the way that the schedule chose, or what lowering found.
+pub(super) fn family(schedule: &Schedule, id: NodeId, steps: &[Step]) -> String {
+    match schedule.choices[id.index()].as_ref().map(|c| c.family) {
+        Some(Family::Native { way, .. }) => way.to_string(),
+        _ => spelled_by(steps),
+    }
+}
+
+/// The native kernels that steps call, `portable` where there are none, `alias` without steps.
+pub(super) fn spelled_by(steps: &[Step]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for native in steps.iter().flat_map(|s| cost::native_kernels(&s.kernel)) {
+        if !names.contains(&native.name.as_str()) {
+            names.push(&native.name);
+        }
+    }
+    match (steps, names.as_slice()) {
+        ([], _) => "alias".to_string(),
+        (_, []) => "portable".to_string(),
+        _ => names.join("+"),
+    }
+}
+
+/// What the report says of a node, but for what its steps and the arena tell.
+pub(super) fn layer(graph: &Graph, id: NodeId) -> Layer {
+    let node = &graph[id];
+    let operands = graph.operands(id);
+    let types: Vec<crate::ops::ValueType> = node
+        .outputs
+        .iter()
+        .map(|v| crate::ops::ValueType { dtype: graph[*v].dtype, shape: graph[*v].shape.clone() })
+        .collect();
+    let macs = node.op.macs(&operands, &types);
+    // Each weight of a convolution or product is used equally often, padded taps included.
+    let weights = node.inputs.get(1).copied().flatten().map(|w| &graph[w]);
+    let live_macs = match weights.and_then(|w| Some((w, w.constant()?))) {
+        Some((w, t)) if macs > 0 && !t.is_empty() => {
+            let zero = |i: usize| -> i64 {
+                w.quant.as_ref().map_or(0, |q| {
+                    let axis = q.axis.map_or(0, |a| {
+                        let inner: usize = w.shape[a + 1..].iter().product();
+                        i / inner % w.shape[a]
+                    });
+                    q.zero_point.get(axis).copied().unwrap_or(0).into()
+                })
+            };
+            let live = match t.data() {
+                Data::F32(v) => v.iter().filter(|x| **x != 0.0).count(),
+                _ => t.to_i64_vec().iter().enumerate().filter(|(i, x)| **x != zero(*i)).count(),
+            };
+            (u128::from(macs) * live as u128 / t.len() as u128) as u64
+        }
+        _ => macs,
+    };
+    let output = node.outputs.first().map(|v| &graph[*v]);
+    Layer {
+        name: node.name.clone(),
+        op: node.op.name().to_string(),
+        family: String::new(),
+        output: output.map_or(String::new(), |v| v.name.clone()),
+        output_shape: output.map_or(Vec::new(), |v| v.shape.clone()),
+        macs,
+        live_macs,
+        weight_bytes: 0,
+        live_bytes: 0,
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether a model fits its chip, and who is to blame where it does not.
+//!
+//! In: a report, measured or not. Out: an error that says by how much, for flash and for RAM.
+//! Law: what is not known is not counted, and the message says what was.
+
+use super::{LayerReport, Report};
+use crate::error::{Error, Fault, Site};
+use secateur_targets::{Region, Target};
+use serde::Serialize;
+
+/// Bytes that the target has; `None` where it is a bare core or the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    pub flash: Option<u64>,
+    pub ram: Option<u64>,
+    /// The largest stretch of RAM in one piece, which an arena needs.
+    pub ram_in_one: Option<u64>,
+}
+
+impl Memory {
+    pub(super) fn of(target: &Target) -> Memory {
+        let known = |bytes: u64| (bytes > 0).then_some(bytes);
+        Memory {
+            flash: known(target.flash()),
+            ram: known(target.ram()),
+            ram_in_one: known(in_one(&target.memory.ram)),
+        }
+    }
+}
+
+/// Memories that follow each other are one.
+fn in_one(regions: &[Region]) -> u64 {
+    let mut spans: Vec<(u64, u64)> = regions.iter().map(|r| (r.start.0, r.size.0)).collect();
+    spans.sort_unstable();
+    let (mut largest, mut open) = (0, (0, 0));
+    for (start, size) in spans {
+        open = if open.1 > 0 && open.0 + open.1 == start { (open.0, open.1 + size) } else { (start, size) };
+        largest = largest.max(open.1);
+    }
+    largest
+}
+
+/// Layers that a message names at most.
+const NAMED: usize = 3;
+
+/// What does not fit, if anything.
+pub fn overflow(report: &Report) -> Option<Error> {
+    let (total, memory) = (&report.total, &report.memory);
+    // Sizes given by hand make a chip without a name of its own.
+    let by_hand = report.target == report.core;
+    let mut errors = Vec::new();
+    let mut refuse = |option: &str, message: String| {
+        let option = if by_hand { option } else { "target" };
+        errors.push(Error::new(Fault::Target, Site::Option(option.into()), message));
+    };
+    let has = |what: &str, bytes: u64| format!("`{}` has {} of {what}", report.target, size(bytes));
+
+    let code = total.code.unwrap_or(total.native_code);
+    let needs = (total.weights + code) as u64;
+    if let Some(flash) = memory.flash.filter(|&flash| needs > flash) {
+        let counted = match total.code {
+            Some(code) => format!("weights {}, code {}", size(total.weights), size(code)),
+            None => format!(
+                "weights {}, native kernels {}; other code was not measured",
+                size(total.weights),
+                size(code)
+            ),
+        };
+        let dearest = largest(report, |l| l.weights, "of weights");
+        refuse(
+            "flash",
+            format!(
+                "{} and the model takes {} ({counted}): {} too many; most take {dearest}",
+                has("flash", flash),
+                size(needs),
+                size(needs - flash)
+            ),
+        );
+    }
+    let stack = total.stack.unwrap_or(total.native_stack);
+    let needs = (total.arena + stack) as u64;
+    let peak = || largest(report, |l| l.live, "live");
+    if let Some(ram) = memory.ram.filter(|&ram| needs > ram) {
+        let counted = match total.stack {
+            Some(stack) => format!("arena {}, stack at most {}", size(total.arena), size(stack)),
+            None => format!(
+                "arena {}, stack of native kernels {}; other stack was not measured",
+                size(total.arena),
+                size(stack)
+            ),
+        };
+        refuse(
+            "ram",
+            format!(
+                "{} and the model takes {} ({counted}): {} too many; the arena is fullest at {}",
+                has("RAM", ram),
+                size(needs),
+                size(needs - ram),
+                peak()
+            ),
+        );
+    } else if let Some(ram) = memory.ram_in_one.filter(|&ram| total.arena as u64 > ram) {
+        refuse(
+            "ram",
+            format!(
+                "{} in one piece at most and the arena takes {}: {} too many; it is fullest at {}",
+                has("RAM", ram),
+                size(total.arena),
+                size(total.arena as u64 - ram),
+                peak()
+            ),
+        );
+    }
+    Error::join(errors).map(|e| {
+        e.help(
+            "take a larger chip or a smaller model, or try `--optimize size`; `--allow-overflow` goes on \
+             all the same",
+        )
+    })
+}
+
+/// The layers with the most of something, by name.
+fn largest(report: &Report, of: impl Fn(&LayerReport) -> usize, word: &str) -> String {
+    let mut layers: Vec<&LayerReport> = report.layers.iter().filter(|l| of(l) > 0).collect();
+    layers.sort_by_key(|l| std::cmp::Reverse(of(l)));
+    let named: Vec<String> = layers
+        .iter()
+        .take(NAMED)
+        .map(|l| format!("`{}` ({}) {} {word}", l.name, l.op, size(of(l))))
+        .collect();
+    if named.is_empty() { "no layer".into() } else { named.join(", ") }
+}
+
+fn size<N: TryInto<u64>>(bytes: N) -> String {
+    format!("{} B", bytes.try_into().unwrap_or(u64::MAX))
+}

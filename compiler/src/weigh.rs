@@ -1,0 +1,107 @@
+//! Graphs of one meaning -> the one to compile.
+//!
+//! In: the forms that a pass offers, the first as it stands. Out: which one, with its schedule and
+//! program. Passes know no target, so what a form costs is only known here: arena, flash and
+//! predicted cycles of its program.
+//!
+//! Law: no form is taken that costs more than the first one in any of the three.
+
+use crate::error::{Error, Result, Site};
+use crate::graph::Graph;
+use crate::kernel::cost;
+use crate::lower;
+use crate::options::Optimize;
+use crate::program::Program;
+use crate::schedule::{self, Schedule};
+use secateur_targets::Target;
+use std::collections::BTreeMap;
+
+/// What a form must come down to to be taken before an earlier one.
+const GAIN: f64 = 0.99;
+
+/// A form's schedule and program.
+pub(crate) struct Plan {
+    pub(crate) schedule: Schedule,
+    pub(crate) program: Program,
+}
+
+/// Schedules and lowers.
+pub(crate) fn plan(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Plan> {
+    let schedule = schedule::schedule(graph, target, optimize)?;
+    let program = lower::lower(graph, &schedule, target)?;
+    Ok(Plan { schedule, program })
+}
+
+/// What a program takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Needs {
+    /// Bytes of arena.
+    pub arena: usize,
+    /// Bytes of constants and of native kernels. Portable loops are the compiler's to size.
+    pub flash: usize,
+    /// Predicted; multiply-accumulates where the core has no cost table.
+    pub cycles: f64,
+}
+
+impl Needs {
+    pub fn of(program: &Program, target: &Target) -> Needs {
+        let steps = || program.entries.iter().filter(|e| e.name == "run").flat_map(|e| &e.steps);
+        let natives = steps().flat_map(|s| cost::natives(&s.kernel));
+        let texts: BTreeMap<&str, usize> = natives.map(|n| (n.text.as_str(), n.bytes as usize)).collect();
+        let constants: usize = program.constants.iter().map(|c| c.bytes.len()).sum();
+        let cycles = match &target.core.cost {
+            Some(core) => steps().map(|s| cost::count_step(s).cycles(core)).sum(),
+            None => program.layers.iter().map(|l| l.macs).sum::<u64>() as f64,
+        };
+        Needs { arena: program.arena, flash: constants + texts.values().sum::<usize>(), cycles }
+    }
+
+    /// Whether nothing is more than another takes.
+    pub fn within(&self, other: &Needs) -> bool {
+        self.arena <= other.arena && self.flash <= other.flash && self.cycles <= other.cycles
+    }
+
+    /// What is to be least, as shares of what another takes. Speed and size count for three, what
+    /// is not asked for still counts for one.
+    fn share(&self, of: &Needs, optimize: Optimize) -> f64 {
+        let share = |a: f64, b: f64| if b > 0.0 { a / b } else { 1.0 };
+        let (time, flash, arena) = match optimize {
+            Optimize::Speed => (3.0, 1.0, 1.0),
+            Optimize::Balanced => (1.0, 1.0, 1.0),
+            Optimize::Size => (1.0, 3.0, 1.0),
+        };
+        time * share(self.cycles, of.cycles)
+            + flash * share(self.flash as f64, of.flash as f64)
+            + arena * share(self.arena as f64, of.arena as f64)
+    }
+}
+
+/// The best of several forms. A form that cannot be lowered is none, unless all cannot.
+pub(crate) fn best(forms: &[Graph], target: &Target, optimize: Optimize) -> Result<(usize, Plan)> {
+    let mut kept: Option<Needs> = None;
+    let mut found: Option<(usize, Plan, Needs)> = None;
+    let mut failed = None;
+    for (i, form) in forms.iter().enumerate() {
+        let plan = match plan(form, target, optimize) {
+            Ok(plan) => plan,
+            Err(e) => {
+                failed.get_or_insert(e);
+                continue;
+            }
+        };
+        let needs = Needs::of(&plan.program, target);
+        let base = *kept.get_or_insert(needs);
+        // A form with fewer channels comes before one that keeps some, unless that gains something.
+        let better = found.as_ref().is_none_or(|(first, _, best)| {
+            *first == 0 || needs.share(&base, optimize) < best.share(&base, optimize) * GAIN
+        });
+        if needs.within(&base) && better {
+            found = Some((i, plan, needs));
+        }
+    }
+    match (found, failed) {
+        (Some((i, plan, _)), _) => Ok((i, plan)),
+        (None, Some(e)) => Err(e),
+        (None, None) => Err(Error::internal(Site::Whole, "a pass offered no form of the graph")),
+    }
+}
