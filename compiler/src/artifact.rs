@@ -10,7 +10,7 @@ use crate::schedule::{self, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
 use crate::weigh::{self, Plan};
-use crate::{kernel, onnx, passes, quantize};
+use crate::{kernel, lower, onnx, passes, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
 
