@@ -5,7 +5,7 @@ use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
 use crate::options::{Language, Optimize, Options, Quantize};
 use crate::program::Program;
-use crate::report::{self, Report};
+use crate::report::{self, NotMeasured, Report};
 use crate::schedule::{self, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
@@ -172,6 +172,9 @@ fn compile_unhelped(
     let settings = EmitOptions {
         digest: digest.clone(),
         features: target.core.features.clone(),
+        target: target.name.clone(),
+        core: target.core.name.clone(),
+        flags: flags(target),
         as_crate: options.as_crate,
         ..EmitOptions::default()
     };
@@ -283,11 +286,18 @@ impl Artifact {
         }
     }
 
-    /// Adds what a build for the target told: bytes of machine code and of stack. Report and
-    /// files name them from then on.
-    pub fn measured(&mut self, code: usize, stack: usize) -> Result<()> {
-        (self.report.total.code, self.report.total.stack) = (Some(code), Some(stack));
-        (self.settings.code, self.settings.stack) = (Some(code), Some(stack));
+    /// Adds what a build for the target told: bytes of machine code and of stack, and why one is
+    /// missing. Report and files say so from then on.
+    pub fn measured(
+        &mut self,
+        code: Option<usize>,
+        stack: Option<usize>,
+        missing: Option<NotMeasured>,
+    ) -> Result<()> {
+        (self.report.total.code, self.report.total.stack) = (code, stack);
+        (self.settings.code, self.settings.stack) = (code, stack);
+        self.settings.not_measured = missing.as_ref().map(|m| m.why.clone());
+        self.report.total.not_measured = missing;
         self.files = self.emit(&self.languages)?;
         Ok(())
     }
@@ -297,6 +307,14 @@ impl Artifact {
 fn unused(graph: &mut Graph, why: &str) {
     let text = format!("{why}, so the calibration samples are not used");
     graph.warn(Warning::new(Site::Option("calibrate".into()), text).help("leave the samples out"));
+}
+
+/// Flags by which C compilers know a core: GCC's where it does.
+fn flags(target: &Target) -> String {
+    let Some(tools) = &target.core.toolchain else { return String::new() };
+    let known = if tools.gcc.is_empty() { &tools.clang } else { &tools.gcc };
+    let chooses = |f: &&String| f.starts_with("-m") && !f.starts_with("-mcmodel");
+    known.iter().filter(chooses).cloned().collect::<Vec<_>>().join(" ")
 }
 
 fn check(options: &Options) -> Result<()> {

@@ -32,6 +32,39 @@
 #define SECATEUR_ALIGN(n)
 #endif
 
+/* C has one form of cast, which C++ compilers can be asked to warn of. */
+#if defined(__cplusplus) && (defined(__GNUC__) || defined(__clang__))
+#define SECATEUR_CXX_BEGIN \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wold-style-cast\"")
+#define SECATEUR_CXX_END _Pragma("GCC diagnostic pop")
+#else
+#define SECATEUR_CXX_BEGIN
+#define SECATEUR_CXX_END
+#endif
+
+SECATEUR_CXX_BEGIN
+
+/* Where a check of a debug build (NDEBUG is not defined) ends that failed. Define SECATEUR_STOP as
+ * the name of a function of your own that reports the message and does not return. */
+#if defined(SECATEUR_STOP)
+#if defined(__cplusplus)
+extern "C"
+#endif
+void SECATEUR_STOP(const char *message);
+#else
+#define SECATEUR_STOP secateur_stop
+static inline void secateur_stop(const char *message)
+{
+    (void)message;
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_trap();
+#else
+    for (;;) {
+    }
+#endif
+}
+#endif
+
 typedef int16_t SECATEUR_ALIAS secateur_i16;
 typedef uint16_t SECATEUR_ALIAS secateur_u16;
 typedef int32_t SECATEUR_ALIAS secateur_i32;
@@ -69,5 +102,7 @@ static inline int64_t secateur_div64(int64_t a, int64_t b)
     return b == 0 ? 0 : b == -1 ? secateur_neg64(a) : a / b;
 }
 static inline int64_t secateur_rem64(int64_t a, int64_t b) { return b == 0 || b == -1 ? 0 : a % b; }
+
+SECATEUR_CXX_END
 
 #endif

@@ -3,25 +3,45 @@
  * In: any float, infinities and NaN included. Out: the function's value to within about two
  * units in the last place; square root, floor, rounding, min, max and abs are exact.
  * Law: the same operations in the same order as `secateur_runtime::math`, never fused, so that
- * both give the same bits. Change both together. Needs IEEE single precision arithmetic
- * (FLT_EVAL_METHOD 0); GCC must not fuse: `-std=c99` sees to it, or -ffp-contract=off.
+ * both give the same bits. Change both together. What is known to break this is refused here.
  */
 #ifndef SECATEUR_MATH_H
 #define SECATEUR_MATH_H
 
+#include "secateur.h"
 #include <float.h>
-#include <stdint.h>
-#include <string.h>
 
 #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
 #error "secateur needs float arithmetic in single precision (on 32-bit x86: -msse2 -mfpmath=sse)"
 #endif
 #if defined(__FAST_MATH__)
-#error "secateur's float functions do not survive -ffast-math"
+#error "secateur's float functions do not survive -ffast-math (which -Ofast turns on)"
+#elif defined(__ASSOCIATIVE_MATH__)
+#error "secateur's float functions do not survive -fassociative-math (which -funsafe-math-optimizations turns on)"
+#elif defined(__RECIPROCAL_MATH__)
+#error "secateur's float functions do not survive -freciprocal-math"
+#elif defined(__NO_SIGNED_ZEROS__)
+#error "secateur's float functions do not survive -fno-signed-zeros"
+#elif defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0
+#error "secateur's float functions do not survive -ffinite-math-only"
 #endif
-#if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
+
+/* Nothing is fused, whatever the dialect and -ffp-contract say: for GCC the options below see to
+ * it, for other compilers this at the beginning of a function or of a file. Clang under an explicit
+ * -ffp-contract=fast hears nobody; a model's init finds that out where NDEBUG is not defined. */
+#if defined(__clang__) && __clang_major__ >= 18
+#define SECATEUR_EXACT _Pragma("STDC FP_CONTRACT OFF") _Pragma("clang fp reassociate(off) reciprocal(off)")
+#elif defined(__clang__) && __clang_major__ >= 11
+#define SECATEUR_EXACT _Pragma("STDC FP_CONTRACT OFF") _Pragma("clang fp reassociate(off)")
+#elif defined(__GNUC__) && !defined(__clang__)
+#define SECATEUR_EXACT
+#pragma GCC push_options
+#pragma GCC optimize("fp-contract=off")
+#else
+#define SECATEUR_EXACT _Pragma("STDC FP_CONTRACT OFF")
 #endif
+
+SECATEUR_CXX_BEGIN
 
 #if defined(__GNUC__) || defined(__clang__)
 typedef float __attribute__((__may_alias__)) secateur_f32;
@@ -35,14 +55,14 @@ typedef float secateur_f32;
 static inline uint32_t secateur_bits(float x)
 {
     uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
+    secateur_copy(&bits, &x, sizeof bits);
     return bits;
 }
 
 static inline float secateur_float(uint32_t bits)
 {
     float x;
-    memcpy(&x, &bits, sizeof x);
+    secateur_copy(&x, &bits, sizeof x);
     return x;
 }
 
@@ -125,6 +145,7 @@ static inline float secateur_roundf(float x)
 /* Real to stored integer at the border of a model: half to even, saturating. */
 static inline int32_t secateur_quantize(float x, float scale, int32_t zero_point, int32_t lo, int32_t hi)
 {
+    SECATEUR_EXACT
     int64_t q = (int64_t)secateur_to_i32(secateur_roundf(x / scale)) + zero_point;
     return q < lo ? lo : q > hi ? hi : (int32_t)q;
 }
@@ -162,6 +183,7 @@ static inline float secateur_sqrtf(float x)
 
 static inline float secateur_expf(float x)
 {
+    SECATEUR_EXACT
     int32_t k, half;
     float kf, r, p, y;
     if (!(x <= 88.72284f)) {
@@ -183,6 +205,7 @@ static inline float secateur_expf(float x)
 
 static inline float secateur_logf(float x)
 {
+    SECATEUR_EXACT
     uint32_t bits = secateur_bits(x);
     int32_t k = 0;
     float f, p, kf, square, tail;
@@ -213,6 +236,7 @@ static inline float secateur_logf(float x)
 
 static inline float secateur_tanhf(float x)
 {
+    SECATEUR_EXACT
     float a = secateur_absf(x), t;
     if (a < 1.0e-4f) {
         return x;
@@ -229,11 +253,26 @@ static inline float secateur_tanhf(float x)
 
 static inline float secateur_sigmoidf(float x)
 {
+    SECATEUR_EXACT
     if (x < 0.0f) {
         float e = secateur_expf(x);
         return e / (1.0f + e);
     }
     return 1.0f / (1.0f + secateur_expf(-x));
 }
+
+/* Whether sums of products are rounded twice, as they must be: what a fused one keeps is lost. */
+static inline int secateur_rounds_twice(void)
+{
+    SECATEUR_EXACT
+    volatile float side = 1.000244140625f, minus = -1.00048828125f;
+    const float a = side, b = side, c = minus;
+    return secateur_bits(a * b + c) == 0u;
+}
+
+SECATEUR_CXX_END
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
 
 #endif

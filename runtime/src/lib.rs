@@ -9,12 +9,14 @@
 mod aligned;
 pub mod math;
 mod number;
+mod processor;
 #[cfg(feature = "sources")]
 pub mod sources;
 mod view;
 
 pub use aligned::Aligned;
 pub use number::{dequantize, div, div64, quantize, rem, rem64};
+pub use processor::{has_dsp, has_helium};
 pub use view::{Element, View, ViewMut};
 
 /// Number of the contract between emitted code and this crate; emitted code asserts it.

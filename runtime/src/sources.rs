@@ -10,6 +10,8 @@ pub type Source = (&'static str, &'static str);
 pub const SECATEUR_H: Source = ("secateur.h", include_str!("../include/secateur.h"));
 /// Float functions of generated C.
 pub const SECATEUR_MATH_H: Source = ("secateur_math.h", include_str!("../include/secateur_math.h"));
+/// Checks of the processor in generated C.
+pub const SECATEUR_CORE_H: Source = ("secateur_core.h", include_str!("../include/secateur_core.h"));
 
 /// This package's `no_std` modules, `lib.rs` first, by path under `src/`.
 pub const RUST: &[Source] = &[
@@ -17,6 +19,7 @@ pub const RUST: &[Source] = &[
     ("aligned.rs", include_str!("aligned.rs")),
     ("math.rs", include_str!("math.rs")),
     ("number.rs", include_str!("number.rs")),
+    ("processor.rs", include_str!("processor.rs")),
     ("view.rs", include_str!("view.rs")),
     ("sources.rs", include_str!("sources.rs")),
 ];

@@ -105,7 +105,7 @@ fn every_chip_compiles_a_small_model() {
     for (summary, chip, artifact, chips) in &groups {
         let measured = measure(&artifact.into(), chip).unwrap_or_else(|e| panic!("{}: {e}", chip.name));
         assert!((300..12_000).contains(&measured.code), "{}: {measured:?}", chip.name);
-        assert!(measured.stack < 1024, "{}: {measured:?}", chip.name);
+        assert!(measured.stack.as_ref().is_ok_and(|&s| s < 1024), "{}: {measured:?}", chip.name);
         text += &format!("{}\n{summary}\n", chips.join(" "));
     }
     insta::assert_snapshot!("chips", text);

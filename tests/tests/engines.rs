@@ -79,9 +79,9 @@ fn check(model: &str, core: &str, quantize: Quantize, engines: &[(Language, &str
         if let Some(painted) = replies.stack {
             // What is announced is measured on C; Rust keeps the common limit.
             let bound = match language {
-                Language::C => {
-                    measure(&(&artifact).into(), &target(on)).unwrap_or_else(|e| panic!("{e}")).stack
-                }
+                Language::C => measure(&(&artifact).into(), &target(on))
+                    .and_then(|m| m.stack)
+                    .unwrap_or_else(|e| panic!("{e}")),
                 Language::Rust => 1023,
             };
             if bound > 1023 || painted > bound {

@@ -75,7 +75,10 @@ pub(crate) fn report(report: &Report) -> String {
     let mut out =
         table(&["layer", "operator", "kernel", "output", "MACs", "weights B", "live RAM B"], rows, 4);
     let total = &report.total;
-    let unknown = || "unknown (no compiler for the target found)".to_string();
+    let unknown = || match &total.not_measured {
+        None => "not measured".to_string(),
+        Some(missing) => format!("not measured: {missing}"),
+    };
     let mut line = |name: &str, value: String| out.push_str(&format!("{name:<22}{value}\n"));
     let live = if total.live_macs == total.macs {
         String::new()

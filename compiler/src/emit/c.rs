@@ -8,8 +8,9 @@
 use super::EmitOptions;
 use super::architecture::wrapping;
 use super::c_expr::int_literal;
-use super::module::{Item, Module, banner, layer_comment};
+use super::module::{Item, Module, banner, layer_comment, printable};
 use super::names::base_name;
+use super::needs::Need;
 use super::range::of_type;
 use super::{c_data, c_header};
 use crate::artifact::File;
@@ -71,6 +72,9 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
     if border || module.uses_float {
         files.push(header_file(sources::SECATEUR_MATH_H));
     }
+    if module.features().iter().any(|f| wrapping(f).check.is_some()) {
+        files.push(header_file(sources::SECATEUR_CORE_H));
+    }
     if module.items.iter().any(|i| i.native.is_some()) {
         files.push(File { path: format!("{name}.S"), text: cx.assembly(options) });
     }
@@ -83,6 +87,16 @@ fn header_file((path, text): sources::Source) -> File {
 
 pub(super) fn comment(lines: &[String]) -> String {
     format!("/* {}\n */\n", lines.join("\n * "))
+}
+
+/// A function that not all builds use.
+fn where_needed(o: &mut String, text: &str, need: &Need) {
+    match need.c() {
+        None => o.push_str(text),
+        Some(condition) => {
+            let _ = writeln!(o, "\n#if {condition}{text}#endif");
+        }
+    }
 }
 
 pub(super) struct Cx<'a> {
@@ -109,22 +123,82 @@ impl Cx<'_> {
         }
         let _ = writeln!(o, "#include \"{name}.h\"\n#include \"secateur.h\"");
         if module.uses_float {
-            o.push_str("#include \"secateur_math.h\"\n");
+            o.push_str(
+                "#include \"secateur_math.h\"\n\n#if defined(__GNUC__) && !defined(__clang__)\n\
+                 #pragma GCC optimize(\"fp-contract=off\")\n#endif\nSECATEUR_EXACT\n",
+            );
         }
+        self.processor(&mut o, options);
         for (constant, ident) in module.program.constants.iter().zip(&module.constants) {
             if let Some(ident) = ident {
                 c_data::constant(&mut o, constant, &format!("{name}_{ident}"));
             }
         }
-        for (instr, ident) in &module.instrs {
-            self.instr(&mut o, instr, ident)?;
+        for ((instr, ident), need) in module.instrs.iter().zip(&module.needs.instrs) {
+            let mut text = String::new();
+            self.instr(&mut text, instr, ident)?;
+            where_needed(&mut o, &text, need);
         }
-        for item in &module.items {
-            self.kernel(&mut o, item)?;
+        for (item, need) in module.items.iter().zip(&module.needs.items) {
+            let mut text = String::new();
+            self.kernel(&mut text, item)?;
+            where_needed(&mut o, &text, need);
         }
-        self.init(&mut o)?;
+        self.init(&mut o, options)?;
         self.run(&mut o)?;
         Ok(o)
+    }
+
+    /// Warns where the flags leave out the native kernels unasked.
+    fn processor(&self, o: &mut String, options: &EmitOptions) {
+        let features = self.module.features();
+        if features.is_empty() {
+            return;
+        }
+        if features.iter().any(|f| wrapping(f).check.is_some()) {
+            o.push_str("#include \"secateur_core.h\"\n");
+        }
+        let conditions: Vec<&str> = features.iter().map(|f| wrapping(f).c).collect();
+        let _ = writeln!(
+            o,
+            "\n/* Hosts run the portable loops; a processor without the instructions runs them slowly. */\n\
+             #if !({}) && !defined(SECATEUR_PORTABLE) && \\\n    \
+             !defined(__linux__) && !defined(__APPLE__) && !defined(_WIN32)\n\
+             #warning \"{}: slow portable loops stand in for the kernels of {}: give its flags ({}), or define SECATEUR_PORTABLE\"\n#endif",
+            conditions.join(" && "),
+            self.name,
+            printable(&options.core),
+            printable(&options.flags),
+        );
+    }
+
+    /// What a debug build asks before the first run.
+    fn checks(&self, o: &mut String, options: &EmitOptions) {
+        let mut text = String::new();
+        for feature in self.module.features() {
+            let around = wrapping(feature);
+            let Some(check) = around.check else { continue };
+            let _ = writeln!(
+                text,
+                "#if {}\n    if (secateur_{check}() == 0) {{\n        \
+                 SECATEUR_STOP(\"{} was compiled for {}, this processor has no {}\");\n    }}\n#endif",
+                around.c,
+                self.name,
+                printable(&options.core),
+                around.lacks
+            );
+        }
+        if self.module.uses_float {
+            let _ = writeln!(
+                text,
+                "    if (secateur_rounds_twice() == 0) {{\n        \
+                 SECATEUR_STOP(\"{}: the compiler fuses sums and products: build with -ffp-contract=off\");\n    }}",
+                self.name
+            );
+        }
+        if !text.is_empty() {
+            let _ = write!(o, "#if !defined(NDEBUG)\n{text}#endif\n");
+        }
     }
 
     fn instr(&self, o: &mut String, instr: &Instr, ident: &str) -> Result<()> {
@@ -279,12 +353,13 @@ impl Cx<'_> {
         Ok(())
     }
 
-    fn init(&self, o: &mut String) -> Result<()> {
+    fn init(&self, o: &mut String, options: &EmitOptions) -> Result<()> {
         let (program, name) = (self.module.program, self.name);
         let _ = writeln!(o, "\nvoid {name}_init({name}_arena *arena)\n{{");
         if program.states.is_empty() {
             o.push_str("    (void)arena; /* this model keeps nothing between runs */\n");
         }
+        self.checks(o, options);
         for state in &program.states {
             let buffer = program.buffers.get(state.buffer.0 as usize);
             let constant = program.constants.get(state.init.0 as usize);
@@ -403,8 +478,11 @@ impl Cx<'_> {
     /// `NAME.S`: the native kernels, each a global function.
     fn assembly(&self, options: &EmitOptions) -> String {
         let mut o = comment(&banner(self.module.program, options, "Instruction blocks"));
-        for item in &self.module.items {
+        for (i, item) in self.module.items.iter().enumerate() {
             let (Some(Native { feature, text, .. }), None) = (item.native, item.shares) else { continue };
+            if !self.module.needs.native(self.module, i) {
+                continue;
+            }
             let symbol = format!("{}_{}", self.name, item.name);
             let around = wrapping(feature);
             let _ = writeln!(
@@ -422,8 +500,12 @@ impl Cx<'_> {
             }
             let _ = writeln!(o, "    .size {symbol}, . - {symbol}\n#endif");
         }
-        // Without this note, linkers on Linux ask for an executable stack.
-        o.push_str("\n#if defined(__ELF__)\n    .section .note.GNU-stack,\"\",%progbits\n#endif\n");
+        // Linkers warn where some objects say that their stack holds no code and others do not:
+        // this one says what those of the same compiler's C do.
+        o.push_str(
+            "\n#if defined(__ELF__) && (defined(__clang__) || defined(__linux__) || defined(__FreeBSD__))\n    \
+             .section .note.GNU-stack,\"\",%progbits\n#endif\n",
+        );
         o
     }
 }

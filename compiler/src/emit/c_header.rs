@@ -1,7 +1,8 @@
 //! `NAME.h`: what the user of generated C sees.
 //!
 //! Out: sizes, shapes, scales, the arena, the two calls, and conversions at the border. Law: it
-//! compiles as C99 and as C++, and needs nothing but `stdint.h` where floats are left out.
+//! compiles as C99 and as C++ without a warning, and needs no more than `secateur.h` where floats
+//! are left out.
 
 use super::EmitOptions;
 use super::c::{c_type, comment};
@@ -14,21 +15,25 @@ use std::fmt::Write;
 pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, border: bool) -> String {
     let (program, upper) = (module.program, name.to_ascii_uppercase());
     let mut o = comment(&banner(program, options, "C interface"));
-    let _ = writeln!(o, "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>");
+    let _ =
+        writeln!(o, "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>\n#include \"secateur.h\"");
     if border {
         let _ = writeln!(o, "#ifndef {upper}_NO_FLOAT\n#include \"secateur_math.h\"\n#endif");
     }
-    o.push_str("\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n/* Sizes in bytes. */\n");
+    o.push_str("\nSECATEUR_CXX_BEGIN\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n/* Sizes in bytes. */\n");
     let _ = writeln!(o, "#define {upper}_ARENA_BYTES {}", program.arena);
     let _ = writeln!(o, "#define {upper}_WEIGHTS_BYTES {}", module.weight_bytes());
+    let missing = match &options.not_measured {
+        Some(why) => format!("not measured: {}", printable(why)),
+        None => "not measured for this text".to_string(),
+    };
     match options.code {
         Some(code) => {
             let _ = writeln!(o, "#define {upper}_CODE_BYTES {code}");
             let _ = writeln!(o, "#define {upper}_FLASH_BYTES {}", module.weight_bytes() + code);
         }
         None => {
-            let _ =
-                writeln!(o, "/* {upper}_CODE_BYTES and {upper}_FLASH_BYTES: not measured for this text. */");
+            let _ = writeln!(o, "/* {upper}_CODE_BYTES and {upper}_FLASH_BYTES: {missing}. */");
         }
     }
     match options.stack {
@@ -36,7 +41,7 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
             let _ = writeln!(o, "#define {upper}_STACK_BYTES {stack}");
         }
         None => {
-            let _ = writeln!(o, "/* {upper}_STACK_BYTES: not measured for this text. */");
+            let _ = writeln!(o, "/* {upper}_STACK_BYTES: {missing}. */");
         }
     }
     for (what, ports, names) in
@@ -79,7 +84,7 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
         }
         o.push_str("#endif\n");
     }
-    o.push_str("\n#endif\n");
+    o.push_str("SECATEUR_CXX_END\n\n#endif\n");
     o
 }
 

@@ -11,6 +11,7 @@ mod c_header;
 mod called;
 mod module;
 pub mod names;
+mod needs;
 mod range;
 pub mod rust;
 mod rust_expr;
@@ -24,6 +25,11 @@ pub struct EmitOptions {
     pub digest: String,
     /// Features of the target's core: which native kernels and spellings may be used.
     pub features: Vec<String>,
+    /// Name of the target and of its core, and flags by which C compilers know it, for messages
+    /// where the code is built for another one.
+    pub target: String,
+    pub core: String,
+    pub flags: String,
     /// Rust as a crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
     pub as_crate: bool,
     /// Calls of the empty function `secateur_layer` before each layer, for a counter that tells
@@ -33,4 +39,6 @@ pub struct EmitOptions {
     pub code: Option<usize>,
     /// Bytes of stack that `run` needs, where known.
     pub stack: Option<usize>,
+    /// Why one of them is missing, where a measurement was tried.
+    pub not_measured: Option<String>,
 }

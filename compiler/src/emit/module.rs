@@ -5,6 +5,7 @@
 
 use super::EmitOptions;
 use super::names::{self, Namespace};
+use super::needs::Needs;
 use super::range::Ranges;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Instr, Kernel, Native, ParamKind, Stmt, Ty, VarId, visit};
@@ -43,6 +44,8 @@ pub(super) struct Module<'a> {
     pub(super) constants: Vec<Option<String>>,
     pub(super) run: &'a Entry,
     pub(super) uses_float: bool,
+    /// In which builds items and instructions are needed.
+    pub(super) needs: Needs,
 }
 
 impl<'a> Module<'a> {
@@ -61,6 +64,7 @@ impl<'a> Module<'a> {
             constants: vec![None; program.constants.len()],
             run,
             uses_float: false,
+            needs: Needs::default(),
         };
         // Names that every module has.
         let mut functions = Namespace::default();
@@ -91,6 +95,7 @@ impl<'a> Module<'a> {
                 .ok_or_else(|| Error::internal(Site::Whole, "a step reads a constant that does not exist"))?;
             module.constants[id.0 as usize] = Some(functions.take(&constant.name));
         }
+        module.needs = Needs::of(&module);
         Ok(module)
     }
 
@@ -183,6 +188,10 @@ impl<'a> Module<'a> {
     fn find(&self, kernel: &Kernel) -> Option<usize> {
         self.items.iter().position(|i| std::ptr::eq(i.kernel, kernel) || i.kernel == kernel)
     }
+    /// The number of a kernel's item.
+    pub(super) fn index(&self, kernel: &Kernel) -> Option<usize> {
+        self.find(kernel)
+    }
     /// The item of a kernel that was added.
     pub(super) fn item(&self, kernel: &Kernel) -> Result<&Item<'a>> {
         self.find(kernel)
@@ -203,6 +212,10 @@ impl<'a> Module<'a> {
         let (Place::Arena(at) | Place::State(at)) = b.place;
         let fits = at + b.len * b.elem.size() <= self.program.arena;
         if fits { Ok((at, b.elem)) } else { Err(Error::internal(site(), "a buffer is misplaced")) }
+    }
+    /// The features whose native kernels the module uses, sorted.
+    pub(super) fn features(&self) -> BTreeSet<&'a str> {
+        self.items.iter().filter_map(|i| i.native).map(|n| n.feature.as_str()).collect()
     }
     /// Bytes of the constants that are emitted.
     pub(super) fn weight_bytes(&self) -> usize {

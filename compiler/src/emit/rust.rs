@@ -9,6 +9,7 @@ use super::EmitOptions;
 use super::architecture::wrapping;
 use super::module::{Item, Module, banner, layer_comment, printable};
 use super::names::{base_name, type_name};
+use super::needs::Need;
 use super::range::{Ranges, of_type};
 use super::rust_expr::{float_literal, literal};
 use crate::artifact::File;
@@ -56,7 +57,7 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
 /// The module's text; also what the macro expands to.
 pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     let module = Module::new(program, options)?;
-    let cx = Cx { module: &module, marks: options.marks };
+    let cx = Cx { module: &module, marks: options.marks, core: printable(&options.core) };
     let mut o = String::new();
     for line in banner(program, options, "Rust implementation") {
         let _ = writeln!(o, "// {line}");
@@ -67,6 +68,17 @@ pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
         secateur_runtime::ABI
     );
     o.push_str("const _: () = assert!(cfg!(target_endian = \"little\"), \"the weights of this generated code are little-endian\");\n");
+    for feature in module.features() {
+        let _ = writeln!(
+            o,
+            "#[cfg(all(target_os = \"none\", {}))]\ncompile_error!(\"`{}` was compiled for {} ({}), and this build is for \
+             another processor: compile the model again for this one\");",
+            wrapping(feature).rust_wrong,
+            printable(&program.name),
+            printable(&options.target),
+            printable(&options.core)
+        );
+    }
     if options.marks {
         o.push_str("\nunsafe extern \"C\" {\n    safe fn secateur_layer();\n}\n");
     }
@@ -98,6 +110,7 @@ fn byte_string(bytes: &[u8]) -> String {
 pub(super) struct Cx<'a> {
     pub(super) module: &'a Module<'a>,
     marks: bool,
+    core: String,
 }
 
 /// Names and types inside one function: a kernel's, or an instruction's.
@@ -281,6 +294,18 @@ impl Cx<'_> {
                 writeln!(calls, "        {head}({args});")
             };
         }
+        for feature in module.features() {
+            let around = wrapping(feature);
+            if let Some(check) = around.check {
+                let _ = writeln!(
+                    o,
+                    "        debug_assert!(::secateur::{check}(), \"`{}` was compiled for {}, this processor has no {}\");",
+                    printable(&program.name),
+                    self.core,
+                    around.lacks
+                );
+            }
+        }
         if calls.contains("arena.add(") {
             o.push_str("        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
         }
@@ -357,16 +382,29 @@ impl Cx<'_> {
              #[allow(unused_parens, clippy::all)]\nmod kernels {\n",
         );
         let mut body = String::new();
-        for (instr, ident) in &self.module.instrs {
-            self.instr(&mut body, instr, ident)?;
+        // `ViewMut<` does not contain `View<`.
+        let mut imports = ["View<", "ViewMut<", "math::"].map(|name| (name, Need::default()));
+        let needs = &self.module.needs;
+        for ((instr, ident), need) in self.module.instrs.iter().zip(&needs.instrs) {
+            let mut text = String::new();
+            self.instr(&mut text, instr, ident, need)?;
+            note_imports(&mut imports, &text, need, need);
+            body.push_str(&text);
         }
-        for item in &self.module.items {
-            self.kernel(&mut body, item)?;
+        for i in 0..self.module.items.len() {
+            let mut text = String::new();
+            self.kernel(&mut text, i)?;
+            note_imports(&mut imports, &text, &needs.items[i], &needs.body(self.module, i));
+            body.push_str(&text);
         }
-        for import in ["View<", "ViewMut<", "math::"] {
-            // `ViewMut<` does not contain `View<`.
-            if body.contains(import) {
-                let _ = writeln!(o, "    use ::secateur::{};", import.trim_end_matches(['<', ':']));
+        for (name, need) in &imports {
+            if *need != Need::default() {
+                let _ = writeln!(
+                    o,
+                    "{}    use ::secateur::{};",
+                    attribute(need),
+                    name.trim_end_matches(['<', ':'])
+                );
             }
         }
         o.push_str(&body);
@@ -374,7 +412,7 @@ impl Cx<'_> {
         Ok(())
     }
 
-    fn instr(&self, o: &mut String, instr: &Instr, ident: &str) -> Result<()> {
+    fn instr(&self, o: &mut String, instr: &Instr, ident: &str, need: &Need) -> Result<()> {
         let ranges = Ranges {
             params: Vec::new(),
             vars: instr.params.iter().map(|p| of_type(p.ty)).collect(),
@@ -387,7 +425,8 @@ impl Cx<'_> {
             instr.params.iter().zip(&vars).map(|(p, v)| format!("{v}: {}", scalar_type(p.ty))).collect();
         let _ = writeln!(
             o,
-            "\n    #[inline(always)]\n    fn {ident}({}) -> {} {{\n        {}\n    }}",
+            "\n{}    #[inline(always)]\n    fn {ident}({}) -> {} {{\n        {}\n    }}",
+            attribute(need),
             args.join(", "),
             scalar_type(instr.result),
             self.expr(&instr.body, &Scope { params: &[], vars: &vars, ranges: &ranges })?
@@ -395,7 +434,8 @@ impl Cx<'_> {
         Ok(())
     }
 
-    fn kernel(&self, o: &mut String, item: &Item<'_>) -> Result<()> {
+    fn kernel(&self, o: &mut String, index: usize) -> Result<()> {
+        let (item, needs) = (&self.module.items[index], &self.module.needs);
         let args: Vec<String> = item
             .kernel
             .params
@@ -409,9 +449,20 @@ impl Cx<'_> {
                 ParamKind::Buffer { elem, .. } => format!("{ident}: ViewMut<'_, {}>", element(elem)),
             })
             .collect();
-        let _ = writeln!(o, "\n    pub(super) fn {}({}) {{", item.name, args.join(", "));
+        let head = attribute(&needs.items[index]);
+        let _ = writeln!(o, "\n{head}    pub(super) fn {}({}) {{", item.name, args.join(", "));
         let mut depth = 2;
         if let Some(native) = item.native {
+            let used = needs.items[index].meets(&native.feature);
+            if !used {
+                // Nobody calls it where its native text could run.
+                self.body(o, item, depth)?;
+                o.push_str("    }\n");
+                if item.shares.is_none() && needs.native(self.module, index) {
+                    self.naked(o, item, native);
+                }
+                return Ok(());
+            }
             self.native_call(o, item, native);
             let _ = writeln!(o, "        #[cfg(not({}))]\n        {{", wrapping(&native.feature).rust);
             depth = 3;
@@ -588,6 +639,20 @@ impl Cx<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The attribute of what not all builds use, on a line of its own.
+fn attribute(need: &Need) -> String {
+    need.rust().map_or_else(String::new, |condition| format!("    #[cfg({condition})]\n"))
+}
+
+/// Where a text needs an import: types stand in heads, functions in bodies.
+fn note_imports(imports: &mut [(&str, Need)], text: &str, head: &Need, body: &Need) {
+    for (name, need) in imports {
+        if text.contains(*name) {
+            need.add(if name.ends_with('<') { head } else { body });
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// Version of the JSON schema, documented in `docs/json.md`.
 pub const SCHEMA: u32 = 1;
 
-/// Totals of a model. `None`: not known, because no compiler for the target was found.
+/// Totals of a model. `None`: not known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Total {
     /// Multiply-accumulates of one inference, padded taps included.
@@ -47,6 +47,24 @@ pub struct Total {
     pub stack: Option<usize>,
     /// That of the native kernels alone, as they announce themselves.
     pub native_stack: usize,
+    /// Why `code` or `stack` is not known, where a measurement was tried.
+    pub not_measured: Option<NotMeasured>,
+}
+
+/// Why a figure is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotMeasured {
+    /// In the project's words, the same on every machine that is set up alike.
+    pub why: String,
+    /// What the tool said; may be empty.
+    pub said: String,
+}
+
+impl std::fmt::Display for NotMeasured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)?;
+        if self.said.is_empty() { Ok(()) } else { write!(f, ": {}", self.said) }
+    }
 }
 
 /// One layer.
@@ -143,6 +161,7 @@ impl Report {
                 arena_plan_bound: program.arena_lower_bound,
                 stack: None,
                 native_stack: natives.iter().map(|n| n.stack as usize).max().unwrap_or(0),
+                not_measured: None,
             },
             layers: program
                 .layers

@@ -4,7 +4,7 @@
 use super::args::Job;
 use super::toolchain;
 use crate::artifact::{Artifact, Observer, compile};
-use crate::error::{Fault, Result};
+use crate::error::Result;
 use crate::graph::Graph;
 use crate::kernel::eval::Machine;
 use crate::options::{Language, Options};
@@ -175,14 +175,13 @@ impl Prepared {
     }
 }
 
-/// Fills in what only a compiler for the target can tell: code size and stack. Where there is
-/// none, both stay unknown.
+/// Fills in what only a compiler for the target can tell: code size and stack. What cannot be
+/// measured stays unknown, and report and header say why.
 pub fn measure(artifact: &mut Artifact, target: &Target) -> Result<()> {
     let files = artifact.emit(&[Language::C])?;
     let model = toolchain::Model { program: &artifact.program, files: &files };
     match toolchain::measure(&model, target) {
-        Ok(found) => artifact.measured(found.code, found.stack),
-        Err(e) if e.fault == Fault::Environment => Ok(()),
-        Err(e) => Err(e),
+        Ok(found) => artifact.measured(Some(found.code), found.stack.clone().ok(), found.stack.err()),
+        Err(missing) => artifact.measured(None, None, Some(missing)),
     }
 }

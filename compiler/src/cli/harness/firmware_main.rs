@@ -23,6 +23,9 @@ mod port {
     const SYS_CLOSE: u32 = 2;
     const SYS_WRITE: u32 = 5;
     const SYS_READ: u32 = 6;
+    const SYS_WRITEC: u32 = 3;
+    const SYS_EXIT_EXTENDED: u32 = 0x20;
+    const ADP_STOPPED_APPLICATION_EXIT: u32 = 0x20026;
     const READ_BINARY: u32 = 1;
     const WRITE_BINARY: u32 = 5;
 
@@ -53,6 +56,15 @@ mod port {
     pub fn write(from: *const u8, bytes: u32) -> bool {
         bytes == 0 || call(SYS_WRITE, [REPLIES.load(Relaxed), from as u32, bytes]) == 0
     }
+    /// Says why, and ends with exit code 98.
+    pub fn stop(why: &str) -> ! {
+        for byte in why.bytes() {
+            call(SYS_WRITEC, [u32::from(byte), 0, 0]);
+        }
+        loop {
+            call(SYS_EXIT_EXTENDED, [ADP_STOPPED_APPLICATION_EXIT, 98, 0]);
+        }
+    }
     pub fn paint_stack() -> usize {
         paint()
     }
@@ -71,8 +83,9 @@ extern "C" fn firmware_main() -> u32 {
     result
 }
 
-/// Never linked in, if the model keeps its word; then the linker drops it.
+/// Never linked into a release, if the model keeps its word: a debug build's failed check ends here.
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    // A message with numbers in it would bring their formatting along.
+    port::stop(info.message().as_str().unwrap_or("the firmware panicked"))
 }

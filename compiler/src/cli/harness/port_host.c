@@ -1,6 +1,7 @@
 /* The harness as a program of the host: two files named on the command line. */
 #include "serve.h"
 #include <stdio.h>
+#include <stdlib.h>
 
 static FILE *requests, *replies;
 
@@ -12,6 +13,12 @@ int port_read(void *to, uint32_t bytes)
 int port_write(const void *from, uint32_t bytes)
 {
     return fwrite(from, 1, bytes, replies) != bytes;
+}
+
+void serve_stop(const char *message)
+{
+    fprintf(stderr, "%s\n", message);
+    exit(98);
 }
 
 uintptr_t paint_stack(void)

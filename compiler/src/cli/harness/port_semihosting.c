@@ -11,7 +11,8 @@
 uint32_t semihost(uint32_t operation, void *arguments);
 uint32_t firmware_main(void);
 
-enum { SYS_OPEN = 1, SYS_CLOSE = 2, SYS_WRITE = 5, SYS_READ = 6, READ_BINARY = 1, WRITE_BINARY = 5 };
+enum { SYS_OPEN = 1, SYS_CLOSE = 2, SYS_WRITE0 = 4, SYS_WRITE = 5, SYS_READ = 6, READ_BINARY = 1, WRITE_BINARY = 5 };
+enum { SYS_EXIT_EXTENDED = 0x20, ADP_STOPPED_APPLICATION_EXIT = 0x20026 };
 
 static uint32_t requests, replies;
 
@@ -36,6 +37,21 @@ int port_write(const void *from, uint32_t bytes)
 {
     uint32_t block[3] = {replies, (uint32_t)(uintptr_t)from, bytes};
     return bytes != 0 && semihost(SYS_WRITE, block) != 0;
+}
+
+void serve_stop(const char *message)
+{
+#if defined(__hexagon__)
+    /* Its start file knows only how to open, close, read and write. */
+    (void)message;
+    __builtin_trap();
+#endif
+    /* Semihosting does not change what is written. */
+    semihost(SYS_WRITE0, (void *)(uintptr_t)message);
+    uint32_t block[2] = {ADP_STOPPED_APPLICATION_EXIT, 98};
+    for (;;) {
+        semihost(SYS_EXIT_EXTENDED, block);
+    }
 }
 
 uint32_t firmware_main(void)

@@ -36,6 +36,8 @@ void secateur_layer(void);
 /* The port: 0 means done, anything else that the other side is gone. */
 int port_read(void *to, uint32_t bytes);
 int port_write(const void *from, uint32_t bytes);
+/* Where a failed check of a model ends: says why, and ends with exit code 98. */
+void serve_stop(const char *message);
 /* Stack painting, 0 where there is none. */
 uintptr_t paint_stack(void);
 uint32_t painted_stack(uintptr_t from);

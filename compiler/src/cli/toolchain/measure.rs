@@ -5,13 +5,23 @@
 
 use super::languages::c;
 use super::{Elf, Model, Optimize, tools};
-use crate::error::Result;
 use crate::kernel::{Kernel, Stmt};
 use crate::program::Program;
+use crate::report::NotMeasured;
 use secateur_targets::Target;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How many seconds measuring may take; 0 leaves it out.
+const PATIENCE: &str = "SECATEUR_MEASURE_SECONDS";
+const SECONDS: u64 = 120;
+
+fn patience() -> Option<Duration> {
+    let given = std::env::var(PATIENCE).ok().and_then(|v| v.parse().ok());
+    Some(given.unwrap_or(SECONDS)).filter(|&s| s > 0).map(Duration::from_secs)
+}
 
 /// What functions outside of the emitted code may use: `memcpy`, `memset` and the compiler's
 /// own arithmetic (64-bit products, software floats).
@@ -22,47 +32,110 @@ const LIBRARY: usize = 96;
 pub struct Measured {
     /// Machine code, with the read-only data that is not the model's constants.
     pub code: usize,
-    /// Bound of the stack below the caller of `run`.
-    pub stack: usize,
+    /// Bound of the stack below the caller of `run`; where there is none, why.
+    pub stack: std::result::Result<usize, NotMeasured>,
     /// The compiler's file name.
     pub compiler: String,
 }
 
-/// Compiles the emitted C for the target and measures it. An error of the environment says that
-/// there is no compiler.
-pub fn measure(model: &Model, target: &Target) -> Result<Measured> {
-    let compiler = c::compiler(target)?;
-    let folder = tempfile::tempdir().map_err(|e| tools::environment(e.to_string()))?;
-    let sources = c::write_sources(model, folder.path(), &compiler, target.is_host())?;
+/// How one source is compiled, the most telling way first.
+struct Way {
+    /// What makes the compiler tell of stack; `None`: it tells nothing.
+    tells: Option<&'static str>,
+    /// Without a C library: its own headers alone.
+    freestanding: bool,
+}
+
+/// The ways of a compiler. GCC before release 10 writes no call graph, others may write not even
+/// frames; and a GCC for a bare processor may stand there without a C library.
+fn ways(gcc: bool, host: bool) -> Vec<Way> {
+    let mut tells = vec![Some("-fstack-usage"), None];
+    if gcc {
+        tells.insert(0, Some("-fcallgraph-info=su"));
+    }
+    let way = |freestanding: bool| move |tells: &Option<&'static str>| Way { tells: *tells, freestanding };
+    let hosted = tells.iter().map(way(false));
+    if host { hosted.collect() } else { hosted.chain(tells.iter().map(way(true))).collect() }
+}
+
+/// Compiles the emitted C for the target and measures it. Whatever is wrong with the compiler is
+/// a reason, never an error: what was emitted is good without it.
+pub fn measure(model: &Model, target: &Target) -> std::result::Result<Measured, NotMeasured> {
+    let fail = |e: crate::error::Error| NotMeasured { why: e.message, said: String::new() };
+    let compiler = c::compiler(target).map_err(fail)?;
+    let name = compiler.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = tempfile::tempdir().map_err(|e| fail(tools::environment(e.to_string())))?;
+    let sources = c::write_sources(model, folder.path(), target.is_host()).map_err(fail)?;
+    let mut ways = ways(compiler.gcc, target.is_host());
+    let until = Instant::now()
+        + patience().ok_or_else(|| NotMeasured { why: format!("{PATIENCE} is 0"), said: String::new() })?;
     let (mut text, mut data) = (0, 0);
     let mut graph = Graph::default();
     for (i, source) in sources.iter().enumerate() {
         let object = folder.path().join(format!("{i}.o"));
-        let mut command = Command::new(&compiler.program);
-        command.args(&compiler.flags).args(c::EXACT).arg(c::level(Optimize::Speed));
-        if !target.is_host() {
-            command.args(c::FIRMWARE);
-        }
-        command.arg("-I").arg(folder.path());
         let is_c = source.extension().is_some_and(|e| e == "c");
-        if is_c {
-            command.arg(if compiler.gcc { "-fcallgraph-info=su" } else { "-fstack-usage" });
+        let mut said = None;
+        // A way that failed once is not tried again.
+        while let Some(way) = ways.first() {
+            let mut command = Command::new(&compiler.program);
+            let flags = compiler.flags.iter().filter(|f| !way.freestanding || !f.starts_with("--specs="));
+            command.args(flags).args(c::EXACT).arg(c::level(Optimize::Speed)).arg("-DNDEBUG");
+            if !target.is_host() {
+                command.args(c::FIRMWARE);
+            }
+            if way.freestanding {
+                command.arg("-ffreestanding");
+            }
+            command.arg("-I").arg(folder.path());
+            if is_c {
+                command.args(way.tells);
+            }
+            command.arg("-c").arg(source).arg("-o").arg(&object);
+            match tools::attempt(&mut command, until).and_then(|()| sizes(&object)) {
+                Ok((code, rest)) => {
+                    text += code;
+                    data += rest;
+                    if is_c {
+                        graph.read(&object);
+                    }
+                    said = None;
+                    break;
+                }
+                Err(tools::Failed::TookTooLong) => {
+                    let why = format!("`{name}` was stopped after {PATIENCE} seconds");
+                    return Err(NotMeasured { why, said: String::new() });
+                }
+                Err(tools::Failed::Said(words)) => {
+                    // What the plainest way says is to the point.
+                    said = Some(words);
+                    ways.remove(0);
+                }
+            }
         }
-        tools::run(command.arg("-c").arg(source).arg("-o").arg(&object))?;
-        let bytes = std::fs::read(&object).map_err(|e| tools::environment(e.to_string()))?;
-        let (code, rest) = Elf::read(&bytes)?.flash();
-        text += code;
-        data += rest;
-        if is_c {
-            graph.read(&object);
+        if let Some(said) = said {
+            return Err(NotMeasured {
+                why: format!("`{name}` does not compile for {}", target.core.name),
+                said,
+            });
         }
     }
     let constants: usize = model.program.constants.iter().map(|c| c.bytes.len()).sum();
+    let stack = graph.deepest(&format!("{}_run", model.program.name), model.program);
     Ok(Measured {
         code: text + data.saturating_sub(constants),
-        stack: graph.deepest(&format!("{}_run", model.program.name), model.program),
-        compiler: compiler.program.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        stack: stack.ok_or_else(|| NotMeasured {
+            why: format!("`{name}` does not tell how much stack functions use"),
+            said: String::new(),
+        }),
+        compiler: name,
     })
+}
+
+/// Bytes of code and of read-only data in an object.
+fn sizes(object: &Path) -> std::result::Result<(usize, usize), tools::Failed> {
+    let bytes = std::fs::read(object).map_err(|_| tools::Failed::Said("it wrote no object file".into()))?;
+    let elf = Elf::read(&bytes).map_err(|e| tools::Failed::Said(e.message))?;
+    Ok(elf.flash())
 }
 
 /// Frames of functions, and who calls whom.
@@ -101,21 +174,23 @@ impl Graph {
         }
     }
 
-    fn deepest(&self, entry: &str, program: &Program) -> usize {
+    /// `None` where the compiler did not tell of the entry's frame.
+    fn deepest(&self, entry: &str, program: &Program) -> Option<usize> {
         let native = program.entries.iter().flat_map(|e| &e.steps).map(|s| native_stack(&s.kernel));
         let outside = LIBRARY.max(native.max().unwrap_or(0));
         // Static functions carry their file's name in front.
         let named = |n: &str| n == entry || n.ends_with(&format!(":{entry}"));
-        match self.frames.keys().find(|n| named(n)) {
-            Some(start) if !self.calls.is_empty() => self.below(start, outside, &mut Vec::new()),
-            _ => {
+        let start = self.frames.keys().find(|n| named(n))?;
+        Some(match self.calls.is_empty() {
+            false => self.below(start, outside, &mut Vec::new()),
+            true => {
                 let mut frames: Vec<usize> = self.frames.values().copied().collect();
                 frames.sort_unstable_by(|a, b| b.cmp(a));
                 let depth = program.entries.iter().flat_map(|e| &e.steps).map(|s| depth(&s.kernel)).max();
                 // `run`, the kernels, a helper of theirs and one of its own.
                 frames.iter().take(depth.unwrap_or(0) + 3).sum::<usize>() + outside
             }
-        }
+        })
     }
 
     /// Emitted code has no recursion; a cycle would be cut where it closes.

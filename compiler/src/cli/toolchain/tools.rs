@@ -5,8 +5,10 @@
 //! said so; nothing is installed or downloaded here.
 
 use crate::error::{Error, Fault, Result, Site};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// The first of these commands that is found on the path.
 pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
@@ -56,6 +58,53 @@ pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).take(12).collect();
     Err(Error::internal(Site::Whole, format!("`{name}` failed ({}):\n{}", output.status, said.join("\n"))))
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// In words: of the system, else the command's first line about an error.
+    Said(String),
+    TookTooLong,
+}
+
+/// Runs a command whose failure is nobody's fault, and stops it and what it started at a time.
+pub(crate) fn attempt(command: &mut Command, until: Instant) -> std::result::Result<(), Failed> {
+    let system = |e: std::io::Error| Failed::Said(e.to_string());
+    // A file: a pipe would be held open by whatever outlives the command.
+    let mut log = tempfile::tempfile().map_err(system)?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().map_err(system)?);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    let mut child = command.spawn().map_err(system)?;
+    let mut pause = 1;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(system)? {
+            break status;
+        }
+        if Instant::now() >= until {
+            #[cfg(unix)]
+            if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+                // It may have ended by itself meanwhile; either way it is gone.
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Failed::TookTooLong);
+        }
+        std::thread::sleep(Duration::from_millis(pause));
+        pause = (pause * 2).min(40);
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut said = Vec::new();
+    log.rewind().and_then(|()| log.read_to_end(&mut said)).map_err(system)?;
+    let said = String::from_utf8_lossy(&said);
+    let lines = || said.lines().map(str::trim).filter(|l| !l.is_empty());
+    let telling = lines().find(|l| l.contains("error")).or_else(|| lines().next());
+    let plain = |l: &str| l.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
+    Err(Failed::Said(telling.map_or_else(|| status.to_string(), |l| format!("{} ({status})", plain(l)))))
 }
 
 /// Where built things that are worth keeping between runs stand: `SECATEUR_CACHE`, else the

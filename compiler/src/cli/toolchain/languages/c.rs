@@ -42,16 +42,8 @@ pub(crate) fn compiler(target: &Target) -> Result<Compiler> {
 }
 
 /// Writes the model's C files and gives those to compile.
-pub(crate) fn write_sources(
-    model: &Model,
-    folder: &Path,
-    compiler: &Compiler,
-    host: bool,
-) -> Result<Vec<PathBuf>> {
+pub(crate) fn write_sources(model: &Model, folder: &Path, host: bool) -> Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
-    if compiler.flags.iter().any(|f| f == "-ffreestanding") {
-        tools::write(&folder.join("string.h"), include_str!("../../harness/string.h"))?;
-    }
     for file in model.files {
         let path = folder.join(&file.path);
         if !["c", "h", "S"].iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
@@ -84,6 +76,11 @@ pub(crate) fn level(optimize: Optimize) -> &'static str {
     }
 }
 
+/// Whether debug checks are left out, and where they end.
+fn checks(optimize: Optimize) -> &'static str {
+    if optimize == Optimize::Debug { "-DSECATEUR_STOP=serve_stop" } else { "-DNDEBUG" }
+}
+
 /// GCC's arithmetic library for a target, as an argument of the linking compiler.
 fn arithmetic(compiler: &Compiler, target: &Target) -> Result<String> {
     match target.core.toolchain.as_ref().map(|t| &t.gcc_library) {
@@ -102,7 +99,7 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
     let at = |name: &str| folder.path().join(name);
     let mut sources = Vec::new();
     for model in models {
-        sources.extend(write_sources(model, folder.path(), &compiler, target.is_host())?);
+        sources.extend(write_sources(model, folder.path(), target.is_host())?);
     }
     let emulator = target.core.emulator.clone();
     tools::write(&at("models.c"), glue::models_c(models))?;
@@ -110,7 +107,13 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
     tools::write(&at("serve.c"), include_str!("../../harness/serve.c"))?;
     sources.extend([at("models.c"), at("serve.c")]);
     let mut command = Command::new(&compiler.program);
-    command.args(&compiler.flags).args(EXACT).arg(level(optimize)).arg("-I").arg(folder.path());
+    command
+        .args(&compiler.flags)
+        .args(EXACT)
+        .arg(level(optimize))
+        .arg(checks(optimize))
+        .arg("-I")
+        .arg(folder.path());
     match &emulator {
         None => {
             tools::write(&at("port.c"), include_str!("../../harness/port_host.c"))?;
