@@ -11,10 +11,12 @@ pub fn has_helium() -> bool {
     field(0xE000_EF44, 8).is_none_or(|mve| mve >= 1)
 }
 
-/// Whether there is packed arithmetic of 16 bits (ID_ISAR3, Armv7-M Architecture Reference Manual, DDI 0403).
+/// Whether there is packed arithmetic of 16 bits (CPUID, ID_ISAR3, Armv7-M Architecture Reference
+/// Manual, DDI 0403). Cortex-M4 and M7 always have it, whatever an emulator says in the second.
 #[inline(always)]
 pub fn has_dsp() -> bool {
-    field(0xE000_ED6C, 4).is_none_or(|simd| simd >= 3)
+    let part = field(0xE000_ED00, 4).zip(field(0xE000_ED00, 12));
+    part == Some((4, 12)) || part == Some((7, 12)) || field(0xE000_ED6C, 4).is_none_or(|simd| simd >= 3)
 }
 
 /// Four bits of a feature register; `None` if it cannot be read.
