@@ -18,6 +18,9 @@ pub fn read(bytes: &[u8]) -> Result<Tensor> {
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| bad("is not a NumPy .npy array"))?;
     let truncated = || bad("the .npy array is truncated");
     let (&[major, _minor], rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
+    if !(1..=3).contains(&major) {
+        return Err(bad(format!("version {major} of the .npy format is not known")));
+    }
     let (header_len, rest) = if major == 1 {
         let (len, rest) = rest.split_first_chunk::<2>().ok_or_else(truncated)?;
         (u16::from_le_bytes(*len) as usize, rest)
@@ -25,7 +28,12 @@ pub fn read(bytes: &[u8]) -> Result<Tensor> {
         let (len, rest) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
         (u32::from_le_bytes(*len) as usize, rest)
     };
-    let header = rest.get(..header_len).ok_or_else(truncated)?;
+    let header = rest.get(..header_len).ok_or_else(|| {
+        bad(format!(
+            "the .npy array is truncated: its header takes {header_len} bytes, {} follow",
+            rest.len()
+        ))
+    })?;
     let body = &rest[header_len..];
     let header = std::str::from_utf8(header).map_err(|_| bad("the .npy header is not text"))?;
 
@@ -60,10 +68,18 @@ fn elements(descr: &str, body: &[u8], len: usize) -> Result<Data> {
         bad(format!("element type `{descr}` is not supported"))
             .help("use bool, integers, float16, float32 or float64")
     };
-    if !descr.is_ascii() || descr.len() < 3 {
+    if descr.contains('O') {
+        return Err(bad("the .npy array holds Python objects")
+            .help("save numbers: `numpy.stack` makes one array of arrays of the same shape"));
+    }
+    // A type of one byte needs no mark; some writers leave it out.
+    let (order, kind) = match descr.split_at_checked(1) {
+        Some((order @ ("<" | ">" | "|" | "="), kind)) => (order, kind),
+        _ => ("", descr),
+    };
+    if kind.len() != 2 || !kind.is_ascii() {
         return Err(unsupported());
     }
-    let (order, kind) = descr.split_at(1);
     fn words<const N: usize, T>(body: &[u8], big: bool, f: impl Fn([u8; N]) -> T) -> Vec<T> {
         let (chunks, _) = body.as_chunks::<N>();
         let turn = |mut c: [u8; N]| {
@@ -75,11 +91,23 @@ fn elements(descr: &str, body: &[u8], len: usize) -> Result<Data> {
         chunks.iter().map(|c| f(turn(*c))).collect()
     }
     let size: usize = kind[1..].parse().map_err(|_| unsupported())?;
-    let body = len
-        .checked_mul(size)
-        .and_then(|n| body.get(..n))
-        .ok_or_else(|| bad(format!("the .npy array is truncated: {len} elements of `{descr}` do not fit")))?;
+    let bytes = len.checked_mul(size).filter(|&n| n <= body.len()).ok_or_else(|| {
+        bad(format!(
+            "the .npy array is truncated: {len} elements of `{descr}` do not fit in {} bytes",
+            body.len()
+        ))
+    })?;
+    if bytes != body.len() {
+        return Err(bad(format!(
+            "the .npy array has {len} elements of `{descr}` by its header, {bytes} bytes, but {} bytes follow",
+            body.len()
+        )));
+    }
     let big = order == ">";
+    if size > 1 && !matches!(order, "<" | ">") && matches!(kind.as_bytes()[0], b'i' | b'u' | b'f') {
+        return Err(bad(format!("element type `{descr}` does not say its order of bytes"))
+            .help(format!("save it as `<{kind}`: `x.astype('<{kind}')`")));
+    }
     Ok(match kind {
         "b1" => Data::Bool(body.iter().map(|&b| b != 0).collect()),
         "i1" => Data::I8(body.iter().map(|&b| b as i8).collect()),
@@ -151,6 +179,23 @@ mod tests {
     }
 
     #[test]
+    fn both_orders_of_bytes_are_read() {
+        let mut bytes = write(&Tensor::f32(&[2], vec![1.5, -2.0]));
+        let at = bytes.windows(3).position(|w| w == b"<f4").unwrap();
+        bytes[at] = b'>';
+        let body = bytes.len() - 8;
+        bytes[body..].chunks_exact_mut(4).for_each(<[u8]>::reverse);
+        assert_eq!(read(&bytes).unwrap(), Tensor::f32(&[2], vec![1.5, -2.0]));
+        // One byte has no order, whatever the mark says.
+        let mut bytes = write(&Tensor::new(vec![2], Data::I8(vec![1, -2])).unwrap());
+        let at = bytes.windows(3).position(|w| w == b"|i1").unwrap();
+        for mark in *b"<>=|" {
+            bytes[at] = mark;
+            assert_eq!(read(&bytes).unwrap().data(), &Data::I8(vec![1, -2]));
+        }
+    }
+
+    #[test]
     fn half_precision_is_exact() {
         for (half, want) in [
             (0x3c00, 1.0),
@@ -179,5 +224,19 @@ mod tests {
         assert!(read(&swap("False", "True ")).unwrap_err().message.contains("Fortran"));
         assert!(read(&swap("<f4", "<c8")).unwrap_err().message.contains("<c8"));
         assert!(read(&swap("(4,", "(9,")).unwrap_err().message.contains("truncated"));
+        assert!(read(&swap("(4,", "(3,")).unwrap_err().message.contains("12 bytes, but 16"));
+        assert!(read(&swap("(4,", "(-,")).unwrap_err().message.contains("shape"));
+        assert!(read(&swap("<f4", "|O8")).unwrap_err().message.contains("objects"));
+        for unclear in ["=f4", "|f4", " f4"] {
+            let error = read(&swap("<f4", unclear)).unwrap_err();
+            assert!(error.message.contains(unclear), "{error}");
+        }
+        let mut header = bytes.clone();
+        header[8] = 0xff;
+        assert!(read(&header).unwrap_err().message.contains("header takes"));
+        header[8] -= 0xf0;
+        read(&header).unwrap_err();
+        header[6] = 9;
+        assert!(read(&header).unwrap_err().message.contains("version 9"));
     }
 }

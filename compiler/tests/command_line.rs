@@ -252,3 +252,61 @@ fn inspect_tells_what_a_refused_model_is_made_of() {
     assert!(text(&done.stdout).contains("Frobnicate 1 operator is not supported"), "{}", text(&done.stdout));
     assert!(text(&done.stderr).contains("node `n` (Frobnicate)"), "{}", text(&done.stderr));
 }
+
+#[test]
+fn files_of_an_earlier_compilation_go_and_those_of_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let names = || {
+        let mut names: Vec<String> =
+            files(&out).iter().map(|f| f.strip_prefix(&out).unwrap().display().to_string()).collect();
+        // Headers of the runtime serve all models of a folder, and stay.
+        names.retain(|n| !n.starts_with("secateur"));
+        names.sort();
+        names
+    };
+    let args = ["compile", MODEL, "--name", "net", "--target", "nrf52840", "-o", out.to_str().unwrap()];
+    let compile = |more: &[&str]| secateur(&[&args[..], more].concat());
+    let int8 = compile(&["--calibrate", CALIBRATION, "--emit", "c,rust"]);
+    assert!(int8.status.success(), "{}", text(&int8.stderr));
+    assert!(names().iter().any(|n| n.ends_with(".S")), "{:?}", names());
+    std::fs::write(out.join("main.c"), "int main(void) { return 0; }\n").unwrap();
+
+    let float = compile(&["--quantize", "none"]);
+    assert!(float.status.success(), "{}", text(&float.stderr));
+    assert_eq!(names(), ["main.c", "net.c", "net.h"]);
+    assert!(text(&float.stdout).contains("net.rs, of an earlier compilation"), "{}", text(&float.stdout));
+
+    std::fs::write(out.join("net.c"), "int mine;\n").unwrap();
+    let before = std::fs::read(out.join("net.h")).unwrap();
+    let int8 = [&args[..], &["--calibrate", CALIBRATION]].concat();
+    refused(&int8, 1, &["net.c", "not written by Secateur"]);
+    assert_eq!(std::fs::read(out.join("net.c")).unwrap(), b"int mine;\n");
+    assert_eq!(std::fs::read(out.join("net.h")).unwrap(), before);
+}
+
+#[test]
+fn files_of_two_compilations_do_not_build_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let compile = |name: &str, level: &str| {
+        let out = folder.path().join(name);
+        let args = ["compile", MODEL, "--calibrate", CALIBRATION, "--name", "net", "--target", "nrf52840"];
+        let done = secateur(&[&args[..], &["--optimize", level, "-o", out.to_str().unwrap()]].concat());
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        out
+    };
+    let (one, other) = (compile("one", "balanced"), compile("other", "size"));
+    let sources: Vec<PathBuf> =
+        files(&one).into_iter().filter(|f| f.extension().is_some_and(|e| e == "c" || e == "S")).collect();
+    assert_eq!(sources.len(), 2);
+    let preprocess = |file: &Path| Command::new("cc").arg("-E").arg(file).output().expect("cc starts");
+    for file in &sources {
+        let done = preprocess(file);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    std::fs::copy(other.join("net.h"), one.join("net.h")).unwrap();
+    for file in &sources {
+        let done = preprocess(file);
+        assert!(!done.status.success() && text(&done.stderr).contains("different compilations"), "{file:?}");
+    }
+}

@@ -324,7 +324,7 @@ impl Target {
             return wrong("`sources` must name the documents that the numbers come from".into());
         }
         if self.clock.as_ref().is_some_and(|c| c.hz == 0 || c.hz > 20_000_000_000) {
-            return wrong("`clock.hz` must be the core clock in hertz".into());
+            return wrong("`clock.hz` must be the core clock in hertz, of 20 GHz at most".into());
         }
         for region in self.memory.flash.iter().chain(&self.memory.ram) {
             let end = region.start.0.checked_add(region.size.0);
@@ -345,10 +345,22 @@ impl Target {
                 }
             }
         }
+        if let Some(volts) = self.power.as_ref().and_then(|p| p.volts)
+            && !(volts > 0.0 && volts < 100.0)
+        {
+            return wrong(format!("`power.volts` is {volts}: it must be the supply voltage in volts"));
+        }
+        for region in &all {
+            if region.wait_states.is_some_and(|w| w > 1000) {
+                return wrong(format!("memory `{}`: `wait-states` must be cycles of a read", region.name));
+            }
+        }
         if let Some(ua) = self.power.as_ref().and_then(|p| p.active_ua_per_mhz)
             && !(ua > 0.0 && ua < 10_000.0)
         {
-            return wrong("`power.active-ua-per-mhz` must be in microamperes per megahertz".into());
+            return wrong(format!(
+                "`power.active-ua-per-mhz` is {ua}: it must be in microamperes per megahertz"
+            ));
         }
         Ok(())
     }

@@ -89,6 +89,17 @@ fn bad_descriptions_are_refused_in_words() {
     assert!(refused("\"256K\"", "0").contains("must have a size"));
     assert!(refused("hz = 64_000_000", "hz = 0").contains("clock.hz"));
     assert!(refused("0x20000000", "0x00000400").contains("overlap"));
+    for odd in ["inf", "-inf", "nan", "-1.0", "0.0", "1e30"] {
+        assert!(refused("volts = 3.0", &format!("volts = {odd}")).contains("power.volts"), "{odd}");
+        let said = refused("active-ua-per-mhz = 52", &format!("active-ua-per-mhz = {odd} # "));
+        assert!(said.contains("power.active-ua-per-mhz"), "{odd}: {said}");
+    }
+    for odd in ["inf", "nan", "-64", "6.4e7", "99999999999999999999999"] {
+        let said = refused("hz = 64_000_000", &format!("hz = {odd}"));
+        assert!(said.contains("hz"), "{odd}: {said}");
+        let said = refused("size = \"256K\"", &format!("size = {odd}"));
+        assert!(said.contains("size"), "{odd}: {said}");
+    }
 }
 
 #[test]

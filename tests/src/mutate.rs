@@ -1,6 +1,8 @@
 //! Mutations of ONNX files for the fuzzer: of bytes, and of fields with the lengths around them
 //! kept right, which get past the wire format and deep into the compiler.
 
+mod graph;
+
 /// xorshift64* (Vigna 2016): the cases depend on nothing but the seed.
 #[derive(Debug)]
 pub struct Random(u64);
@@ -260,4 +262,27 @@ pub fn fields(file: &mut Vec<u8>, other: &[u8], random: &mut Random) {
         },
     }
     *file = write(&tree);
+}
+
+/// One change that keeps a graph a graph; of a field, if there is none.
+pub fn graph(file: &mut Vec<u8>, other: &[u8], random: &mut Random) {
+    let donor = parse(Kind::Model, other).unwrap_or_default();
+    let tree = parse(Kind::Model, file);
+    match tree.and_then(|mut tree| graph::change(&mut tree, &donor, random).then_some(tree)) {
+        Some(tree) => *file = write(&tree),
+        None => fields(file, other, random),
+    }
+}
+
+/// How many parts a file has that [`without`] can leave out.
+pub fn parts(file: &[u8]) -> usize {
+    parse(Kind::Model, file).map_or(0, |tree| count(&tree))
+}
+
+/// A file less one of its fields, with all that stands inside.
+pub fn without(file: &[u8], n: usize) -> Option<Vec<u8>> {
+    let mut tree = parse(Kind::Model, file)?;
+    let (list, i) = find(&mut tree, n)?;
+    list.remove(i);
+    Some(write(&tree))
 }

@@ -2,7 +2,7 @@
 
 use super::args::{EmitArg, Job, ModelArgs};
 use super::progress::Terminal;
-use super::{data, engine, output, print_json, table, warn};
+use super::{data, engine, folder, output, print_json, signals, table, warn};
 use crate::artifact::{Artifact, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::options::Language;
@@ -60,16 +60,21 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         .iter()
         .map(|(stage, text)| File { path: format!("{}.{stage}.txt", job.options.name), text: text.clone() });
     let files: Vec<File> = artifact.files.iter().cloned().chain(dumps).collect();
-    output::write_all(&folder, &files)?;
+    signals::check()?;
+    let removed = folder::replace(&folder, &job.options.name, &files)?;
     if args.json {
         let mut value = json!(artifact.report);
         value["digest"] = json!(artifact.digest);
         value["files"] = files.iter().map(|f| json!(f.path)).collect();
+        value["removed"] = json!(removed);
         return print_json(&value);
     }
     let mut text = table::report(&artifact.report);
     for file in &files {
         text += &format!("wrote {}\n", folder.join(&file.path).display());
+    }
+    for path in &removed {
+        text += &format!("removed {}, of an earlier compilation\n", folder.join(path).display());
     }
     output::print(&text)
 }

@@ -28,14 +28,56 @@ pub fn read_samples(path: &Path) -> Result<Samples> {
     let broken =
         |e: String| Error::data(Site::File(path.display().to_string()), format!("is not a valid .npz: {e}"));
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken(e.to_string()))?;
+    if archive.has_duplicate_names() {
+        return Err(broken("two of its arrays have the same name".into()));
+    }
+    // Sizes first: nothing is unpacked of an archive that is too large.
+    let mut left = UNPACKED;
     for index in 0..archive.len() {
-        let mut entry = archive.by_index(index).map_err(|e| broken(e.to_string()))?;
-        let name = entry.name().map_err(|e| broken(e.to_string()))?.trim_end_matches(".npy").to_string();
+        let entry = archive.by_index_raw(index).map_err(|e| broken(e.to_string()))?;
+        let name = entry.name().map_err(|e| broken(e.to_string()))?.to_string();
+        left = left.checked_sub(entry.size()).ok_or_else(|| {
+            Error::data(
+                Site::File(path.display().to_string()),
+                format!(
+                    "array `{name}` takes {} of the file and unpacks to {}; the arrays of a file may hold {} MiB",
+                    mib(entry.compressed_size()),
+                    mib(entry.size()),
+                    UNPACKED >> 20
+                ),
+            )
+            .help("give fewer samples, or a `.npy` file, which is not packed")
+        })?;
+    }
+    for index in 0..archive.len() {
+        let entry = archive.by_index(index).map_err(|e| broken(e.to_string()))?;
+        let full = entry.name().map_err(|e| broken(e.to_string()))?.to_string();
+        let name = full.strip_suffix(".npy").unwrap_or(&full).to_string();
+        let size = entry.size();
+        let in_array = |e: Error| Error { message: format!("array `{name}`: {}", e.message), ..e };
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(|e| broken(e.to_string()))?;
-        samples.arrays.insert(name, npy::read(&bytes).map_err(at_file(path))?);
+        // A stream may hold more than it declares; it is not followed there.
+        entry
+            .take(size + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| broken(format!("array `{name}` cannot be unpacked: {e}")))?;
+        if bytes.len() as u64 != size {
+            return Err(broken(format!("array `{name}` is not of the size that it declares, {size} bytes")));
+        }
+        let array = npy::read(&bytes).map_err(in_array).map_err(at_file(path))?;
+        if samples.arrays.insert(name.clone(), array).is_some() {
+            return Err(broken(format!("two of its arrays are called `{name}`")));
+        }
     }
     Ok(samples)
+}
+
+/// How much the arrays of one archive may hold, unpacked: far more than calibration and tests of
+/// a model for a microcontroller take, and little enough for any machine.
+const UNPACKED: u64 = 1 << 30;
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
 }
 
 /// Writes arrays as an `.npz`, whole or not at all.
@@ -62,6 +104,52 @@ pub use crate::samples::split;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An archive of entries: name, bytes.
+    fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, bytes) in entries {
+            archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(bytes).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    fn refusal(bytes: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npz");
+        std::fs::write(&path, bytes).unwrap();
+        read_samples(&path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn archives_that_unpack_to_too_much_are_refused_by_their_sizes() {
+        // The declared size is changed, not the data: nothing may be unpacked to find out.
+        let mut bytes = archive(&[("big.npy", &npy::write(&Tensor::f32(&[4], vec![0.0; 4])))]);
+        let central = bytes.windows(4).rposition(|w| w == b"PK\x01\x02").unwrap();
+        bytes[central + 24..central + 28].copy_from_slice(&(3u32 << 30).to_le_bytes());
+        let text = refusal(&bytes);
+        assert!(text.contains("`big.npy`") && text.contains("3072.0 MiB"), "{text}");
+        // Data that go on after the declared size.
+        bytes[central + 24..central + 28].copy_from_slice(&100u32.to_le_bytes());
+        let text = refusal(&bytes);
+        assert!(text.contains("`big`") && text.contains("size"), "{text}");
+    }
+
+    #[test]
+    fn arrays_of_the_same_name_are_refused() {
+        let array = npy::write(&Tensor::f32(&[1], vec![0.0]));
+        let text = refusal(&archive(&[("x.npy", &array), ("x", &array)]));
+        assert!(text.contains("`x`"), "{text}");
+        let mut bytes = archive(&[("xx.npy", &array), ("xy.npy", &array)]);
+        while let Some(at) = bytes.windows(6).position(|w| w == b"xy.npy") {
+            bytes[at + 1] = b'x';
+        }
+        let text = refusal(&bytes);
+        assert!(text.contains("same name"), "{text}");
+        let text = refusal(&archive(&[("notes.txt", b"hello")]));
+        assert!(text.contains("`notes.txt`") && text.contains(".npy"), "{text}");
+    }
 
     #[test]
     fn an_npz_survives_the_round_trip() {

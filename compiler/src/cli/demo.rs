@@ -6,7 +6,7 @@ use super::eval;
 use super::labels::Expected;
 use super::metric::{Labels, Metric};
 use super::progress::Terminal;
-use super::{data, output, table, warn};
+use super::{data, folder, output, table, warn};
 use crate::error::{Error, Fault, Result, Site};
 use crate::npy;
 use crate::options::{Language, Options};
@@ -98,7 +98,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     text += "\n";
     text += &eval::text(&outcome, accuracy_engine);
     if let (Some(folder), engine::Prepared::Compiled(artifact)) = (&args.output, &prepared) {
-        output::write_all(folder, &artifact.files)?;
+        folder::replace(folder, "watch_cnn1d", &artifact.files)?;
         text += &format!("\nwrote {} files to {}\n", artifact.files.len(), folder.display());
     }
     output::print(&text)?;

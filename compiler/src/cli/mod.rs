@@ -1,7 +1,7 @@
 //! The command line: one subcommand, one file; toolchains and emulators.
 //!
-//! Law: exit code 0 on success, 1 on a refused input, 2 on wrong usage; results go to standard
-//! output, progress and errors to standard error.
+//! Law: exit code 0 on success, 1 on a refused input, 2 on wrong usage, 130 after SIGINT, 143 after
+//! SIGTERM; results go to standard output, progress and errors to standard error.
 
 mod args;
 mod bench;
@@ -9,8 +9,10 @@ mod compare;
 mod compile;
 pub mod data;
 mod demo;
+mod disk;
 pub mod engine;
 mod eval;
+mod folder;
 mod inspect;
 mod labels;
 mod metric;
@@ -18,6 +20,7 @@ mod model;
 mod output;
 mod progress;
 mod run;
+mod signals;
 mod table;
 mod targets;
 pub mod toolchain;
@@ -58,6 +61,7 @@ enum Command {
 /// Entry of the `secateur` binary.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    signals::listen();
     let done = match cli.command {
         Command::Compile(args) => compile::main(&args),
         Command::Run(args) => run::main(&args),
@@ -71,6 +75,11 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(signal) = signals::received() {
+                // Whatever failed, failed because of it.
+                eprintln!("secateur: {}", signals::cancelled().message);
+                return ExitCode::from(128 + signal);
+            }
             let code = if error.fault == Fault::Option { 2 } else { 1 };
             eprintln!("{:?}", miette::Report::new(Diagnostic(error)));
             ExitCode::from(code)

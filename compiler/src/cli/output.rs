@@ -1,6 +1,5 @@
 //! Writing results: to standard output, and files that appear whole or not at all.
 
-use crate::artifact::File;
 use crate::error::{Error, Fault, Result, Site};
 use std::io::Write;
 use std::path::Path;
@@ -35,41 +34,6 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.as_file().sync_all().map_err(|e| failed(&e))?;
     set_default_mode(file.path());
     file.persist(path).map_err(|e| failed(&e.error))?;
-    Ok(())
-}
-
-/// Writes files into a folder, which is made if needed. All are written to a staging folder on
-/// the same disk first and renamed at the end, so a full disk leaves nothing half written.
-pub(crate) fn write_all(folder: &Path, files: &[File]) -> Result<()> {
-    let existed = folder.exists();
-    std::fs::create_dir_all(folder).map_err(|e| io_error(folder, "cannot be made", &e))?;
-    let written = stage_and_move(folder, files);
-    if written.is_err() && !existed {
-        // Only what we made ourselves, and only if it is empty.
-        let _ = std::fs::remove_dir(folder);
-    }
-    written
-}
-
-fn stage_and_move(folder: &Path, files: &[File]) -> Result<()> {
-    let staging = tempfile::tempdir_in(folder).map_err(|e| io_error(folder, "cannot be written to", &e))?;
-    for file in files {
-        let path = staging.path().join(&file.path);
-        let shown = folder.join(&file.path);
-        let failed = |e: std::io::Error| io_error(&shown, "cannot be written", &e);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        std::fs::write(&path, &file.text).map_err(failed)?;
-    }
-    for file in files {
-        let to = folder.join(&file.path);
-        if let Some(parent) = to.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| io_error(parent, "cannot be made", &e))?;
-        }
-        std::fs::rename(staging.path().join(&file.path), &to)
-            .map_err(|e| io_error(&to, "cannot be written", &e))?;
-    }
     Ok(())
 }
 

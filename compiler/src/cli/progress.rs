@@ -31,6 +31,9 @@ impl Observer for Terminal {
         }
         self.bar.set_message(name.to_string());
     }
+    fn cancelled(&mut self) -> bool {
+        super::signals::stopped()
+    }
 }
 
 impl Drop for Terminal {

@@ -121,7 +121,8 @@ impl Cx<'_> {
         if !module.uses_float {
             let _ = writeln!(o, "#ifndef {upper}_NO_FLOAT\n#define {upper}_NO_FLOAT\n#endif");
         }
-        let _ = writeln!(o, "#include \"{name}.h\"\n#include \"secateur.h\"");
+        o += &c_header::include_same(name, &format!("{name}.c"), options);
+        o.push_str("#include \"secateur.h\"\n");
         if module.uses_float {
             o.push_str(
                 "#include \"secateur_math.h\"\n\n#if defined(__GNUC__) && !defined(__clang__)\n\
@@ -478,6 +479,7 @@ impl Cx<'_> {
     /// `NAME.S`: the native kernels, each a global function.
     fn assembly(&self, options: &EmitOptions) -> String {
         let mut o = comment(&banner(self.module.program, options, "Instruction blocks"));
+        o += &c_header::include_same(self.name, &format!("{}.S", self.name), options);
         for (i, item) in self.module.items.iter().enumerate() {
             let (Some(Native { feature, text, .. }), None) = (item.native, item.shares) else { continue };
             if !self.module.needs.native(self.module, i) {

@@ -15,8 +15,12 @@ use std::fmt::Write;
 pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, border: bool) -> String {
     let (program, upper) = (module.program, name.to_ascii_uppercase());
     let mut o = comment(&banner(program, options, "C interface"));
-    let _ =
-        writeln!(o, "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>\n#include \"secateur.h\"");
+    let _ = writeln!(
+        o,
+        "#ifndef {upper}_H\n#define {upper}_H\n\n/* Of one compilation: sources with another number refuse to be built. */\n\
+         #define {upper}_DIGEST {}\n\n#ifndef __ASSEMBLER__\n#include <stdint.h>\n#include \"secateur.h\"",
+        digest(options)
+    );
     if border {
         let _ = writeln!(o, "#ifndef {upper}_NO_FLOAT\n#include \"secateur_math.h\"\n#endif");
     }
@@ -84,8 +88,24 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
         }
         o.push_str("#endif\n");
     }
-    o.push_str("SECATEUR_CXX_END\n\n#endif\n");
+    o.push_str("SECATEUR_CXX_END\n\n#endif\n#endif\n");
     o
+}
+
+/// What the files of one compilation have in common, as a number: the first digits of the digest.
+fn digest(options: &EmitOptions) -> String {
+    let number = options.digest.get(..8).and_then(|d| u32::from_str_radix(d, 16).ok());
+    format!("0x{:08x}U", number.unwrap_or(0))
+}
+
+/// Lines that include the header, and stop the build if it came with other sources than `file`.
+pub(super) fn include_same(name: &str, file: &str, options: &EmitOptions) -> String {
+    format!(
+        "#include \"{name}.h\"\n#if {}_DIGEST != {}\n\
+         #error \"{file} and {name}.h are of different compilations: take all files of one\"\n#endif\n",
+        name.to_ascii_uppercase(),
+        digest(options)
+    )
 }
 
 /// Accessors of the inputs and outputs inside the arena.

@@ -11,7 +11,8 @@ use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Instr, Kernel, Native, ParamKind, Stmt, Ty, VarId, visit};
 use crate::program::{Arg, Entry, Place, Program, Step};
 use crate::tensor::DType;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// A kernel to print.
@@ -37,7 +38,12 @@ pub(super) struct Item<'a> {
 pub(super) struct Module<'a> {
     pub(super) program: &'a Program,
     pub(super) items: Vec<Item<'a>>,
+    /// Where the items of a structure are, by its hash; the same for instructions and for native
+    /// texts. Lists keep the order of the items, and equality decides.
+    by_structure: BTreeMap<u64, Vec<usize>>,
     pub(super) instrs: Vec<(&'a Instr, String)>,
+    instrs_by_structure: BTreeMap<u64, Vec<usize>>,
+    by_text: BTreeMap<(&'a str, &'a str), Vec<usize>>,
     pub(super) inputs: Vec<String>,
     pub(super) outputs: Vec<String>,
     /// By constant; `None` where no step reads it.
@@ -58,7 +64,10 @@ impl<'a> Module<'a> {
         let mut module = Module {
             program,
             items: Vec::new(),
+            by_structure: BTreeMap::new(),
             instrs: Vec::new(),
+            instrs_by_structure: BTreeMap::new(),
+            by_text: BTreeMap::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
             constants: vec![None; program.constants.len()],
@@ -121,11 +130,8 @@ impl<'a> Module<'a> {
         let vars = kernel.vars.iter().map(|v| locals.take(&v.name)).collect();
         let native = kernel.native.iter().find(|n| options.features.contains(&n.feature));
         let shares = native.and_then(|native| {
-            let same = |i: &Item<'_>| {
-                let text = i.native.is_some_and(|n| n.feature == native.feature && n.text == native.text);
-                i.shares.is_none() && text && alike(i.kernel, kernel)
-            };
-            self.items.iter().position(same)
+            let same = |&i: &usize| alike(self.items[i].kernel, kernel);
+            self.by_text.get(&(&*native.feature, &*native.text))?.iter().copied().find(same)
         });
         let mut item = Item {
             kernel,
@@ -167,12 +173,17 @@ impl<'a> Module<'a> {
                 e.visit(&mut |e| self.uses_float |= matches!(e, Expr::Float(_) | Expr::Cast(Ty::F32, _)));
             });
         });
+        let index = self.items.len();
+        if let (Some(native), None) = (native, shares) {
+            self.by_text.entry((&native.feature, &native.text)).or_default().push(index);
+        }
+        self.by_structure.entry(hash(kernel)).or_default().push(index);
         self.items.push(item);
-        Ok(self.items.len() - 1)
+        Ok(index)
     }
 
     fn add_instr(&mut self, instr: &'a Arc<Instr>, names: &mut Namespace) {
-        if self.instrs.iter().any(|(i, _)| *i == instr.as_ref()) {
+        if self.find_instr(instr).is_some() {
             return;
         }
         instr.body.visit(&mut |e| {
@@ -182,11 +193,21 @@ impl<'a> Module<'a> {
         });
         self.uses_float |= instr.result == Ty::F32 || instr.params.iter().any(|p| p.ty == Ty::F32);
         let name = names.take(&instr.name);
+        self.instrs_by_structure.entry(hash(instr.as_ref())).or_default().push(self.instrs.len());
         self.instrs.push((instr, name));
     }
 
+    fn find_instr(&self, instr: &Instr) -> Option<usize> {
+        let alike = self.instrs_by_structure.get(&hash(instr))?;
+        alike.iter().copied().find(|&i| self.instrs[i].0 == instr)
+    }
+
     fn find(&self, kernel: &Kernel) -> Option<usize> {
-        self.items.iter().position(|i| std::ptr::eq(i.kernel, kernel) || i.kernel == kernel)
+        let alike = self.by_structure.get(&hash(kernel))?;
+        alike
+            .iter()
+            .copied()
+            .find(|&i| std::ptr::eq(self.items[i].kernel, kernel) || self.items[i].kernel == kernel)
     }
     /// The number of a kernel's item.
     pub(super) fn index(&self, kernel: &Kernel) -> Option<usize> {
@@ -199,7 +220,7 @@ impl<'a> Module<'a> {
             .ok_or_else(|| Error::internal(Site::Kernel(kernel.name.clone()), "a kernel was not collected"))
     }
     pub(super) fn instr(&self, instr: &Instr) -> &str {
-        self.instrs.iter().find(|(i, _)| *i == instr).map_or("?", |(_, name)| name)
+        self.find_instr(instr).map_or("?", |i| &self.instrs[i].1)
     }
     /// Byte offset of a buffer in the arena, and its element type.
     pub(super) fn place(&self, step: &Step, buffer: crate::program::BufferId) -> Result<(usize, DType)> {
@@ -222,6 +243,13 @@ impl<'a> Module<'a> {
         let used = self.constants.iter().zip(&self.program.constants).filter(|(name, _)| name.is_some());
         used.map(|(_, c)| c.bytes.len()).sum()
     }
+}
+
+/// A hash of a structure, for this process alone.
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Comment lines for the head of every emitted file, without comment marks.

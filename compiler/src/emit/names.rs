@@ -4,7 +4,7 @@
 //! Rust accept, unique where asked. Law: the same names in, the same identifiers out.
 
 use crate::program::Program;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Words that C, C++ or Rust keep for themselves, and the types and helpers that emitted code
 /// uses by bare name.
@@ -223,6 +223,8 @@ pub fn ports(program: &Program) -> (Vec<String>, Vec<String>) {
 #[derive(Debug, Default)]
 pub struct Namespace {
     taken: BTreeSet<String>,
+    /// The number to try next, by what was asked for.
+    next: BTreeMap<String, usize>,
 }
 
 impl Namespace {
@@ -235,13 +237,19 @@ impl Namespace {
     pub fn take_with(&mut self, name: &str, prefixes: &[&str], suffix: &str) -> String {
         let base = identifier(name);
         let mut out = base.clone();
+        // What was taken stays taken: begin where the last search for the like of this ended.
+        let key = format!("{} {} {suffix}", base.to_ascii_lowercase(), prefixes.join(" "));
         let mut n = 2;
+        if let Some(&next) = self.next.get(&key) {
+            (out, n) = (format!("{base}_{next}"), next + 1);
+        }
         loop {
             let lower = out.to_ascii_lowercase();
             let mut made: BTreeSet<String> = prefixes.iter().map(|p| format!("{p}{lower}")).collect();
             made.insert(format!("{lower}{suffix}"));
             if made.is_disjoint(&self.taken) {
                 self.taken.extend(made);
+                self.next.insert(key, n);
                 return out;
             }
             out = format!("{base}_{n}");

@@ -43,8 +43,9 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
         return Ok(vec![File { path: format!("{name}.rs"), text }]);
     }
     let manifest = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n\
+        "# {}\n[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n\
          secateur = {{ version = \"{}\", default-features = false }}\n",
+        banner(program, options, "Manifest")[0],
         env!("CARGO_PKG_VERSION")
     );
     let (head, body) = text.split_at(text.find("\n\n").map_or(0, |i| i + 1));

@@ -158,7 +158,7 @@ fn counted(image: &Image, inputs: &[Vec<Tensor>], mark: &str, more: &str) -> Res
             Error::internal(Site::Whole, format!("the built harness has no function `{name}`"))
         })
     };
-    let folder = tempfile::tempdir().map_err(|e| tools::environment(e.to_string()))?;
+    let folder = tools::folder()?;
     let out = folder.path().join("profile");
     let mut options = format!(
         "{},start={:#x},stop={:#x},out={}",

@@ -151,7 +151,7 @@ pub(super) fn ask_llvm(loops: &mut [Loop], image: &Path, core: &Core) -> Result<
                 .into(),
         ));
     };
-    let folder = tempfile::tempdir().map_err(|e| tools::environment(e.to_string()))?;
+    let folder = tools::folder()?;
     let mut silent = false;
     for each in loops {
         each.text = disassemble(&objdump, image, toolchain, each)?;
@@ -197,14 +197,13 @@ fn is_branch(line: &str) -> bool {
 
 fn schedule(mca: &PathBuf, file: &Path, toolchain: &Toolchain) -> Option<f64> {
     const TURNS: u32 = 200;
-    let output = Command::new(mca)
+    let mut command = Command::new(mca);
+    command
         .arg(format!("-mtriple={}", triple(toolchain)))
         .arg(format!("-mcpu={}", toolchain.assembler_cpu))
         .arg(format!("-iterations={TURNS}"))
-        .arg(file)
-        .output()
-        .ok()
-        .filter(|o| o.status.success())?;
+        .arg(file);
+    let output = tools::output(&mut command).ok().filter(|o| o.status.success())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let total = text.lines().find_map(|l| l.strip_prefix("Total Cycles:"))?;
     Some(total.trim().parse::<f64>().ok()? / f64::from(TURNS))

@@ -85,6 +85,7 @@ pub fn run(
             let mut outputs = Vec::with_capacity(samples.len());
             for (i, inputs) in stored_inputs.iter().enumerate() {
                 observer.progress("evaluate", i, samples.len());
+                stop(observer)?;
                 outputs.push(machine.run(inputs)?);
             }
             outputs
@@ -105,10 +106,15 @@ pub fn run(
     Ok(Outputs { names: program.outputs.iter().map(|p| p.name.clone()).collect(), real, stored })
 }
 
+fn stop(observer: &mut dyn Observer) -> Result<()> {
+    if observer.cancelled() { Err(super::signals::cancelled()) } else { Ok(()) }
+}
+
 fn float(graph: &Graph, samples: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<Outputs> {
     let mut real = Vec::with_capacity(samples.len());
     for (i, inputs) in samples.iter().enumerate() {
         observer.progress("float", i, samples.len());
+        stop(observer)?;
         real.push(crate::ops::run(graph, inputs)?);
     }
     let names = graph.outputs().iter().map(|&o| graph[o].name.clone()).collect();
@@ -180,7 +186,10 @@ impl Prepared {
 pub fn measure(artifact: &mut Artifact, target: &Target) -> Result<()> {
     let files = artifact.emit(&[Language::C])?;
     let model = toolchain::Model { program: &artifact.program, files: &files };
-    match toolchain::measure(&model, target) {
+    let measured = toolchain::measure(&model, target);
+    // A compiler that was stopped with us is no news.
+    super::signals::check()?;
+    match measured {
         Ok(found) => artifact.measured(Some(found.code), found.stack.clone().ok(), found.stack.err()),
         Err(missing) => artifact.measured(None, None, Some(missing)),
     }

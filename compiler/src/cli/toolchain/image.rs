@@ -1,14 +1,16 @@
 //! A built harness, and running it.
 
+use super::process::Running;
 use super::protocol::{self, Frame};
 use super::tools::{self, environment};
 use crate::artifact::{Observer, Silent};
-use crate::error::{Error, Fault, Result, Site};
+use crate::cli::signals;
+use crate::error::{Error, Result, Site};
 use crate::program::{Port, Program};
 use crate::tensor::{Data, Tensor};
 use secateur_targets::Emulator;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long an emulator may be silent. A sample of the largest model takes seconds.
@@ -114,14 +116,13 @@ impl Image {
                 command
             }
         };
-        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(log).stderr(log2);
-        let child = command
-            .spawn()
+        command.current_dir(folder.path()).stdout(log).stderr(log2);
+        let child = Running::start(&mut command)
             .map_err(|e| environment(format!("`{}` could not be started: {e}", self.file.display())))?;
         let name = if self.emulator.is_some() { "emulate" } else { "run" };
         let code = wait(child, &at("replies"), &mut |bytes| {
             observer.progress(name, (bytes as usize / per_sample).min(samples), samples);
-            !observer.cancelled()
+            !observer.cancelled() && !signals::stopped()
         })?;
         if code != Some(0) {
             let said = std::fs::read_to_string(at("log")).unwrap_or_default();
@@ -170,32 +171,25 @@ impl Image {
 }
 
 /// Waits for a process, telling `hear` how long the reply file is; `hear` may end it.
-fn wait(mut child: Child, replies: &Path, hear: &mut dyn FnMut(u64) -> bool) -> Result<Option<i32>> {
-    let (mut length, mut since, mut pause) = (0, Instant::now(), 1);
-    loop {
-        if let Some(status) = child.try_wait().map_err(|e| environment(e.to_string()))? {
-            return Ok(status.code());
-        }
+fn wait(child: Running, replies: &Path, hear: &mut dyn FnMut(u64) -> bool) -> Result<Option<i32>> {
+    let (mut length, mut since, mut stopped) = (0, Instant::now(), false);
+    let ended = child.wait(|| {
         let now = std::fs::metadata(replies).map_or(0, |m| m.len());
         if now != length {
             (length, since) = (now, Instant::now());
         }
-        let stopped = !hear(length);
-        if stopped || since.elapsed() > PATIENCE {
-            // It may have ended by itself meanwhile; either way it is gone.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(if stopped {
-                Error::new(Fault::Cancelled, Site::Whole, "cancelled")
-            } else {
-                environment(format!(
-                    "the built model was silent for {} s and was stopped",
-                    PATIENCE.as_secs()
-                ))
-            });
-        }
-        std::thread::sleep(Duration::from_millis(pause));
-        pause = (pause * 2).min(40);
+        stopped = !hear(length);
+        !stopped && since.elapsed() <= PATIENCE
+    });
+    match ended.map_err(|e| environment(e.to_string()))? {
+        // A signal from the terminal may have reached it first.
+        Some(_) if signals::stopped() => Err(signals::cancelled()),
+        Some(status) => Ok(status.code()),
+        None if stopped => Err(signals::cancelled()),
+        None => Err(environment(format!(
+            "the built model was silent for {} s and was stopped",
+            PATIENCE.as_secs()
+        ))),
     }
 }
 

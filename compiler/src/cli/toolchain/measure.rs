@@ -64,7 +64,7 @@ pub fn measure(model: &Model, target: &Target) -> std::result::Result<Measured, 
     let fail = |e: crate::error::Error| NotMeasured { why: e.message, said: String::new() };
     let compiler = c::compiler(target).map_err(fail)?;
     let name = compiler.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let folder = tempfile::tempdir().map_err(|e| fail(tools::environment(e.to_string())))?;
+    let folder = tools::folder().map_err(fail)?;
     let sources = c::write_sources(model, folder.path(), target.is_host()).map_err(fail)?;
     let mut ways = ways(compiler.gcc, target.is_host());
     let until = Instant::now()

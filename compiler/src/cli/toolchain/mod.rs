@@ -11,6 +11,7 @@ mod image;
 mod instructions;
 mod languages;
 mod measure;
+mod process;
 pub mod protocol;
 pub(crate) mod tools;
 

@@ -4,11 +4,13 @@
 //! the package that brings a missing one. Law: what is missing is the environment's fault and
 //! said so; nothing is installed or downloaded here.
 
+use super::process::Running;
+use crate::cli::signals;
 use crate::error::{Error, Fault, Result, Site};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The first of these commands that is found on the path.
 pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
@@ -47,11 +49,44 @@ pub(crate) fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
         .map_err(|e| environment(format!("`{}` cannot be written: {e}", path.display())))
 }
 
+/// A fresh temporary folder, removed with the value.
+pub(crate) fn folder() -> Result<tempfile::TempDir> {
+    let place = std::env::temp_dir();
+    tempfile::tempdir_in(&place).map_err(|e| {
+        environment(format!("no temporary folder can be made in `{}`: {e}", place.display()))
+            .help("set TMPDIR to a folder that can be written to")
+    })
+}
+
+/// Runs a command to its end, or to a signal that we get.
+pub(crate) fn output(command: &mut Command) -> Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let failed = |e: std::io::Error| environment(format!("`{name}` could not be started: {e}"));
+    let mut running =
+        Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped())).map_err(failed)?;
+    let read = |pipe: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was said before a pipe broke is what there is.
+            let _ = pipe.map(|mut p| p.read_to_end(&mut bytes));
+            bytes
+        })
+    };
+    let stdout = read(running.child.stdout.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
+    let stderr = read(running.child.stderr.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
+    let status = running.wait(|| !signals::stopped()).map_err(failed)?.ok_or_else(signals::cancelled)?;
+    let text = |thread: std::thread::JoinHandle<Vec<u8>>| thread.join().unwrap_or_default();
+    let output = Output { status, stdout: text(stdout), stderr: text(stderr) };
+    // A signal from the terminal may have reached the command first.
+    signals::check()?;
+    Ok(output)
+}
+
 /// Runs a command to its end. A failure is taken for a defect of what we gave it to build.
 pub(crate) fn run(command: &mut Command) -> Result<Output> {
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
     let name = name.to_string_lossy().into_owned();
-    let output = command.output().map_err(|e| environment(format!("`{name}` could not be started: {e}")))?;
+    let output = output(command)?;
     if output.status.success() {
         return Ok(output);
     }
@@ -73,27 +108,16 @@ pub(crate) fn attempt(command: &mut Command, until: Instant) -> std::result::Res
     let system = |e: std::io::Error| Failed::Said(e.to_string());
     // A file: a pipe would be held open by whatever outlives the command.
     let mut log = tempfile::tempfile().map_err(system)?;
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().map_err(system)?);
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(command, 0);
-    let mut child = command.spawn().map_err(system)?;
-    let mut pause = 1;
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(system)? {
-            break status;
-        }
-        if Instant::now() >= until {
-            #[cfg(unix)]
-            if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-                // It may have ended by itself meanwhile; either way it is gone.
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Failed::TookTooLong);
-        }
-        std::thread::sleep(Duration::from_millis(pause));
-        pause = (pause * 2).min(40);
+    command.stdout(Stdio::null()).stderr(log.try_clone().map_err(system)?);
+    let mut late = false;
+    let ended = Running::start(command).map_err(system)?.wait(|| {
+        late = Instant::now() >= until;
+        !late && !signals::stopped()
+    });
+    let status = match ended.map_err(system)? {
+        Some(status) => status,
+        None if late => return Err(Failed::TookTooLong),
+        None => return Err(Failed::Said(signals::cancelled().message)),
     };
     if status.success() {
         return Ok(());
@@ -129,7 +153,14 @@ pub(crate) fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Resu
         |e: std::io::Error| environment(format!("`{}` cannot be used as a cache: {e}", cache.display()));
     std::fs::create_dir_all(&cache).map_err(failed)?;
     let lock = std::fs::File::create(cache.join(format!("{name}.lock"))).map_err(failed)?;
-    lock.lock().map_err(failed)?;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(std::fs::TryLockError::WouldBlock) => signals::check()?,
+            Err(std::fs::TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     if ready.is_dir() {
         return Ok(ready);
     }

@@ -95,7 +95,7 @@ fn arithmetic(compiler: &Compiler, target: &Target) -> Result<String> {
 
 pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Result<Image> {
     let compiler = compiler(target)?;
-    let folder = tempfile::tempdir().map_err(|e| tools::environment(e.to_string()))?;
+    let folder = tools::folder()?;
     let at = |name: &str| folder.path().join(name);
     let mut sources = Vec::new();
     for model in models {

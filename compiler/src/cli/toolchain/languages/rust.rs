@@ -23,7 +23,7 @@ struct Compiler {
 }
 
 fn say(program: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok()?;
+    let output = tools::output(Command::new(program).args(arguments)).ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
@@ -165,7 +165,7 @@ fn rustc(compiler: &Compiler, target: &Target, optimize: Optimize) -> Command {
 
 pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Result<Image> {
     let compiler = compiler(target)?;
-    let folder = tempfile::tempdir().map_err(|e| tools::environment(e.to_string()))?;
+    let folder = tools::folder()?;
     let at = |name: &str| folder.path().join(name);
     for (name, text) in sources::RUST {
         tools::write(&at("runtime").join(name), text)?;
