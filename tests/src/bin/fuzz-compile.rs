@@ -6,6 +6,9 @@
 //! `fuzz-compile [--iterations N] [--seconds N] [--seed N] [--first N] [--keep FOLDER]
 //! [--replay FILE]`.
 //!
+//! Before the first case it shows that it would find something: children that panic, loop, or
+//! take too much memory on purpose.
+//!
 //! Cases run in child processes under limits of the system, many in each; a child that dies is
 //! replaced. A case that panics, dies, reports a defect of our own, is refused without a reason
 //! or breaks a limit is reduced and written to `FOLDER` (the one for temporary files, unless
@@ -132,8 +135,57 @@ fn cpu_time() -> Duration {
     Duration::ZERO
 }
 
+/// Small models, and one as people train them.
 fn all_seeds() -> Vec<Vec<u8>> {
-    seeds::all().iter().map(|(_, model)| model.bytes()).collect()
+    let mut seeds: Vec<Vec<u8>> = seeds::all().iter().map(|(_, model)| model.bytes()).collect();
+    seeds.push(include_bytes!("../../../compiler/models/watch_cnn1d/model.onnx").to_vec());
+    seeds
+}
+
+/// Does on purpose what a case must not do, under the limits of a case.
+fn misbehave(how: &str) -> Option<String> {
+    limit(0);
+    match how {
+        "panics" => panic!("on purpose"),
+        "loops" => {
+            #[cfg(unix)]
+            {
+                use rustix::process::{Resource, getrlimit, setrlimit};
+                let mut limit = getrlimit(Resource::Cpu);
+                limit.current = Some(1);
+                setrlimit(Resource::Cpu, limit).expect("a limit can be lowered");
+            }
+            let mut n = 1u64;
+            while n != 0 {
+                n = std::hint::black_box(n | 1);
+            }
+            None
+        }
+        "swells" => {
+            let bytes = std::hint::black_box(vec![1u8; 2 * MEMORY as usize]);
+            (bytes.len() < 2).then(String::new)
+        }
+        _ => None,
+    }
+}
+
+/// Whether each misdeed is seen for what it is.
+fn sees_misdeeds() -> bool {
+    let expected = [
+        ("panics", "on purpose"),
+        ("loops", "takes too much processor time"),
+        ("swells", "takes too much memory"),
+    ];
+    expected.iter().all(|(how, what)| {
+        let mut child = Command::new(std::env::current_exe().expect("this program has a path"));
+        let output = child.args(["--misbehave", how]).output().expect("this program starts");
+        let said = judge(output.status, &String::from_utf8_lossy(&output.stderr)).unwrap_or_default();
+        let seen = said.contains(what);
+        if !seen {
+            eprintln!("a child that {how} on purpose passes for: {said}");
+        }
+        seen
+    })
 }
 
 /// A child: cases from one number up to another, a line before and after each.
@@ -326,6 +378,10 @@ fn main() -> ExitCode {
             }
             return ExitCode::SUCCESS;
         }
+        [how, what] if how == "--misbehave" => {
+            std::panic::set_hook(Box::new(|info| eprintln!("{}", info.to_string().replace('\n', " "))));
+            return if misbehave(what).is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
         [how, file, choice] if how == "--try" => {
             let bytes = std::fs::read(file).expect("a readable file");
             limit(bytes.len());
@@ -363,6 +419,9 @@ fn main() -> ExitCode {
             }
             _ => return usage(),
         }
+    }
+    if cfg!(unix) && !sees_misdeeds() {
+        return ExitCode::FAILURE;
     }
     fuzz(&settings)
 }
