@@ -374,7 +374,14 @@ fn choose(graph: &Graph, seen: &Seen, samples: usize) -> Vec<(ValueId, Quant)> {
         let known: Vec<Option<Quant>> =
             sources.iter().map(|&v| graph.producer(v).and_then(|p| fixed(&graph[p].op))).collect();
         let mut all = Histogram::new();
-        for v in if sources.is_empty() { group } else { &sources } {
+        let cut = cut(graph, group);
+        for v in if !cut.is_empty() {
+            &cut
+        } else if sources.is_empty() {
+            group
+        } else {
+            &sources
+        } {
             if let Some(h) = &seen.histograms[v.index()] {
                 all.merge(h);
             }
@@ -395,6 +402,18 @@ fn choose(graph: &Graph, seen: &Seen, samples: usize) -> Vec<(ValueId, Quant)> {
         chosen.extend(group.iter().map(|&v| (v, quant.clone())));
     }
     chosen
+}
+
+/// The results that stand for a value which only Relu and Clip read: what they cut away needs no
+/// steps, and a number beyond the range of the results saturates to what they would make of it.
+fn cut(graph: &Graph, group: &[ValueId]) -> Vec<ValueId> {
+    let [v] = group else { return Vec::new() };
+    let readers = graph.consumers(*v);
+    let cuts = |&r: &NodeId| matches!(graph[r].op, Op::Relu(_) | Op::Clip(_));
+    if graph.outputs().contains(v) || !readers.iter().all(cuts) {
+        return Vec::new();
+    }
+    readers.iter().map(|&r| graph[r].outputs[0]).collect()
 }
 
 /// What constants and results with a scale of their own bring to the classes that a Concat joins

@@ -476,9 +476,10 @@ fn gemm_to_dense(graph: &mut Graph, id: NodeId) {
     if let Some(c) = c {
         let Some(t) = graph[c].constant().cloned() else { return };
         let cq = scaled(graph[c].quant.clone(), gemm.beta);
-        if cq.is_none() && gemm.beta != 1.0 {
-            return;
-        }
+        let t = match t.as_f32().filter(|_| cq.is_none() && gemm.beta != 1.0) {
+            Some(real) => Tensor::f32(t.shape(), real.iter().map(|v| v * gemm.beta).collect()),
+            None => t.as_ref().clone(),
+        };
         let Some((t, cq)) = bias_vector(&t, &cq, w.shape()[0]) else { return };
         operands.push(Some(add_constant(graph, c, t, cq)));
     }

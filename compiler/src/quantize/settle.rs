@@ -11,7 +11,7 @@ use super::qdq::carries;
 use super::weights;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
-use crate::ops::{Op, Requantize};
+use crate::ops::{Op, PadMode, Requantize};
 use crate::tensor::{DType, Data, Tensor};
 use crate::warning::Warning;
 
@@ -473,13 +473,15 @@ fn border(graph: &mut Graph, id: NodeId) {
 }
 
 /// An operator that only moves integers gives back the scale that it got; where the result has
-/// another, a `Requantize` follows (for Concat: precedes).
+/// another, a `Requantize` follows (for Concat and for Pad with a number: precedes).
 fn requantize_moved(graph: &mut Graph, id: NodeId) {
     let node = graph[id].clone();
     if !carries(&node.op) || !computes_on_integers(graph, id) {
         return;
     }
-    if let Op::Concat(_) = node.op {
+    // What a Pad writes may lie outside of what its operand can hold.
+    let writes = matches!(&node.op, Op::Pad(p) if p.mode == PadMode::Constant && p.value != 0.0);
+    if matches!(node.op, Op::Concat(_)) || writes {
         let want = graph[node.outputs[0]].quant.clone();
         for (i, v) in node.inputs.iter().enumerate() {
             let Some(v) = *v else { continue };
