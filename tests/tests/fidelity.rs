@@ -362,3 +362,77 @@ fn states_are_found_by_name_and_by_flow() {
     quantize::warn_of_states(&mut quantized);
     assert_eq!(quantized.warnings(), []);
 }
+
+/// A Pad writes its number with the scale of its result, which its operand need not hold.
+#[test]
+fn a_pad_writes_what_its_operand_cannot_hold() {
+    let (mut graph, samples) = built(&[1, 2, 5], 0.25, &|p, x| {
+        let pad = ops::Pad { mode: ops::PadMode::Constant, pads: vec![0, 0, 1, 0, 0, 2], value: -2.5 };
+        vec![node(p, "y", pad, &[x], &[1, 2, 8])]
+    });
+    let (x, y) = (graph.inputs()[0], graph.outputs()[0]);
+    let step = 2.75 / 255.0;
+    let mut patch = Patch::new(&mut graph);
+    patch.set_quant(x, Some(Quant::per_tensor(DType::I8, 0.5 / 255.0, 0)));
+    patch.set_quant(y, Some(Quant::per_tensor(DType::I8, step, 104)));
+    let mut quantized = graph.clone();
+    quantize::settle(&mut quantized).unwrap();
+    let (have, want) = both(&graph, &quantized, &samples);
+    for (h, w) in have[0].iter().zip(&want[0]) {
+        assert!((h - w).abs() <= step, "{h} {w}");
+    }
+}
+
+/// What only a Relu or a Clip reads needs steps where its results lie.
+#[test]
+fn what_a_relu_cuts_away_takes_no_steps() {
+    let ends: [(&str, fn() -> Op); 2] =
+        [("relu", || ops::Relu.into()), ("clip", || ops::Clip { min: Some(0.0), max: Some(6.0) }.into())];
+    for (name, op) in ends {
+        let (graph, samples) = built(&[1, 60], 3.0, &|p, x| vec![node(p, "y", op(), &[x], &[1, 60])]);
+        let lower = |t: &Tensor| Tensor::f32(&[1, 60], t.to_f32_vec().iter().map(|v| v - 2.9).collect());
+        let samples: Vec<Vec<Tensor>> = samples.iter().map(|s| vec![lower(&s[0])]).collect();
+        let (have, want) = both(&graph, &calibrated(&graph, &samples), &samples);
+        let snr = decibels(&have[0], &want[0]);
+        assert!(snr >= 30.0, "{name}: {snr:.1} dB");
+    }
+}
+
+/// A Gemm whose bias is no integer, because it is scaled: still one layer with scales of its own
+/// for each channel.
+#[test]
+fn a_scaled_bias_stays_with_its_gemm() {
+    use secateur_tests::onnx::{self as file, Model};
+    let attrs = [file::attr_int("transB", 1), file::attr_float("alpha", 2.0), file::attr_float("beta", 0.25)];
+    let model = Model {
+        nodes: vec![
+            file::node("qx", "QuantizeLinear", &["x", "sx", "z"], &["xq"], &[]),
+            file::node("dx", "DequantizeLinear", &["xq", "sx", "z"], &["xf"], &[]),
+            file::node("dw", "DequantizeLinear", &["wq", "sw", "zw"], &["wf"], &[file::attr_int("axis", 0)]),
+            file::node("g", "Gemm", &["xf", "wf", "b"], &["m"], &attrs),
+            file::node("qy", "QuantizeLinear", &["m", "sy", "z"], &["yq"], &[]),
+            file::node("dy", "DequantizeLinear", &["yq", "sy", "z"], &["y"], &[]),
+        ],
+        initializers: vec![
+            file::floats("sx", &[], &[0.02]),
+            file::tensor("z", file::INT8, &[], &[0]),
+            file::tensor("wq", file::INT8, &[2, 3], &[100, 156, 90, 20, 7, 240]),
+            file::floats("sw", &[2], &[0.01, 0.001]),
+            file::tensor("zw", file::INT8, &[2], &[0, 0]),
+            file::floats("b", &[2], &[1.6, -0.8]),
+            file::floats("sy", &[], &[0.05]),
+        ],
+        inputs: vec![file::port("x", file::FLOAT, &file::dims(&[1, 3]))],
+        outputs: vec![file::port("y", file::FLOAT, &file::dims(&[1, 2]))],
+        opset: 13,
+    };
+    let options = Options { name: "case".into(), emit: Vec::new(), ..Options::default() };
+    let host = targets::find("host").unwrap();
+    let artifact = compile(&model.bytes(), &host, None, &options, &mut Silent).unwrap();
+    let mut random = Random(5);
+    let samples: Vec<Vec<Tensor>> = (0..20).map(|_| vec![random.tensor(&[1, 3], 2.0)]).collect();
+    let (have, want) = (real(&artifact.program, &samples), float(&artifact.imported, &samples));
+    for (h, w) in have[0].iter().zip(&want[0]) {
+        assert!((h - w).abs() <= 0.051, "{h} {w}");
+    }
+}
