@@ -20,7 +20,7 @@ fn case(name: &str, calibrate: bool) -> Result<Artifact> {
     let path = |end: &str| secateur_tests::repository().join(format!("tests/cases/int8/{name}{end}"));
     let model = std::fs::read(path(".onnx")).expect("a case");
     let samples = calibrate.then(|| read_samples(&path("_cal.npz")).expect("its calibration samples"));
-    let options = Options { name: "case".into(), emit: Vec::new(), ..Options::default() };
+    let options = Options { name: "small".into(), emit: Vec::new(), ..Options::default() };
     compile(&model, &targets::find("host").unwrap(), samples.as_ref(), &options, &mut Silent)
 }
 
@@ -426,7 +426,7 @@ fn a_scaled_bias_stays_with_its_gemm() {
         outputs: vec![file::port("y", file::FLOAT, &file::dims(&[1, 2]))],
         opset: 13,
     };
-    let options = Options { name: "case".into(), emit: Vec::new(), ..Options::default() };
+    let options = Options { name: "small".into(), emit: Vec::new(), ..Options::default() };
     let host = targets::find("host").unwrap();
     let artifact = compile(&model.bytes(), &host, None, &options, &mut Silent).unwrap();
     let mut random = Random(5);
