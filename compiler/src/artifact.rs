@@ -318,14 +318,9 @@ fn flags(target: &Target) -> String {
 }
 
 fn check(options: &Options) -> Result<()> {
-    let mut chars = options.name.chars();
-    let starts = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    if !starts || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Err(Error::option("name", format!("`{}` is not a C and Rust identifier", options.name))
-            .help("use letters, digits and `_`, starting with a letter"));
-    }
-    if emit::names::reserved(&options.name) {
-        return Err(Error::option("name", format!("`{}` is a word of C or Rust", options.name)));
+    if let Some(reason) = emit::names::refusal(&options.name) {
+        return Err(Error::option("name", format!("`{}` {reason}", emit::printable(&options.name)))
+            .help(format!("give another name, as `{}`", emit::names::adapted(&options.name))));
     }
     for stage in &options.dump_after {
         let known = STAGES.iter().copied().chain(passes::names());

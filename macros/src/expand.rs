@@ -45,7 +45,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
         })?;
         calibration.arrays.insert(key.clone(), array);
     }
-    let name = names::base_name(&names::module_name(&item.ident.to_string()));
+    let name = names::module_name(&item.ident.to_string());
     let mut options = Options { name: name.clone(), emit: vec![Language::Rust], ..Options::default() };
     if let Some(text) = arguments.text("quantize") {
         options.quantize = match text.value().as_str() {

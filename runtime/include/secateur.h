@@ -26,10 +26,34 @@
  * so to compilers that would otherwise assume that such accesses never meet. */
 #if defined(__GNUC__) || defined(__clang__)
 #define SECATEUR_ALIAS __attribute__((__may_alias__))
-#define SECATEUR_ALIGN(n) __attribute__((__aligned__(n)))
 #else
-#define SECATEUR_ALIAS
-#define SECATEUR_ALIGN(n)
+#define SECATEUR_ALIAS /* switch type-based alias analysis off: IAR's is --no_tbaa */
+#endif
+
+/* Constants that are read by words begin at a multiple of so many bytes. Stands first in a
+ * declaration; for a compiler that is not among these, define it before this file. */
+#if defined(SECATEUR_ALIGN)
+#elif defined(__GNUC__) || defined(__clang__)
+#define SECATEUR_ALIGN(n) __attribute__((__aligned__(n)))
+#elif defined(__CC_ARM)
+#define SECATEUR_ALIGN(n) __align(n)
+#elif defined(__ICCARM__) || defined(__ICCRISCV__)
+#define SECATEUR_PRAGMA(text) _Pragma(#text)
+#define SECATEUR_ALIGN(n) SECATEUR_PRAGMA(data_alignment = n)
+#elif defined(_MSC_VER)
+#define SECATEUR_ALIGN(n) __declspec(align(n))
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define SECATEUR_ALIGN(n) _Alignas(n)
+#else
+#error "secateur cannot align constants with this compiler: define SECATEUR_ALIGN(n)"
+#endif
+
+/* Instruction blocks are in the syntax of GNU's assembler, which these compilers do not have
+ * although they announce the same instructions. Define it to build without NAME_kernels.S. */
+#if !defined(SECATEUR_PORTABLE) && (defined(__CC_ARM) || defined(__ICCARM__) || defined(__ICCRISCV__))
+#define SECATEUR_PORTABLE
+#elif !defined(SECATEUR_PORTABLE) && !defined(__GNUC__) && !defined(__clang__)
+#define SECATEUR_PORTABLE
 #endif
 
 /* C has one form of cast, which C++ compilers can be asked to warn of. */

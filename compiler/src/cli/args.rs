@@ -1,6 +1,7 @@
 //! Flags that several subcommands share, and how they become the entry's arguments.
 
 use super::{data, model, output};
+use crate::emit::names;
 use crate::error::{Error, Fault, Result, Site};
 use crate::options::{Language, Optimize, Options, Quantize};
 use crate::tensor::Samples;
@@ -103,9 +104,14 @@ impl ModelArgs {
     /// Reads the files and resolves the target.
     pub(crate) fn job(&self) -> Result<Job> {
         let model = model::read(&self.model)?;
+        let name = self.name.clone().unwrap_or_else(|| {
+            let (name, note) = name_of(&self.model);
+            note.iter().for_each(|note| eprintln!("note: {note}"));
+            name
+        });
         let calibration = self.calibrate.as_deref().map(data::read_samples).transpose()?;
         let options = Options {
-            name: self.name.clone().unwrap_or_else(|| name_of(&self.model)),
+            name,
             quantize: self.quantize.into(),
             optimize: match self.optimize {
                 OptimizeArg::Speed => Optimize::Speed,
@@ -151,15 +157,15 @@ impl Job {
     }
 }
 
-/// An identifier from a file name: letters, digits and `_`, not starting with a digit.
-pub(crate) fn name_of(path: &Path) -> String {
-    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut name: String =
-        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        name.insert_str(0, "model_");
-    }
-    name
+/// A model's name from that of its file, and what to say where more than spelling changed.
+pub(crate) fn name_of(path: &Path) -> (String, Option<String>) {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let name = names::adapted(&stem);
+    // A name of the usual characters is refused for what it means, or for its length.
+    let usual = names::spelled(&stem);
+    let note = names::refusal(&usual)
+        .map(|reason| format!("the model's name is `{name}`: `{usual}` {reason} (`--name` gives another)"));
+    (name, note)
 }
 
 #[cfg(test)]
@@ -174,7 +180,19 @@ mod tests {
 
     #[test]
     fn names_are_identifiers() {
-        assert_eq!(name_of(Path::new("a/KWS v1.2.onnx")), "kws_v1_2");
-        assert_eq!(name_of(Path::new("1d.onnx")), "model_1d");
+        assert_eq!(name_of(Path::new("a/KWS v1.2.onnx")), ("kws_v1_2".into(), None));
+        assert_eq!(name_of(Path::new("1d.onnx")), ("model_1d".into(), None));
+        for (file, name) in [
+            ("static.onnx", "static_model"),
+            ("dyn.onnx", "dyn_model"),
+            ("final.onnx", "final_model"),
+            ("main.onnx", "main_model"),
+            ("String.onnx", "string_model"),
+            ("efficientnet_lite0_224_int8.onnx", "efficientnet_lite0_35c6"),
+        ] {
+            let (found, note) = name_of(Path::new(file));
+            assert_eq!(found, name);
+            assert!(note.is_some_and(|n| n.contains(name)), "{file}");
+        }
     }
 }

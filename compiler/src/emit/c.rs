@@ -1,9 +1,11 @@
-//! Program -> C99: `NAME.c`, `NAME.h`, the runtime headers that they include, and `NAME.S` where
-//! native kernels are used.
+//! Program -> C99: `NAME.c`, `NAME.h`, the runtime headers that they include, and `NAME_kernels.S`
+//! where native kernels are used.
 //!
 //! Law: the text compiles alone and without a warning; it has no undefined behaviour, no heap,
 //! no recursion, and no float where the program has none. Assembly stands beside the portable
-//! body, which other processors and compilers get.
+//! body, which other processors and compilers get, and all where `SECATEUR_PORTABLE` is defined.
+//! The assembly has a stem of its own, as build rules call objects by it; its symbols name the
+//! file, so that a linker that lacks it says which.
 
 use super::EmitOptions;
 use super::architecture::wrapping;
@@ -76,7 +78,7 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
         files.push(header_file(sources::SECATEUR_CORE_H));
     }
     if module.items.iter().any(|i| i.native.is_some()) {
-        files.push(File { path: format!("{name}.S"), text: cx.assembly(options) });
+        files.push(File { path: format!("{name}_kernels.S"), text: cx.assembly(options) });
     }
     Ok(files)
 }
@@ -97,6 +99,11 @@ fn where_needed(o: &mut String, text: &str, need: &Need) {
             let _ = writeln!(o, "\n#if {condition}{text}#endif");
         }
     }
+}
+
+/// When a C compiler takes a native kernel, as the preprocessor says it.
+fn condition(native: &Native) -> String {
+    format!("!defined(SECATEUR_PORTABLE) && {}", wrapping(&native.feature).c)
 }
 
 pub(super) struct Cx<'a> {
@@ -181,7 +188,7 @@ impl Cx<'_> {
             let Some(check) = around.check else { continue };
             let _ = writeln!(
                 text,
-                "#if {}\n    if (secateur_{check}() == 0) {{\n        \
+                "#if !defined(SECATEUR_PORTABLE) && {}\n    if (secateur_{check}() == 0) {{\n        \
                  SECATEUR_STOP(\"{} was compiled for {}, this processor has no {}\");\n    }}\n#endif",
                 around.c,
                 self.name,
@@ -209,7 +216,7 @@ impl Cx<'_> {
             var_types: instr.params.iter().map(|p| p.ty).collect(),
             elems: Vec::new(),
         };
-        let mut names = super::names::Namespace::default();
+        let mut names = super::names::Namespace::locals();
         let vars: Vec<String> = instr.params.iter().map(|p| names.take(&p.name)).collect();
         let args: Vec<String> =
             instr.params.iter().zip(&vars).map(|(p, v)| format!("{} {v}", scalar_type(p.ty))).collect();
@@ -246,14 +253,14 @@ impl Cx<'_> {
         let head = format!("void {}_{}({})", self.name, item.name, self.parameters(item));
         o.push('\n');
         if let Some(native) = item.native {
-            let condition = wrapping(&native.feature).c;
-            let _ = match item.shares {
-                None => writeln!(o, "#if {condition}\n{head}; /* in {}.S */\n#else", self.name),
-                Some(other) => {
-                    let (name, other) = (self.name, &self.module.items[other].name);
-                    writeln!(o, "#if {condition}\n#define {name}_{} {name}_{other}\n#else", item.name)
-                }
-            };
+            let _ = writeln!(o, "#if {}", condition(native));
+            let (name, own) = (self.name, &item.name);
+            let serves = item.shares.map_or(item, |other| &self.module.items[other]);
+            let symbol = self.symbol(serves);
+            if item.shares.is_none() {
+                let _ = writeln!(o, "void {symbol}({});", self.parameters(item));
+            }
+            let _ = writeln!(o, "#define {name}_{own} {symbol}\n#else");
         }
         let _ = writeln!(o, "static {head}\n{{");
         for (i, ident) in item.params.iter().enumerate() {
@@ -411,8 +418,8 @@ impl Cx<'_> {
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
             let _ = writeln!(
                 o,
-                "    if ({ident} != {name}_input_{ident}(arena)) {{\n        \
-                 secateur_copy(arena->bytes + {}, {ident}, {});\n    }}",
+                "    if (in_{ident} != {name}_input_{ident}(arena)) {{\n        \
+                 secateur_copy(arena->bytes + {}, in_{ident}, {});\n    }}",
                 port.at,
                 port.bytes()
             );
@@ -421,8 +428,8 @@ impl Cx<'_> {
         for (port, ident) in program.outputs.iter().zip(&module.outputs) {
             let _ = writeln!(
                 o,
-                "    if ({ident} != {name}_output_{ident}(arena)) {{\n        \
-                 secateur_copy({ident}, arena->bytes + {}, {});\n    }}",
+                "    if (out_{ident} != {name}_output_{ident}(arena)) {{\n        \
+                 secateur_copy(out_{ident}, arena->bytes + {}, {});\n    }}",
                 port.at,
                 port.bytes()
             );
@@ -476,21 +483,29 @@ impl Cx<'_> {
         Ok(out)
     }
 
-    /// `NAME.S`: the native kernels, each a global function.
+    /// What the linker knows a native kernel by. Where the file is not linked, its message says so:
+    /// undefined reference to `kws_gemm_s8_in_kws_kernels_S`.
+    fn symbol(&self, item: &Item<'_>) -> String {
+        let (name, own) = (self.name, &item.name);
+        format!("{name}_{own}_in_{name}_kernels_S")
+    }
+
+    /// `NAME_kernels.S`: the native kernels, each a global function.
     fn assembly(&self, options: &EmitOptions) -> String {
         let mut o = comment(&banner(self.module.program, options, "Instruction blocks"));
         o += &c_header::include_same(self.name, &format!("{}.S", self.name), options);
         for (i, item) in self.module.items.iter().enumerate() {
-            let (Some(Native { feature, text, .. }), None) = (item.native, item.shares) else { continue };
+            let (Some(native), None) = (item.native, item.shares) else { continue };
             if !self.module.needs.native(self.module, i) {
                 continue;
             }
-            let symbol = format!("{}_{}", self.name, item.name);
+            let symbol = self.symbol(item);
+            let Native { feature, text, .. } = native;
             let around = wrapping(feature);
             let _ = writeln!(
                 o,
                 "\n#if {}\n    .section .text.{symbol},\"ax\",%progbits\n    .balign 4",
-                around.c
+                condition(native)
             );
             for line in around.head {
                 let _ = writeln!(o, "    {line}");

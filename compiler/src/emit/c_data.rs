@@ -43,11 +43,11 @@ pub(super) fn constant(o: &mut String, constant: &Constant, ident: &str) {
     // C has no array of length zero.
     let words = if words.is_empty() { vec!["0".to_string()] } else { words };
     let align = if constant.align > constant.dtype.size() {
-        format!(" SECATEUR_ALIGN({})", constant.align)
+        format!("SECATEUR_ALIGN({}) ", constant.align)
     } else {
         String::new()
     };
-    let _ = writeln!(o, "\nstatic const {} {ident}[{}]{align} = {{", storage_type(constant), words.len());
+    let _ = writeln!(o, "\n{align}static const {} {ident}[{}] = {{", storage_type(constant), words.len());
     let per_line = if constant.dtype == DType::I8 || constant.dtype == DType::U8 { 24 } else { 8 };
     for line in words.chunks(per_line) {
         let _ = writeln!(o, "    {},", line.join(", "));

@@ -17,7 +17,7 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
     let mut o = comment(&banner(program, options, "C interface"));
     let _ = writeln!(
         o,
-        "#ifndef {upper}_H\n#define {upper}_H\n\n/* Of one compilation: sources with another number refuse to be built. */\n\
+        "#ifndef {upper}_SECATEUR_H\n#define {upper}_SECATEUR_H\n\n/* Of one compilation: sources with another number refuse to be built. */\n\
          #define {upper}_DIGEST {}\n\n#ifndef __ASSEMBLER__\n#include <stdint.h>\n#include \"secateur.h\"",
         digest(options)
     );
@@ -188,10 +188,10 @@ fn border_helper(o: &mut String, port: &Port, ident: &str, name: &str, input: bo
 pub(super) fn run_signature(module: &Module<'_>, name: &str) -> String {
     let mut args = vec![format!("{name}_arena *arena")];
     for (port, ident) in module.program.inputs.iter().zip(&module.inputs) {
-        args.push(format!("const {} *{ident}", c_type(port.elem)));
+        args.push(format!("const {} *in_{ident}", c_type(port.elem)));
     }
     for (port, ident) in module.program.outputs.iter().zip(&module.outputs) {
-        args.push(format!("{} *{ident}", c_type(port.elem)));
+        args.push(format!("{} *out_{ident}", c_type(port.elem)));
     }
     format!("void {name}_run({})", args.join(", "))
 }

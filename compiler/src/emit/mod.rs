@@ -17,6 +17,7 @@ pub mod rust;
 mod rust_expr;
 
 pub use called::called;
+pub(crate) use module::printable;
 
 /// What the printers need to know besides the program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

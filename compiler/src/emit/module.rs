@@ -76,18 +76,19 @@ impl<'a> Module<'a> {
             needs: Needs::default(),
         };
         // Names that every module has.
-        let mut functions = Namespace::default();
+        let base = names::base_name(&program.name);
+        let mut functions = Namespace::functions(&base);
         for fixed in ["run", "run_in_place", "init", "arena"] {
-            functions.take(fixed);
+            functions.keep(fixed);
         }
         (module.inputs, module.outputs) = names::ports(program);
         for input in &module.inputs {
-            functions.take(&format!("quantize_{input}"));
-            functions.take(&format!("input_{input}"));
+            functions.keep(&format!("quantize_{input}"));
+            functions.keep(&format!("input_{input}"));
         }
         for output in &module.outputs {
-            functions.take(&format!("dequantize_{output}"));
-            functions.take(&format!("output_{output}"));
+            functions.keep(&format!("dequantize_{output}"));
+            functions.keep(&format!("output_{output}"));
         }
         for step in &run.steps {
             module.add(&step.kernel, options, &mut functions)?;
@@ -109,14 +110,14 @@ impl<'a> Module<'a> {
     }
 
     /// Adds a kernel and, before it, all that it calls; its index.
-    fn add(&mut self, kernel: &'a Kernel, options: &EmitOptions, names: &mut Namespace) -> Result<usize> {
+    fn add(&mut self, kernel: &'a Kernel, options: &EmitOptions, functions: &mut Namespace) -> Result<usize> {
         if let Some(i) = self.find(kernel) {
             return Ok(i);
         }
         let mut failed = None;
         visit(&kernel.body, &mut |s| {
             if let Stmt::Call { kernel, .. } = s
-                && let Err(e) = self.add(kernel, options, names)
+                && let Err(e) = self.add(kernel, options, functions)
             {
                 failed.get_or_insert(e);
             }
@@ -124,11 +125,14 @@ impl<'a> Module<'a> {
         if let Some(e) = failed {
             return Err(e);
         }
-        let name = names.take(&kernel.name);
-        let mut locals = Namespace::default();
+        let mut locals = Namespace::locals();
         let params = kernel.params.iter().map(|p| locals.take(&p.name)).collect();
         let vars = kernel.vars.iter().map(|v| locals.take(&v.name)).collect();
         let native = kernel.native.iter().find(|n| options.features.contains(&n.feature));
+        let name = match native {
+            Some(_) => functions.take_external(&kernel.name, &names::base_name(&self.program.name)),
+            None => functions.take(&kernel.name),
+        };
         let shares = native.and_then(|native| {
             let same = |&i: &usize| alike(self.items[i].kernel, kernel);
             self.by_text.get(&(&*native.feature, &*native.text))?.iter().copied().find(same)
@@ -161,7 +165,7 @@ impl<'a> Module<'a> {
                     Expr::Var(v) => drop(item.read.insert(*v)),
                     Expr::Param(p) => drop(item.used_params.insert(p.0 as usize)),
                     Expr::Load { buffer, .. } => drop(item.used_params.insert(buffer.0 as usize)),
-                    Expr::Call(instr, _) => self.add_instr(instr, names),
+                    Expr::Call(instr, _) => self.add_instr(instr, functions),
                     _ => {}
                 });
             });
@@ -268,10 +272,24 @@ pub(super) fn banner(program: &Program, options: &EmitOptions, what: &str) -> Ve
     ]
 }
 
-/// A name out of a model, safe inside a comment.
-pub(super) fn printable(name: &str) -> String {
-    let clean: String = name.chars().map(|c| if c.is_control() || c == '\\' { '?' } else { c }).collect();
-    clean.replace("*/", "*?").replace("/*", "?*").replace("??", "? ?")
+/// A name out of a model, safe inside a comment: ASCII alone, so that nothing reads otherwise than
+/// it stands, and nothing that ends, nests or continues a comment.
+pub(crate) fn printable(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '\\' => out.push('?'),
+            ' '..='~' => {
+                // `/*`, `*/`, `//` and trigraphs.
+                if (matches!(c, '/' | '*') && out.ends_with(['/', '*'])) || (c == '?' && out.ends_with('?')) {
+                    out.push(' ');
+                }
+                out.push(c);
+            }
+            _ => out += &format!("{{U+{:04X}}}", u32::from(c)),
+        }
+    }
+    out
 }
 
 /// What to say before a step: the layer it belongs to, once per layer.

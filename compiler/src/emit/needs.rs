@@ -50,17 +50,16 @@ impl Need {
         Some(self.0.iter().map(set).collect())
     }
 
-    /// For the preprocessor; `None` in all builds.
+    /// For the preprocessor; `None` in all builds. Portable builds use no native kernel.
     pub(super) fn c(&self) -> Option<String> {
         let alternatives = self.conditions(|w| w.c)?;
         let all =
             |set: &BTreeSet<&str>| set.iter().map(|c| format!("!({c})")).collect::<Vec<_>>().join(" && ");
-        let texts: Vec<String> = alternatives.iter().map(all).collect();
-        Some(match texts.as_slice() {
-            [] => "0".to_string(),
-            [one] => one.clone(),
-            several => several.iter().map(|t| format!("({t})")).collect::<Vec<_>>().join(" || "),
-        })
+        let texts: Vec<String> = alternatives.iter().map(|set| format!("({})", all(set))).collect();
+        if texts.is_empty() {
+            return Some("0".to_string());
+        }
+        Some(format!("defined(SECATEUR_PORTABLE) || {}", texts.join(" || ")))
     }
 
     /// For `cfg`; `None` in all builds.
@@ -152,7 +151,7 @@ mod tests {
     #[test]
     fn a_need_for_all_builds_asks_nothing() {
         let mut need = Need::always().without("dsp");
-        assert_eq!(need.c().as_deref(), Some("!(defined(__ARM_FEATURE_DSP))"));
+        assert_eq!(need.c().as_deref(), Some("defined(SECATEUR_PORTABLE) || (!(defined(__ARM_FEATURE_DSP)))"));
         need.add(&Need::always());
         assert_eq!((need.c(), need.rust()), (None, None));
     }
@@ -165,7 +164,7 @@ mod tests {
         assert!(need.meets("hvx") && need.meets("rv32") && need.meets("dsp"));
         assert!(!both.meets("hvx") && !both.meets("rv32"));
         let c = need.c().unwrap_or_default();
-        assert_eq!((c.matches(" || ").count(), c.matches("!(").count()), (1, 3), "{c}");
+        assert_eq!((c.matches(" || ").count(), c.matches("!(").count()), (2, 3), "{c}");
         let rust = need.rust().unwrap_or_default();
         assert!(rust.starts_with("any(") && rust.contains("all(not("), "{rust}");
         // Where the same words stand for two features, they are said once.

@@ -8,7 +8,7 @@
 use super::EmitOptions;
 use super::architecture::wrapping;
 use super::module::{Item, Module, banner, layer_comment, printable};
-use super::names::{base_name, type_name};
+use super::names::{rust_module, type_name};
 use super::needs::Need;
 use super::range::{Ranges, of_type};
 use super::rust_expr::{float_literal, literal};
@@ -37,7 +37,7 @@ pub(super) fn scalar_type(ty: Ty) -> &'static str {
 
 /// Prints a program as Rust.
 pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
-    let name = base_name(&program.name);
+    let name = rust_module(&program.name);
     let text = module_text(program, options)?;
     if !options.as_crate {
         return Ok(vec![File { path: format!("{name}.rs"), text }]);
@@ -128,7 +128,7 @@ impl Cx<'_> {
         let _ = writeln!(
             o,
             "\n/// One instance of the model `{}`; instances are independent of each other.\n\
-             pub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\n// An interface: nobody uses all of it, and its names are those of the model.\n#[allow(dead_code, non_snake_case)]\nimpl {ty} {{",
+             pub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\n// An interface: nobody uses all of it, and its names are those of the model.\n#[allow(dead_code)]\nimpl {ty} {{",
             printable(&program.name)
         );
         let _ = writeln!(
@@ -160,7 +160,7 @@ impl Cx<'_> {
         o.push_str("}\n");
         let _ = writeln!(
             o,
-            "\nimpl Default for {ty} {{\n    fn default() -> Self {{\n        Self::new()\n    }}\n}}"
+            "\nimpl ::core::default::Default for {ty} {{\n    fn default() -> Self {{\n        Self::new()\n    }}\n}}"
         );
         Ok(())
     }
@@ -249,19 +249,19 @@ impl Cx<'_> {
         let mut args = vec!["&mut self".to_string()];
         let (mut before, mut after) = (String::new(), String::new());
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
-            args.push(format!("{ident}: &[{}; {}]", port.elem.name(), port.len()));
-            let _ = writeln!(before, "        *self.{ident}_mut() = *{ident};");
+            args.push(format!("in_{ident}: &[{}; {}]", port.elem.name(), port.len()));
+            let _ = writeln!(before, "        *self.{ident}_mut() = *in_{ident};");
         }
         for (port, ident) in program.outputs.iter().zip(&module.outputs) {
-            args.push(format!("{ident}: &mut [{}; {}]", port.elem.name(), port.len()));
+            args.push(format!("out_{ident}: &mut [{}; {}]", port.elem.name(), port.len()));
             let _ = if port.elem == DType::Bool {
                 writeln!(
                     after,
-                    "        for (to, from) in {ident}.iter_mut().zip(self.{ident}()) {{\n            \
+                    "        for (to, from) in out_{ident}.iter_mut().zip(self.{ident}()) {{\n            \
                      *to = *from != 0;\n        }}"
                 )
             } else {
-                writeln!(after, "        *{ident} = *self.{ident}();")
+                writeln!(after, "        *out_{ident} = *self.{ident}();")
             };
         }
         let _ = writeln!(
@@ -420,7 +420,7 @@ impl Cx<'_> {
             var_types: instr.params.iter().map(|p| p.ty).collect(),
             elems: Vec::new(),
         };
-        let mut names = super::names::Namespace::default();
+        let mut names = super::names::Namespace::locals();
         let vars: Vec<String> = instr.params.iter().map(|p| names.take(&p.name)).collect();
         let args: Vec<String> =
             instr.params.iter().zip(&vars).map(|(p, v)| format!("{v}: {}", scalar_type(p.ty))).collect();
@@ -530,7 +530,7 @@ impl Cx<'_> {
         let _ = writeln!(
             o,
             "\n    /// Instruction block for cores with `{}`.\n    #[cfg({})]\n    #[unsafe(naked)]\n    \
-             unsafe extern \"C\" fn {}_block({}) {{\n        core::arch::naked_asm!(",
+             unsafe extern \"C\" fn {}_block({}) {{\n        ::core::arch::naked_asm!(",
             printable(&native.feature),
             around.rust,
             item.name,

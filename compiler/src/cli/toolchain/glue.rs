@@ -6,6 +6,9 @@ use crate::emit::names::{self, type_name};
 use secateur_targets::Emulator;
 use std::fmt::Write as _;
 
+/// Folder of the emitted files below that of the harness.
+pub(super) const EMITTED: &str = "emitted";
+
 /// Bytes of stack that the firmware has.
 const STACK: u64 = 64 << 10;
 
@@ -13,7 +16,7 @@ const STACK: u64 = 64 << 10;
 pub(super) fn models_c(models: &[Model]) -> String {
     let mut text = String::from("#include \"serve.h\"\n");
     for model in models {
-        let _ = writeln!(text, "#include \"{}.h\"", model.program.name);
+        let _ = writeln!(text, "#include \"{EMITTED}/{}.h\"", model.program.name);
     }
     let mut table = String::new();
     for (index, model) in models.iter().enumerate() {
@@ -60,7 +63,11 @@ pub(super) fn models_rs(models: &[Model]) -> String {
         let name = &model.program.name;
         let ty = type_name(name);
         let (inputs, outputs) = names::ports(model.program);
-        let _ = writeln!(text, "#[path = \"{name}.rs\"]\n#[allow(dead_code)]\nmod model_{index};\n");
+        let _ = writeln!(
+            text,
+            "#[path = \"{EMITTED}/{}.rs\"]\n#[allow(dead_code)]\nmod model_{index};\n",
+            names::rust_module(name)
+        );
         for (kind, ports, idents, slot) in [
             ("INS", &model.program.inputs, inputs, "_mut().as_mut_ptr()"),
             ("OUTS", &model.program.outputs, outputs, "().as_ptr().cast_mut()"),

@@ -41,11 +41,12 @@ pub(crate) fn compiler(target: &Target) -> Result<Compiler> {
     Ok(Compiler { program, flags: tools.clang.clone(), gcc: false })
 }
 
-/// Writes the model's C files and gives those to compile.
+/// Writes the model's C files into a folder of their own, where no name meets one of the harness,
+/// and gives those to compile.
 pub(crate) fn write_sources(model: &Model, folder: &Path, host: bool) -> Result<Vec<PathBuf>> {
     let mut sources = Vec::new();
     for file in model.files {
-        let path = folder.join(&file.path);
+        let path = folder.join(glue::EMITTED).join(&file.path);
         if !["c", "h", "S"].iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
             continue;
         }

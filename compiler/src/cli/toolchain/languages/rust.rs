@@ -8,6 +8,7 @@
 use super::super::image::{Image, ports};
 use super::super::{Model, Optimize, glue, tools};
 use crate::artifact::File;
+use crate::emit::names;
 use crate::error::{Error, Result, Site};
 use secateur_runtime::sources;
 use secateur_targets::{Target, Toolchain};
@@ -178,12 +179,12 @@ pub(crate) fn build(models: &[Model], target: &Target, optimize: Optimize) -> Re
             .arg(at("runtime/lib.rs")),
     )?;
     for model in models {
-        let name = format!("{}.rs", model.program.name);
+        let name = format!("{}.rs", names::rust_module(&model.program.name));
         let is_it = |f: &&File| f.path == name || f.path == "src/lib.rs";
         let file = model.files.iter().find(is_it).ok_or_else(|| {
             Error::internal(Site::Whole, format!("`{}` was not emitted as Rust", model.program.name))
         })?;
-        tools::write(&at(&name), &file.text)?;
+        tools::write(&at(glue::EMITTED).join(&name), &file.text)?;
     }
     tools::write(&at("models.rs"), glue::models_rs(models))?;
     tools::write(&at("serve.rs"), include_str!("../../harness/serve.rs"))?;
