@@ -96,10 +96,26 @@ typedef uint32_t SECATEUR_ALIAS secateur_u32;
 typedef int64_t SECATEUR_ALIAS secateur_i64;
 typedef uint64_t SECATEUR_ALIAS secateur_u64;
 
-static inline int32_t secateur_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
-static inline int32_t secateur_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
-static inline int32_t secateur_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
-static inline int32_t secateur_neg(int32_t a) { return (int32_t)(0u - (uint32_t)a); }
+static inline int32_t secateur_add(int32_t a, int32_t b)
+{
+    const uint32_t r = (uint32_t)a + (uint32_t)b;
+    return (int32_t)r;
+}
+static inline int32_t secateur_sub(int32_t a, int32_t b)
+{
+    const uint32_t r = (uint32_t)a - (uint32_t)b;
+    return (int32_t)r;
+}
+static inline int32_t secateur_mul(int32_t a, int32_t b)
+{
+    const uint32_t r = (uint32_t)a * (uint32_t)b;
+    return (int32_t)r;
+}
+static inline int32_t secateur_neg(int32_t a)
+{
+    const uint32_t r = 0u - (uint32_t)a;
+    return (int32_t)r;
+}
 static inline int32_t secateur_abs(int32_t a) { return a < 0 ? secateur_neg(a) : a; }
 static inline int32_t secateur_shl(int32_t a, int32_t n) { return (int32_t)((uint32_t)a << (n & 31)); }
 static inline int32_t secateur_shr(int32_t a, int32_t n) { return a >> (n & 31); }
@@ -112,10 +128,26 @@ static inline int32_t secateur_div(int32_t a, int32_t b)
 }
 static inline int32_t secateur_rem(int32_t a, int32_t b) { return b == 0 || b == -1 ? 0 : a % b; }
 
-static inline int64_t secateur_add64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
-static inline int64_t secateur_sub64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a - (uint64_t)b); }
-static inline int64_t secateur_mul64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
-static inline int64_t secateur_neg64(int64_t a) { return (int64_t)(0u - (uint64_t)a); }
+static inline int64_t secateur_add64(int64_t a, int64_t b)
+{
+    const uint64_t r = (uint64_t)a + (uint64_t)b;
+    return (int64_t)r;
+}
+static inline int64_t secateur_sub64(int64_t a, int64_t b)
+{
+    const uint64_t r = (uint64_t)a - (uint64_t)b;
+    return (int64_t)r;
+}
+static inline int64_t secateur_mul64(int64_t a, int64_t b)
+{
+    const uint64_t r = (uint64_t)a * (uint64_t)b;
+    return (int64_t)r;
+}
+static inline int64_t secateur_neg64(int64_t a)
+{
+    const uint64_t r = 0u - (uint64_t)a;
+    return (int64_t)r;
+}
 static inline int64_t secateur_abs64(int64_t a) { return a < 0 ? secateur_neg64(a) : a; }
 static inline int64_t secateur_shl64(int64_t a, int64_t n) { return (int64_t)((uint64_t)a << (n & 63)); }
 static inline int64_t secateur_shr64(int64_t a, int64_t n) { return a >> (n & 63); }

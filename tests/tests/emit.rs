@@ -610,7 +610,7 @@ fn memory_program() -> Program {
     let at = |b, offset| Arg::Buffer { buffer: BufferId(b), offset };
     let of = |c, offset| Arg::Constant { constant: ConstantId(c), offset };
     Program {
-        name: "memory".into(),
+        name: "recall".into(),
         constants: vec![
             constant("w:0", Data::I16((0..24).map(|i| i * 997 - 9000).collect()), 4),
             constant("w/0", Data::F32(vec![f32::INFINITY, 0.1, -1.5e-7]), 4),
@@ -652,7 +652,7 @@ fn memory_and_state() -> Vec<Case> {
 fn equal_kernels_are_one_function() {
     let options = EmitOptions::default();
     let text = &c::emit(&memory_program(), &options).unwrap()[0].text;
-    assert_eq!(text.matches("static void memory_add_s16").count(), 1);
+    assert_eq!(text.matches("static void recall_add_s16").count(), 1);
     assert!(!text.contains("nobody"), "unread constants are left out");
 }
 

@@ -254,13 +254,8 @@ impl Cx<'_> {
         o.push('\n');
         if let Some(native) = item.native {
             let _ = writeln!(o, "#if {}", condition(native));
-            let (name, own) = (self.name, &item.name);
             let serves = item.shares.map_or(item, |other| &self.module.items[other]);
-            let symbol = self.symbol(serves);
-            if item.shares.is_none() {
-                let _ = writeln!(o, "void {symbol}({});", self.parameters(item));
-            }
-            let _ = writeln!(o, "#define {name}_{own} {symbol}\n#else");
+            let _ = writeln!(o, "{head}\n    __asm__(\"{}\");\n#else", self.symbol(serves));
         }
         let _ = writeln!(o, "static {head}\n{{");
         for (i, ident) in item.params.iter().enumerate() {
@@ -351,7 +346,7 @@ impl Cx<'_> {
                             item.params[buffer.0 as usize].clone()
                         }
                         CallArg::Slice { buffer, offset } => {
-                            format!("{} + {}", item.params[buffer.0 as usize], self.atom(offset, scope)?)
+                            format!("&{}[{}]", item.params[buffer.0 as usize], self.expr(offset, scope)?)
                         }
                     });
                 }
@@ -381,7 +376,7 @@ impl Cx<'_> {
                 return Err(Error::internal(Site::Whole, "a state's initial value has another size"));
             }
             let ident = self.module.constants[state.init.0 as usize].as_deref().unwrap_or("?");
-            let _ = writeln!(o, "    secateur_copy(arena->bytes + {at}, {name}_{ident}, {bytes});");
+            let _ = writeln!(o, "    (void)secateur_copy(&arena->bytes[{at}], {name}_{ident}, {bytes});");
         }
         o.push_str("}\n");
         Ok(())
@@ -419,7 +414,7 @@ impl Cx<'_> {
             let _ = writeln!(
                 o,
                 "    if (in_{ident} != {name}_input_{ident}(arena)) {{\n        \
-                 secateur_copy(arena->bytes + {}, in_{ident}, {});\n    }}",
+                 (void)secateur_copy(&arena->bytes[{}], in_{ident}, {});\n    }}",
                 port.at,
                 port.bytes()
             );
@@ -429,7 +424,7 @@ impl Cx<'_> {
             let _ = writeln!(
                 o,
                 "    if (out_{ident} != {name}_output_{ident}(arena)) {{\n        \
-                 secateur_copy(out_{ident}, arena->bytes + {}, {});\n    }}",
+                 (void)secateur_copy(out_{ident}, &arena->bytes[{}], {});\n    }}",
                 port.at,
                 port.bytes()
             );
@@ -453,9 +448,9 @@ impl Cx<'_> {
                     let constness = if *access == Access::Read { "const " } else { "" };
                     let at = at + offset * own.size();
                     if alias_type(*elem) == "uint8_t" {
-                        format!("arena->bytes + {at}")
+                        format!("&arena->bytes[{at}]")
                     } else {
-                        format!("({constness}{} *)(void *)(arena->bytes + {at})", alias_type(*elem))
+                        format!("({constness}{} *)(void *)&arena->bytes[{at}]", alias_type(*elem))
                     }
                 }
                 (
@@ -465,7 +460,7 @@ impl Cx<'_> {
                     let ident = module.constants[constant.0 as usize].as_deref().unwrap_or("?");
                     let ident = format!("{}_{ident}", self.name);
                     let data = &module.program.constants[constant.0 as usize];
-                    let start = if *offset == 0 { ident } else { format!("({ident} + {offset})") };
+                    let start = if *offset == 0 { ident } else { format!("&{ident}[{offset}]") };
                     if alias_type(*elem) == c_data::storage_type(data) {
                         start
                     } else {

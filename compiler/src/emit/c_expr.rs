@@ -116,16 +116,14 @@ impl Cx<'_> {
             },
             Expr::Binary(op, a, b) => match self.plain(*op, a, b, scope) {
                 Some(sign) => {
-                    // A chain of sums or products needs no parentheses on its left.
+                    // A chain of sums or of products needs no parentheses on its left.
                     let chain = matches!(
                         (op, a.as_ref()),
-                        (BinOp::Add | BinOp::Sub, Expr::Binary(BinOp::Add | BinOp::Sub | BinOp::Mul, ..))
+                        (BinOp::Add | BinOp::Sub, Expr::Binary(BinOp::Add | BinOp::Sub, ..))
                             | (BinOp::Mul, Expr::Binary(BinOp::Mul, ..))
                     );
                     let left = if chain { self.expr(a, scope)? } else { self.atom(a, scope)? };
-                    let product = *op == BinOp::Add && matches!(b.as_ref(), Expr::Binary(BinOp::Mul, ..));
-                    let right = if product { self.expr(b, scope)? } else { self.atom(b, scope)? };
-                    format!("{left} {sign} {right}")
+                    format!("{left} {sign} {}", self.atom(b, scope)?)
                 }
                 None => {
                     let f = match op {

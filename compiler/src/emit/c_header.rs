@@ -126,7 +126,7 @@ fn slots(o: &mut String, module: &Module<'_>, name: &str) {
         let _ = writeln!(
             o,
             "static inline {ty} *{name}_{what}_{ident}({name}_arena *arena)\n{{\n    \
-             return ({ty} *)(void *)(arena->bytes + {});\n}}",
+             return ({ty} *)(void *)&arena->bytes[{}];\n}}",
             port.at
         );
     }

@@ -63,6 +63,10 @@ pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     for line in banner(program, options, "Rust implementation") {
         let _ = writeln!(o, "// {line}");
     }
+    o.push_str(
+        "// It holds `unsafe` blocks: a crate with `#![forbid(unsafe_code)]` takes it as a crate of its own\n\
+         // (`secateur compile --crate`).\n",
+    );
     let _ = writeln!(
         o,
         "\nconst _: () = assert!(::secateur::ABI == {}, \"the crate `secateur` does not fit this generated code: compile the model again\");",
