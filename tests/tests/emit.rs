@@ -169,24 +169,6 @@ fn no_panic_path(language: Language, image: &Image) {
     assert!(panics.is_empty(), "{language:?}: {panics:?}");
 }
 
-/// Firmware's own flags cannot tell whether a processor has vectors: a debug build asks it.
-#[test]
-fn code_for_vectors_stops_on_a_processor_without_them() {
-    let bundled = secateur_tests::repository().join("compiler/models/watch_cnn1d");
-    let model = std::fs::read(bundled.join("model.onnx")).unwrap();
-    let mut samples = Samples::default();
-    samples.arrays.insert(String::new(), secateur_tests::npy(&bundled.join("calib.npy")));
-    let (with, without) = (targets::find("apollo510").unwrap(), targets::find("nrf52840").unwrap());
-    let options = Options { name: "watch".into(), emit: vec![Language::Rust], ..Options::default() };
-    let artifact = compile(&model, &with, Some(&samples), &options, &mut Silent).unwrap();
-    let port = &artifact.program.inputs[0];
-    let zeros = Data::from_le_bytes(port.elem, &vec![0; port.bytes()]);
-    let sample = vec![Tensor::new(port.shape.clone(), zeros).unwrap()];
-    let image = build(Language::Rust, &[(&artifact).into()], &without, Optimize::Debug).unwrap();
-    let stopped = image.run(0, &[sample], &mut Silent).unwrap_err();
-    assert!(stopped.message.contains("this processor has no vectors (Helium)"), "{stopped}");
-}
-
 /// The bundled int8 model, instruction blocks included, optimised for speed and for size.
 #[test]
 fn a_real_model_has_no_panic_path_in_its_firmware() {

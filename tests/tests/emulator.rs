@@ -1,13 +1,13 @@
 //! Built models on the host and on emulated boards: the harness itself, on a model written by
 //! hand, so that a failure here is never the compiler's.
 
-use secateur_compiler::artifact::{File, Silent};
+use secateur_compiler::artifact::{File, Silent, compile};
 use secateur_compiler::cli::toolchain::protocol::{Frame, read, write};
 use secateur_compiler::cli::toolchain::{Elf, Image, Model, Optimize, build, measure};
-use secateur_compiler::options::Language;
+use secateur_compiler::options::{Language, Options};
 use secateur_compiler::program::{Port, Program};
 use secateur_compiler::targets::{self, Target};
-use secateur_compiler::tensor::{DType, Data, Tensor};
+use secateur_compiler::tensor::{DType, Data, Samples, Tensor};
 
 const CORES: [&str; 10] = [
     "cortex-m0plus",
@@ -244,4 +244,22 @@ fn inputs_that_do_not_fit_are_refused() {
     let wrong = vec![vec![Tensor::f32(&[5], vec![0.0; 5]), Tensor::f32(&[3], vec![0.0; 3])]];
     let said = image.run(0, &wrong, &mut Silent).expect_err("refused").to_string();
     assert!(said.contains("the model takes i8 [1, 5]"), "{said}");
+}
+
+/// Firmware's own flags cannot tell whether a processor has vectors: a debug build asks it.
+#[test]
+fn code_for_vectors_stops_on_a_processor_without_them() {
+    let bundled = secateur_tests::repository().join("compiler/models/watch_cnn1d");
+    let model = std::fs::read(bundled.join("model.onnx")).unwrap();
+    let mut samples = Samples::default();
+    samples.arrays.insert(String::new(), secateur_tests::npy(&bundled.join("calib.npy")));
+    let (with, without) = (targets::find("apollo510").unwrap(), targets::find("nrf52840").unwrap());
+    let options = Options { name: "watch".into(), emit: vec![Language::Rust], ..Options::default() };
+    let artifact = compile(&model, &with, Some(&samples), &options, &mut Silent).unwrap();
+    let port = &artifact.program.inputs[0];
+    let zeros = Data::from_le_bytes(port.elem, &vec![0; port.bytes()]);
+    let sample = vec![Tensor::new(port.shape.clone(), zeros).unwrap()];
+    let image = build(Language::Rust, &[(&artifact).into()], &without, Optimize::Debug).unwrap();
+    let stopped = image.run(0, &[sample], &mut Silent).unwrap_err();
+    assert!(stopped.message.contains("this processor has no vectors (Helium)"), "{stopped}");
 }

@@ -10,7 +10,7 @@
 use super::EmitOptions;
 use super::architecture::wrapping;
 use super::c_expr::int_literal;
-use super::module::{Item, Module, banner, layer_comment, printable};
+use super::module::{Item, Module, banner, layer_comment};
 use super::names::base_name;
 use super::needs::Need;
 use super::range::of_type;
@@ -155,58 +155,6 @@ impl Cx<'_> {
         self.init(&mut o, options)?;
         self.run(&mut o)?;
         Ok(o)
-    }
-
-    /// Warns where the flags leave out the native kernels unasked.
-    fn processor(&self, o: &mut String, options: &EmitOptions) {
-        let features = self.module.features();
-        if features.is_empty() {
-            return;
-        }
-        if features.iter().any(|f| wrapping(f).check.is_some()) {
-            o.push_str("#include \"secateur_core.h\"\n");
-        }
-        let conditions: Vec<&str> = features.iter().map(|f| wrapping(f).c).collect();
-        let _ = writeln!(
-            o,
-            "\n/* Hosts run the portable loops; a processor without the instructions runs them slowly. */\n\
-             #if !({}) && !defined(SECATEUR_PORTABLE) && \\\n    \
-             !defined(__linux__) && !defined(__APPLE__) && !defined(_WIN32)\n\
-             #warning \"{}: slow portable loops stand in for the kernels of {}: give its flags ({}), or define SECATEUR_PORTABLE\"\n#endif",
-            conditions.join(" && "),
-            self.name,
-            printable(&options.core),
-            printable(&options.flags),
-        );
-    }
-
-    /// What a debug build asks before the first run.
-    fn checks(&self, o: &mut String, options: &EmitOptions) {
-        let mut text = String::new();
-        for feature in self.module.features() {
-            let around = wrapping(feature);
-            let Some(check) = around.check else { continue };
-            let _ = writeln!(
-                text,
-                "#if !defined(SECATEUR_PORTABLE) && {}\n    if (secateur_{check}() == 0) {{\n        \
-                 SECATEUR_STOP(\"{} was compiled for {}, this processor has no {}\");\n    }}\n#endif",
-                around.c,
-                self.name,
-                printable(&options.core),
-                around.lacks
-            );
-        }
-        if self.module.uses_float {
-            let _ = writeln!(
-                text,
-                "    if (secateur_rounds_twice() == 0) {{\n        \
-                 SECATEUR_STOP(\"{}: the compiler fuses sums and products: build with -ffp-contract=off\");\n    }}",
-                self.name
-            );
-        }
-        if !text.is_empty() {
-            let _ = write!(o, "#if !defined(NDEBUG)\n{text}#endif\n");
-        }
     }
 
     fn instr(&self, o: &mut String, instr: &Instr, ident: &str) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod architecture;
 pub mod c;
+mod c_checks;
 mod c_data;
 mod c_expr;
 mod c_header;
@@ -14,6 +15,7 @@ pub mod names;
 mod needs;
 mod range;
 pub mod rust;
+mod rust_border;
 mod rust_expr;
 
 pub use called::called;

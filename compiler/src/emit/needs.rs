@@ -151,7 +151,10 @@ mod tests {
     #[test]
     fn a_need_for_all_builds_asks_nothing() {
         let mut need = Need::always().without("dsp");
-        assert_eq!(need.c().as_deref(), Some("defined(SECATEUR_PORTABLE) || (!(defined(__ARM_FEATURE_DSP)))"));
+        assert_eq!(
+            need.c().as_deref(),
+            Some("defined(SECATEUR_PORTABLE) || (!(defined(__ARM_FEATURE_DSP)))")
+        );
         need.add(&Need::always());
         assert_eq!((need.c(), need.rust()), (None, None));
     }

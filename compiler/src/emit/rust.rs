@@ -11,11 +11,12 @@ use super::module::{Item, Module, banner, layer_comment, printable};
 use super::names::{rust_module, type_name};
 use super::needs::Need;
 use super::range::{Ranges, of_type};
-use super::rust_expr::{float_literal, literal};
+use super::rust_border::{border_helper, port_constants};
+use super::rust_expr::literal;
 use crate::artifact::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
-use crate::program::{Arg, Place, Port, Program, Step};
+use crate::program::{Arg, Place, Program, Step};
 use crate::tensor::DType;
 use std::fmt::Write;
 
@@ -659,51 +660,4 @@ fn note_imports(imports: &mut [(&str, Need)], text: &str, head: &Need, body: &Ne
             need.add(if name.ends_with('<') { head } else { body });
         }
     }
-}
-
-fn port_constants(o: &mut String, what: &str, port: &Port, upper: &str) {
-    let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
-    let _ = writeln!(o, "\n    /// Elements of the {what} `{}`.", printable(&port.name));
-    let _ = writeln!(o, "    pub const {upper}_LEN: usize = {};", port.len());
-    let _ = writeln!(
-        o,
-        "    /// Its shape.\n    pub const {upper}_SHAPE: [usize; {}] = [{}];",
-        dims.len(),
-        dims.join(", ")
-    );
-    if let Some((scale, zero_point)) = port.affine {
-        let _ = writeln!(
-            o,
-            "    /// Its real values are `{upper}_SCALE * (stored - {upper}_ZERO_POINT)`.\n    \
-             pub const {upper}_SCALE: f32 = {};\n    /// See above.\n    pub const {upper}_ZERO_POINT: i32 = {zero_point};",
-            float_literal(scale)
-        );
-    }
-}
-
-fn border_helper(o: &mut String, port: &Port, ident: &str, input: bool) {
-    let Some((lo, hi)) = port.elem.range() else { return };
-    if port.affine.is_none() {
-        return;
-    }
-    let (n, ty, upper) = (port.len(), port.elem.name(), ident.to_ascii_uppercase());
-    let _ = if input {
-        writeln!(
-            o,
-            "\n    /// Real values to the stored integers of `{}`, half to even, saturating.\n    \
-             pub fn quantize_{ident}(real: &[f32; {n}], stored: &mut [{ty}; {n}]) {{\n        \
-             for (q, &x) in stored.iter_mut().zip(real) {{\n            \
-             *q = ::secateur::quantize(x, Self::{upper}_SCALE, Self::{upper}_ZERO_POINT, {lo}, {hi}) as {ty};\n        }}\n    }}",
-            printable(&port.name)
-        )
-    } else {
-        writeln!(
-            o,
-            "\n    /// Stored integers of `{}` to real values.\n    \
-             pub fn dequantize_{ident}(stored: &[{ty}; {n}], real: &mut [f32; {n}]) {{\n        \
-             for (x, &q) in real.iter_mut().zip(stored) {{\n            \
-             *x = ::secateur::dequantize(i32::from(q), Self::{upper}_SCALE, Self::{upper}_ZERO_POINT);\n        }}\n    }}",
-            printable(&port.name)
-        )
-    };
 }

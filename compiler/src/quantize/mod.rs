@@ -6,12 +6,14 @@
 //! throughout. A change of scale that an operator cannot make itself is a `Requantize` node, and
 //! so is the step between integers and floats (one side of it then has no `Quant`).
 
+mod bias;
 mod calibrate;
 pub mod compare;
 mod ports;
 mod ptq;
 mod qdq;
 pub mod requant;
+mod scales;
 mod settle;
 mod weights;
 

@@ -187,8 +187,10 @@ fn main() -> ExitCode {
         let all: Vec<&Compiled> = batch.iter().collect();
         let mut found = check::builds(&all, Language::C);
         let every = run.settings.rust as u64;
-        let some: Vec<&Compiled> =
-            batch.iter().filter(|c| every > 0 && (c.seed - run.settings.seed) % every == 0).collect();
+        let some: Vec<&Compiled> = batch
+            .iter()
+            .filter(|c| every > 0 && (c.seed - run.settings.seed).is_multiple_of(every))
+            .collect();
         if !some.is_empty() {
             found.extend(check::builds(&some, Language::Rust));
         }

@@ -69,7 +69,7 @@ fn regrouped(b: &mut Builder, x: &Value) -> Vec<usize> {
     let mut shape = vec![1];
     let mut left = x.len();
     for _ in 0..b.between(0, 2) {
-        let divisors: Vec<usize> = (1..=left).filter(|d| left % d == 0).collect();
+        let divisors: Vec<usize> = (1..=left).filter(|d| left.is_multiple_of(*d)).collect();
         let d = b.of(&divisors);
         shape.push(d);
         left /= d;

@@ -148,7 +148,7 @@ fn resized(case: &Case, size: usize, to: usize) -> Case {
         {
             let mut values = t.to_i64_vec();
             values.iter_mut().for_each(wanted);
-            *t = Tensor::i64(&t.shape().to_vec(), values);
+            *t = Tensor::i64(t.shape(), values);
         }
         for (name, attr) in attrs {
             match attr {

@@ -161,7 +161,7 @@ fn sample(port: &Port, kind: usize, state: &mut u64) -> Tensor {
             1 => hi,
             2 => zero.into(),
             3 => {
-                if i % 2 == 0 {
+                if i.is_multiple_of(2) {
                     lo
                 } else {
                     hi

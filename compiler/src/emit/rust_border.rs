@@ -1,0 +1,55 @@
+//! What emitted Rust says of a port: its sizes and scale, and conversions at the border.
+
+use super::module::printable;
+use super::rust_expr::float_literal;
+use crate::program::Port;
+use std::fmt::Write;
+
+/// Constants of a port: length, shape, scale and zero point.
+pub(super) fn port_constants(o: &mut String, what: &str, port: &Port, upper: &str) {
+    let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
+    let _ = writeln!(o, "\n    /// Elements of the {what} `{}`.", printable(&port.name));
+    let _ = writeln!(o, "    pub const {upper}_LEN: usize = {};", port.len());
+    let _ = writeln!(
+        o,
+        "    /// Its shape.\n    pub const {upper}_SHAPE: [usize; {}] = [{}];",
+        dims.len(),
+        dims.join(", ")
+    );
+    if let Some((scale, zero_point)) = port.affine {
+        let _ = writeln!(
+            o,
+            "    /// Its real values are `{upper}_SCALE * (stored - {upper}_ZERO_POINT)`.\n    \
+             pub const {upper}_SCALE: f32 = {};\n    /// See above.\n    pub const {upper}_ZERO_POINT: i32 = {zero_point};",
+            float_literal(scale)
+        );
+    }
+}
+
+/// Conversions between real numbers and the stored integers of a port.
+pub(super) fn border_helper(o: &mut String, port: &Port, ident: &str, input: bool) {
+    let Some((lo, hi)) = port.elem.range() else { return };
+    if port.affine.is_none() {
+        return;
+    }
+    let (n, ty, upper) = (port.len(), port.elem.name(), ident.to_ascii_uppercase());
+    let _ = if input {
+        writeln!(
+            o,
+            "\n    /// Real values to the stored integers of `{}`, half to even, saturating.\n    \
+             pub fn quantize_{ident}(real: &[f32; {n}], stored: &mut [{ty}; {n}]) {{\n        \
+             for (q, &x) in stored.iter_mut().zip(real) {{\n            \
+             *q = ::secateur::quantize(x, Self::{upper}_SCALE, Self::{upper}_ZERO_POINT, {lo}, {hi}) as {ty};\n        }}\n    }}",
+            printable(&port.name)
+        )
+    } else {
+        writeln!(
+            o,
+            "\n    /// Stored integers of `{}` to real values.\n    \
+             pub fn dequantize_{ident}(stored: &[{ty}; {n}], real: &mut [f32; {n}]) {{\n        \
+             for (x, &q) in real.iter_mut().zip(stored) {{\n            \
+             *x = ::secateur::dequantize(i32::from(q), Self::{upper}_SCALE, Self::{upper}_ZERO_POINT);\n        }}\n    }}",
+            printable(&port.name)
+        )
+    };
+}
