@@ -20,12 +20,12 @@ use secateur_compiler::options::{Language, Optimize, Quantize};
 use secateur_compiler::tensor::{Data, Samples};
 use secateur_compiler::{Options, Result, Silent, Tensor, onnx, targets};
 use secateur_tests::mutate::{self, Random};
-use secateur_tests::seeds;
+use secateur_tests::{seeds, tools};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// Processor time for each MiB of model begun.
@@ -177,7 +177,7 @@ fn sees_misdeeds() -> bool {
         ("swells", "takes too much memory"),
     ];
     expected.iter().all(|(how, what)| {
-        let mut child = Command::new(std::env::current_exe().expect("this program has a path"));
+        let mut child = tools::built(&std::env::current_exe().expect("this program has a path"));
         let output = child.args(["--misbehave", how]).output().expect("this program starts");
         let said = judge(output.status, &String::from_utf8_lossy(&output.stderr)).unwrap_or_default();
         let seen = said.contains(what);
@@ -233,7 +233,7 @@ fn judge(status: std::process::ExitStatus, said: &str) -> Option<String> {
 
 /// Tries one file in a child of its own.
 fn replay(file: &Path, choice: u64) -> Option<String> {
-    let mut child = Command::new(std::env::current_exe().expect("this program has a path"));
+    let mut child = tools::built(&std::env::current_exe().expect("this program has a path"));
     child.arg("--try").arg(file).arg(choice.to_string());
     let output = child.output().expect("this program starts");
     judge(output.status, &String::from_utf8_lossy(&output.stderr))
@@ -279,7 +279,7 @@ struct Batch {
 
 /// Runs a child over cases; ends early with a finding or when the time is over.
 fn batch(seed: u64, from: u64, to: u64, until: Instant) -> Batch {
-    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+    let mut command = tools::built(&std::env::current_exe().expect("this program has a path"));
     command.args(["--work", &seed.to_string(), &from.to_string(), &to.to_string()]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("this program starts");
