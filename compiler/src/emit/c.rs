@@ -436,7 +436,7 @@ impl Cx<'_> {
     /// `NAME_kernels.S`: the native kernels, each a global function.
     fn assembly(&self, options: &EmitOptions) -> String {
         let mut o = comment(&banner(self.module.program, options, "Instruction blocks"));
-        o += &c_header::include_same(self.name, &format!("{}.S", self.name), options);
+        o += &c_header::include_same(self.name, &format!("{}_kernels.S", self.name), options);
         for (i, item) in self.module.items.iter().enumerate() {
             let (Some(native), None) = (item.native, item.shares) else { continue };
             if !self.module.needs.native(self.module, i) {
