@@ -245,14 +245,15 @@ def rust_program(module, file):
     for ident, mutable, ty, length in re.findall(r"(\w+): &(mut )?\[(\w+); (\w+)\]", run):
         arrays += f"    let mut array_{ident} = [{ty}::default(); {length}];\n"
         names.append(("&mut " if mutable else "&") + f"array_{ident}")
+        method = ident.removeprefix("out_" if mutable else "in_")
         value = "probe.real()" if ty == "f32" else f"probe.int() as {ty}"
         word = "y.to_bits()" if ty == "f32" else "i32::from(y) as u32"
         if mutable:
             after += f"            for &y in &array_{ident} {{ probe.mix({word}); }}\n"
-            slots_after += f"            for &y in model.{ident}() {{ probe.mix({word}); }}\n"
+            slots_after += f"            for &y in model.{method}() {{ probe.mix({word}); }}\n"
         else:
             copied += f"            for x in &mut array_{ident} {{ *x = {value}; }}\n"
-            slots += f"            for x in model.{ident}_mut() {{ *x = {value}; }}\n"
+            slots += f"            for x in model.{method}_mut() {{ *x = {value}; }}\n"
     copied += f"            model.run({', '.join(names)});\n" + after
     slots += "            model.run_in_place();\n" + slots_after
     text = RUST.replace("@FILE@", file).replace("@TYPE@", kind).replace("@SAMPLES@", str(SAMPLES))
