@@ -1,5 +1,6 @@
 /* Divisions that clang calls on Hexagon, where it comes without its arithmetic library. Plain
  * and slow: firmware links the maker's. */
+#include <stddef.h>
 #include <stdint.h>
 
 uint64_t __hexagon_udivdi3(uint64_t a, uint64_t b);
@@ -76,4 +77,13 @@ int32_t __hexagon_divsi3(int32_t a, int32_t b)
 int32_t __hexagon_modsi3(int32_t a, int32_t b)
 {
     return (int32_t)__hexagon_moddi3(a, b);
+}
+
+/* What clang calls for a copy of known size that is likely aligned; its library has it too. */
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
+void *__hexagon_memcpy_likely_aligned_min32bytes_mult8bytes(void *to, const void *from, size_t bytes);
+
+void *__hexagon_memcpy_likely_aligned_min32bytes_mult8bytes(void *to, const void *from, size_t bytes)
+{
+    return memcpy(to, from, bytes);
 }
