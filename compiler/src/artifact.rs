@@ -1,8 +1,9 @@
 //! `compile`: the one entry that every front calls, and what it returns.
 
-use crate::emit::{self, EmitOptions};
+use crate::emit::{self, EmitOptions, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
+use crate::observe::{Observer, Silent};
 use crate::options::{Language, Optimize, Options, Quantize};
 use crate::program::Program;
 use crate::report::{self, NotMeasured, Report};
@@ -10,31 +11,9 @@ use crate::schedule::{self, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
 use crate::weigh::{self, Plan};
-use crate::{kernel, lower, onnx, passes, quantize};
+use crate::{lower, onnx, passes, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
-
-/// Hears progress, and may stop the work between steps.
-pub trait Observer {
-    /// Stage `name` stands at `done` of `total` (0 of 0 when it cannot be counted).
-    fn progress(&mut self, _name: &str, _done: usize, _total: usize) {}
-    /// Asked between steps; `true` ends the compilation with `Fault::Cancelled`.
-    fn cancelled(&mut self) -> bool {
-        false
-    }
-}
-
-/// An observer that hears nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-impl Observer for Silent {}
-
-/// A file to write, relative to the output folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
-    pub path: String,
-    pub text: String,
-}
 
 /// Everything that a compilation gives.
 #[derive(Debug, Clone)]
@@ -155,7 +134,7 @@ fn compile_unhelped(
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
     }
     program.name.clone_from(&options.name);
-    kernel::prove(&program)?;
+    crate::program::prove(&program)?;
     if wanted("lower") {
         dumps.push(("lower".to_string(), crate::program::print(&program)));
     }

@@ -16,14 +16,18 @@
 // What clippy.toml lists: files, the environment, printing, order of hashes.
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod arith;
 pub mod artifact;
-pub mod block;
+pub mod asm;
+pub mod compare;
 pub mod emit;
 pub mod error;
 pub mod graph;
 pub mod kernel;
+pub(crate) mod kernels;
 pub mod lower;
 pub mod npy;
+pub mod observe;
 pub mod onnx;
 pub mod ops;
 pub mod options;
@@ -41,8 +45,10 @@ pub mod weigh;
 #[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod cli;
 
-pub use artifact::{Artifact, File, Observer, Silent};
+pub use artifact::Artifact;
+pub use emit::File;
 pub use error::{Error, Result, Site};
+pub use observe::{Observer, Silent};
 pub use options::Options;
 pub use secateur_targets as targets;
 pub use tensor::{DType, Tensor};

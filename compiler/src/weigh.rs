@@ -8,10 +8,10 @@
 
 use crate::error::{Error, Result, Site};
 use crate::graph::Graph;
-use crate::kernel::cost;
 use crate::lower;
 use crate::options::Optimize;
 use crate::program::Program;
+use crate::program::cost;
 use crate::schedule::{self, Schedule};
 use secateur_targets::Target;
 use std::collections::BTreeMap;

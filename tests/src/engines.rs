@@ -1,10 +1,11 @@
 //! A model of the zoo, compiled, and the engines that run it. The one place where the suites
 //! touch `compile`, the emitters and the toolchains together.
 
-use secateur_compiler::artifact::{Artifact, Silent, compile};
+use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::cli::toolchain::{self, Image, Model, Optimize};
-use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Options, Quantize};
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::{Data, Samples, Tensor};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Builds emitted C and Rust with this machine's compilers, warnings as errors, and runs them.
 
 use crate::tools;
-use secateur_compiler::artifact::File;
+use secateur_compiler::emit::File;
 use secateur_compiler::emit::names;
 use secateur_compiler::program::{Port, Program};
 use secateur_compiler::tensor::{DType, Data};

@@ -3,9 +3,9 @@
 
 use secateur_compiler::artifact::compile;
 use secateur_compiler::graph::print;
-use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::tensor::{DType, Data, Tensor};
-use secateur_compiler::{Options, Silent, onnx, ops, passes, quantize, targets};
+use secateur_compiler::{Options, Silent, onnx, passes, quantize, targets};
 use secateur_tests::onnx::{
     FLOAT, INT8, INT32, Message, Model, UINT8, attr_int, attr_ints, dims, floats, ints,
 };
@@ -122,8 +122,8 @@ fn a_mixed_model_computes_its_float_meaning() {
     for seed in 0..200 {
         let stored: Vec<i8> = noise(seed + 10, 72, 127).iter().map(|&v| v as i8).collect();
         let real: Vec<f32> = stored.iter().map(|&q| (f32::from(q) + 8.0) * 0.02).collect();
-        let want =
-            ops::run(&artifact.imported, &[Tensor::f32(&[1, 2, 6, 6], real)]).expect("the float meaning");
+        let want = secateur_compiler::graph::run(&artifact.imported, &[Tensor::f32(&[1, 2, 6, 6], real)])
+            .expect("the float meaning");
         let have = machine
             .run(&[Tensor::new(vec![1, 2, 6, 6], Data::I8(stored)).expect("72 elements")])
             .expect("the program runs");

@@ -5,13 +5,12 @@
 //! The loops themselves are held against the portable kernels, which another target gets.
 //! All layers of a language share one image and one boot.
 
-use secateur_compiler::artifact::{Artifact, Silent, compile};
 use secateur_compiler::cli::toolchain::protocol::{Frame, read, write};
 use secateur_compiler::cli::toolchain::{self, Image, Model as Built, build};
 use secateur_compiler::options::{Language, Optimize, Options};
 use secateur_compiler::program::{Layer, kernels};
-use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::{Data, Tensor};
+use secateur_compiler::{Artifact, Silent, artifact::compile, targets::Target};
 use secateur_tests::engines::{evaluate, target};
 use secateur_tests::full;
 use secateur_tests::objects::mnemonics;

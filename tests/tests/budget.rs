@@ -2,9 +2,10 @@
 //! without their dead channels, models and the memories of chips; and that a report names the code
 //! that is emitted.
 
-use secateur_compiler::artifact::{Artifact, Silent, compile};
+use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::error::Site;
 use secateur_compiler::graph::Graph;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Optimize, Options};
 use secateur_compiler::program::{Layer, Program};
 use secateur_compiler::report::{Report, overflow};

@@ -1,7 +1,9 @@
 //! What users' builds do with emitted files: the recipes of `docs/build-systems.md` are taken from the
 //! page and run as they stand there.
 
-use secateur_compiler::artifact::{File, Silent, compile};
+use secateur_compiler::artifact::compile;
+use secateur_compiler::emit::File;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::Language;
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, targets};

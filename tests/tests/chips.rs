@@ -1,8 +1,9 @@
 //! Every chip and core: a small model compiles for it, the reports are a snapshot, its C builds
 //! with the core's compiler, and the linked code keeps the core's rules.
 
-use secateur_compiler::artifact::{Artifact, Silent, compile};
+use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::cli::toolchain::{Optimize, measure};
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Options, Quantize};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::{Samples, Tensor};

@@ -1,9 +1,9 @@
 //! Dead-channel elimination changes no bit: programs before and after, on the same inputs.
 
 use secateur_compiler::graph::{Clamp, Graph, Patch, Quant, ValueId};
-use secateur_compiler::kernel::eval::Machine;
 use secateur_compiler::ops::{Add, Conv, Dense, GlobalAveragePool, MaxPool, Op, Reshape, Transpose};
 use secateur_compiler::program::Program;
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::tensor::{DType, Data, Tensor};
 use secateur_compiler::{graph, lower, passes, quantize, schedule, targets};
 use secateur_tests::{full, import, npy, zoo};

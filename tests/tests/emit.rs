@@ -1,15 +1,15 @@
 //! The C and Rust printers: hand-made programs over every operator, type and statement give the
 //! evaluator's bits on this machine, and the text compiles without a warning.
 
-use secateur_compiler::artifact::{File, Silent, compile};
+use secateur_compiler::artifact::compile;
 use secateur_compiler::cli::toolchain::{Elf, Image, Model, Optimize, build};
-use secateur_compiler::emit::{EmitOptions, c, names, rust};
-use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::emit::{EmitOptions, File, c, names, rust};
 use secateur_compiler::kernel::*;
 use secateur_compiler::options::Language;
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::*;
 use secateur_compiler::tensor::{DType, Data, Samples, Tensor};
-use secateur_compiler::{Options, targets};
+use secateur_compiler::{Options, Silent, targets};
 use secateur_tests::host;
 use std::sync::Arc;
 

@@ -1,9 +1,11 @@
 //! Built models on the host and on emulated boards: the harness itself, on a model written by
 //! hand, so that a failure here is never the compiler's.
 
-use secateur_compiler::artifact::{File, Silent, compile};
+use secateur_compiler::artifact::compile;
 use secateur_compiler::cli::toolchain::protocol::{Frame, read, write};
 use secateur_compiler::cli::toolchain::{Elf, Image, Model, Optimize, build, measure};
+use secateur_compiler::emit::File;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Options};
 use secateur_compiler::program::{Port, Program};
 use secateur_compiler::targets::{self, Target};

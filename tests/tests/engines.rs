@@ -2,8 +2,9 @@
 //! emulated board give the same bits. Nothing is compared with itself: each engine has its own
 //! compiler and its own arithmetic.
 
-use secateur_compiler::artifact::{Artifact, Silent};
+use secateur_compiler::artifact::Artifact;
 use secateur_compiler::cli::toolchain::{Optimize, measure};
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Quantize};
 use secateur_compiler::tensor::Tensor;
 use secateur_tests::engines::{built, compiled, evaluate, samples, target};

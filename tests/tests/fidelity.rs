@@ -8,9 +8,9 @@ use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::cli::data::read_samples;
 use secateur_compiler::error::Result;
 use secateur_compiler::graph::{Graph, Patch, Quant, ValueId};
-use secateur_compiler::kernel::eval::Machine;
 use secateur_compiler::ops::{self, Op};
 use secateur_compiler::options::Optimize;
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::{from_port, to_port};
 use secateur_compiler::tensor::{DType, Samples, Tensor};
 use secateur_compiler::{Options, Silent, lower, quantize, schedule, targets};
@@ -47,7 +47,8 @@ fn real(program: &secateur_compiler::program::Program, samples: &[Vec<Tensor>]) 
 fn float(graph: &Graph, samples: &[Vec<Tensor>]) -> Vec<Vec<f32>> {
     let mut all = vec![Vec::new(); graph.outputs().len()];
     for sample in samples {
-        for (all, t) in all.iter_mut().zip(ops::run(graph, sample).expect("a float run")) {
+        for (all, t) in all.iter_mut().zip(secateur_compiler::graph::run(graph, sample).expect("a float run"))
+        {
             all.extend(t.to_f32_vec());
         }
     }
@@ -161,7 +162,7 @@ fn both(graph: &Graph, quantized: &Graph, samples: &[Vec<Tensor>]) -> (Vec<Vec<f
     let host = targets::find("host").unwrap();
     let schedule = schedule::schedule(quantized, &host, Optimize::Balanced).unwrap();
     let program = lower::lower(quantized, &schedule, &host).unwrap();
-    secateur_compiler::kernel::prove(&program).unwrap();
+    secateur_compiler::program::prove(&program).unwrap();
     (real(&program, samples), float(graph, samples))
 }
 

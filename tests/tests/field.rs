@@ -5,17 +5,18 @@
 //! optimisations (`NAME.ref.npz`; for `same_upper_dilated`, which it refuses, those of the same
 //! model with explicit pads). The table has one line a case.
 
-use secateur_compiler::artifact::{Artifact, Silent, compile, supported};
+use secateur_compiler::artifact::{Artifact, compile, supported};
 use secateur_compiler::cli::data::read_samples;
 use secateur_compiler::cli::toolchain::{Model, Optimize, build};
 use secateur_compiler::error::{Error, Fault, Site};
-use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::onnx::embed;
 use secateur_compiler::options::{Language, Options, Quantize};
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::{as_declared, to_port};
+use secateur_compiler::samples;
 use secateur_compiler::targets;
 use secateur_compiler::tensor::{Samples, Tensor};
-use secateur_compiler::{ops, samples};
 use std::path::PathBuf;
 
 /// Float models: within a tenth of a per mille of the reference, relative to its largest value.
@@ -204,7 +205,9 @@ fn right_values_on_every_engine() {
             wrong.push(format!("{} ({}): C differs from the evaluator", case.name, artifact.program.name));
         }
         if std::ptr::eq(*artifact, &case.plain) {
-            let run = |s: &Vec<Tensor>| ops::run(&artifact.imported, s).unwrap_or_else(|e| panic!("{e}"));
+            let run = |s: &Vec<Tensor>| {
+                secateur_compiler::graph::run(&artifact.imported, s).unwrap_or_else(|e| panic!("{e}"))
+            };
             case.compare("the float engine", &case.samples.iter().map(run).collect::<Vec<_>>(), &mut wrong);
             let real: Vec<Vec<Tensor>> = want.iter().map(|o| declared(artifact, o)).collect();
             case.compare("the evaluator and C", &real, &mut wrong);

@@ -5,9 +5,10 @@
 //! the largest difference over the largest reference value of the sample. A few samples each by
 //! default, all of them with `SECATEUR_FULL=1`.
 
-use secateur_compiler::artifact::{Artifact, Silent, compile};
+use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::cli::toolchain::{Image, Model, Optimize, build};
-use secateur_compiler::ops::run;
+use secateur_compiler::graph::run;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Options, Quantize};
 use secateur_compiler::targets;
 use secateur_compiler::tensor::Tensor;

@@ -1,7 +1,8 @@
 //! MISRA C:2012 on emitted C: every finding of cppcheck's checker has its line, with a reason, in the
 //! table of `docs/misra.md`.
 
-use secateur_compiler::artifact::{Silent, compile};
+use secateur_compiler::artifact::compile;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::Quantize;
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, targets};

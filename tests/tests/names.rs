@@ -1,10 +1,12 @@
 //! Names that models bring: whatever their authors wrote, the emitted C and Rust compile without
 //! a warning, and hold nothing but ASCII.
 
-use secateur_compiler::artifact::{File, Silent, compile};
+use secateur_compiler::artifact::compile;
+use secateur_compiler::emit::File;
 use secateur_compiler::emit::{EmitOptions, c, names, rust};
 use secateur_compiler::error::Fault;
 use secateur_compiler::kernel::*;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::program::*;
 use secateur_compiler::tensor::{DType, Data};
 use secateur_compiler::{Options, targets};

@@ -1,8 +1,8 @@
 //! The graph passes on every model that imports: the float meaning stays, and what the passes
 //! promise to remove is gone.
 
-use secateur_compiler::graph::{Graph, print};
-use secateur_compiler::ops::{Op, run};
+use secateur_compiler::graph::{Graph, print, run};
+use secateur_compiler::ops::Op;
 use secateur_compiler::{DType, Tensor, onnx, passes};
 use secateur_tests::{full, relative_error, zoo_models};
 use std::collections::BTreeMap;

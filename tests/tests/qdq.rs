@@ -6,7 +6,7 @@
 //! same greatest value on 99 % of samples. Layers see one sample, three with `SECATEUR_FULL=1`.
 
 use secateur_compiler::graph::{Quant, ValueId};
-use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::{BufferId, Program, Step};
 use secateur_compiler::tensor::{DType, Tensor};
 use secateur_compiler::{Options, Silent, artifact::compile, npy, onnx, quantize, targets};

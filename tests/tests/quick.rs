@@ -1,8 +1,8 @@
 //! The bundled model through every engine: what `tests/run quick` runs beside the unit tests. Needs
 //! no zoo. (Suite `engines` has the models of the zoo.)
 
-use secateur_compiler::artifact::Silent;
 use secateur_compiler::cli::toolchain::Optimize;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Quantize};
 use secateur_tests::engines::{built, compiled, evaluate, samples, target};
 use secateur_tests::repository;

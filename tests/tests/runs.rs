@@ -5,8 +5,9 @@
 //! The evaluator runs the loops, C and Rust run the instructions where the core has some. All
 //! models of a core share one image.
 
-use secateur_compiler::artifact::{Artifact, Silent, compile};
+use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::cli::toolchain::{Model as Built, Optimize, build};
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Options};
 use secateur_compiler::program::kernels;
 use secateur_compiler::targets::Target;

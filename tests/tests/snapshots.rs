@@ -5,7 +5,8 @@
 //! digest, so that the text stays readable. After an intended change:
 //! `INSTA_UPDATE=always cargo test -p secateur-tests --test snapshots`, and read the diff.
 
-use secateur_compiler::artifact::{Silent, compile};
+use secateur_compiler::artifact::compile;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Options, Quantize};
 use secateur_compiler::passes;
 use secateur_compiler::tensor::{Samples, Tensor};

@@ -174,7 +174,8 @@ fn firmware_with_an_emitted_module_builds_no_compiler() {
 /// What `--crate` writes depends on the runtime alone, too.
 #[test]
 fn an_emitted_crate_builds_no_compiler() {
-    use secateur_compiler::artifact::{Silent, compile};
+    use secateur_compiler::artifact::compile;
+    use secateur_compiler::observe::Silent;
     use secateur_compiler::options::{Language, Options, Quantize};
     let model = std::fs::read(repository().join("compiler/models/watch_cnn1d/model.onnx")).expect("a model");
     let options = Options {

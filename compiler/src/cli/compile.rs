@@ -3,7 +3,8 @@
 use super::args::{EmitArg, Job, ModelArgs};
 use super::progress::Terminal;
 use super::{data, engine, folder, output, print_json, signals, table, warn};
-use crate::artifact::{Artifact, File};
+use crate::artifact::Artifact;
+use crate::emit::File;
 use crate::error::{Error, Fault, Result, Site};
 use crate::options::Language;
 use serde_json::json;

@@ -11,7 +11,7 @@
 
 use super::disk::Disk;
 use super::output::io_error;
-use crate::artifact::File;
+use crate::emit::File;
 use crate::error::{Error, Fault, Result, Site};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Progress on a terminal; silence in a pipe.
 
-use crate::artifact::Observer;
+use crate::observe::Observer;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 

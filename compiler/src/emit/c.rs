@@ -15,7 +15,7 @@ use super::names::base_name;
 use super::needs::Need;
 use super::range::of_type;
 use super::{c_data, c_header};
-use crate::artifact::File;
+use crate::emit::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
 use crate::program::{Arg, Place, Program, Step};

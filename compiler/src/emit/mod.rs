@@ -10,6 +10,7 @@ mod c_data;
 mod c_expr;
 mod c_header;
 mod called;
+mod file;
 mod module;
 pub mod names;
 mod needs;
@@ -19,6 +20,7 @@ mod rust_border;
 mod rust_expr;
 
 pub use called::called;
+pub use file::File;
 pub(crate) use module::printable;
 
 /// What the printers need to know besides the program.

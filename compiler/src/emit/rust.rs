@@ -13,7 +13,7 @@ use super::needs::Need;
 use super::range::{Ranges, of_type};
 use super::rust_border::{border_helper, port_constants};
 use super::rust_expr::literal;
-use crate::artifact::File;
+use crate::emit::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
 use crate::program::{Arg, Place, Program, Step};

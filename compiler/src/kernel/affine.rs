@@ -5,27 +5,27 @@
 
 /// An affine form.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Affine {
+pub(crate) struct Affine {
     /// Symbol, coefficient.
-    pub(super) terms: Vec<(usize, i64)>,
-    pub(super) constant: i64,
+    pub(crate) terms: Vec<(usize, i64)>,
+    pub(crate) constant: i64,
 }
 
 impl Affine {
-    pub(super) fn constant(v: i64) -> Self {
+    pub(crate) fn constant(v: i64) -> Self {
         Affine { terms: Vec::new(), constant: v }
     }
-    pub(super) fn symbol(symbol: usize) -> Self {
+    pub(crate) fn symbol(symbol: usize) -> Self {
         Affine { terms: vec![(symbol, 1)], constant: 0 }
     }
-    pub(super) fn scaled(&self, k: i64) -> Option<Self> {
+    pub(crate) fn scaled(&self, k: i64) -> Option<Self> {
         if k == 0 {
             return Some(Affine::default());
         }
         let terms = self.terms.iter().map(|&(s, c)| Some((s, c.checked_mul(k)?))).collect::<Option<_>>()?;
         Some(Affine { terms, constant: self.constant.checked_mul(k)? })
     }
-    pub(super) fn plus(&self, other: &Affine) -> Option<Self> {
+    pub(crate) fn plus(&self, other: &Affine) -> Option<Self> {
         let mut terms = Vec::with_capacity(self.terms.len() + other.terms.len());
         let (mut a, mut b) = (self.terms.iter().peekable(), other.terms.iter().peekable());
         loop {
@@ -55,7 +55,7 @@ impl Affine {
         }
         Some(Affine { terms, constant: self.constant.checked_add(other.constant)? })
     }
-    pub(super) fn minus(&self, other: &Affine) -> Option<Self> {
+    pub(crate) fn minus(&self, other: &Affine) -> Option<Self> {
         self.plus(&other.scaled(-1)?)
     }
 }

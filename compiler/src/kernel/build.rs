@@ -379,7 +379,7 @@ impl KernelBuilder {
         Ok(Arc::new(kernel))
     }
     /// The kernel as it was spelled: checked, not simplified.
-    pub(super) fn spelled(self) -> Result<Kernel> {
+    pub(crate) fn spelled(self) -> Result<Kernel> {
         let site = Site::Kernel(self.name.clone());
         if let Some(why) = self.mistake {
             return Err(Error::internal(site, why));

@@ -16,27 +16,20 @@
 //!
 //! Law: every index interval is proven from the loop bounds (`prove`), the evaluator asserts it.
 
-mod affine;
+pub(crate) mod affine;
 mod build;
-mod contents;
-pub mod cost;
-pub mod eval;
 pub mod interval;
-mod prove;
 pub mod scalar;
 mod simplify;
 #[cfg(test)]
 mod tests;
 mod text;
-mod timing;
-mod verify;
+pub(crate) mod verify;
 mod walk;
 
 pub use build::{Buf, KernelBuilder, Val, float, instr, int, long};
-pub use prove::{prove, prove_kernel};
 pub use simplify::simplify;
 pub use text::{expr as print_expr, head as print_stmt, print};
-pub use timing::{Reason, depends_on_data};
 pub use verify::verify;
 pub use walk::visit;
 

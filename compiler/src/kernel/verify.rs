@@ -188,7 +188,7 @@ impl Cx<'_> {
 }
 
 /// The type of an expression over given parameters and variables, or why it has none.
-pub(super) fn type_of(e: &Expr, params: &[Param], vars: &[Var]) -> Result<Ty, String> {
+pub(crate) fn type_of(e: &Expr, params: &[Param], vars: &[Var]) -> Result<Ty, String> {
     let go = |e: &Expr| type_of(e, params, vars);
     let param = |id: ParamId| params.get(id.0 as usize).ok_or(format!("parameter #{} does not exist", id.0));
     match e {

@@ -5,11 +5,11 @@
 //! elements pass through a table of 256 bytes.
 
 use super::elementwise::{map_table, named};
-use super::nest::{Nest, broadcast, signed, step};
-use super::run::{RUN_LEAST, Run};
 use super::{Cx, Loc, quantize};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Ty, float, long};
+use crate::kernels::axes::{Nest, broadcast, signed, step};
+use crate::kernels::vector::{RUN_LEAST, Run};
 use crate::ops::PadMode;
 use crate::program::Arg;
 use crate::tensor::{DType, row_major_strides};

@@ -5,15 +5,17 @@
 //! quantized sums are integer with 20-bit multipliers, products go through the shared
 //! requantization.
 
-use super::nest::{Nest, broadcast, signed};
 use super::normalize::scaled;
-use super::run::{RUN_LEAST, Run};
 use super::{Cx, Loc, quantize, requantized};
+use crate::arith::requant::{HIGH_SHIFT, Multiplier, Output, high, multiplier};
 use crate::error::Result;
 use crate::graph::Clamp;
 use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Ty, float, instr, long};
+use crate::kernels::axes::{Nest, broadcast, signed};
+use crate::kernels::rounding::requantize_instr;
+use crate::kernels::vector::{RUN_LEAST, Run};
+use crate::ops::Arith;
 use crate::program::Arg;
-use crate::quantize::requant::{HIGH_SHIFT, Multiplier, Output, high, multiplier, requantize_instr};
 use crate::tensor::{DType, Data, Tensor};
 
 /// `op_s8` and the like: the house's names of kernels.
@@ -89,7 +91,7 @@ pub(crate) fn mapped(cx: &mut Cx<'_>, x: &Loc, y: &Loc, table: Arg) -> Result<()
 }
 
 /// A function of one operand: by `f` on the loaded element, or by table when quantized.
-pub(crate) fn unary(cx: &mut Cx<'_>, name: &str, f: impl Fn(&mut KernelBuilder, Expr) -> Expr) -> Result<()> {
+pub(crate) fn unary(cx: &mut Cx<'_>, name: &str, f: impl Fn(Expr) -> Expr) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     if y.is_empty() {
         return Ok(());
@@ -106,7 +108,7 @@ pub(crate) fn unary(cx: &mut Cx<'_>, name: &str, f: impl Fn(&mut KernelBuilder, 
     let to = y.param(&mut k, "y", Access::Write);
     nest.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         let value = k.let_("v", from.at(&at[1]));
-        let value = f(k, value.into());
+        let value = f(value.into());
         k.store(to, &at[0], clamped(value, clamp, y.elem));
     });
     cx.step(k.finish()?, vec![x.arg, y.arg])
@@ -123,7 +125,7 @@ pub(crate) fn clip(cx: &mut Cx<'_>, min: Option<f64>, max: Option<f64>) -> Resul
             Some((lo, hi)) => long((v as i128).clamp(lo, hi).min(i64::MAX.into()) as i64),
         }
     };
-    unary(cx, "clip", |_, x| {
+    unary(cx, "clip", |x: Expr| {
         let x = min.map_or(x.clone(), |lo| x.max(lit(lo)));
         max.map_or(x.clone(), |hi| x.min(lit(hi)))
     })
@@ -139,15 +141,6 @@ fn meaning<'r>(op: &crate::ops::Op, operand: impl Fn(usize) -> Option<&'r [f32]>
     let count = if op.unary().is_some() { 1 } else { tensors.len() };
     let inputs: Vec<Option<&Tensor>> = tensors.iter().take(count).map(Some).collect();
     Ok(op.eval(&inputs)?.first().map_or(Vec::new(), Tensor::to_f32_vec))
-}
-
-/// The arithmetic of Add, Sub, Mul and Div.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arith {
-    Add,
-    Sub,
-    Mul,
-    Div,
 }
 
 impl Arith {

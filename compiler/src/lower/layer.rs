@@ -4,7 +4,7 @@
 //! what runs. Law: the name is that of the code which is called, and not of a wish.
 
 use crate::graph::{Graph, NodeId};
-use crate::kernel::cost;
+use crate::program::cost;
 use crate::program::{Layer, Step};
 use crate::schedule::{Family, Schedule};
 use crate::tensor::Data;

@@ -3,20 +3,32 @@
 //! In: a node with its operands' places. Out: steps of the program. Law: the family was chosen
 //! by the schedule; here it is only spelled.
 
-use super::conv::{Geometry, Kernels, conv};
-use super::dense::{Axis, Rows, dense, merge};
-use super::finish::Finish;
-use super::matmul::{Addend, Outer, Pair, matmul};
-use super::native::{Candidate, Want, engine, named, parts};
-use super::product::{Product, affine};
-use super::spelled::{Role, Spelled};
 use super::{Cx, Loc};
-use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Quant, Value};
-use crate::ops::{self, Op};
-use crate::quantize::requant::{Output, requant};
-use crate::schedule::{Family, Layout};
-use crate::tensor::{DType, Data, Tensor};
+use crate::arith::requant::{Output, requant};
+use crate::error::Result;
+use crate::kernels::call::{Role, Spelled};
+use crate::kernels::epilogue::Finish;
+use crate::kernels::offer::Want;
+use crate::kernels::portable::conv::{Kernels, conv};
+use crate::kernels::portable::dense::dense;
+use crate::kernels::portable::matmul::{Addend, Outer, Pair, matmul};
+use crate::kernels::problem::{Geometry, pointwise};
+use crate::kernels::product::{Product, affine};
+use crate::kernels::registry::named;
+use crate::ops;
+use crate::schedule::Family;
+use crate::schedule::problem::{At, Lay, conv_ways, dense_ways, geometry, rows};
+use crate::tensor::{DType, Data};
+
+fn at<'a>(cx: &Cx<'a>) -> At<'a> {
+    At { graph: cx.graph, node: cx.node }
+}
+
+impl<'a> From<&'a Loc> for Lay<'a> {
+    fn from(loc: &'a Loc) -> Lay<'a> {
+        Lay { shape: &loc.shape, strides: &loc.strides }
+    }
+}
 
 /// Appends a spelled call, its roles bound to the node's operands and result.
 fn emit(cx: &mut Cx<'_>, call: Spelled, operands: &[&Loc], result: &Loc) -> Result<()> {
@@ -41,125 +53,6 @@ fn emit(cx: &mut Cx<'_>, call: Spelled, operands: &[&Loc], result: &Loc) -> Resu
     cx.step(call.kernel, args)
 }
 
-/// A node and its values, without places.
-#[derive(Clone, Copy)]
-struct At<'a> {
-    graph: &'a Graph,
-    node: NodeId,
-}
-
-impl<'a> At<'a> {
-    fn of(cx: &Cx<'a>) -> At<'a> {
-        At { graph: cx.graph, node: cx.node }
-    }
-    fn unsupported(self, why: &str) -> Error {
-        Error::model(self.graph[self.node].site(), why)
-    }
-    fn operand(self, i: usize) -> Option<&'a Value> {
-        self.graph[self.node].inputs.get(i).copied().flatten().map(|v| &self.graph[v])
-    }
-    fn need(self, i: usize) -> Result<&'a Value> {
-        self.operand(i).ok_or_else(|| self.unsupported(&format!("operand {i} is missing")))
-    }
-    fn result(self) -> Result<&'a Value> {
-        match self.graph[self.node].outputs.first() {
-            Some(&v) => Ok(&self.graph[v]),
-            None => Err(self.unsupported("has no result")),
-        }
-    }
-    fn here<T>(self, result: Result<T>) -> Result<T> {
-        result.map_err(|e| e.at(self.graph[self.node].site()))
-    }
-
-    /// Whether values are all integers (`Some`: their codes) or all floats.
-    fn codes(self, values: &[&'a Value]) -> Result<Option<Vec<&'a Quant>>> {
-        let quants: Vec<&Quant> = values.iter().filter_map(|v| v.quant.as_ref()).collect();
-        if quants.is_empty() {
-            return Ok(None);
-        }
-        let mut activations = values.iter().filter(|v| v.constant().is_none());
-        if values.len() != quants.len() || activations.any(|v| v.stored() != DType::I8) {
-            let states: Vec<String> =
-                values.iter().map(|v| format!("`{}` is {}", v.name, v.stored())).collect();
-            let why = format!("works on int8 or on float throughout, but {}", states.join(", "));
-            return Err(self.unsupported(&why));
-        }
-        Ok(Some(quants))
-    }
-
-    /// The product of a node with constant weights (operand 1) and an optional constant bias.
-    fn product(self, weights: &Tensor) -> Result<Product> {
-        let (x, w, y) = (self.need(0)?, self.need(1)?, self.result()?);
-        let bias = match self.operand(2) {
-            None => None,
-            Some(b) => match b.constant() {
-                Some(t) => Some((t.as_ref(), b.quant.as_ref())),
-                None => return Err(self.unsupported("its bias is computed at run time")),
-            },
-        };
-        let clamp = self.graph[self.node].clamp;
-        match self.codes(&[x, w, y])? {
-            None => {
-                let bias = bias.map(|b| b.0.to_f32_vec());
-                Ok(Product::float(&weights.to_f32_vec(), bias.as_deref(), w.shape[0], clamp))
-            }
-            Some(q) => self.here(Product::int((weights, q[1]), bias, q[0], q[2], clamp)),
-        }
-    }
-}
-
-/// How a value lies: logical shape, and strides in elements.
-#[derive(Clone, Copy)]
-struct Lay<'a> {
-    shape: &'a [usize],
-    strides: &'a [usize],
-}
-
-impl<'a> From<&'a Loc> for Lay<'a> {
-    fn from(loc: &'a Loc) -> Lay<'a> {
-        Lay { shape: &loc.shape, strides: &loc.strides }
-    }
-}
-
-/// The sizes of a convolution between two places; weights `[M, C/group, k...]`.
-fn geometry(op: &ops::Conv, x: Lay<'_>, w: &[usize], y: Lay<'_>) -> Geometry {
-    let flat = x.shape.len() == 3;
-    // Height, width; a one-dimensional convolution is one row.
-    let pair = |v: &[usize], missing: usize| if flat { [missing, v[0]] } else { [v[0], v[1]] };
-    let strides = |lay: Lay<'_>| {
-        let s = lay.strides;
-        if flat { [s[0], s[1], 0, s[2]] } else { [s[0], s[1], s[2], s[3]] }
-    };
-    Geometry {
-        batch: x.shape[0],
-        groups: op.group,
-        cin: w[1],
-        cout: w[0] / op.group,
-        input: pair(&x.shape[2..], 1),
-        output: pair(&y.shape[2..], 1),
-        kernel: pair(&w[2..], 1),
-        strides: pair(&op.strides, 1),
-        dilations: pair(&op.dilations, 1),
-        pads: pair(&op.pads, 0),
-        x: strides(x),
-        y: strides(y),
-    }
-}
-
-/// A convolution that is a matrix product of every pixel, or of every few: 1x1, no padding.
-fn pointwise(g: &Geometry) -> Option<Rows> {
-    let plain = g.kernel == [1, 1] && g.groups == 1 && !g.padded();
-    plain.then(|| Rows {
-        rows: merge(&[
-            Axis { len: g.batch, x: g.x[0], y: g.y[0] },
-            Axis { len: g.output[0], x: g.strides[0] * g.x[2], y: g.y[2] },
-            Axis { len: g.output[1], x: g.strides[1] * g.x[3], y: g.y[3] },
-        ]),
-        inputs: Axis { len: g.cin, x: g.x[1], y: 0 },
-        outputs: Axis { len: g.cout, x: 0, y: g.y[1] },
-    })
-}
-
 /// Conv.
 pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
@@ -174,7 +67,7 @@ pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
     let Some(w) = weights.constant() else {
         return run_time_weights(cx, &g, &x, &y);
     };
-    let product = At::of(cx).product(w)?;
+    let product = at(cx).product(w)?;
     let call = match (pointwise(&g), cx.family()) {
         (_, Family::Native { way, rows_limit }) => named(conv_ways(&g, &product, &want(cx, rows_limit)), way),
         (Some(rows), _) => dense(&rows, &product),
@@ -186,7 +79,7 @@ pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
 
 /// A float convolution whose weights are computed at run time, row-major or not at all.
 fn run_time_weights(cx: &mut Cx<'_>, g: &Geometry, x: &Loc, y: &Loc) -> Result<()> {
-    let at = At::of(cx);
+    let at = at(cx);
     if at.codes(&[at.need(0)?, at.need(1)?, at.result()?])?.is_some() {
         return Err(cx.unsupported("int8 weights must be known at compile time"));
     }
@@ -219,25 +112,13 @@ pub(crate) fn lower_dense(cx: &mut Cx<'_>) -> Result<()> {
         return Err(cx.unsupported("multiplies an empty tensor"));
     }
     let rows = rows((&x).into(), (&y).into());
-    let product = At::of(cx).product(w)?;
+    let product = at(cx).product(w)?;
     let call = match cx.family() {
         Family::Native { way, rows_limit } => named(dense_ways(&rows, &product, &want(cx, rows_limit)), way),
         _ => dense(&rows, &product),
     };
     let call = call.map_err(|e| e.at(cx.node().site()))?;
     emit(cx, call, &[&x], &y)
-}
-
-/// The rows of a dense layer: all axes but the last.
-fn rows(x: Lay<'_>, y: Lay<'_>) -> Rows {
-    let last = x.shape.len() - 1;
-    let axes: Vec<Axis> =
-        (0..last).map(|i| Axis { len: x.shape[i], x: x.strides[i], y: y.strides[i] }).collect();
-    Rows {
-        rows: merge(&axes),
-        inputs: Axis { len: x.shape[last], x: x.strides[last], y: 0 },
-        outputs: Axis { len: y.shape[last], x: 0, y: y.strides[last] },
-    }
 }
 
 /// How two run-time factors end: one multiplier, or one per column of the second.
@@ -298,7 +179,7 @@ pub(crate) fn lower_matmul(cx: &mut Cx<'_>) -> Result<()> {
             y: y.strides[i],
         })
         .collect();
-    let (zero, finish) = pair_finish(At::of(cx), k, n, 1.0)?;
+    let (zero, finish) = pair_finish(at(cx), k, n, 1.0)?;
     let pair = Pair {
         batch,
         m,
@@ -327,7 +208,7 @@ pub(crate) fn lower_gemm(cx: &mut Cx<'_>, op: &ops::Gemm) -> Result<()> {
         if turned { ([d[1], d[0]], [s[1], s[0]]) } else { ([d[0], d[1]], [s[0], s[1]]) }
     };
     let (([m, k], sa), ([_, n], sb)) = (turn(&a, op.trans_a), turn(&b, op.trans_b));
-    let (zero, finish) = pair_finish(At::of(cx), k, n, op.alpha)?;
+    let (zero, finish) = pair_finish(at(cx), k, n, op.alpha)?;
     // An addend of lower rank lies along the last axes; axes of one repeat.
     let spread = |shape: &[usize], strides: &[usize]| -> [usize; 2] {
         let axis = |i: usize| match (i + shape.len()).checked_sub(2) {
@@ -385,72 +266,4 @@ fn product_step(cx: &Cx<'_>, alpha: f32) -> Result<f64> {
 /// What the schedule let the chosen way spend.
 fn want<'a>(cx: &Cx<'a>, rows_limit: usize) -> Want<'a> {
     Want { target: cx.target, optimize: cx.schedule.optimize, rows_limit }
-}
-
-/// The native ways of a convolution; a pointwise one is a dense layer of pixels.
-fn conv_ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    let Some(engine) = engine(want.target) else { return Ok(Vec::new()) };
-    parts::ways(g, product, want, &|g, product| match pointwise(g) {
-        Some(rows) => engine.dense(&rows, product, want),
-        None => engine.conv(g, product, want),
-    })
-}
-
-/// The native ways of a dense layer.
-fn dense_ways(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    engine(want.target).map_or_else(|| Ok(Vec::new()), |engine| engine.dense(rows, product, want))
-}
-
-/// The native ways in which the target's engine can spell a node; none where the portable loops
-/// stay. `layouts` is by value index.
-///
-/// Errors: an engine failed to write a kernel that it has. What no engine takes is no error.
-pub(crate) fn candidates(
-    graph: &Graph,
-    node: NodeId,
-    layouts: &[Option<Layout>],
-    want: &Want<'_>,
-) -> Result<Vec<Candidate>> {
-    let at = At { graph, node };
-    let Some(asked) = asked(at, layouts, want) else { return Ok(Vec::new()) };
-    // What cannot be lowered at all is refused when it is lowered.
-    let Ok(product) = at.product(asked.weights) else { return Ok(Vec::new()) };
-    let (x, y) = asked.lays();
-    at.here(match &graph[node].op {
-        Op::Conv(op) => conv_ways(&geometry(op, x, asked.shape, y), &product, want),
-        Op::Dense(_) => dense_ways(&rows(x, y), &product, want),
-        _ => Ok(Vec::new()),
-    })
-}
-
-/// Operand, weights and result of a node that engines are asked for.
-struct Asked<'a> {
-    weights: &'a Tensor,
-    /// Of the weights.
-    shape: &'a [usize],
-    x: (&'a [usize], Vec<usize>),
-    y: (&'a [usize], Vec<usize>),
-}
-
-impl Asked<'_> {
-    fn lays(&self) -> (Lay<'_>, Lay<'_>) {
-        let (x, y) = (&self.x, &self.y);
-        (Lay { shape: x.0, strides: &x.1 }, Lay { shape: y.0, strides: &y.1 })
-    }
-}
-
-fn asked<'a>(at: At<'a>, layouts: &[Option<Layout>], want: &Want<'_>) -> Option<Asked<'a>> {
-    engine(want.target)?;
-    let (x, w, y) = (at.operand(0)?, at.operand(1)?, at.result().ok()?);
-    let node = &at.graph[at.node];
-    let linear = matches!(node.op, Op::Conv(_) | Op::Dense(_));
-    if !linear || x.quant.is_none() || x.is_empty() || y.is_empty() {
-        return None;
-    }
-    let strides = |i: Option<crate::graph::ValueId>, value: &Value| -> Option<Vec<usize>> {
-        Some(layouts.get(i?.index())?.as_ref()?.strides(&value.shape))
-    };
-    let xs = strides(node.inputs.first().copied().flatten(), x)?;
-    let ys = strides(node.outputs.first().copied(), y)?;
-    Some(Asked { weights: w.constant()?, shape: &w.shape, x: (&x.shape, xs), y: (&y.shape, ys) })
 }

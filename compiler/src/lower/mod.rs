@@ -4,40 +4,22 @@
 //! `run` in order. Operators spell themselves in their `lower`, which works on a [`Cx`]; the
 //! loops of a family of operators stand in one file here.
 
-mod conv;
 mod copy;
-mod dense;
 mod elementwise;
-mod finish;
 mod layer;
 mod linear;
-mod matmul;
-pub(crate) mod native;
-pub(crate) mod nest;
 mod normalize;
 mod pool;
-mod product;
 mod quant;
 mod reduce;
 mod region;
-pub(crate) mod run;
 mod scale;
 mod softmax;
-pub(crate) mod spelled;
-#[cfg(test)]
-pub(crate) mod trial;
+mod table;
 
 use copy::relayout;
-pub(crate) use copy::{concat, expand, gather, pad, reshape, slice, split, transpose};
-pub(crate) use elementwise::{Arith, binary, clip, unary};
 use layer::{family, layer, spelled_by};
-pub(crate) use linear::{candidates, lower_conv, lower_dense, lower_gemm, lower_matmul};
-pub(crate) use normalize::normalize;
-pub(crate) use pool::{average_pool, max_pool};
-pub(crate) use quant::{cast, dequantize_linear, quantize_linear, requantize};
-pub(crate) use reduce::{arg_max, maximum, mean};
 use scale::{requantized, ties_to_even};
-pub(crate) use softmax::softmax;
 
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId, ValueKind};
@@ -350,7 +332,7 @@ pub fn lower(graph: &Graph, schedule: &Schedule, target: &Target) -> Result<Prog
         let from = state.steps.len();
         let mut cx = Cx { graph, schedule, target, node, clamp, state: &mut state };
         if cx.family() != Family::Alias
-            && let Err(e) = graph[node].op.lower(&mut cx)
+            && let Err(e) = table::spell(&mut cx)
         {
             refused.push(e.at(graph[node].site()));
         }

@@ -1,10 +1,10 @@
 //! BatchNormalization that no product took over: per channel, in float and in integers.
 
 use super::elementwise::{affine, clamped};
-use super::nest::{Nest, signed};
 use super::{Cx, Loc};
 use crate::error::Result;
 use crate::kernel::{Access, KernelBuilder, long};
+use crate::kernels::axes::{Nest, signed};
 use crate::tensor::{DType, Data};
 
 /// BatchNormalization, per channel of axis 1: from constants one product and one sum, with

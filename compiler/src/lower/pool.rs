@@ -9,13 +9,14 @@ use super::copy::requantizing;
 use super::elementwise::{affine, clamped, mapped, named};
 use super::reduce::lowest;
 use super::region::{Region, regions, write};
-use super::run::{Averaging, Run};
 use super::{Cx, Loc, requantized, ties_to_even};
+use crate::arith::requant::{Multiplier, Output, multiplier};
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Val, float, instr, int};
+use crate::kernels::rounding::requantize_instr;
+use crate::kernels::vector::{Averaging, Run};
 use crate::ops::Window;
 use crate::program::Arg;
-use crate::quantize::requant::{Multiplier, Output, multiplier, requantize_instr};
 use crate::tensor::{DType, Data};
 
 /// One spatial axis of a window walk.

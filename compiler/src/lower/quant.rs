@@ -2,10 +2,10 @@
 
 use super::copy::relayout;
 use super::elementwise::{clamped, named, wrapped};
-use super::nest::{Nest, broadcast, signed};
 use super::{Cx, Loc};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Ty, float, int, long};
+use crate::kernels::axes::{Nest, broadcast, signed};
 use crate::tensor::DType;
 
 /// Requantize: the same real value stored otherwise, clamped by what is fused into the node.

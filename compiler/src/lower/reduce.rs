@@ -6,13 +6,13 @@
 
 use super::copy::requantizing;
 use super::elementwise::{affine, clamped, mapped, named};
-use super::nest::{Nest, signed};
-use super::run::{Averaging, RUN_LEAST, Run, Windows};
 use super::{Cx, Loc, requantized, ties_to_even};
+use crate::arith::requant::{Output, multiplier};
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Ty, float, int, long};
+use crate::kernels::axes::{Nest, signed};
+use crate::kernels::vector::{Averaging, RUN_LEAST, Run, Windows};
 use crate::program::Arg;
-use crate::quantize::requant::{Output, multiplier};
 use crate::tensor::DType;
 
 /// The two nests of a reduction: `outer` walks result and operand, `inner` the operand alone.

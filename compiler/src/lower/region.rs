@@ -4,10 +4,10 @@
 //! question about borders; `None` where there are too many sizes, or windows without a tap.
 
 use super::pool::Axis;
-use super::run::{Run, Windows};
 use super::{Cx, Loc};
 use crate::error::Result;
 use crate::kernel::{Buf, CallArg, Kernel, KernelBuilder};
+use crate::kernels::vector::{Run, Windows};
 use crate::tensor::DType;
 use std::sync::Arc;
 

@@ -1,10 +1,9 @@
 //! The shared requantization as parameters of a kernel and an expression.
 
+use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Multiplier, Output, high};
 use crate::kernel::{Expr, KernelBuilder, instr};
+use crate::kernels::rounding::{requantize_high_instr, requantize_instr};
 use crate::program::Arg;
-use crate::quantize::requant::{
-    HIGH_SHIFT, MAX_SHIFT, Multiplier, Output, high, requantize_high_instr, requantize_instr,
-};
 
 /// Declares multiplier, shift and limits as the last scalars of a kernel, appends what they
 /// are bound to, and gives the function from an I32 accumulator to the stored output. Equal

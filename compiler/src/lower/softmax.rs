@@ -7,11 +7,12 @@
 //! no branch or loop bound depends on data.
 
 use super::elementwise::{affine, clamped};
-use super::nest::{Nest, signed};
 use super::{Cx, Loc};
+use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, high};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int, long};
-use crate::quantize::requant::{HIGH_SHIFT, MAX_SHIFT, high, requantize_high_instr};
+use crate::kernels::axes::{Nest, signed};
+use crate::kernels::rounding::requantize_high_instr;
 use crate::tensor::{DType, Data};
 
 /// Fraction bits of the table of exponentials.

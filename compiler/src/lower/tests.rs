@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::graph::Patch;
-use crate::kernel::eval::Machine;
 use crate::ops::{self, Op, PadMode};
+use crate::program::machine::Machine;
 use crate::tensor::Tensor;
 
 fn host() -> Target {
@@ -144,15 +144,15 @@ fn compiled(graph: &Graph) -> Program {
     crate::graph::verify(graph).unwrap();
     let schedule = crate::schedule::schedule(graph, &host(), crate::options::Optimize::Balanced).unwrap();
     let program = lower(graph, &schedule, &host()).unwrap();
-    crate::kernel::prove(&program).unwrap_or_else(|e| panic!("{e}"));
+    crate::program::prove(&program).unwrap_or_else(|e| panic!("{e}"));
     program
 }
 
-/// Runs a float or integer node and compares with `ops::run`.
+/// Runs a float or integer node and compares with `graph::run`.
 fn check(op: impl Into<Op>, given: &[Given], clamp: Clamp, random: &mut Random) {
     let op = op.into();
     let (graph, inputs) = graph(&op, given, clamp, &[], random);
-    let want = ops::run(&graph, &inputs).unwrap();
+    let want = crate::graph::run(&graph, &inputs).unwrap();
     let got = Machine::new(&compiled(&graph)).unwrap().run(&inputs).unwrap();
     for (want, got) in want.iter().zip(&got) {
         assert_eq!(want.shape(), got.shape());
@@ -187,11 +187,11 @@ fn check_int8(
         .iter()
         .zip(graph.inputs())
         .map(|(t, id)| match &graph[*id].quant {
-            Some(q) => ops::dequantize(t, q).unwrap(),
+            Some(q) => crate::graph::dequantize(t, q).unwrap(),
             None => t.clone(),
         })
         .collect();
-    let want = ops::run(&graph, &reals).unwrap();
+    let want = crate::graph::run(&graph, &reals).unwrap();
     let got = Machine::new(&compiled(&graph)).unwrap().run(&inputs).unwrap();
     for (want, got) in want.iter().zip(&got) {
         let stored = got.to_i64_vec();
@@ -495,7 +495,7 @@ fn casts_and_quantizers() {
         let Given::Quantized(t, q) = quantized(&shape, 0.05, &mut r) else { continue };
         let (graph, inputs) =
             graph(&ops::Requantize.into(), &[Given::Quantized(t, q.clone())], Clamp::NONE, &[], &mut r);
-        let want = ops::run(&graph, &[ops::dequantize(&inputs[0], &q).unwrap()]).unwrap();
+        let want = crate::graph::run(&graph, &[crate::graph::dequantize(&inputs[0], &q).unwrap()]).unwrap();
         let got = Machine::new(&compiled(&graph)).unwrap().run(&inputs).unwrap();
         assert_eq!(want, got);
     }
@@ -658,7 +658,7 @@ fn inputs_constants_and_repeats_can_be_outputs() {
         p.add_output(v);
     }
     let input = Tensor::f32(&[2, 3], vec![1.0, -2.0, 3.0, -4.0, 5.0, -6.0]);
-    let want = ops::run(&graph, std::slice::from_ref(&input)).unwrap();
+    let want = crate::graph::run(&graph, std::slice::from_ref(&input)).unwrap();
     assert_eq!(Machine::new(&compiled(&graph)).unwrap().run(&[input]).unwrap(), want);
 }
 
@@ -730,7 +730,7 @@ fn random_graphs_keep_live_values_apart() {
             graph.inputs().iter().map(|v| r.tensor(DType::F32, &graph[*v].shape)).collect();
         let program = compiled(&graph);
         assert!(program.arena_lower_bound <= program.arena);
-        let want = ops::run(&graph, &inputs).unwrap();
+        let want = crate::graph::run(&graph, &inputs).unwrap();
         let got = Machine::new(&program).unwrap().run(&inputs).unwrap();
         assert_eq!(want, got, "{}", crate::graph::print(&graph));
     }

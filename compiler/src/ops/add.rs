@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, Lowering, Arith};
 
 /// Elementwise sum with NumPy broadcasting.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ impl Operator for Add {
         broadcast::eval(inputs, |x, y| x + y, |x, y| Some(x + y))
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::binary(cx, crate::lower::Arith::Add)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Binary(Arith::Add))
     }
 }

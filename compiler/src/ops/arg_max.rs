@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, DType, Tensor};
 use super::check::{at_most, axis, numeric, operand, refuse, result, result_shape, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Index of the largest element along an axis, as i64.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,8 +51,8 @@ impl Operator for ArgMax {
         Ok(vec![Tensor::new(shape, Data::I64(out))?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::arg_max(cx, self.axis, self.select_last_index)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::ArgMax { axis: self.axis, last: self.select_last_index })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, float, floats, operand, result, result_shape, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, window};
+use super::{Operand, Operator, ParseCx, ValueType, window, Lowering};
 
 /// Mean over windows.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,8 +54,8 @@ impl Operator for AveragePool {
         Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::average_pool(cx, &self.window(), self.count_include_pad)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::AveragePool { window: self.window(), count_include_pad: self.count_include_pad })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, float, floats, infer_tensors, operand, refuse, result, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Inference form; operands x, scale, bias, mean, variance.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +60,7 @@ impl Operator for BatchNormalization {
         Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::normalize(cx, self.epsilon)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Normalize { epsilon: self.epsilon })
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{DType, Data, Tensor};
 use super::check::{at_most, dtype, operand, refuse, result, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Conversion to `to`.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +61,7 @@ impl Operator for Cast {
         Ok(vec![Tensor::new(x.shape().to_vec(), data)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::cast(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Cast)
     }
 }

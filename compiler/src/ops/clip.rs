@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, numeric, operand, refuse, result, scalar, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, unary};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
 
 /// x limited to [min, max].
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +43,8 @@ impl Operator for Clip {
         limit(inputs, self.min, self.max)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::clip(cx, self.min, self.max)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Clip { min: self.min, max: self.max })
     }
 }
 

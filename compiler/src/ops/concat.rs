@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{DType, Data, Element, Tensor};
 use super::check::{axis, operand, refuse, result, result_shape, same_dtype, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Joins operands along an axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +70,7 @@ impl Operator for Concat {
         Ok(vec![Tensor::new(shape, data)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::concat(cx, self.axis)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Concat { axis: self.axis })
     }
 }

@@ -4,7 +4,7 @@ use super::convolve::convolve;
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, float, floats, operand, optional, refuse, result, result_shape, size, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, window};
+use super::{Operand, Operator, ParseCx, ValueType, window, Lowering};
 
 /// Convolution over one or two spatial axes, NCHW / NCW; weights [M, C/group, k...]. Operands: x, w, optional bias.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,8 +86,8 @@ impl Operator for Conv {
         super::check::product(y.shape.iter().chain(w.shape.get(1..).unwrap_or(&[])))
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::lower_conv(cx, self)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Conv(self))
     }
 }
 

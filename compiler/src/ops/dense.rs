@@ -4,7 +4,7 @@ use super::product::{copy, product, transpose};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, float, floats, operand, optional, refuse, result, result_shape, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Ours: fully connected with constant weights. Operands: x [..., K], w [N, K], optional bias [N]; result [..., N].
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +63,7 @@ impl Operator for Dense {
         super::check::product(y.shape.iter().chain(x.shape.last()))
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::lower_dense(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Dense)
     }
 }

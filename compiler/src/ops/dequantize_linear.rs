@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::tensor::{DType, Data, Tensor};
 use super::check::{at_most, float, floats, infer_tensors, operand, optional, refuse, result, same_dtype, tensor};
 use super::quantize_linear::{channels, parameter, quant_axis};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Integer to real: (x - zero_point) * scale. Operands x, scale, optional zero point.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +57,7 @@ impl Operator for DequantizeLinear {
         Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::dequantize_linear(cx, self.axis)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::DequantizeLinear { axis: self.axis })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, Lowering, Arith};
 
 /// Elementwise quotient with NumPy broadcasting.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ impl Operator for Div {
         broadcast::eval(inputs, |x, y| x / y, |x, y| x.checked_div(y))
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::binary(cx, crate::lower::Arith::Div)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Binary(Arith::Div))
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{DType, Data, Tensor};
 use super::check::{at_most, operand, refuse, value_type};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Identity at inference; the mask output is all true.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +38,7 @@ impl Operator for Dropout {
         Ok(vec![x.clone(), mask])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::reshape(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Reshape)
     }
 }

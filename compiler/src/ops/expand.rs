@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 use super::check::{at_most, operand, refuse, result, sizes};
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, Lowering};
 
 /// Broadcast to a shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ impl Operator for Expand {
         Ok(vec![broadcast::pick(x, &self.shape, &strides, 0)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::expand(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Expand)
     }
 }

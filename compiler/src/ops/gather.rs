@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, DType, Tensor};
 use super::check::{at_most, axis, operand, refuse, result, result_shape, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Elements of `x` along an axis by index.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +59,7 @@ impl Operator for Gather {
         Ok(vec![Tensor::new(shape, data)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::gather(cx, self.axis)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Gather { axis: self.axis })
     }
 }

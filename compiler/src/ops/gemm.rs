@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, floats, infer_tensors, numeric, operand, optional, refuse, result, same_dtype, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, broadcast, mat_mul};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, mat_mul, Lowering};
 
 /// `alpha * A' B' + beta * C`; operands A, B, optional C.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +87,7 @@ impl Operator for Gemm {
         super::check::product(y.shape.iter().chain([&k]))
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::lower_gemm(cx, self)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Gemm(self))
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, float, floats, operand, refuse, result, result_shape, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Mean over all spatial axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +38,8 @@ impl Operator for GlobalAveragePool {
         Ok(vec![Tensor::new(shape, Data::F32(out))?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        let axes: Vec<usize> = (2..cx.need(0)?.shape.len()).collect();
-        crate::lower::mean(cx, &axes)
+    fn lowering(&self, inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        let axes: Vec<usize> = (2..operand(inputs, 0)?.shape.len()).collect();
+        Ok(Lowering::Mean { axes })
     }
 }

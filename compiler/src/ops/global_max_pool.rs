@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, numeric, operand, refuse, result, result_shape, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Maximum over all spatial axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,9 +37,9 @@ impl Operator for GlobalMaxPool {
         Ok(vec![Tensor::new(shape, data)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        let axes: Vec<usize> = (2..cx.need(0)?.shape.len()).collect();
-        crate::lower::maximum(cx, &axes)
+    fn lowering(&self, inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        let axes: Vec<usize> = (2..operand(inputs, 0)?.shape.len()).collect();
+        Ok(Lowering::Maximum { axes })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
 
 /// max(0, min(1, alpha * x + beta)).
 #[derive(Debug, Clone, PartialEq)]
@@ -28,9 +28,9 @@ impl Operator for HardSigmoid {
         unary::eval(self, inputs)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
         let (alpha, beta) = (self.alpha, self.beta);
-        crate::lower::unary(cx, "hard_sigmoid", |_, x| (x * alpha + beta).clamp(0.0f32, 1.0f32))
+        Ok(Lowering::Unary { name: "hard_sigmoid", function: Box::new(move |x| (x * alpha + beta).clamp(0.0f32, 1.0f32)) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
 
 /// x * HardSigmoid(x) with alpha 1/6 and beta 1/2.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,11 +25,11 @@ impl Operator for HardSwish {
         unary::eval(self, inputs)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::unary(cx, "hard_swish", |_, x| {
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Unary { name: "hard_swish", function: Box::new(move |x| {
             let gate = (x.clone() * (1.0f32 / 6.0) + 0.5f32).clamp(0.0f32, 1.0f32);
             x * gate
-        })
+        }) })
     }
 }
 

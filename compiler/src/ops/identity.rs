@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 use super::check::{at_most, operand, result};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// The operand itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ impl Operator for Identity {
         super::check::relabel(self, inputs)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::reshape(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Reshape)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
 
 /// x if x >= 0 else alpha * x.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,9 +27,9 @@ impl Operator for LeakyRelu {
         unary::eval(self, inputs)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
         let alpha = self.alpha;
-        crate::lower::unary(cx, "leaky_relu", |_, x| x.ge(0.0f32).select(&x, x.clone() * alpha))
+        Ok(Lowering::Unary { name: "leaky_relu", function: Box::new(move |x| x.ge(0.0f32).select(&x, x.clone() * alpha)) })
     }
 }
 

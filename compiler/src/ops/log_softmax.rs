@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, axis, float, floats, infer_tensors, operand, refuse, result, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, lanes};
+use super::{Operand, Operator, ParseCx, ValueType, lanes, Lowering};
 
 /// log(Softmax(x)).
 #[derive(Debug, Clone, PartialEq)]
@@ -47,9 +47,9 @@ impl Operator for LogSoftmax {
         Ok(vec![Tensor::new(x.shape().to_vec(), Data::F32(out))?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        let end = if self.flatten { cx.need(0)?.shape.len() } else { self.axis + 1 };
+    fn lowering(&self, inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        let end = if self.flatten { operand(inputs, 0)?.shape.len() } else { self.axis + 1 };
         let axes: Vec<usize> = (self.axis..end).collect();
-        crate::lower::softmax(cx, &axes, true)
+        Ok(Lowering::Softmax { axes, log: true })
     }
 }

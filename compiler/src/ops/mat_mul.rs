@@ -4,7 +4,7 @@ use super::product::{copy, product};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, numeric, operand, refuse, result, same_dtype, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, Lowering};
 
 /// Matrix product with NumPy broadcasting of the leading axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +43,8 @@ impl Operator for MatMul {
         super::check::product(y.shape.iter().chain(a.shape.last()))
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::lower_matmul(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::MatMul)
     }
 }
 

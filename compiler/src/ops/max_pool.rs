@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, numeric, operand, refuse, result, result_shape, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, window};
+use super::{Operand, Operator, ParseCx, ValueType, window, Lowering};
 
 /// Maximum over windows; the index output is not supported.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,8 +69,8 @@ impl Operator for MaxPool {
         Ok(vec![Tensor::new(shape, data)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::max_pool(cx, &self.window())
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::MaxPool(self.window()))
     }
 }
 

@@ -17,14 +17,13 @@ pub(crate) mod check;
 mod convolve;
 pub(crate) mod fold;
 mod lanes;
+mod lowering;
 mod product;
-mod run;
 mod unary;
 mod window;
-pub(crate) use window::Window;
+pub use window::Window;
 
-pub use run::{dequantize, run, run_with};
-
+pub use lowering::{Arith, Function, Lowering};
 pub use unary::Unary;
 
 /// An operand as an operator sees it: type, shape, and the data if it is constant.
@@ -149,9 +148,11 @@ pub trait Operator: Debug + Clone + PartialEq + Sized {
     fn macs(&self, _inputs: &[Option<Operand<'_>>], _outputs: &[ValueType]) -> u64 {
         0
     }
-    /// Spells the node as kernels and steps. Operators without this exist to be folded away.
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        Err(cx.unsupported("can only be folded at compile time, and here it reads run-time data"))
+    /// The loops that compute the node. Operators without this exist to be folded away.
+    ///
+    /// Errors: an operand is missing.
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Fold)
     }
 }
 
@@ -181,8 +182,8 @@ macro_rules! ops {
             pub fn macs(&self, inputs: &[Option<Operand<'_>>], outputs: &[ValueType]) -> u64 {
                 match self { $(Op::$name(op) => op.macs(inputs, outputs)),* }
             }
-            pub fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-                match self { $(Op::$name(op) => op.lower(cx)),* }
+            pub fn lowering(&self, inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+                match self { $(Op::$name(op) => op.lowering(inputs)),* }
             }
             /// Parses an ONNX node of the default domain. `None`: no such operator.
             /// Also gives how many leading inputs remain operands.
@@ -248,4 +249,5 @@ ops! {
     expand::Expand,
 }
 
+pub(crate) use clip::limit;
 pub use pad::PadMode;

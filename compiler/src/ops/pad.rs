@@ -1,7 +1,7 @@
 //! Pad: Pads with a constant, an edge, a reflection or a wrap.
 
 use super::check::{at_most, axis, operand, refuse, result, result_shape, scalar, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, Lowering};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor, row_major_strides};
 
@@ -128,8 +128,8 @@ impl Operator for Pad {
         Ok(vec![Tensor::new(shape, data)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::pad(cx, self.mode, &self.pads, self.value)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Pad { mode: self.mode, pads: &self.pads, value: self.value })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{DType, Data, Tensor};
 use super::check::{at_most, dtype, float, floats, infer_tensors, operand, optional, refuse, result, tensor};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Real to integer: saturate(round_half_even(x / scale) + zero_point). Operands x, scale, optional zero point.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,8 +74,8 @@ impl Operator for QuantizeLinear {
         Ok(vec![Tensor::new(x.shape().to_vec(), Data::from_i64(self.dtype, &out))?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::quantize_linear(cx, self.axis)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::QuantizeLinear { axis: self.axis })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, axes, numeric, operand, refuse, result, result_shape, sorted_axes, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, Lowering};
 
 /// Mean over axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +83,7 @@ impl Operator for ReduceMean {
         Ok(vec![Tensor::new(shape, data)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::mean(cx, &self.axes)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Mean { axes: self.axes.clone() })
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 use super::check::{at_most, numeric, operand, result};
-use super::{Operand, Operator, ParseCx, ValueType, clip, unary};
+use super::{Operand, Operator, ParseCx, ValueType, clip, unary, Lowering};
 
 /// max(x, 0).
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +29,8 @@ impl Operator for Relu {
         clip::limit(inputs, Some(0.0), None)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::unary(cx, "relu", |_, x| x.max(0))
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Unary { name: "relu", function: Box::new(move |x| x.max(0)) })
     }
 }
 

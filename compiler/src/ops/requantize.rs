@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 use super::check::{at_most, float, operand, refuse, result};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Ours: the same real value stored with another `Quant`; identity in float.
 ///
@@ -33,7 +33,7 @@ impl Operator for Requantize {
         super::check::relabel(self, inputs)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::requantize(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Requantize)
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 use super::check::{at_most, len, operand, refuse, result, size};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// The same elements, row-major, under another shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +58,7 @@ impl Operator for Reshape {
         Ok(vec![super::check::tensor(inputs, 0)?.reshaped(&self.shape)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::reshape(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Reshape)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
 
 /// 1 / (1 + exp(-x)).
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +25,8 @@ impl Operator for Sigmoid {
         unary::eval(self, inputs)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::unary(cx, "sigmoid", |_, x| x.sigmoid())
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Unary { name: "sigmoid", function: Box::new(move |x| x.sigmoid()) })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Tensor, row_major_strides};
 use super::check::{at_most, axis, infer_tensors, operand, refuse, result, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, Lowering};
 
 /// Strided cut; starts and steps as normalised per axis of the input.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,7 +94,7 @@ impl Operator for Slice {
         Ok(vec![broadcast::pick(x, &self.sizes, &strides, start)?])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::slice(cx, &self.starts, &self.steps)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Slice { starts: &self.starts, steps: &self.steps })
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::{Tensor, row_major_strides};
 use super::check::{at_most, axis, infer_tensors, operand, refuse, size, sizes, tensor, value_type};
-use super::{Operand, Operator, ParseCx, ValueType, broadcast};
+use super::{Operand, Operator, ParseCx, ValueType, broadcast, Lowering};
 
 /// Cuts along an axis.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +75,7 @@ impl Operator for Split {
             .collect()
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::split(cx, self.axis)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Split { axis: self.axis })
     }
 }

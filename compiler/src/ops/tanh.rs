@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
 
 /// Hyperbolic tangent.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +25,8 @@ impl Operator for Tanh {
         unary::eval(self, inputs)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::unary(cx, "tanh", |_, x| x.tanh())
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Unary { name: "tanh", function: Box::new(move |x| x.tanh()) })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 use super::check::{at_most, operand, refuse, result, sizes};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Output axis i is input axis perm[i].
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +40,7 @@ impl Operator for Transpose {
         Ok(vec![super::check::tensor(inputs, 0)?.transposed(&self.perm)])
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::transpose(cx, &self.perm)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Transpose { perm: &self.perm })
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 use super::check::{at_most, axes, operand, refuse, result, sorted_axes};
-use super::{Operand, Operator, ParseCx, ValueType};
+use super::{Operand, Operator, ParseCx, ValueType, Lowering};
 
 /// Inserts axes of length one.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +40,7 @@ impl Operator for Unsqueeze {
         super::check::relabel(self, inputs)
     }
 
-    fn lower(&self, cx: &mut crate::lower::Cx<'_>) -> Result<()> {
-        crate::lower::reshape(cx)
+    fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
+        Ok(Lowering::Reshape)
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// A window over `kernel.len()` spatial axes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Window<'a> {
+pub struct Window<'a> {
     pub kernel: &'a [usize],
     pub strides: &'a [usize],
     /// Begins, then ends.

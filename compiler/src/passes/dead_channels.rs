@@ -9,10 +9,10 @@
 //! their operands with the same channel of their result.
 //! Law: every remaining value keeps its bits. In floats only exact zeros count as constants.
 
+use crate::arith::requant::{Output, multiplier, requantize};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, NodeId, Patch, Quant, ValueId};
 use crate::ops::{Op, PadMode};
-use crate::quantize::requant::{Output, multiplier, requantize};
 use crate::tensor::{DType, Data, Tensor, row_major_strides};
 use std::collections::BTreeMap;
 

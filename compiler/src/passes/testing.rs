@@ -2,8 +2,9 @@
 //! text, and run before and after on fixed noise to see that the float meaning stayed.
 
 use super::Pass;
+use crate::graph::run;
 use crate::graph::{Graph, Patch, Quant, ValueId, print, verify};
-use crate::ops::{Op, Operand, run};
+use crate::ops::{Op, Operand};
 use crate::tensor::{DType, Tensor};
 
 /// A graph under construction; shapes come from the operators' own inference.

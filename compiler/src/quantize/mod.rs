@@ -8,11 +8,9 @@
 
 mod bias;
 mod calibrate;
-pub mod compare;
 mod ports;
 mod ptq;
 mod qdq;
-pub mod requant;
 mod scales;
 mod settle;
 mod weights;

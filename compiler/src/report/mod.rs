@@ -6,7 +6,9 @@ mod memory;
 
 pub use memory::{Memory, overflow};
 
-use crate::kernel::{Native, cost, depends_on_data};
+use crate::kernel::Native;
+use crate::program::cost;
+use crate::program::depends_on_data;
 use crate::program::{Place, Port, Program};
 use crate::warning::Warning;
 use secateur_targets::Target;

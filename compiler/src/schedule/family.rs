@@ -4,9 +4,9 @@ use super::storage::Crowded;
 use super::{Choice, Family, Layout};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
-use crate::lower::candidates;
-use crate::lower::native::{Candidate, ROWS_LIMIT, UNROLLED, Want};
+use crate::kernels::offer::{Candidate, ROWS_LIMIT, UNROLLED, Want};
 use crate::options::Optimize;
+use crate::schedule::problem::candidates;
 use secateur_targets::Target;
 use std::collections::BTreeMap;
 

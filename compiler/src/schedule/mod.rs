@@ -11,6 +11,7 @@ mod family;
 mod layout;
 mod order;
 mod place;
+pub(crate) mod problem;
 mod storage;
 mod text;
 

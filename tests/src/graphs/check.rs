@@ -14,13 +14,13 @@ use crate::single;
 use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::cli::toolchain::{self, Image, Model, Optimize};
 use secateur_compiler::graph::{Graph, Value, ValueId, ValueKind};
-use secateur_compiler::kernel::eval::Machine;
 use secateur_compiler::ops::Op;
 use secateur_compiler::options::{Language, Quantize};
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::{Port, from_port, to_port};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::{DType, Samples, Tensor};
-use secateur_compiler::{Error, Options, Silent, onnx, ops, quantize};
+use secateur_compiler::{Error, Options, Silent, graph, onnx, quantize};
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
@@ -137,7 +137,7 @@ fn checked(
     let samples: Vec<Vec<Tensor>> = (0..case.samples()).map(|i| case.sample(i)).collect();
     let real: Outputs = samples
         .iter()
-        .map(|s| ops::run(&graph, s))
+        .map(|s| graph::run(&graph, s))
         .collect::<Result<_, _>>()
         .map_err(refused("the float engine"))?;
     let shaken = fidelity::shaken(&graph, &samples).map_err(refused("the float engine"))?;
@@ -406,7 +406,7 @@ fn layers_of_the_quantizer(
             };
             let reference = if fed.iter().any(|&v| rounded_here(&graph[v], array(v))) {
                 let operands: Vec<Tensor> = fed.iter().map(|&v| real(v)).collect();
-                Some(ops::run(&layer, &operands).map_err(|e| fail(format!("{site}: {e}")))?)
+                Some(graph::run(&layer, &operands).map_err(|e| fail(format!("{site}: {e}")))?)
             } else {
                 None
             };

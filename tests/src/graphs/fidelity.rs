@@ -9,8 +9,9 @@
 
 use crate::mutate::Random;
 use secateur_compiler::Result;
+use secateur_compiler::graph;
 use secateur_compiler::graph::{Graph, NodeId, ValueId, ValueKind};
-use secateur_compiler::ops::{self, Op};
+use secateur_compiler::ops::Op;
 use secateur_compiler::tensor::Tensor;
 
 /// Outputs of all samples: `[sample][output]`.
@@ -129,7 +130,7 @@ fn constant(graph: &Graph, id: NodeId, operand: usize, t: &Tensor) -> Tensor {
 pub fn simulate(graph: &Graph, samples: &[Vec<Tensor>], joined: bool) -> Result<Outputs> {
     let mut ranges = vec![(0f32, 0f32); graph.values().count()];
     for sample in samples {
-        ops::run_with(graph, sample, &mut |v, t| {
+        graph::run_with(graph, sample, &mut |v, t| {
             let range = &mut ranges[v.index()];
             for &x in t.as_f32().unwrap_or_default() {
                 *range = (range.0.min(x), range.1.max(x));
@@ -251,7 +252,7 @@ mod tests {
     fn ideal(case: &Case) -> f64 {
         let graph = secateur_compiler::onnx::import(&case.bytes(), &BTreeMap::new()).expect("it imports");
         let samples: Vec<_> = (0..case.samples()).map(|i| case.sample(i)).collect();
-        let real = samples.iter().map(|s| ops::run(&graph, s).expect("it runs")).collect();
+        let real = samples.iter().map(|s| graph::run(&graph, s).expect("it runs")).collect();
         noise(&simulate(&graph, &samples, true).expect("it runs"), &real, 0).decibels()
     }
 

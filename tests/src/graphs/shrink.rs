@@ -6,7 +6,7 @@
 
 use super::{Attr, Case, Input, Node};
 use secateur_compiler::tensor::{Data, Tensor};
-use secateur_compiler::{onnx, ops, with_data};
+use secateur_compiler::{graph, onnx, with_data};
 use std::collections::BTreeMap;
 
 /// The smallest failing case found; `fails` is asked at most `trials` times.
@@ -77,7 +77,7 @@ fn cuts(case: &Case) -> Vec<Case> {
     let Ok(graph) = onnx::import(&case.bytes(), &BTreeMap::new()) else { return Vec::new() };
     let mut values: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
     for i in 0..case.samples() {
-        let ran = ops::run_with(&graph, &case.sample(i), &mut |v, t| {
+        let ran = graph::run_with(&graph, &case.sample(i), &mut |v, t| {
             values.entry(graph[v].name.clone()).or_default().push(t.clone());
         });
         if ran.is_err() {

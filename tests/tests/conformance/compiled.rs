@@ -2,10 +2,11 @@
 //! hundred at a time and run on this machine.
 
 use crate::cases::Case;
-use secateur_compiler::artifact::{Artifact, Silent, compile};
+use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::cli::toolchain::{Image, Model, Optimize, build};
-use secateur_compiler::kernel::eval::Machine;
+use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Language, Options, Quantize};
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::{from_port, to_port};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::{DType, Data, Tensor};

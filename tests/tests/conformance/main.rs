@@ -12,7 +12,7 @@ mod ledger;
 use cases::Case;
 use compiled::Compiled;
 use ledger::Ledger;
-use secateur_compiler::ops::run;
+use secateur_compiler::graph::run;
 use secateur_compiler::options::Language;
 use std::collections::BTreeMap;
 

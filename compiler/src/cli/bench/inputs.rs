@@ -5,14 +5,15 @@
 //! are only in a second build, which names the layers at fault.
 
 use super::counter;
-use crate::artifact::{Artifact, Observer};
+use crate::artifact::Artifact;
 use crate::cli::args::Job;
 use crate::cli::table::count;
 use crate::cli::toolchain;
 use crate::error::{Error, Fault, Result, Site};
-use crate::kernel::eval::Machine;
+use crate::observe::Observer;
 use crate::options::Language;
 use crate::program::Port;
+use crate::program::machine::Machine;
 use crate::tensor::{DType, Data, Tensor};
 use serde_json::{Value, json};
 
@@ -42,7 +43,7 @@ pub(super) fn run(
     let program = &artifact.program;
     let all = samples(&program.inputs, inputs);
     observer.progress("build", 0, 0);
-    let mut counted = |files: &[crate::artifact::File], samples: &[Vec<Tensor>], mark: &str| {
+    let mut counted = |files: &[crate::emit::File], samples: &[Vec<Tensor>], mark: &str| {
         let model = toolchain::Model { program, files };
         let image = toolchain::build(language, &[model], &job.target, toolchain::Optimize::Speed)?;
         observer.progress("count", 0, 0);

@@ -3,11 +3,12 @@
 
 use super::args::Job;
 use super::toolchain;
-use crate::artifact::{Artifact, Observer, compile};
+use crate::artifact::{Artifact, compile};
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::kernel::eval::Machine;
+use crate::observe::Observer;
 use crate::options::{Language, Options};
+use crate::program::machine::Machine;
 use crate::program::{as_declared, to_port};
 use crate::tensor::Tensor;
 use crate::warning::Warning;
@@ -115,7 +116,7 @@ fn float(graph: &Graph, samples: &[Vec<Tensor>], observer: &mut dyn Observer) ->
     for (i, inputs) in samples.iter().enumerate() {
         observer.progress("float", i, samples.len());
         stop(observer)?;
-        real.push(crate::ops::run(graph, inputs)?);
+        real.push(crate::graph::run(graph, inputs)?);
     }
     let names = graph.outputs().iter().map(|&o| graph[o].name.clone()).collect();
     Ok(Outputs { names, stored: real.clone(), real })

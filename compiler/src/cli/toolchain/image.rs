@@ -3,9 +3,9 @@
 use super::process::Running;
 use super::protocol::{self, Frame};
 use super::tools::{self, environment};
-use crate::artifact::{Observer, Silent};
 use crate::cli::signals;
 use crate::error::{Error, Result, Site};
+use crate::observe::{Observer, Silent};
 use crate::program::{Port, Program};
 use crate::tensor::{Data, Tensor};
 use secateur_targets::Emulator;

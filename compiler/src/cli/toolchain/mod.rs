@@ -19,8 +19,10 @@ pub use elf::Elf;
 pub use image::{Image, Replies};
 pub use measure::{Measured, measure};
 
-use crate::artifact::{Artifact, File, Observer};
+use crate::artifact::Artifact;
+use crate::emit::File;
 use crate::error::Result;
+use crate::observe::Observer;
 use crate::options::Language;
 use crate::program::Program;
 use crate::tensor::Tensor;

@@ -1,7 +1,8 @@
 //! What the prover accepts and refuses. Each accepted kernel stands beside one that is wrong
 //! by one element.
 
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, int, prove_kernel};
+use crate::kernel::{Access, Expr, Kernel, KernelBuilder, int};
+use crate::program::prove_kernel;
 use crate::tensor::DType;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! Thumb-2 with the DSP extension, on low registers and on high ones; the meaning is that of
-//! [`crate::block::simulate`].
+//! [`crate::asm::armv7em::simulate`].
 
 use super::{Case, Table, X, Y, bytes, spellings_equal_meanings, words};
-use crate::block::assign::assign;
-use crate::block::simulate::{Memory, run as simulate};
-use crate::block::{Block, Cond, Inst, Reg, Ror};
+use crate::asm::armv7em::assign::assign;
+use crate::asm::armv7em::simulate::{Memory, run as simulate};
+use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
 use secateur_targets::Core;
 
 const TABLE: Table = Table { entries: 48, words: 4, results: 2 };

@@ -2,9 +2,9 @@
 //! alignment; the packets that they are put into are run by the model too, and printed the same.
 
 use super::{Case, Table, X as FROM, Y as TO, bytes, spellings_equal_meanings, words};
-use crate::block::hvx::simulate::run as simulate;
-use crate::block::hvx::{Code, Inst, Q, R, V, VECTOR, native};
-use crate::block::simulate::Memory;
+use crate::asm::armv7em::simulate::Memory;
+use crate::asm::hvx::simulate::run as simulate;
+use crate::asm::hvx::{Code, Inst, Q, R, V, VECTOR, native};
 
 /// Words of a vector.
 const LANES: usize = VECTOR / 4;

@@ -11,8 +11,8 @@ mod thumb;
 use super::{Elf, Model, Optimize, build};
 use crate::emit::{self, EmitOptions};
 use crate::kernel::{Access, Kernel, KernelBuilder, Native};
-use crate::lower::spelled::{Role, Spelled};
-use crate::lower::trial::{Random, program};
+use crate::kernels::call::{Role, Spelled};
+use crate::kernels::trial::{Random, program};
 use crate::options::Language;
 use crate::tensor::{DType, Data, Tensor};
 use secateur_targets::Target;
@@ -120,7 +120,7 @@ fn spellings_equal_meanings(core: &str, table: Table, cases: &[Case], open: bool
     let optimize = if target.has("hvx") { Optimize::Speed } else { Optimize::Size };
     let image = build(Language::C, &[model], &target, optimize).unwrap_or_else(|e| panic!("{e}"));
     let input = vec![vec![Tensor::new(vec![x.len()], Data::I32(x.clone())).unwrap()]];
-    let replies = image.run(0, &input, &mut crate::artifact::Silent).unwrap_or_else(|e| panic!("{e}"));
+    let replies = image.run(0, &input, &mut crate::observe::Silent).unwrap_or_else(|e| panic!("{e}"));
     let Data::I32(got) = replies.outputs[0][0].data() else { panic!("not words") };
 
     let elf = Elf::read(&std::fs::read(image.file()).unwrap()).unwrap();

@@ -2,9 +2,9 @@
 //! width of elements in every group of registers, and lengths of none to more than there are.
 
 use super::{Case, Table, X as FROM, Y as TO, bytes, spellings_equal_meanings, words};
-use crate::block::riscv::simulate::run as simulate;
-use crate::block::riscv::{Block, Inst, Lmul, SP, V, X, ZERO, argument};
-use crate::block::simulate::Memory;
+use crate::asm::armv7em::simulate::Memory;
+use crate::asm::riscv::simulate::run as simulate;
+use crate::asm::riscv::{Block, Inst, Lmul, SP, V, X, ZERO, argument};
 use secateur_targets::Target;
 
 /// What a scalar instruction is tried on: operands from the table, a register to write, one more;

@@ -1,12 +1,12 @@
 //! Thumb-1, with what wide code adds on Armv7-M; the meaning is that of
-//! [`crate::block::thumb1::simulate`].
+//! [`crate::asm::armv6m::simulate`].
 
 use super::{Case, Table, X, Y, bytes, spellings_equal_meanings, words};
-use crate::block::simulate::Memory;
-use crate::block::thumb1::simulate::run;
-use crate::block::thumb1::{
+use crate::asm::armv6m::simulate::run;
+use crate::asm::armv6m::{
     Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R12, SP, mask, wide,
 };
+use crate::asm::armv7em::simulate::Memory;
 use secateur_targets::Cost;
 use std::collections::BTreeSet;
 

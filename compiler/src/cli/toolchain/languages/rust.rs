@@ -7,7 +7,7 @@
 
 use super::super::image::{Image, ports};
 use super::super::{Model, Optimize, glue, tools};
-use crate::artifact::File;
+use crate::emit::File;
 use crate::emit::names;
 use crate::error::{Error, Result, Site};
 use secateur_runtime::sources;

@@ -1,0 +1,300 @@
+//! Requantization: from an i32 accumulator to the stored output integer.
+//!
+//! In: real multipliers (input scale * weight scale / output scale) and the range of each
+//! channel's accumulator. Out: 31-bit integer multipliers and shifts, and the rule itself as
+//! an integer function.
+//!
+//! Law: `out = clamp(zp + ((acc * m + (1 << (s - 1))) >> s))`, one rounding, half up, on every
+//! core. A layer gets one shift for all channels only where that provably changes no output.
+
+use crate::arith::quant::{Clamp, Quant};
+use crate::error::{Error, Result, Site};
+
+/// Greatest shift in use. It keeps the zero point, moved up by `s - 32`, and the high word of
+/// the product within 31 bits together, so that one 32-bit addition serves both.
+pub const MAX_SHIFT: u32 = 54;
+/// From this shift on the rule needs only the high word of the product: the rounding constant
+/// `1 << (s - 1)` is then a multiple of 2^32, and flooring twice equals flooring once.
+pub const HIGH_SHIFT: u32 = 33;
+
+/// Shifts that layers share where they can, so that native kernels, which hold the shift as a
+/// constant, are the same function.
+const USUAL_SHIFTS: [u32; 3] = [36, 39, 42];
+
+/// `real ~ m / 2^s`, `1 <= m < 2^31`, `1 <= s <= MAX_SHIFT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Multiplier {
+    pub m: i32,
+    pub s: u32,
+}
+
+/// The nearest multiplier of full precision (31 bits, fewer only below 2^-23).
+///
+/// Errors: `real` is not finite and positive, or at least 2^30.
+pub fn multiplier(real: f64) -> Result<Multiplier> {
+    if !(real > 0.0 && real < f64::from(1u32 << 30)) {
+        return Err(Error::model(
+            Site::Whole,
+            format!("the quotient of scales {real:e} cannot be a fixed-point multiplier"),
+        )
+        .help("scales must be positive and finite, and not further apart than 2^30"));
+    }
+    let (_, exponent) = libm::frexp(real);
+    // real in [2^(exponent-1), 2^exponent), so real * 2^(31-exponent) fills 31 bits.
+    let mut s = (31 - exponent).clamp(1, MAX_SHIFT as i32) as u32;
+    let mut m = libm::rint(libm::ldexp(real, s as i32));
+    if m >= f64::from(1u32 << 31) {
+        s -= 1;
+        m = libm::rint(libm::ldexp(real, s as i32));
+    }
+    Ok(Multiplier { m: (m as i64).clamp(1, i64::from(i32::MAX)) as i32, s: s.max(1) })
+}
+
+/// The rule.
+pub fn requantize(acc: i32, by: Multiplier, zp: i32, lo: i32, hi: i32) -> i32 {
+    let scaled = (i64::from(acc) * i64::from(by.m) + (1i64 << (by.s - 1))) >> by.s;
+    (scaled + i64::from(zp)).clamp(i64::from(lo), i64::from(hi)) as i32
+}
+
+/// Where outputs go: zero point and integer limits (fused activation included).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output {
+    pub zp: i32,
+    pub lo: i32,
+    pub hi: i32,
+}
+
+impl Output {
+    /// Limits of an I8 result with a fused activation: the integers that the real limits
+    /// quantize to (half to even, as QuantizeLinear rounds), within -128..=127.
+    pub fn new(quant: &Quant, clamp: Clamp) -> Result<Output> {
+        let ([scale], [zp]) = (quant.scale.as_slice(), quant.zero_point.as_slice()) else {
+            return Err(Error::model(Site::Whole, "an activation is quantized per channel")
+                .help("only weights may be quantized per channel"));
+        };
+        let limit = |real: f32| -> i32 {
+            if real.is_infinite() {
+                return if real < 0.0 { -128 } else { 127 };
+            }
+            let q = f64::from(libm::rintf(real / scale)) + f64::from(*zp);
+            q.clamp(-128.0, 127.0) as i32
+        };
+        Ok(Output { zp: *zp, lo: limit(clamp.lo), hi: limit(clamp.hi) })
+    }
+}
+
+/// Multipliers and shifts of a layer, one per output channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requant {
+    pub m: Vec<i32>,
+    pub shift: Shift,
+    pub out: Output,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shift {
+    /// One for all channels.
+    Layer(u32),
+    Channel(Vec<u32>),
+}
+
+impl Requant {
+    pub fn at(&self, channel: usize) -> Multiplier {
+        let s = match &self.shift {
+            Shift::Layer(s) => *s,
+            Shift::Channel(s) => s[channel],
+        };
+        Multiplier { m: self.m[channel], s }
+    }
+    /// What channel `channel` makes of an accumulator.
+    pub fn apply(&self, channel: usize, acc: i32) -> i32 {
+        requantize(acc, self.at(channel), self.out.zp, self.out.lo, self.out.hi)
+    }
+    /// The smallest shift of any channel.
+    pub fn least_shift(&self) -> u32 {
+        match &self.shift {
+            Shift::Layer(s) => *s,
+            Shift::Channel(s) => s.iter().copied().min().unwrap_or(MAX_SHIFT),
+        }
+    }
+}
+
+/// Multipliers for channels whose accumulators lie within `acc[c].0 ..= acc[c].1`.
+///
+/// The meaning is fixed by the full-precision multipliers; a common shift, one of the usual ones
+/// if possible, is taken when every channel has a multiplier for it that maps each reachable accumulator to the same output.
+pub fn requant(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Requant> {
+    let full = real.iter().map(|&r| multiplier(r)).collect::<Result<Vec<_>>>()?;
+    let least = full.iter().map(|f| f.s).min().unwrap_or(MAX_SHIFT);
+    let shared = |s: u32| -> Option<(u32, Vec<i32>)> {
+        let each = full.iter().zip(acc).map(|(&f, &range)| equivalent(f, s, range, out));
+        each.collect::<Option<Vec<i32>>>().map(|m| (s, m))
+    };
+    let usual = USUAL_SHIFTS.into_iter().filter(|&s| s < least);
+    Ok(match usual.chain([least]).find_map(shared) {
+        Some((s, m)) => Requant { m, shift: Shift::Layer(s), out },
+        None => Requant {
+            m: full.iter().map(|f| f.m).collect(),
+            shift: Shift::Channel(full.iter().map(|f| f.s).collect()),
+            out,
+        },
+    })
+}
+
+/// A multiplier for shift `s` with the same output as `full` on every accumulator of `range`.
+///
+/// Outputs are a staircase in the accumulator: it is enough to keep each of its at most 255
+/// steps where it is. Each step bounds the multiplier from both sides; any integer within all
+/// bounds will do.
+pub fn equivalent(full: Multiplier, s: u32, range: (i32, i32), out: Output) -> Option<i32> {
+    if s == full.s {
+        return Some(full.m);
+    }
+    let (first, last) = (i128::from(range.0), i128::from(range.1));
+    let (mut least, mut most) = (1i128, i128::from(i32::MAX));
+    // The smallest product that reaches `level` above the zero point, for a shift.
+    let product = |level: i32, s: u32| (i128::from(level) << s) - (1i128 << (s - 1));
+    for q in out.lo + 1..=out.hi {
+        let level = q - out.zp;
+        let step = div_ceil(product(level, full.s), i128::from(full.m));
+        let want = product(level, s);
+        // The first accumulator at or above the step must reach it: a * m >= want.
+        let a = step.max(first);
+        if a <= last {
+            match a.signum() {
+                1 => least = least.max(div_ceil(want, a)),
+                -1 => most = most.min(div_ceil(-want + 1, -a) - 1),
+                _ if want > 0 => return None,
+                _ => {}
+            }
+        }
+        // The last one below must not: a * m < want.
+        let b = (step - 1).min(last);
+        if b >= first {
+            match b.signum() {
+                1 => most = most.min(div_ceil(want, b) - 1),
+                -1 => least = least.max(div_ceil(-want + 1, -b)),
+                _ if want <= 0 => return None,
+                _ => {}
+            }
+        }
+    }
+    if least > most {
+        return None;
+    }
+    let nearest = if s < full.s {
+        let by = full.s - s;
+        (i128::from(full.m) + (1i128 << (by - 1))) >> by
+    } else {
+        i128::from(full.m) << (s - full.s)
+    };
+    Some(nearest.clamp(least, most) as i32)
+}
+
+/// Quotient rounded up, for a positive divisor.
+fn div_ceil(a: i128, b: i128) -> i128 {
+    -(-a).div_euclid(b)
+}
+
+/// Rounding constant (zero point included) and remaining shift of `requantize_high`.
+pub fn high(s: u32, zp: i32) -> (i32, u32) {
+    let sh = s - 32;
+    ((zp << sh) + (1 << (sh - 1)), sh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: Output = Output { zp: -3, lo: -128, hi: 127 };
+
+    /// Exact rational arithmetic: floor(acc * m / 2^s + 1/2).
+    fn exact(acc: i64, m: i64, s: u32, out: Output) -> i32 {
+        let num = i128::from(acc) * i128::from(m) * 2 + (1i128 << s);
+        let q = num.div_euclid(1i128 << (s + 1)) + i128::from(out.zp);
+        q.clamp(i128::from(out.lo), i128::from(out.hi)) as i32
+    }
+
+    #[test]
+    fn multipliers_fill_31_bits_and_are_near() {
+        for real in [1e-7, 0.00123, 0.2499999999, 0.25, 0.5, 0.9999999999, 1.0, 1.5, 300.0, 1e8] {
+            let Multiplier { m, s } = multiplier(real).unwrap();
+            assert!(m >= 1 << 30 && (1..=MAX_SHIFT).contains(&s), "{real}: {m} {s}");
+            let error = (f64::from(m) / libm::ldexp(1.0, s as i32) - real).abs() / real;
+            assert!(error <= 1.0 / f64::from(1u32 << 31), "{real}: {error:e}");
+        }
+        // Tiny ones keep what the greatest shift leaves, and never become zero.
+        assert_eq!(multiplier(1e-30).unwrap(), Multiplier { m: 1, s: MAX_SHIFT });
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 2e9] {
+            assert!(multiplier(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn rule_is_one_rounding_half_up() {
+        let by = Multiplier { m: 1 << 30, s: 31 };
+        for (acc, want) in [(1, 1), (-1, 0), (3, 2), (-3, -1), (2, 1), (i32::MAX, 127), (i32::MIN, -128)] {
+            assert_eq!(requantize(acc, by, 0, -128, 127), want);
+        }
+        let mut seed = 1u64;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let acc = (seed >> 32) as i32 >> (seed & 31);
+            let by = Multiplier {
+                m: ((seed >> 20) as i32 & i32::MAX).max(1),
+                s: 1 + (seed >> 7) as u32 % MAX_SHIFT,
+            };
+            assert_eq!(
+                requantize(acc, by, -3, -128, 127),
+                exact(i64::from(acc), i64::from(by.m), by.s, FULL)
+            );
+            if by.s >= HIGH_SHIFT {
+                let (rnd, sh) = high(by.s, -3);
+                let word = ((i64::from(acc) * i64::from(by.m)) >> 32) as i32;
+                let got = (word.checked_add(rnd).unwrap() >> sh).clamp(-128, 127);
+                assert_eq!(got, requantize(acc, by, -3, -128, 127));
+            }
+        }
+    }
+
+    #[test]
+    fn shared_shift_changes_no_output() {
+        let mut seed = 7u64;
+        let mut shared = 0;
+        for case in 0..60 {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let base = 0.002 + (seed >> 40) as f64 / 1e9;
+            let real = [base, base * 0.37, base * 0.05, base * 0.011];
+            let range = (-20_000 + case * 300, 15_000);
+            let out = Output { zp: case - 30, lo: -128, hi: if case % 3 == 0 { 40 } else { 127 } };
+            let r = requant(&real, &[range; 4], out).unwrap();
+            if matches!(r.shift, Shift::Layer(_)) {
+                shared += 1;
+            }
+            for (c, &real) in real.iter().enumerate() {
+                let full = multiplier(real).unwrap();
+                for acc in range.0..=range.1 {
+                    let want = exact(i64::from(acc), i64::from(full.m), full.s, out);
+                    assert_eq!(r.apply(c, acc), want, "case {case} channel {c} acc {acc}");
+                }
+            }
+        }
+        assert!(shared > 50, "only {shared} of 60 layers share a shift");
+    }
+
+    #[test]
+    fn impossible_shift_is_refused() {
+        // A 10-bit multiplier cannot keep the steps of a 31-bit one over a million accumulators.
+        let full = multiplier(0.000_123_456_789).unwrap();
+        assert_eq!(equivalent(full, full.s - 21, (-1_000_000, 1_000_000), FULL), None);
+    }
+
+    #[test]
+    fn limits_follow_the_activation() {
+        let quant = Quant::per_tensor(crate::tensor::DType::I8, 0.05, -10);
+        let all = Output::new(&quant, Clamp::NONE).unwrap();
+        assert_eq!((all.lo, all.hi), (-128, 127));
+        let relu6 = Output::new(&quant, Clamp { lo: 0.0, hi: 6.0 }).unwrap();
+        assert_eq!((relu6.lo, relu6.hi), (-10, 110));
+    }
+}

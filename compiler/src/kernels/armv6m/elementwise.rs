@@ -1,0 +1,259 @@
+//! Runs without weights in Thumb-1 code: sums, products, tables and copies of int8 elements side by
+//! side; windows stand in [`crate::kernels::armv6m::windows`].
+//!
+//! In: a [`Run`]. Out: its code, or `None` where its sizes do not fit. Wide code requantizes by
+//! long products and saturates at once.
+//! Law: as the run's: ascending order, each result after the operands of its place, any alignment.
+
+use crate::asm::armv6m::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R12, SP, mask};
+use crate::kernels::vector::Run;
+
+const R10: R = R(10);
+const R11: R = R(11);
+
+/// The code of a run.
+pub(crate) fn code(run: &Run, wide: bool) -> Option<Code> {
+    match *run {
+        Run::Sum { n, shift, lo, hi } => Some(sum(n, shift, (lo, hi), wide)),
+        Run::Product { n, sh, lo, hi } if (1..=31).contains(&sh) => Some(product(n, sh, (lo, hi), wide)),
+        Run::Table { n } => Some(table(n)),
+        Run::Copy { n } => Some(copy(n)),
+        Run::Mean { .. } | Run::Max { .. } => crate::kernels::armv6m::windows::code(run, wide),
+        Run::Product { .. } => None,
+    }
+}
+
+/// `v >> shift` within limits, by way of `t`; any sum will do.
+pub(crate) fn limit(c: &mut Code, (v, t): (R, R), shift: u32, (lo, hi): (i32, i32), wide: bool) {
+    if wide && (lo, hi) == (-128, 127) {
+        return c.push(Inst::Ssat(v, 8, v, shift));
+    }
+    // The distance from the lower limit is an unsigned byte, or is made one.
+    let (from, most) = (lo.unsigned_abs(), (hi - lo) as u32);
+    let moved = |c: &mut Code, up: bool| match from {
+        0 => {}
+        _ if up => c.push(Inst::AddImm(v, from)),
+        _ => c.push(Inst::SubImm(v, from)),
+    };
+    c.push(Inst::Asr(v, v, shift));
+    moved(c, lo < 0);
+    let inside = c.label();
+    c.all([Inst::CmpImm(v, most), Inst::BranchIf(Cond::Ls, inside)]);
+    c.times(0.1, |c| c.all([Inst::Asr(t, v, 31), Inst::MovImm(v, most), Inst::Bic(v, t)]));
+    c.place(inside);
+    moved(c, lo > 0);
+}
+
+/// `n` elements at the index r3, `round` of them between two branches; lr holds the last index.
+fn rounds(c: &mut Code, n: usize, round: usize, each: impl Fn(&mut Code)) {
+    let turns = n / round;
+    let some = |c: &mut Code, count: usize| {
+        for _ in 0..count {
+            each(c);
+            c.push(Inst::AddImm(R3, 1));
+        }
+    };
+    if turns > 1 {
+        c.constant(R3, (turns * round) as u32);
+        c.push(Inst::Mov(LR, R3));
+    }
+    c.push(Inst::MovImm(R3, 0));
+    if turns > 1 {
+        let top = c.here();
+        c.times(turns as f64, |c| {
+            some(c, round);
+            c.all([Inst::Cmp(R3, LR), Inst::BranchIf(Cond::Ne, top)]);
+        });
+    } else if turns == 1 {
+        some(c, round);
+    }
+    some(c, n % round);
+}
+
+/// `(a, b, y, ma, mb, c)`: r6 and r7 the coefficients, r12 the constant.
+fn sum(n: usize, shift: u32, limits: (i32, i32), wide: bool) -> Code {
+    let mut c = Code::new(0, 0, false);
+    c.all([Inst::Mov(R6, R3), Inst::Ldr(R7, SP, c.argument(4)), Inst::Ldr(R4, SP, c.argument(5))]);
+    c.push(Inst::Mov(R12, R4));
+    rounds(&mut c, n, 4, |c| {
+        c.all([Inst::Ldrsb(R4, R0, R3), Inst::Ldrsb(R5, R1, R3), Inst::Mul(R4, R6), Inst::Mul(R5, R7)]);
+        c.all([Inst::Add(R4, R4, R5), Inst::AddAny(R4, R12)]);
+        limit(c, (R4, R5), shift, limits, wide);
+        c.push(Inst::StrbAt(R4, R2, R3));
+    });
+    c
+}
+
+/// `(a, b, y, za, zb, m, rnd)`: r8 and r9 the zero points below zero, r10 the constant.
+///
+/// Without long products, of `m = mh * 2^16 + ml` the high word of `p * m`, for `p` within 17 bits,
+/// is `(p * mh + (p * (ml >> 1) + (p >> 1) * (ml & 1) >> 15)) >> 16`: no part leaves 32 bits.
+fn product(n: usize, sh: u32, limits: (i32, i32), wide: bool) -> Code {
+    let mut c = Code::new(0, 0, true);
+    let arguments = [4, 5, 6].map(|i| c.argument(i));
+    c.all([Inst::MovImm(R4, 0), Inst::Sub(R3, R4, R3), Inst::Mov(R8, R3)]);
+    c.all([Inst::Ldr(R3, SP, arguments[0]), Inst::Sub(R3, R4, R3), Inst::Mov(R9, R3)]);
+    c.all([Inst::Ldr(R3, SP, arguments[2]), Inst::Mov(R10, R3), Inst::Ldr(R7, SP, arguments[1])]);
+    if !wide {
+        // r11 the upper half, r7 the lower one without its last bit, r6 all ones if that is set.
+        c.all([Inst::Lsr(R3, R7, 16), Inst::Mov(R11, R3), Inst::Lsl(R3, R7, 31), Inst::Asr(R6, R3, 31)]);
+        c.all([Inst::Lsl(R7, R7, 16), Inst::Lsr(R7, R7, 17)]);
+    }
+    rounds(&mut c, n, 2, |c| {
+        c.all([Inst::Ldrsb(R4, R0, R3), Inst::Ldrsb(R5, R1, R3)]);
+        c.all([Inst::AddAny(R4, R8), Inst::AddAny(R5, R9), Inst::Mul(R4, R5)]);
+        if wide {
+            c.push(Inst::Smull(R12, R4, R4, R7));
+        } else {
+            c.all([Inst::Mov(R5, R4), Inst::Mul(R5, R7), Inst::Mov(R12, R5), Inst::Asr(R5, R4, 1)]);
+            c.all([Inst::And(R5, R6), Inst::AddAny(R5, R12), Inst::Asr(R5, R5, 15), Inst::Mov(R12, R5)]);
+            c.all([Inst::Mov(R5, R11), Inst::Mul(R4, R5), Inst::AddAny(R4, R12), Inst::Asr(R4, R4, 16)]);
+        }
+        c.push(Inst::AddAny(R4, R10));
+        limit(c, (R4, R5), sh, limits, wide);
+        c.push(Inst::StrbAt(R4, R2, R3));
+    });
+    c
+}
+
+/// `(x, table, y)`.
+fn table(n: usize) -> Code {
+    let mut c = Code::new(0, 0, false);
+    c.push(Inst::AddImm(R1, 128));
+    rounds(&mut c, n, 4, |c| {
+        c.all([Inst::Ldrsb(R4, R0, R3), Inst::Ldrsb(R4, R1, R4), Inst::StrbAt(R4, R2, R3)]);
+    });
+    c
+}
+
+/// `(x, y)`: words where both stand at words, else bytes.
+fn copy(n: usize) -> Code {
+    let mut c = Code::new(0, 0, false);
+    let bytes = |c: &mut Code, n: usize| {
+        rounds(c, n, 4, |c| c.all([Inst::Ldrsb(R4, R0, R3), Inst::StrbAt(R4, R1, R3)]));
+    };
+    if n < 16 {
+        bytes(&mut c, n);
+        return c;
+    }
+    let [unaligned, done] = [(); 2].map(|()| c.label());
+    for pointer in [R0, R1] {
+        c.all([Inst::Lsl(R2, pointer, 30), Inst::BranchIf(Cond::Ne, unaligned)]);
+    }
+    let four = [R4, R5, R6, R7];
+    c.constant(R2, (n / 16) as u32);
+    let top = c.here();
+    c.times((n / 16) as f64, |c| {
+        c.all([Inst::Ldm(R0, mask(&four)), Inst::Stm(R1, mask(&four)), Inst::SubImm(R2, 1)]);
+        c.push(Inst::BranchIf(Cond::Ne, top));
+    });
+    let rest = &four[..n % 16 / 4];
+    if !rest.is_empty() {
+        c.all([Inst::Ldm(R0, mask(rest)), Inst::Stm(R1, mask(rest))]);
+    }
+    bytes(&mut c, n % 4);
+    c.push(Inst::Branch(done));
+    c.place(unaligned);
+    // Rare: what it costs does not count.
+    c.times(0.0, |c| bytes(c, n));
+    c.place(done);
+    c
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asm::armv6m::simulate::placed;
+    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::trial::{Random, run};
+    use crate::kernels::vector::Windows;
+    use crate::tensor::{DType, Data};
+
+    /// Runs the body and both kinds of code on the same operands, at an odd address and at a word.
+    fn alike(of: Run, operands: &[Vec<i8>], n: usize, scalars: &[i32]) -> Vec<i8> {
+        let mut args: Vec<Role> = (0..operands.len()).map(Role::Operand).collect();
+        args.push(Role::Result);
+        args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
+        let call = Spelled { kernel: of.body().finish().unwrap(), args };
+        let data: Vec<Data> = operands.iter().cloned().map(Data::I8).collect();
+        let Data::I8(want) = run(&call, &data, DType::I8, n) else { panic!() };
+        for (wide, at) in [(false, 0), (false, 1), (true, 1)] {
+            let bytes = |v: &Vec<i8>| -> Vec<u8> { v.iter().map(|&b| b as u8).collect() };
+            let operands: Vec<Vec<u8>> = operands.iter().map(bytes).collect();
+            let scalars: Vec<u32> = scalars.iter().map(|&s| s as u32).collect();
+            let got = placed(code(&of, wide).unwrap(), &operands, n, &scalars, at);
+            let got: Vec<i8> = got.iter().map(|&b| b as i8).collect();
+            assert_eq!(got, want, "{of:?} {scalars:?}, wide {wide}, at {at}");
+        }
+        want
+    }
+
+    const LIMITS: [(i32, i32); 4] = [(-128, 127), (-5, 127), (-128, 90), (7, 60)];
+
+    #[test]
+    fn sums_and_products_are_exact() {
+        let mut random = Random(40);
+        for (case, n) in [1usize, 3, 4, 7, 8, 9, 15, 16, 64, 303].into_iter().enumerate() {
+            let (lo, hi) = LIMITS[case % 4];
+            for round in 0..3 {
+                let x = [random.bytes(n), random.bytes(n)];
+                let most = 1 << 20;
+                let (ma, mb) = (random.within(0, most), random.within(-most, most));
+                let scalars = [ma as i32, mb as i32, random.within(-(4 << 28), 4 << 28) as i32];
+                alike(Run::Sum { n, shift: [12, 20, 22][round], lo, hi }, &x, n, &scalars);
+                let sh = [1, 5, 20][round];
+                let zero = [-128, 127, 3][round];
+                for m in [random.within(1 << 24, i32::MAX.into()) as i32, i32::MAX, 1 << 30, 1 | 5 << 16] {
+                    let (rnd, _) = crate::arith::requant::high(sh + 32, zero);
+                    let scalars = [zero, [127, -128, 0][round], m, rnd];
+                    alike(Run::Product { n, sh, lo, hi }, &x, n, &scalars);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tables_and_copies_are_exact() {
+        let mut random = Random(42);
+        let table: Vec<i8> = (0..256).map(|_| random.within(-128, 127) as i8).collect();
+        for n in [1usize, 3, 4, 7, 8, 9, 15, 16, 17, 31, 64, 203, 300] {
+            let x = random.bytes(n);
+            let want = alike(Run::Table { n }, &[x.clone(), table.clone()], n, &[]);
+            let by_hand: Vec<i8> = x.iter().map(|&x| table[(i32::from(x) + 128) as usize]).collect();
+            assert_eq!(want, by_hand);
+            assert_eq!(alike(Run::Copy { n }, std::slice::from_ref(&x), n, &[]), x);
+        }
+    }
+
+    #[test]
+    fn windows_are_exact() {
+        let mut random = Random(41);
+        // channels, taps, pitch, pixels, steps
+        let all = [
+            (4, [1, 1], [0, 0], 1, [0, 0]),
+            (22, [1, 9], [0, 22], 1, [0, 0]),
+            (64, [1, 64], [0, 64], 1, [0, 0]),
+            (5, [1, 255], [0, 7], 1, [0, 0]),
+            (8, [2, 3], [5000, 8], 1, [0, 0]),
+            (3, [3, 3], [60, 3], 5, [6, 3]),
+            (7, [2, 2], [300, 7], 4, [14, 9]),
+            (1, [5, 2], [40, 1], 7, [2, 1]),
+            (130, [3, 5], [1300, 130], 3, [130, 130]),
+        ];
+        for (case, (n, taps, pitch, pixels, step)) in all.into_iter().enumerate() {
+            let windows = Windows { n, taps, pitch, pixels, step };
+            let x = [random.bytes(windows.input())];
+            alike(Run::Max { windows }, &x, windows.output(), &[]);
+            for (round, &(lo, hi)) in LIMITS.iter().enumerate() {
+                let even = [None, Some(2), Some(7), None][round];
+                let (sh, up) = ([1, 3][case % 2], [0, 0, 3, 5][round]);
+                let m = random.within(1 << 22, 1 << 30) as i32;
+                let zp = [-128, 127, 0][case % 3];
+                let count = (taps[0] * taps[1]) as i32;
+                let scalars = [-zp * count, m, crate::arith::requant::high(sh + 32, -zp - 1).0];
+                let run = Run::Mean { windows, up, sh, lo, hi, even };
+                alike(run, &x, windows.output(), &scalars);
+            }
+        }
+    }
+}

@@ -1,0 +1,639 @@
+//! Int8 layers on cores without `smlad`: Thumb-1 code with two products in a multiplication.
+//!
+//! A convolution or dense layer takes eight output pixels at a time, wherever they lie: their
+//! inputs become columns of words in the workspace ([`gather`]), which all output channels read
+//! ([`gemm`]). Padding is gathered from an array of zero points.
+//!
+//! In: sizes and a product. Out: the way `gemm` where it fits, and those of [`winograd`]. Law: the
+//! outputs are those of the portable loops, bit by bit.
+
+use crate::asm::armv6m::wide;
+use crate::error::Result;
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
+use crate::kernels::armv6m::dense::Dense;
+use crate::kernels::armv6m::depthwise::Depthwise;
+use crate::kernels::armv6m::elementwise as runs;
+use crate::kernels::armv6m::gemm::{Gemm, tile};
+use crate::kernels::armv6m::im2col as gather;
+use crate::kernels::armv6m::plane::{self, Plane};
+use crate::kernels::armv6m::round::rounding;
+use crate::kernels::call::{Role, Spelled};
+use crate::kernels::epilogue::Finish;
+use crate::kernels::offer::{Candidate, Engine, Want};
+use crate::kernels::problem::Geometry;
+use crate::kernels::problem::Rows;
+use crate::kernels::product::{Product, reach_len};
+use crate::kernels::vector::Run;
+use crate::options::Optimize;
+use crate::tensor::{DType, Data};
+use secateur_targets::{Cost, Target};
+use std::sync::Arc;
+
+/// The engine.
+#[derive(Debug)]
+pub(crate) struct Thumb;
+
+impl Engine for Thumb {
+    fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };
+        if g.groups > 1 {
+            // A plane serves one channel after the other: it may take what two tiles take.
+            return depthwise(g, product, 2 * want.rows_limit, core);
+        }
+        let mut ways = crate::kernels::armv6m::winograd_engine::ways(g, product, want, core)?;
+        ways.extend(conv(g, product, core)?);
+        Ok(ways)
+    }
+    fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };
+        let mut ways: Vec<Candidate> = dense(rows, product, core)?.into_iter().collect();
+        if want.optimize == Optimize::Speed && ways.iter().any(|way| way.way == "dense") {
+            // Twice the flash of a layer that reads each weight once.
+            ways.extend(one_row(rows.inputs.len, product, core, "dense-words")?);
+        }
+        Ok(ways)
+    }
+    fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
+        let Some(core) = &target.core.cost else { return Ok(Vec::new()) };
+        runs::code(run, wide(core)).map(|c| c.finish(core)).into_iter().collect()
+    }
+}
+
+/// Sizes and packed weights of a product of `pixels` columns; `taps` as in [`Gemm::pack`].
+/// `None` if its sums or weights do not fit. The input's zero point is folded into the bias.
+fn packed(
+    product: &Product,
+    (pixels, step): (usize, usize),
+    taps: &[usize],
+    core: &Cost,
+) -> Result<Option<(Gemm, Role)>> {
+    let reach = product.reach()?;
+    let folded = product.clone().folded();
+    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
+        return Ok(None);
+    };
+    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
+    let (wide, outputs) = (wide(core), b.len());
+    let pixels = pixels.min(tile(wide, outputs));
+    let gemm = Gemm { taps: taps.len(), outputs, pixels, step, form, wide };
+    let stream = gemm.pack(w, b, &constants, taps);
+    Ok(stream.map(|s| (gemm, Role::Data { name: "weights", data: Data::I32(s), align: 4 })))
+}
+
+/// Loops over groups of pixels, the last one moved back so that it is whole; `body` gets the first
+/// pixel of a group.
+fn groups(
+    k: &mut KernelBuilder,
+    (pixels, size): (usize, usize),
+    body: &mut dyn FnMut(&mut KernelBuilder, Val),
+) {
+    k.for_("group", 0, pixels.div_ceil(size), |k, group| {
+        let first = k.let_("first", (group * size).min(pixels - size));
+        body(k, first);
+    });
+}
+
+/// Zeros for the taps that only fill a word.
+fn fill(k: &mut KernelBuilder, gemm: &Gemm, acts: Buf) {
+    let from = gemm.taps * gemm.columns();
+    k.for_("i", from, gemm.acts_len(), |k, i| k.store(acts, i, 0));
+}
+
+/// A dense layer or pointwise convolution.
+fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate>> {
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
+    if !unit {
+        return Ok(None);
+    }
+    if rows.rows.is_empty() {
+        return one_row(inputs, product, core, "dense");
+    }
+    let (outer, inner) = match rows.rows.split_last() {
+        Some((last, outer)) => (outer, *last),
+        None => (&[][..], crate::kernels::problem::Axis { len: 1, x: 0, y: 0 }),
+    };
+    let taps: Vec<usize> = (0..inputs).collect();
+    let Some((gemm, weights)) = packed(product, (inner.len, inner.y), &taps, core)? else { return Ok(None) };
+    // An odd number of pixels, as only a few of them may be, has no second one in the last pair.
+    let even = gemm.pixels.is_multiple_of(2);
+    let gather = match even {
+        true => gather::rows(inputs, gemm.columns(), inner.x, core)?,
+        false => gather::kernel(inputs, gemm.columns(), core)?,
+    };
+    let product_of = gemm.kernel(core)?;
+
+    let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
+    let mut xs: Vec<usize> = rows.rows.iter().map(|a| a.x).collect();
+    let mut ys: Vec<usize> = rows.rows.iter().map(|a| a.y).collect();
+    lens.push(inputs);
+    xs.push(1);
+    let x_len = reach_len(&lens, &xs);
+    *lens.last_mut().unwrap_or(&mut 1) = outputs;
+    ys.push(1);
+    let y_len = reach_len(&lens, &ys);
+
+    let mut k = KernelBuilder::new("dense_s8_gemm");
+    let x = k.buffer("x", DType::I8, x_len, Access::Read);
+    let y = k.buffer("y", DType::I8, y_len, Access::Write);
+    let acts = k.buffer("acts", DType::I32, gemm.acts_len(), Access::ReadWrite);
+    let w = k.buffer("w", DType::I32, gemm.stream_len(), Access::Read);
+    fill(&mut k, &gemm, acts);
+    crate::kernels::axes::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+        groups(k, (inner.len, gemm.pixels), &mut |k, first| {
+            let from = |p: Expr| x.from(x0 + p * inner.x);
+            if even {
+                k.call(&gather, vec![from(first.into()), acts.from(0)]);
+            } else {
+                k.for_("pair", 0, gemm.columns(), |k, pair| {
+                    let a = k.let_("a", first + pair * 2);
+                    let b = (a + 1).min(inner.len - 1);
+                    k.call(&gather, vec![from(a.into()), from(b), acts.from(pair)]);
+                });
+            }
+            k.call(&product_of, vec![acts.from(0), w.from(0), y.from(y0 + first * inner.y)]);
+        });
+    });
+    let args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights];
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "gemm", call, workspace: 4 * gemm.acts_len() }))
+}
+
+/// A dense layer on a single row: it has no second pixel to share a multiplication with, so two
+/// channels do. As `dense-words` its weights take two bytes each.
+fn one_row(inputs: usize, product: &Product, core: &Cost, way: &'static str) -> Result<Option<Candidate>> {
+    let reach = product.reach()?;
+    let folded = product.clone().folded();
+    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
+        return Ok(None);
+    };
+    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
+    let packed = [4, 2].into_iter().find_map(|step| {
+        let dense = Dense { inputs, outputs: b.len(), form, expanded: way == "dense-words", step };
+        let stream = dense.fits().then(|| dense.pack(w, b, &constants)).flatten();
+        stream.map(|stream| (dense, stream))
+    });
+    let Some((dense, stream)) = packed else { return Ok(None) };
+    let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
+    let call = Spelled { kernel: dense.kernel(core)?, args: vec![Role::Operand(0), weights, Role::Result] };
+    Ok(Some(Candidate { way, call, workspace: 0 }))
+}
+
+/// A convolution with one group.
+pub(crate) fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Option<Candidate>> {
+    let [kh, kw] = g.kernel;
+    // Channels last, and results so that pixels are evenly apart.
+    let packed_x = g.cin == 1 || g.x[1] == 1;
+    let packed_y = (g.cout == 1 || g.y[1] == 1) && (g.output[0] == 1 || g.y[2] == g.output[1] * g.y[3]);
+    if g.groups > 1 || !packed_x || !packed_y {
+        return Ok(None);
+    }
+    let mut taps = Vec::with_capacity(kh * kw * g.cin);
+    for ky in 0..kh {
+        for kx in 0..kw {
+            taps.extend((0..g.cin).map(|ic| (ic * kh + ky) * kw + kx));
+        }
+    }
+    let pixels = g.output[0] * g.output[1];
+    let Some((gemm, weights)) = packed(product, (pixels, g.y[3]), &taps, core)? else { return Ok(None) };
+    let columns = Columns::new(g, &gemm, core)?;
+    let product_of = gemm.kernel(core)?;
+
+    let mut k = KernelBuilder::new("conv_s8_gemm");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let acts = k.buffer("acts", DType::I32, gemm.acts_len(), Access::ReadWrite);
+    let w = k.buffer("w", DType::I32, gemm.stream_len(), Access::Read);
+    let pad = g.padded().then(|| k.buffer("pad", DType::I8, g.cin, Access::Read));
+    fill(&mut k, &gemm, acts);
+    k.for_("n", 0, g.batch, |k, n| {
+        groups(k, (pixels, gemm.pixels), &mut |k, first| {
+            k.for_("pair", 0, gemm.columns(), |k, pair| {
+                columns.pair(k, (x, acts, pad), n, first, pair);
+            });
+            let to = y.from(n * g.y[0] + first * g.y[3]);
+            k.call(&product_of, vec![acts.from(0), w.from(0), to]);
+        });
+    });
+    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights];
+    if pad.is_some() {
+        let zeros = Data::I8(vec![product.x_zp as i8; g.cin]);
+        args.push(Role::Data { name: "padding", data: zeros, align: 1 });
+    }
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "gemm", call, workspace: 4 * gemm.acts_len() }))
+}
+
+/// A depthwise convolution: each channel's inputs become a plane of words, or strips of it with
+/// at most `limit` bytes. Whole planes are another way where they cost less memory than a result
+/// of its own, which may then stand where the input does.
+fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Cost) -> Result<Vec<Candidate>> {
+    let strips = planes(g, product, ("depthwise", limit), core)?;
+    let mut ways = Vec::new();
+    if g.in_step() && strips.as_ref().is_some_and(|way| !way.in_place()) {
+        let whole = planes(g, product, ("depthwise-whole", g.y_len()), core)?;
+        ways.extend(whole.filter(Candidate::in_place));
+    }
+    ways.extend(strips);
+    Ok(ways)
+}
+
+fn planes(
+    g: &Geometry,
+    product: &Product,
+    (way, limit): (&'static str, usize),
+    core: &Cost,
+) -> Result<Option<Candidate>> {
+    let channels_last = g.x[1] == 1 && g.y[1] == 1;
+    if g.cin != 1 || g.cout != 1 || !channels_last {
+        return Ok(None);
+    }
+    let reach = product.reach()?;
+    let folded = product.clone().folded();
+    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
+        return Ok(None);
+    };
+    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
+    let stride = g.strides[1];
+    let width = (g.output[1] - 1) * stride + (g.kernel[1] - 1) * g.dilations[1] + 1;
+    let columns = g.input[1].min(width.saturating_sub(g.pads[1]));
+    let high = |rows: usize| (rows - 1) * g.strides[0] + (g.kernel[0] - 1) * g.dilations[0] + 1;
+    let plane = Plane {
+        stride,
+        half: width.div_ceil(stride),
+        columns,
+        left: g.pads[1],
+        rows: g.input[0].min(high(g.output[0]).saturating_sub(g.pads[0])),
+        pixel: g.x[3],
+        row: if g.input[0] == 1 { columns * g.x[3] } else { g.x[2] },
+    };
+    // Strips of rows, evenly; the last one is moved back so that it is whole.
+    let mut strips = 1;
+    while g.output[0].div_ceil(strips) > 1 && 4 * plane.pitch() * high(g.output[0].div_ceil(strips)) > limit {
+        strips += 1;
+    }
+    let rows = g.output[0].div_ceil(strips);
+    let strips = g.output[0].div_ceil(rows);
+    let one_row = Plane { rows: 1, ..plane };
+    let dw = Depthwise {
+        plane: one_row,
+        kernel: g.kernel,
+        dilations: g.dilations,
+        stride: g.strides[0],
+        rows,
+        columns: g.output[1],
+        step: g.y[3],
+        row: if rows == 1 { g.output[1] * g.y[3] } else { g.y[2] },
+        form,
+    };
+    if columns == 0 || plane.rows == 0 || !plane.fits() || !dw.fits() {
+        return Ok(None);
+    }
+    let Some(stream) = dw.pack(w, b, &constants) else { return Ok(None) };
+    let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
+    let copy = if strips == 1 { plane.kernel(core)? } else { one_row.kernel(core)? };
+    let product_of = dw.kernel(core)?;
+    let fill = plane::fill(dw.plane_len(), core)?;
+
+    let mut k = KernelBuilder::new("depthwise_s8_planes");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let words = k.buffer("plane", DType::I32, dw.plane_len(), Access::ReadWrite);
+    let w = k.buffer("w", DType::I32, g.groups * dw.channel(), Access::Read);
+    let shape = k.buffer("shape", DType::I32, dw.shape().len(), Access::Read);
+    let zx = k.scalar("zx", -128, 127);
+    let pitch = plane.pitch();
+    k.for_("n", 0, g.batch, |k, n| {
+        k.for_("strip", 0, strips, |k, strip| {
+            // Padding: what no input overwrites.
+            k.call(&fill, vec![words.from(0), CallArg::Scalar(zx.into())]);
+            let oy = k.let_("oy", (strip * rows).min(g.output[0] - rows));
+            k.for_("channel", 0, g.groups, |k, channel| {
+                if strips == 1 {
+                    let from = x.from(n * g.x[0] + channel);
+                    k.call(&copy, vec![from, words.from(g.pads[0] * pitch)]);
+                } else {
+                    k.for_("r", 0, high(rows), |k, r| {
+                        let iy = k.let_("iy", oy * g.strides[0] + r - g.pads[0]);
+                        k.if_(iy.ge(0).and(iy.lt(g.input[0])), |k| {
+                            let from = x.from(n * g.x[0] + iy * g.x[2] + channel);
+                            k.call(&copy, vec![from, words.from(r * pitch)]);
+                        });
+                    });
+                }
+                let to = y.from(n * g.y[0] + oy * g.y[2] + channel);
+                k.call(&product_of, vec![words.from(0), w.from(channel * dw.channel()), to, shape.from(0)]);
+            });
+        });
+    });
+    let result = if g.in_step() && strips == 1 { Role::ResultInPlace } else { Role::Result };
+    let shape = Role::Data { name: "shape", data: Data::I32(dw.shape()), align: 4 };
+    let args = vec![Role::Operand(0), result, Role::Workspace(0), weights, shape, Role::Scalar(product.x_zp)];
+    let call = Spelled { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way, call, workspace: 4 * dw.plane_len() }))
+}
+
+/// Gathers the windows of two output pixels.
+struct Columns<'a> {
+    g: &'a Geometry,
+    gemm: Gemm,
+    /// For a window and for a row of it, where a row's inputs lie side by side.
+    whole: Option<(Arc<Kernel>, Arc<Kernel>)>,
+    /// For one tap's channels.
+    tap: Arc<Kernel>,
+}
+
+/// Where a window begins in the input, padding included.
+#[derive(Clone, Copy)]
+struct Corner {
+    iy: Val,
+    ix: Val,
+}
+
+impl<'a> Columns<'a> {
+    fn new(g: &'a Geometry, gemm: &Gemm, core: &Cost) -> Result<Columns<'a>> {
+        let run = g.kernel[1] == 1 || (g.dilations[1] == 1 && g.x[3] == g.cin);
+        let pitch = gemm.columns();
+        let whole = if run {
+            let n = g.kernel[1] * g.cin;
+            let row = gather::kernel(n, pitch, core)?;
+            let window = match g.kernel[0] {
+                1 => row.clone(),
+                rows => gather::windows(n, (rows, g.dilations[0] * g.x[2]), pitch, core)?,
+            };
+            Some((window, row))
+        } else {
+            None
+        };
+        Ok(Columns { g, gemm: *gemm, whole, tap: gather::kernel(g.cin, pitch, core)? })
+    }
+
+    /// The window of output pixel `p`.
+    fn corner(&self, k: &mut KernelBuilder, p: Val) -> Corner {
+        let g = self.g;
+        // A quotient by the width, by a product: exact for as many pixels as there are.
+        let (width, pixels) = (g.output[1], g.output[0] * g.output[1]);
+        let (oy, ox) = if width.is_power_of_two() {
+            let by = width.trailing_zeros() as i32;
+            (k.let_("oy", p >> by), k.let_("ox", p & (width - 1)))
+        } else if let Some((m, by)) = reciprocal(width, pixels) {
+            let oy = k.let_("oy", (p * m) >> by);
+            (oy, k.let_("ox", p - oy * width))
+        } else {
+            (k.let_("oy", p / width), k.let_("ox", p % width))
+        };
+        let iy = k.let_("iy", oy * g.strides[0] - g.pads[0]);
+        Corner { iy, ix: k.let_("ix", ox * g.strides[1] - g.pads[1]) }
+    }
+
+    fn pair(
+        &self,
+        k: &mut KernelBuilder,
+        (x, acts, pad): (Buf, Buf, Option<Buf>),
+        n: Val,
+        first: Val,
+        pair: Val,
+    ) {
+        let (g, pixels) = (self.g, self.g.output[0] * self.g.output[1]);
+        let a = k.let_("a", first + pair * 2);
+        let b = k.let_("b", if self.gemm.pixels.is_multiple_of(2) { a + 1 } else { (a + 1).min(pixels - 1) });
+        let (a, b) = (self.corner(k, a), self.corner(k, b));
+        let [high, wide] = [0, 1].map(|axis| (g.kernel[axis] - 1) * g.dilations[axis]);
+        let base = n * g.x[0];
+        let at = |y: Val, x: Expr| base.clone() + y * g.x[2] + x * g.x[3];
+        let Some((window, _)) = &self.whole else { return self.rows(k, (x, acts, pad), (a, b), &base, pair) };
+        let whole = |k: &mut KernelBuilder| {
+            let (from, other) = (at(a.iy, a.ix.into()), at(b.iy, b.ix.into()));
+            k.call(window, vec![x.from(from), x.from(other), acts.from(pair)]);
+        };
+        if pad.is_none() {
+            return whole(k);
+        }
+        let inside = |c: Corner| {
+            let row = c.iy.ge(0).and((c.iy + high).lt(g.input[0]));
+            row.and(c.ix.ge(0)).and((c.ix + wide).lt(g.input[1]))
+        };
+        k.if_else(inside(a).and(inside(b)), whole, |k| {
+            self.rows(k, (x, acts, pad), (a, b), &base, pair);
+        });
+    }
+
+    /// The same row by row, some of them padding.
+    fn rows(
+        &self,
+        k: &mut KernelBuilder,
+        (x, acts, pad): (Buf, Buf, Option<Buf>),
+        (a, b): (Corner, Corner),
+        base: &Expr,
+        pair: Val,
+    ) {
+        let g = self.g;
+        let wide = (g.kernel[1] - 1) * g.dilations[1];
+        k.for_("ky", 0, g.kernel[0], |k, ky| {
+            let ya = k.let_("ya", a.iy + ky * g.dilations[0]);
+            let yb = k.let_("yb", b.iy + ky * g.dilations[0]);
+            let at = |y: Val, x: Expr| base.clone() + y * g.x[2] + x * g.x[3];
+            let to = ky * (g.kernel[1] * g.cin * self.gemm.columns()) + pair;
+            let row_inside = |y: Val| y.ge(0).and(y.lt(g.input[0]));
+            let whole = |k: &mut KernelBuilder, row: &Arc<Kernel>| {
+                let (from, other) = (at(ya, a.ix.into()), at(yb, b.ix.into()));
+                k.call(row, vec![x.from(from), x.from(other), acts.from(to.clone())]);
+            };
+            let taps = |k: &mut KernelBuilder| {
+                k.for_("kx", 0, g.kernel[1], |k, kx| {
+                    let xa = k.let_("xa", a.ix + kx * g.dilations[1]);
+                    let xb = k.let_("xb", b.ix + kx * g.dilations[1]);
+                    let to = acts.from(to.clone() + kx * (g.cin * self.gemm.columns()));
+                    let (from, other) = (x.from(at(ya, xa.into())), x.from(at(yb, xb.into())));
+                    let Some(pad) = pad else { return k.call(&self.tap, vec![from, other, to]) };
+                    let inside = |y: Val, x: Val| row_inside(y).and(x.ge(0)).and(x.lt(g.input[1]));
+                    let call = |k: &mut KernelBuilder, a, b| k.call(&self.tap, vec![a, b, to.clone()]);
+                    k.if_else(
+                        inside(ya, xa),
+                        |k| {
+                            k.if_else(
+                                inside(yb, xb),
+                                |k| call(k, from.clone(), other.clone()),
+                                |k| call(k, from.clone(), pad.from(0)),
+                            );
+                        },
+                        |k| {
+                            k.if_else(
+                                inside(yb, xb),
+                                |k| call(k, pad.from(0), other.clone()),
+                                |k| call(k, pad.from(0), pad.from(0)),
+                            );
+                        },
+                    );
+                });
+            };
+            let Some((_, row)) = &self.whole else { return taps(k) };
+            let inside = |y: Val, x: Val| row_inside(y).and(x.ge(0)).and((x + wide).lt(g.input[1]));
+            k.if_else(inside(ya, a.ix).and(inside(yb, b.ix)), |k| whole(k, row), taps);
+        });
+    }
+}
+
+/// `p / width == (p * m) >> by` for all `p < pixels`, products within 31 bits.
+fn reciprocal(width: usize, pixels: usize) -> Option<(usize, i32)> {
+    (8..24).find_map(|by| {
+        let m = (1usize << by) / width + 1;
+        let exact = pixels * m < 1 << 31 && (0..pixels).all(|p| (p * m) >> by == p / width);
+        exact.then_some((m, by))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arith::quant::{Clamp, Quant};
+    use crate::kernels::portable::conv::{self, Kernels};
+    use crate::kernels::portable::dense;
+    use crate::kernels::problem::Axis;
+    use crate::kernels::trial::{Random, run};
+    use crate::tensor::Tensor;
+
+    fn core() -> Cost {
+        secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap()
+    }
+
+    /// A product of random weights with zero points at the ends.
+    fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
+        let w = (0..rows * taps).map(|_| random.within(-127, 127) as i8).collect();
+        let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
+        let b = (0..rows).map(|_| random.within(-5000, 5000) as i32).collect();
+        let b = Tensor::new(vec![rows], Data::I32(b)).unwrap();
+        let q = |scale, zp| Quant::per_tensor(DType::I8, scale, zp);
+        let (x_zp, y_zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
+        let clamp = if case.is_multiple_of(2) { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
+        let scale = 0.004 / (taps as f32).sqrt();
+        let w_q = Quant { axis: Some(0), ..q(scale, 0) };
+        let w_q = Quant { scale: vec![scale; rows], zero_point: vec![0; rows], ..w_q };
+        let q_b = Quant { dtype: DType::I32, ..q(scale * 0.1, 0) };
+        let (x_q, y_q) = (q(0.1, x_zp), q(0.05, y_zp));
+        Product::int((&w, &w_q), Some((&b, Some(&q_b))), &x_q, &y_q, clamp).unwrap()
+    }
+
+    fn geometry(
+        (cin, cout): (usize, usize),
+        input: [usize; 2],
+        kernel: [usize; 2],
+        more: [usize; 8],
+    ) -> Geometry {
+        let [sy, sx, dy, dx, top, left, bottom, right] = more;
+        let out = |n: usize, pads: usize, k: usize, d: usize, s: usize| (n + pads - (k - 1) * d - 1) / s + 1;
+        let output =
+            [out(input[0], top + bottom, kernel[0], dy, sy), out(input[1], left + right, kernel[1], dx, sx)];
+        let lay = |c: usize, [h, w]: [usize; 2]| [c * h * w, 1, w * c, c];
+        Geometry {
+            batch: 2,
+            groups: 1,
+            cin,
+            cout,
+            input,
+            output,
+            kernel,
+            strides: [sy, sx],
+            dilations: [dy, dx],
+            pads: [top, left],
+            x: lay(cin, input),
+            y: lay(cout, output),
+        }
+    }
+
+    #[test]
+    fn convolutions_equal_the_plain_loops() {
+        let mut random = Random(41);
+        let shapes = [
+            geometry((16, 5), [5, 6], [3, 3], [1, 1, 1, 1, 1, 1, 1, 1]),
+            geometry((3, 8), [9, 9], [3, 3], [2, 2, 1, 1, 0, 0, 1, 1]),
+            geometry((1, 8), [11, 10], [10, 4], [2, 2, 1, 1, 4, 1, 5, 1]),
+            geometry((3, 5), [4, 5], [2, 3], [3, 1, 1, 1, 1, 2, 0, 0]),
+            geometry((8, 4), [1, 40], [1, 5], [1, 1, 1, 1, 0, 2, 0, 2]),
+            geometry((16, 3), [6, 6], [1, 1], [2, 2, 1, 1, 0, 0, 0, 0]),
+            geometry((7, 3), [9, 1], [5, 1], [1, 1, 2, 1, 4, 0, 4, 0]),
+            geometry((5, 2), [3, 9], [2, 3], [1, 1, 1, 3, 1, 3, 0, 3]),
+            geometry((30, 2), [3, 3], [3, 3], [1, 1, 1, 1, 0, 0, 0, 0]),
+        ];
+        for (case, g) in shapes.iter().enumerate() {
+            let product = product(&mut random, g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
+            let way = conv(g, &product, &core()).unwrap().unwrap_or_else(|| panic!("case {case}"));
+            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
+            for _ in 0..2 {
+                let x = [Data::I8(random.bytes(g.x_len()))];
+                let want = run(&plain, &x, DType::I8, g.y_len());
+                assert_eq!(run(&way.call, &x, DType::I8, g.y_len()), want, "case {case}");
+            }
+        }
+    }
+
+    #[test]
+    fn depthwise_convolutions_equal_the_plain_loops() {
+        let mut random = Random(43);
+        let of = |c: usize, input, kernel, more| Geometry {
+            groups: c,
+            cin: 1,
+            cout: 1,
+            ..geometry((c, c), input, kernel, more)
+        };
+        let shapes = [
+            of(8, [5, 5], [3, 3], [1, 1, 1, 1, 1, 1, 1, 1]),
+            of(3, [7, 6], [3, 3], [2, 2, 1, 1, 0, 0, 1, 1]),
+            of(5, [6, 9], [5, 5], [1, 1, 1, 1, 2, 2, 2, 2]),
+            of(6, [1, 30], [1, 9], [1, 1, 1, 1, 0, 4, 0, 4]),
+            of(4, [9, 1], [7, 1], [2, 1, 1, 1, 3, 0, 3, 0]),
+            of(2, [8, 13], [3, 3], [1, 2, 2, 1, 2, 0, 2, 1]),
+        ];
+        let mut over = 0;
+        for (case, g) in shapes.iter().enumerate() {
+            let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
+            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
+            // In one piece, and in strips.
+            for limit in [4096, 150] {
+                let ways = depthwise(g, &product, limit, &core()).unwrap();
+                assert!(!ways.is_empty(), "case {case}");
+                over += ways.iter().filter(|way| way.in_place()).count();
+                let x = [Data::I8(random.bytes(g.x_len()))];
+                let want = run(&plain, &x, DType::I8, g.y_len());
+                for way in ways {
+                    let got = run(&way.call, &x, DType::I8, g.y_len());
+                    assert_eq!(got, want, "case {case}, {limit} bytes, {}", way.way);
+                }
+            }
+        }
+        assert!(over >= 2, "{over} in place");
+    }
+
+    #[test]
+    fn dense_layers_equal_the_plain_loops() {
+        let mut random = Random(42);
+        let axis = |len, x, y| Axis { len, x, y };
+        let shapes = [
+            Rows { rows: vec![], inputs: axis(70, 1, 0), outputs: axis(11, 0, 1) },
+            Rows { rows: vec![axis(5, 64, 64)], inputs: axis(64, 1, 0), outputs: axis(6, 0, 1) },
+            Rows { rows: vec![axis(19, 10, 3)], inputs: axis(10, 1, 0), outputs: axis(3, 0, 1) },
+            Rows { rows: vec![axis(8, 70, 9)], inputs: axis(67, 1, 0), outputs: axis(2, 0, 1) },
+            Rows {
+                rows: vec![axis(2, 100, 40), axis(3, 20, 5)],
+                inputs: axis(16, 1, 0),
+                outputs: axis(5, 0, 1),
+            },
+        ];
+        for (case, rows) in shapes.iter().enumerate() {
+            let product = product(&mut random, rows.outputs.len, rows.inputs.len, case);
+            let way = dense(rows, &product, &core()).unwrap().unwrap_or_else(|| panic!("case {case}"));
+            let plain = dense::dense(rows, &product).unwrap();
+            let (mut x_len, mut y_len) = (rows.inputs.len, rows.outputs.len);
+            for a in &rows.rows {
+                x_len += (a.len - 1) * a.x;
+                y_len += (a.len - 1) * a.y;
+            }
+            let x = [Data::I8(random.bytes(x_len))];
+            assert_eq!(
+                run(&way.call, &x, DType::I8, y_len),
+                run(&plain, &x, DType::I8, y_len),
+                "case {case}"
+            );
+        }
+    }
+}

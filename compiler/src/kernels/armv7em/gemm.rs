@@ -1,0 +1,877 @@
+//! The blocked int8 product for cores with `smlad`: columns of widened inputs (one or two at
+//! once) times four rows of weights at a time, requantized and stored.
+//!
+//! Two output channels A and B share each half-word of weights: the half holds `256 * a + b`.
+//! `smlad` with the word as it stands sums `256 * SA + SB`; after one `sxtb16` that keeps only
+//! the low bytes, `smlad` sums `SB`. Their difference `256 * SA` goes straight into `smmla`,
+//! and its shift is eight larger. So weights cost one byte in flash and half an extension.
+//!
+//! Stream of a group of four channels, in 16-bit halves: `256 * bias_A + bias_B` and `bias_B`
+//! of both pairs as words; then for each two inputs the halves of pair 0 and of pair 1; then
+//! the multipliers of B0, B1, A0, A1. Missing channels of the last group are zeros.
+//!
+//! That is exact while every `|SA| < 2^23`; sums that wrap on the way there come back. Layers
+//! with larger sums, or with a shift for each channel, take the *plain* form at two more
+//! extensions for sixteen products: bytes `a` and `b` side by side and extended each, `bias_A`
+//! and `bias_B`, and at the end multiplier, rounding constant and shift of each channel.
+//!
+//! Where a core starts two instructions at once, an extension takes the place of a product and a
+//! load costs nothing beside one: the *halves* form spends two bytes a weight, extends nothing
+//! and has no bound on sums. For each two inputs it holds the halves of A0, A1, B0 and B1.
+//!
+//! Law: a stream whose sums could be wrong is refused when it is packed.
+
+use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror, Slot};
+use crate::error::{Error, Result, Site};
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, instr};
+use crate::kernels::armv7em::epilogue::{Round, Rounding, close, word};
+use crate::kernels::rounding::requantize_high_instr;
+use crate::tensor::DType;
+use secateur_targets::Core;
+use std::sync::Arc;
+
+/// Sizes of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gemm {
+    /// A column is this many runs of inputs (the rows of a convolution's window) ...
+    pub(crate) runs: usize,
+    /// ... of this many pairs each ...
+    pub(crate) pairs: usize,
+    /// ... that begin this many 16-bit elements apart.
+    pub(crate) run_pitch: usize,
+    /// Output channels.
+    pub(crate) outputs: usize,
+    /// Columns: 1 or 2.
+    pub(crate) columns: usize,
+    /// 16-bit elements from one column to the next.
+    pub(crate) pitch: usize,
+    /// Result elements from one column's channels to the next column's.
+    pub(crate) step: usize,
+    /// Right shift of all channels after the high word of the product
+    /// ([`crate::arith::requant::high`]); `None` for the plain form.
+    pub(crate) sh: Option<u32>,
+    pub(crate) lo: i32,
+    pub(crate) hi: i32,
+    /// Pairs per round of a loop, at least 1: [`ROUND`] where cycles count.
+    pub(crate) round: usize,
+    /// Weights take sixteen bits each.
+    pub(crate) halves: bool,
+    /// Each pair of inputs of two columns loads what the next one begins with, for cores that
+    /// start two instructions at once.
+    pub(crate) ahead: bool,
+}
+
+/// Channels of a group.
+pub(crate) const GROUP: usize = 4;
+/// Pairs per round of a loop within a run.
+pub(crate) const ROUND: usize = 16;
+/// The same for layers so small that their code counts more.
+pub(crate) const SHORT: usize = 4;
+/// Greatest `sh`: eight more must leave room for the zero point above it.
+pub(crate) const MAX_SH: u32 = 14;
+
+impl Gemm {
+    /// Halves of the stream for one group of channels.
+    pub(crate) fn group_len(&self) -> usize {
+        8 + self.pair_len() * self.runs * self.pairs + self.tail_len()
+    }
+    /// Halves of the stream for two inputs of a group.
+    pub(crate) fn pair_len(&self) -> usize {
+        if self.halves { 8 } else { 4 }
+    }
+    /// Whether the sums of two channels share a register.
+    pub(crate) fn packed(&self) -> bool {
+        self.sh.is_some() && !self.halves
+    }
+    /// Halves of what ends the stream of a group.
+    pub(crate) fn tail_len(&self) -> usize {
+        if self.sh.is_some() { 8 } else { 24 }
+    }
+    /// Halves of the whole stream.
+    pub(crate) fn stream_len(&self) -> usize {
+        self.outputs.div_ceil(GROUP) * self.group_len()
+    }
+    /// Whether offsets fit the instructions and the shift leaves room.
+    pub(crate) fn fits(&self) -> bool {
+        let column = 2 * self.pitch * (self.columns - 1);
+        let result = self.step * (self.columns - 1);
+        self.sh.is_none_or(|sh| (1..=MAX_SH).contains(&sh))
+            && column + 8 * self.round <= 4095
+            && result + GROUP <= 4095
+            && (self.runs == 1 || 4 * self.pairs <= 4095)
+    }
+    /// Elements that the columns reach into.
+    pub(crate) fn acts_len(&self) -> usize {
+        (self.runs - 1) * self.run_pitch + (self.columns - 1) * self.pitch + 2 * self.pairs
+    }
+    /// Whether a column is spelled out whole.
+    fn straight(&self, limit: usize) -> bool {
+        let last = 2 * ((self.runs - 1) * self.run_pitch + (self.columns - 1) * self.pitch) + 4 * self.pairs;
+        self.runs * self.pairs <= limit && last <= 4095
+    }
+
+    /// Packs one layer's coefficients. Runs are joined: `taps[j]` says which of a row's weights
+    /// column element `j` meets (`None`: padding). Refuses (`None`) sums or weights that do
+    /// not fit.
+    pub(crate) fn pack(
+        &self,
+        weights: &[i32],
+        bias: &[i32],
+        rounding: Rounding<'_>,
+        reach: &[(i32, i32)],
+        taps: &[Option<usize>],
+    ) -> Option<Vec<i16>> {
+        let row = weights.len() / self.outputs.max(1);
+        let bound = 1 << 23;
+        // Of each pair only A is multiplied by 256, but its partner's sum rides on it.
+        if self.packed() && reach.iter().any(|&(lo, hi)| lo <= -bound || hi >= bound) {
+            return None;
+        }
+        let weight = |o: usize, j: usize| match taps.get(j).copied().flatten() {
+            Some(t) if o < self.outputs => weights[o * row + t],
+            _ => 0,
+        };
+        let of = |v: &[i32], o: usize, missing: i32| v.get(o).copied().unwrap_or(missing);
+        let mut stream = Vec::with_capacity(self.stream_len());
+        for first in (0..self.outputs).step_by(GROUP) {
+            for pair in [first, first + 2] {
+                let (a, b) = (of(bias, pair, 0), of(bias, pair + 1, 0));
+                let first = if self.packed() { a.checked_mul(256)?.checked_add(b)? } else { a };
+                word(&mut stream, first);
+                word(&mut stream, b);
+            }
+            for p in 0..self.runs * self.pairs {
+                if self.halves {
+                    for o in [first, first + 2, first + 1, first + 3] {
+                        stream.push(i16::try_from(weight(o, 2 * p)).ok()?);
+                        stream.push(i16::try_from(weight(o, 2 * p + 1)).ok()?);
+                    }
+                    continue;
+                }
+                for pair in [first, first + 2] {
+                    for j in [2 * p, 2 * p + 1] {
+                        let (a, b) = (weight(pair, j), weight(pair + 1, j));
+                        if !(-128..=127).contains(&b) {
+                            return None;
+                        }
+                        stream.push(match self.sh {
+                            Some(_) => i16::try_from(256 * a + b).ok()?,
+                            None => i16::from_le_bytes([b as u8, i8::try_from(a).ok()? as u8]),
+                        });
+                    }
+                }
+            }
+            if self.sh.is_some() {
+                for o in [first + 1, first + 3, first, first + 2] {
+                    word(&mut stream, of(rounding.multipliers, o, 1));
+                }
+                continue;
+            }
+            for o in first..first + GROUP {
+                let (rnd, sh) = rounding.each.get(o).copied().unwrap_or((0, 1));
+                word(&mut stream, of(rounding.multipliers, o, 1));
+                word(&mut stream, rnd);
+                word(&mut stream, sh as i32);
+            }
+        }
+        Some(stream)
+    }
+
+    /// The kernel: `(acts, w, y, rnd)`, without `rnd` in the plain form, its meaning as loops and its native form.
+    pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
+        if !self.fits() {
+            return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
+        }
+        let mut k = KernelBuilder::new(format!("gemm_s8_r4q{}", self.columns));
+        let acts = k.buffer("acts", DType::I16, self.acts_len(), Access::Read);
+        let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
+        let y = k.buffer("y", DType::I8, (self.columns - 1) * self.step + self.outputs, Access::Write);
+        let rnd = self.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
+        let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
+        k.for_("group", 0, whole, |k, group| self.body(k, (acts, w, y, rnd), group.into(), GROUP));
+        if rest > 0 {
+            self.body(&mut k, (acts, w, y, rnd), whole.into(), rest);
+        }
+        k.native(self.block().native("dsp", core)?);
+        k.finish()
+    }
+
+    /// The meaning of one group of channels, `valid` of which exist.
+    fn body(
+        &self,
+        k: &mut KernelBuilder,
+        (acts, w, y, rnd): (Buf, Buf, Buf, Option<Val>),
+        group: Expr,
+        valid: usize,
+    ) {
+        let base = k.let_("base", &group * self.group_len());
+        let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
+        // Sums by pair of channels: (A, B) of each column.
+        let mut sums: Vec<Vec<(Val, Val)>> = Vec::new();
+        for pair in 0..2usize {
+            let b = k.let_(&format!("bias_b{pair}"), word(base + (4 * pair + 2)));
+            let a = word(base + 4 * pair);
+            let a = k.let_(&format!("bias_a{pair}"), if self.packed() { (a - b) >> 8 } else { a });
+            let column = |q: usize, k: &mut KernelBuilder| {
+                (k.var(&format!("a{pair}{q}"), a), k.var(&format!("b{pair}{q}"), b))
+            };
+            sums.push((0..self.columns).map(|q| column(q, k)).collect());
+        }
+        k.for_("run", 0, self.runs, |k, run| {
+            k.for_("p", 0, self.pairs, |k, p| {
+                let at = k.let_("at", base + run * (self.pair_len() * self.pairs) + p * self.pair_len());
+                let from = k.let_("from", run * self.run_pitch + p * 2);
+                for half in 0..2usize {
+                    let inputs: Vec<Val> = (0..self.columns)
+                        .map(|q| k.let_(&format!("x{half}{q}"), acts.at(from + (q * self.pitch + half))))
+                        .collect();
+                    for (pair, columns) in sums.iter().enumerate() {
+                        let (high, low) = self.weights(k, w, at, (pair, half));
+                        for (&x, &(a, b)) in inputs.iter().zip(columns) {
+                            k.add_to(a, x * high);
+                            k.add_to(b, x * low);
+                        }
+                    }
+                }
+            });
+        });
+        let tail = self.group_len() - self.tail_len();
+        for channel in 0..valid {
+            let (pair, second) = (channel / 2, channel % 2);
+            let (m, round, shift): (Expr, Expr, Expr) = match (self.sh, rnd) {
+                (Some(sh), Some(rnd)) => {
+                    (word(base + (tail + 4 - 4 * second + 2 * pair)), rnd.into(), (sh as i32).into())
+                }
+                _ => {
+                    let at = tail + 6 * channel;
+                    // A shift has five bits, which the mask says to the proof.
+                    (word(base + at), word(base + (at + 2)), w.at(base + (at + 4)) & 31)
+                }
+            };
+            let m = k.let_("m", m);
+            for (q, &(a, b)) in sums[pair].iter().enumerate() {
+                let sum = if second == 0 { a } else { b };
+                let value = instr(
+                    &requantize_high_instr(),
+                    vec![sum.into(), m.into(), round.clone(), shift.clone(), self.lo.into(), self.hi.into()],
+                );
+                k.store(y, &group * GROUP + (q * self.step + channel), value);
+            }
+        }
+    }
+
+    /// Weights A and B of a pair of channels for one input of the two whose part of the stream
+    /// is 8 halves from `at` on.
+    pub(crate) fn weights(
+        &self,
+        k: &mut KernelBuilder,
+        w: Buf,
+        at: Val,
+        (pair, half): (usize, usize),
+    ) -> (Val, Val) {
+        if self.halves {
+            let high = k.let_("high", w.at(at + (8 + 2 * pair + half)));
+            return (high, k.let_("low", w.at(at + (12 + 2 * pair + half))));
+        }
+        let both = k.let_("both", w.at(at + (8 + 2 * pair + half)));
+        let low = k.let_("low", ((both & 255) ^ 128) - 128);
+        let high = if self.sh.is_some() { (both - low) >> 8 } else { both >> 8 };
+        (k.let_("high", high), low)
+    }
+
+    /// The instructions.
+    pub(crate) fn block(&self) -> Block {
+        let mut b = Block::new(if self.sh.is_some() { 4 } else { 3 });
+        b.streams = true;
+        let [acts, w, y] = [b.args[0], b.args[1], b.args[2]];
+        let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
+        let frame = Frame { y: b.slot(), rnd: b.slot(), stop: b.slot(), inner: b.slot(), end: b.slot() };
+        b.push(Inst::StrSlot(y, frame.y));
+        if let Some(&rnd) = b.args.get(3) {
+            b.push(Inst::StrSlot(rnd, frame.rnd));
+        }
+        if !self.straight(self.round) {
+            // Where the loop over runs, or over the rounds of a single run, has come to its end.
+            let whole = if self.runs > 1 { 2 * self.runs * self.run_pitch } else { 4 * self.pairs };
+            let stop = b.reg();
+            b.push(Inst::Mov(stop, acts));
+            b.advance(stop, whole as i32);
+            b.push(Inst::StrSlot(stop, frame.stop));
+        }
+        if whole > 1 {
+            let end = b.reg();
+            b.push(Inst::Mov(end, w));
+            b.advance(end, (2 * self.group_len() * whole) as i32);
+            b.push(Inst::StrSlot(end, frame.end));
+            let top = b.label(whole as u64);
+            self.group(&mut b, &frame, acts, w, GROUP, 2 * self.round);
+            let end = b.reg();
+            b.push(Inst::LdrSlot(end, frame.end));
+            b.push(Inst::Cmp(w, end));
+            b.push(Inst::BranchBack(Cond::Ne, top));
+        } else if whole == 1 {
+            self.group(&mut b, &frame, acts, w, GROUP, 2 * self.round);
+        }
+        if rest > 0 {
+            self.group(&mut b, &frame, acts, w, rest, self.round);
+        }
+        b
+    }
+
+    /// One group of channels; leaves `w` at the next group, `acts` where it was, and the
+    /// result pointer of the frame one group on.
+    fn group(&self, b: &mut Block, frame: &Frame, acts: Reg, w: Reg, valid: usize, straight: usize) {
+        let q = self.columns;
+        let high: Vec<Reg> = (0..2 * q).map(|_| b.reg()).collect();
+        let low: Vec<Reg> = (0..2 * q).map(|_| b.reg()).collect();
+        let sums = (high.as_slice(), low.as_slice());
+        // The last column's sums start in place from the bias, the others take it as addend.
+        for pair in 0..2 {
+            b.push(Inst::Ldr(high[pair * q + q - 1], w, 8 * pair as u32));
+            b.push(Inst::Ldr(low[pair * q + q - 1], w, 8 * pair as u32 + 4));
+        }
+        let mut at = 16;
+        if self.straight(straight) && self.looks_ahead() {
+            let pairs =
+                (0..self.runs).flat_map(|r| (0..self.pairs).map(move |p| 2 * r * self.run_pitch + 4 * p));
+            let pairs: Vec<u32> = pairs.map(|at| at as u32).collect();
+            self.pairs_ahead(b, acts, &pairs, (w, at), sums, true);
+            at += (2 * self.pair_len() * pairs.len()) as u32;
+        } else if self.straight(straight) {
+            for run in 0..self.runs {
+                let from = (2 * run * self.run_pitch) as u32;
+                self.pairs(b, (acts, from), (w, at), self.pairs, sums, run == 0);
+                at += (2 * self.pair_len() * self.pairs) as u32;
+            }
+        } else if self.runs == 1 {
+            // Sums that start in place need no opening: what the loop does whole it does alone.
+            let first = match self.pairs % self.round {
+                0 if q == 1 => 0,
+                _ => (self.pairs - 1) % self.round + 1,
+            };
+            self.pairs(b, (acts, 0), (w, at), first, sums, true);
+            b.advance(acts, 4 * first as i32);
+            b.advance(w, at as i32 + (2 * self.pair_len() * first) as i32);
+            self.rounds(b, (acts, w), frame.stop, (self.pairs - first) / self.round, sums);
+            b.advance(acts, -4 * self.pairs as i32);
+            at = 0;
+        } else {
+            for pair in 0..2 {
+                for column in 0..q - 1 {
+                    b.push(Inst::Mov(high[pair * q + column], high[pair * q + q - 1]));
+                    b.push(Inst::Mov(low[pair * q + column], low[pair * q + q - 1]));
+                }
+            }
+            b.advance(w, at as i32);
+            let top = b.label(self.runs as u64);
+            let (first, rounds) = match self.pairs {
+                // One and a half rounds: shorter than a round and what is left.
+                n if n <= self.round + self.round / 2 => (n, 0),
+                n => (n % self.round, n / self.round),
+            };
+            self.pairs(b, (acts, 0), (w, 0), first, sums, false);
+            b.advance(w, (2 * self.pair_len() * first) as i32);
+            if rounds > 0 {
+                b.advance(acts, 4 * first as i32);
+                let inner = b.reg();
+                b.push(Inst::AddImm(inner, acts, (4 * self.round * rounds) as i32));
+                b.push(Inst::StrSlot(inner, frame.inner));
+                self.rounds(b, (acts, w), frame.inner, rounds, sums);
+                b.advance(acts, 2 * self.run_pitch as i32 - 4 * self.pairs as i32);
+            } else {
+                b.advance(acts, 2 * self.run_pitch as i32);
+            }
+            self.repeat(b, acts, frame.stop, top);
+            b.advance(acts, -2 * (self.runs * self.run_pitch) as i32);
+            at = 0;
+        }
+        self.finish(b, frame, w, at, valid, sums);
+    }
+
+    /// A loop of whole rounds until `acts` reaches the address in `stop`.
+    fn rounds(
+        &self,
+        b: &mut Block,
+        (acts, w): (Reg, Reg),
+        stop: Slot,
+        rounds: usize,
+        sums: (&[Reg], &[Reg]),
+    ) {
+        let top = b.label(rounds as u64);
+        self.pairs(b, (acts, 0), (w, 0), self.round, sums, false);
+        b.advance(acts, 4 * self.round as i32);
+        b.advance(w, (2 * self.pair_len() * self.round) as i32);
+        self.repeat(b, acts, stop, top);
+    }
+
+    fn repeat(&self, b: &mut Block, acts: Reg, stop: Slot, top: crate::asm::armv7em::Label) {
+        let stop_at = b.reg();
+        b.push(Inst::LdrSlot(stop_at, stop));
+        b.push(Inst::Cmp(acts, stop_at));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    }
+
+    /// `n` pairs of inputs, from pointers and byte offsets on.
+    fn pairs(
+        &self,
+        b: &mut Block,
+        (acts, input): (Reg, u32),
+        (w, weight): (Reg, u32),
+        n: usize,
+        (high, low): (&[Reg], &[Reg]),
+        mut opening: bool,
+    ) {
+        if self.looks_ahead() {
+            let pairs: Vec<u32> = (0..n).map(|p| input + 4 * p as u32).collect();
+            return self.pairs_ahead(b, acts, &pairs, (w, weight), (high, low), opening);
+        }
+        if self.halves {
+            return self.wide_pairs(b, (acts, input), (w, weight), n, (high, low), opening);
+        }
+        if self.sh.is_none() {
+            return self.plain_pairs(b, (acts, input), (w, weight), n, (high, low), opening);
+        }
+        let q = self.columns;
+        // Loads side by side cost one cycle less each: with one column there are registers for
+        // two pairs' loads at once.
+        let side_by_side = if q == 1 { 2 } else { 1 };
+        for start in (0..n).step_by(side_by_side) {
+            let mut loaded = Vec::new();
+            for p in start..n.min(start + side_by_side) {
+                let words: [Reg; 2] = b.regs_n();
+                for (pair, &r) in words.iter().enumerate() {
+                    b.push(Inst::Ldr(r, w, weight + (8 * p + 4 * pair) as u32));
+                }
+                loaded.push((words, self.inputs(b, acts, input + 4 * p as u32)));
+            }
+            for (words, inputs) in loaded {
+                for (pair, &word) in words.iter().enumerate() {
+                    self.sums(b, word, &inputs, &high[pair * q..][..q], opening);
+                }
+                let narrow: [Reg; 2] = b.regs_n();
+                for (d, word) in narrow.into_iter().zip(words) {
+                    b.push(Inst::Sxtb16(d, word, Ror::R0));
+                }
+                for (pair, &word) in narrow.iter().enumerate() {
+                    self.sums(b, word, &inputs, &low[pair * q..][..q], opening);
+                }
+                opening = false;
+            }
+        }
+    }
+
+    /// The plain form: each pair's word is extended twice, so one is loaded at a time.
+    fn plain_pairs(
+        &self,
+        b: &mut Block,
+        (acts, input): (Reg, u32),
+        (w, weight): (Reg, u32),
+        n: usize,
+        (high, low): (&[Reg], &[Reg]),
+        mut opening: bool,
+    ) {
+        let q = self.columns;
+        for p in 0..n {
+            let mut inputs = Vec::new();
+            for pair in 0..2 {
+                let word = b.reg();
+                b.push(Inst::Ldr(word, w, weight + (8 * p + 4 * pair) as u32));
+                if pair == 0 {
+                    inputs = self.inputs(b, acts, input + 4 * p as u32);
+                }
+                for (sums, ror) in [(high, Ror::R8), (low, Ror::R0)] {
+                    let narrow = b.reg();
+                    b.push(Inst::Sxtb16(narrow, word, ror));
+                    self.sums(b, narrow, &inputs, &sums[pair * q..][..q], opening);
+                }
+            }
+            opening = false;
+        }
+    }
+
+    fn looks_ahead(&self) -> bool {
+        self.ahead && self.columns == 2 && (self.halves || self.packed())
+    }
+
+    /// Pairs of inputs of two columns at offsets from `acts`, ordered so that each load stands
+    /// beside a product and comes two before its use: 10 cycles for 16 products in the packed
+    /// form, 8 in halves, where a load and a product start at once.
+    fn pairs_ahead(
+        &self,
+        b: &mut Block,
+        acts: Reg,
+        pairs: &[u32],
+        (w, weight): (Reg, u32),
+        (high, low): (&[Reg], &[Reg]),
+        mut opening: bool,
+    ) {
+        let [x0, x1] = b.regs_n();
+        let [mut u, mut v] = b.regs_n();
+        let input = |b: &mut Block, x: Reg, p: usize, column: usize| {
+            if let Some(&at) = pairs.get(p) {
+                b.push(Inst::Ldr(x, acts, at + (2 * self.pitch * column) as u32));
+            }
+        };
+        let bytes = 2 * self.pair_len();
+        let word = |b: &mut Block, to: Reg, p: usize, n: usize| {
+            if p < pairs.len() {
+                b.push(Inst::Ldr(to, w, weight + (bytes * p + 4 * n) as u32));
+            }
+        };
+        input(b, x0, 0, 0);
+        word(b, u, 0, 0);
+        input(b, x1, 0, 1);
+        for p in 0..pairs.len() {
+            // The second column's sum holds the bias at first.
+            let add = |b: &mut Block, channel: usize, column: usize, x: Reg, word: Reg| {
+                let sums = &if channel < 2 { high } else { low }[channel % 2 * 2..][..2];
+                let addend = if opening { sums[1] } else { sums[column] };
+                b.push(Inst::Smlad(sums[column], x, word, addend));
+            };
+            add(b, 0, 0, x0, u);
+            word(b, v, p, 1);
+            add(b, 0, 1, x1, u);
+            if self.halves {
+                word(b, u, p, 2);
+                add(b, 1, 0, x0, v);
+                add(b, 1, 1, x1, v);
+                word(b, v, p, 3);
+                add(b, 2, 0, x0, u);
+                add(b, 3, 0, x0, v);
+                input(b, x0, p + 1, 0);
+                add(b, 3, 1, x1, v);
+                word(b, v, p + 1, 0);
+                add(b, 2, 1, x1, u);
+                (u, v) = (v, u);
+            } else {
+                b.push(Inst::Sxtb16(u, u, Ror::R0));
+                add(b, 1, 0, x0, v);
+                add(b, 1, 1, x1, v);
+                add(b, 2, 0, x0, u);
+                b.push(Inst::Sxtb16(v, v, Ror::R0));
+                add(b, 2, 1, x1, u);
+                word(b, u, p + 1, 0);
+                add(b, 3, 0, x0, v);
+                input(b, x0, p + 1, 0);
+                add(b, 3, 1, x1, v);
+            }
+            input(b, x1, p + 1, 1);
+            opening = false;
+        }
+    }
+
+    /// The halves form: nothing but loads and products.
+    fn wide_pairs(
+        &self,
+        b: &mut Block,
+        (acts, input): (Reg, u32),
+        (w, weight): (Reg, u32),
+        n: usize,
+        (high, low): (&[Reg], &[Reg]),
+        mut opening: bool,
+    ) {
+        let q = self.columns;
+        for p in 0..n {
+            let inputs = self.inputs(b, acts, input + 4 * p as u32);
+            for channel in 0..GROUP {
+                let word = b.reg();
+                b.push(Inst::Ldr(word, w, weight + (16 * p + 4 * channel) as u32));
+                let sums = if channel < 2 { high } else { low };
+                self.sums(b, word, &inputs, &sums[channel % 2 * q..][..q], opening);
+            }
+            opening = false;
+        }
+    }
+
+    /// Loads one pair of inputs of each column.
+    fn inputs(&self, b: &mut Block, acts: Reg, at: u32) -> Vec<Reg> {
+        let inputs: Vec<Reg> = (0..self.columns).map(|_| b.reg()).collect();
+        for (column, &r) in inputs.iter().enumerate() {
+            b.push(Inst::Ldr(r, acts, at + (2 * self.pitch * column) as u32));
+        }
+        inputs
+    }
+
+    /// One word of weights into the sums of one channel; the first takes the bias as addend.
+    fn sums(&self, b: &mut Block, word: Reg, inputs: &[Reg], sums: &[Reg], opening: bool) {
+        for (&sum, &input) in sums.iter().zip(inputs) {
+            let addend = if opening { sums[sums.len() - 1] } else { sum };
+            b.push(Inst::Smlad(sum, input, word, addend));
+        }
+    }
+
+    /// Requantizes and stores the sums of a group; `at` is the offset of the stream's tail.
+    fn finish(
+        &self,
+        b: &mut Block,
+        frame: &Frame,
+        w: Reg,
+        at: u32,
+        valid: usize,
+        (high, low): (&[Reg], &[Reg]),
+    ) {
+        let q = self.columns;
+        let y = b.reg();
+        let limits = (self.lo, self.hi);
+        if let Some(sh) = self.sh {
+            // Of packed channels A 256 * SA remains: its constant and shift are 2^8 larger.
+            let more = if self.packed() { 8 } else { 0 };
+            for (first, sums) in [high, low].into_iter().enumerate() {
+                let mut round = b.reg();
+                let m: [Reg; 2] = b.regs_n();
+                let from = at + if first == 0 { 8 } else { 0 };
+                b.push(Inst::Ldr(m[0], w, from));
+                b.push(Inst::Ldr(m[1], w, from + 4));
+                if first == 0 {
+                    b.push(Inst::LdrSlot(y, frame.y));
+                }
+                b.push(Inst::LdrSlot(round, frame.rnd));
+                if first == 0 && more > 0 {
+                    let high_round = b.reg();
+                    b.push(Inst::LslImm(high_round, round, more));
+                    round = high_round;
+                    for (&p, &s) in high.iter().zip(low) {
+                        b.push(Inst::Sub(p, p, s));
+                    }
+                }
+                let by = if first == 0 { sh + more } else { sh };
+                for pair in (0..2).filter(|pair| 2 * pair + first < valid) {
+                    let round = Round::Layer(round, by);
+                    close(
+                        b,
+                        &sums[pair * q..][..q],
+                        m[pair],
+                        round,
+                        (y, 2 * pair + first, self.step),
+                        limits,
+                    );
+                }
+            }
+        } else {
+            b.push(Inst::LdrSlot(y, frame.y));
+            for channel in 0..valid {
+                let sums = if channel % 2 == 0 { high } else { low };
+                let from = at + 12 * channel as u32;
+                let m = b.reg();
+                b.push(Inst::Ldr(m, w, from));
+                let round = Round::Channel(w, from + 4);
+                close(b, &sums[channel / 2 * q..][..q], m, round, (y, channel, self.step), limits);
+            }
+        }
+        b.push(Inst::AddImm(y, y, GROUP as i32));
+        b.push(Inst::StrSlot(y, frame.y));
+        b.advance(w, at as i32 + 2 * self.tail_len() as i32);
+    }
+}
+
+/// Words of the block's frame.
+struct Frame {
+    /// Where the next group's results go.
+    y: Slot,
+    rnd: Slot,
+    /// Where the loop over a column ends, and the loop within a run.
+    stop: Slot,
+    inner: Slot,
+    /// End of the whole groups' stream.
+    end: Slot,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arith::requant::{Multiplier, high, requantize};
+    use crate::asm::armv7em::assign::assign;
+    use crate::asm::armv7em::simulate::{Memory, run as simulate};
+    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::trial::{Random, run};
+    use crate::tensor::Data;
+
+    fn sizes() -> Vec<Gemm> {
+        let base = Gemm {
+            runs: 1,
+            run_pitch: 0,
+            pairs: 1,
+            outputs: 4,
+            columns: 2,
+            pitch: 2,
+            step: 4,
+            sh: Some(5),
+            lo: -128,
+            hi: 127,
+            round: ROUND,
+            halves: false,
+            ahead: false,
+        };
+        vec![
+            base,
+            Gemm { columns: 1, ..base },
+            Gemm { pairs: 8, outputs: 8, pitch: 16, step: 8, sh: Some(1), ..base },
+            Gemm { pairs: 5, outputs: 7, pitch: 12, step: 11, sh: Some(9), lo: -5, hi: 120, ..base },
+            Gemm { pairs: 5, outputs: 7, pitch: 12, step: 11, columns: 1, lo: 0, hi: 60, ..base },
+            Gemm { pairs: 32, outputs: 12, pitch: 64, step: 12, sh: Some(MAX_SH), ..base },
+            Gemm { pairs: 33, outputs: 9, pitch: 66, step: 9, ..base },
+            Gemm { pairs: 72, outputs: 6, pitch: 144, step: 6, ..base },
+            Gemm { pairs: 72, outputs: 16, pitch: 144, step: 16, columns: 1, ..base },
+            Gemm { pairs: 49, outputs: 3, pitch: 100, columns: 1, ..base },
+            Gemm { pairs: 320, outputs: 5, pitch: 640, step: 5, columns: 1, sh: Some(12), ..base },
+            Gemm { pairs: 17, outputs: 1, pitch: 34, step: 1, ..base },
+            // Windows: runs of a few pairs, of many, and columns that overlap.
+            Gemm { runs: 3, run_pitch: 22, pairs: 5, outputs: 8, pitch: 6, step: 8, ..base },
+            Gemm { runs: 3, run_pitch: 136, pairs: 24, outputs: 9, pitch: 16, step: 9, ..base },
+            Gemm { runs: 3, run_pitch: 136, pairs: 24, outputs: 5, columns: 1, ..base },
+            Gemm { runs: 3, run_pitch: 192, pairs: 48, outputs: 4, pitch: 32, step: 7, ..base },
+            Gemm { runs: 5, run_pitch: 400, pairs: 29, outputs: 6, pitch: 2, step: 6, columns: 1, ..base },
+            Gemm { runs: 10, run_pitch: 12, pairs: 2, outputs: 8, pitch: 4, step: 320, ..base },
+            Gemm { runs: 2, run_pitch: 3000, pairs: 3, outputs: 4, pitch: 6, ..base },
+            // Short rounds: a whole number of them, and one and a half.
+            Gemm { pairs: 32, outputs: 10, pitch: 64, step: 10, columns: 1, round: SHORT, ..base },
+            Gemm { pairs: 33, outputs: 10, pitch: 66, step: 10, round: SHORT, ..base },
+            Gemm { runs: 3, run_pitch: 136, pairs: 24, outputs: 6, pitch: 16, step: 9, round: SHORT, ..base },
+            Gemm { runs: 3, run_pitch: 136, pairs: 6, outputs: 4, pitch: 16, step: 9, round: SHORT, ..base },
+        ]
+    }
+
+    /// What the stack of instructions makes of the same memory.
+    fn native(g: &Gemm, acts: &[i16], stream: &[i16], rnd: i32) -> Vec<i8> {
+        let bytes = |v: &[i16]| v.iter().flat_map(|h| h.to_le_bytes()).collect::<Vec<u8>>();
+        let y_len = (g.columns - 1) * g.step + g.outputs;
+        let regions =
+            vec![(0x1000_0000, bytes(acts)), (0x2000_0000, bytes(stream)), (0x3000_0000, vec![0; y_len])];
+        let mut memory = Memory { regions };
+        let args = [0x1000_0000, 0x2000_0000, 0x3000_0000, rnd as u32];
+        simulate(&assign(&g.block()).unwrap(), &args, &mut memory);
+        memory.regions[2].1.iter().map(|&b| b as i8).collect()
+    }
+
+    #[test]
+    fn body_and_instructions_are_exact() {
+        let mut random = Random(21);
+        // Every size in all forms.
+        let plain: Vec<Gemm> = sizes().into_iter().map(|g| Gemm { sh: None, ..g }).collect();
+        let narrow: Vec<Gemm> = sizes().into_iter().chain(plain).collect();
+        let wide: Vec<Gemm> = narrow.iter().map(|g| Gemm { halves: true, ..*g }).collect();
+        let ahead = narrow.iter().chain(&wide).filter(|g| g.columns == 2).map(|g| Gemm { ahead: true, ..*g });
+        let ahead: Vec<Gemm> = ahead.collect();
+        for (case, g) in narrow.iter().chain(&wide).chain(&ahead).enumerate() {
+            for round in [case % 4] {
+                let k = 2 * g.runs * g.pairs;
+                // Long rows take smaller weights, so that their sums stay within 2^23, and plain
+                // ones biases that leave it.
+                let scale = if k > 200 && g.packed() { 4 } else { 1 };
+                let most = if g.packed() { 90_000 } else { 1 << 28 };
+                let w: Vec<i32> =
+                    (random.bytes(g.outputs * k).iter()).map(|&v| i32::from(v).max(-127) / scale).collect();
+                let bias: Vec<i32> = (0..g.outputs).map(|_| random.within(-most, most) as i32).collect();
+                let m: Vec<i32> =
+                    (0..g.outputs).map(|_| random.within(1 << 20, i32::MAX.into()) as i32).collect();
+                let zx = [-128, 127, 0, -3][round];
+                let zp = [127, -128, -3, 0][round];
+                let x: Vec<i32> = random.bytes(g.acts_len()).iter().map(|&v| i32::from(v)).collect();
+                let acts: Vec<i16> = x.iter().map(|&v| (v - zx) as i16).collect();
+                let reach: Vec<(i32, i32)> = (0..g.outputs)
+                    .map(|o| {
+                        let all: i32 = w[o * k..(o + 1) * k].iter().map(|w| w.abs() * 255).sum();
+                        (bias[o] - all, bias[o] + all)
+                    })
+                    .collect();
+                let taps: Vec<Option<usize>> = (0..k).rev().map(Some).collect();
+                let sh: Vec<u32> =
+                    (0..g.outputs).map(|_| g.sh.unwrap_or(random.within(1, 22) as u32)).collect();
+                let each: Vec<(i32, u32)> = sh.iter().map(|sh| high(sh + 32, zp)).collect();
+                let rounding = Rounding { multipliers: &m, each: &each };
+                let Some(stream) = g.pack(&w, &bias, rounding, &reach, &taps) else {
+                    panic!("case {case} does not pack");
+                };
+                assert_eq!(stream.len(), g.stream_len());
+                let rnd = each[0].0;
+
+                let kernel = g.kernel(&secateur_targets::core("cortex-m4").unwrap()).unwrap();
+                let mut args = vec![
+                    Role::Operand(0),
+                    Role::Data { name: "w", data: Data::I16(stream.clone()), align: 4 },
+                    Role::Result,
+                ];
+                args.extend(g.sh.map(|_| Role::Scalar(rnd)));
+                let y_len = (g.columns - 1) * g.step + g.outputs;
+                let call = Spelled { kernel, args };
+                let Data::I8(body) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else {
+                    panic!()
+                };
+                let block = native(g, &acts, &stream, rnd);
+                for q in 0..g.columns {
+                    for o in 0..g.outputs {
+                        let input = |j: usize| {
+                            acts[j / (2 * g.pairs) * g.run_pitch + j % (2 * g.pairs) + q * g.pitch]
+                        };
+                        let sum: i64 =
+                            (0..k).map(|j| i64::from(input(j)) * i64::from(w[o * k + k - 1 - j])).sum();
+                        let by = Multiplier { m: m[o], s: sh[o] + 32 };
+                        let want = requantize((sum + i64::from(bias[o])) as i32, by, zp, g.lo, g.hi);
+                        let at = q * g.step + o;
+                        assert_eq!(i32::from(body[at]), want, "body, case {case} round {round} output {o}");
+                        assert_eq!(i32::from(block[at]), want, "block, case {case} round {round} output {o}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_that_do_not_fit_are_refused() {
+        let g = Gemm {
+            runs: 1,
+            run_pitch: 0,
+            pairs: 300,
+            outputs: 4,
+            columns: 1,
+            pitch: 600,
+            step: 4,
+            sh: Some(5),
+            lo: -128,
+            hi: 127,
+            round: ROUND,
+            halves: false,
+            ahead: false,
+        };
+        let w = vec![127; 4 * 600];
+        let taps: Vec<Option<usize>> = (0..600).map(Some).collect();
+        let rounding = Rounding { multipliers: &[1; 4], each: &[(0, 5); 4] };
+        let reach = [(0, 127 * 255 * 600); 4];
+        assert!(g.pack(&w, &[0; 4], rounding, &reach, &taps).is_none());
+        assert!(g.pack(&w, &[0; 4], rounding, &[(0, 8_000_000); 4], &taps).is_some());
+        // -128 beside a negative partner leaves sixteen bits.
+        assert!(g.pack(&vec![-128; 2400], &[0; 4], rounding, &[(0, 1); 4], &taps).is_none());
+    }
+
+    /// The bound of the inner loop on Cortex-M4: for two inputs times four channels times two
+    /// columns, 4 loads side by side (5), 2 extensions and 8 `smlad`: 15 cycles for 16 MAC.
+    #[test]
+    fn inner_loop_meets_its_bound() {
+        let m4 = secateur_targets::core("cortex-m4").unwrap();
+        let cycles = |g: &Gemm| g.block().native("dsp", &m4).unwrap().cycles;
+        let g = Gemm {
+            runs: 1,
+            run_pitch: 0,
+            pairs: 32,
+            outputs: 64,
+            columns: 2,
+            pitch: 64,
+            step: 64,
+            sh: Some(5),
+            lo: -128,
+            hi: 127,
+            round: ROUND,
+            halves: false,
+            ahead: false,
+        };
+        let whole = cycles(&g);
+        let macs = 64 * 64 * 2;
+        let inner = 16 * 32 * 15;
+        assert!(whole < inner * 112 / 100, "{whole} cycles against {inner}");
+        assert!(f64::from(whole as u32) / f64::from(macs) < 1.05, "{whole}");
+        let one = Gemm { columns: 1, ..g };
+        let whole = cycles(&one);
+        // Two pairs: 6 loads (7), 4 extensions, 8 `smlad`: 19 cycles for 16 MAC.
+        assert!(whole < 16 * 16 * 19 * 115 / 100, "{whole}");
+    }
+}

@@ -1,0 +1,44 @@
+//! Which engine answers for which core.
+
+use super::call::Spelled;
+use super::offer::{Candidate, Engine};
+use super::vector::Run;
+use super::{armv6m, armv7em, hvx, mve, riscv};
+use crate::error::{Error, Result, Site};
+use crate::kernel::Kernel;
+use secateur_targets::Target;
+use std::sync::Arc;
+
+/// The engine of a target's core, if there is one.
+pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
+    let engines: &[(&str, &'static dyn Engine)] = &[
+        ("mve", &mve::engine::Helium),
+        ("dsp", &armv7em::engine::Dsp),
+        ("thumb", &armv6m::engine::Thumb),
+        ("hvx", &hvx::engine::Hvx),
+        ("rvv", &riscv::engine::Riscv { vectors: true }),
+        ("rv32", &riscv::engine::Riscv { vectors: false }),
+    ];
+    engines.iter().find(|(feature, _)| target.has(feature)).map(|&(_, engine)| engine)
+}
+
+/// The way of that name: what the schedule named must be there again.
+pub(crate) fn named(candidates: Result<Vec<Candidate>>, way: &str) -> Result<Spelled> {
+    let missing =
+        || Error::internal(Site::Whole, format!("the way `{way}` that was chosen is not there any more"));
+    candidates?.into_iter().find(|c| c.way == way).map(|c| c.call).ok_or_else(missing)
+}
+
+impl Run {
+    /// The kernel, where the target's core has a native form of it.
+    pub(crate) fn kernel(&self, target: &Target) -> Result<Option<Arc<Kernel>>> {
+        let Some(engine) = engine(target) else { return Ok(None) };
+        let natives = engine.run(self, target)?;
+        if natives.is_empty() {
+            return Ok(None);
+        }
+        let mut k = self.body();
+        natives.into_iter().for_each(|n| k.native(n));
+        k.finish().map(Some)
+    }
+}

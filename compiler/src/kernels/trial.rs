@@ -1,0 +1,120 @@
+//! Proves one spelled call and runs it in the evaluator: the tests' way to a kernel without a graph.
+
+use crate::kernel::ParamKind;
+use crate::kernels::call::{Role, Spelled};
+use crate::program::machine::Machine;
+use crate::program::prove;
+use crate::program::{Arg, Buffer, BufferId, Constant, ConstantId, Entry, Layer, Place, Port, Program, Step};
+use crate::tensor::{DType, Data, Tensor};
+
+/// A small generator of numbers (Knuth's MMIX constants).
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 >> 33
+    }
+    /// Uniform over `lo..=hi`.
+    pub(crate) fn within(&mut self, lo: i64, hi: i64) -> i64 {
+        lo + (self.next() as i64).rem_euclid(hi - lo + 1)
+    }
+    /// I8 data; every third array holds the two extremes only.
+    pub(crate) fn bytes(&mut self, n: usize) -> Vec<i8> {
+        let extreme = self.next().is_multiple_of(3);
+        (0..n)
+            .map(|_| match extreme {
+                true if self.next().is_multiple_of(2) => -128,
+                true => 127,
+                false => self.within(-128, 127) as i8,
+            })
+            .collect()
+    }
+    pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.within(-1000, 1000) as f32 / 500.0).collect()
+    }
+}
+
+/// The program of one call: operands are its inputs, the result (of `len`) its output, which
+/// stands where operand 0 does if it is `over` that.
+pub(crate) fn program(call: &Spelled, operands: &[Data], (elem, len): (DType, usize), over: bool) -> Program {
+    let mut p = Program { name: "trial".into(), ..Program::default() };
+    let mut arena = 0usize;
+    let mut port = |name: &str, elem: DType, len: usize| {
+        let at = arena;
+        arena = (at + len * elem.size()).next_multiple_of(8);
+        Port { name: name.into(), shape: vec![len], elem, real: elem, affine: None, at }
+    };
+    let buffer = |elem, len, place| Buffer { name: "b".into(), elem, len, place, holds: None };
+    let inputs = operands.iter().enumerate();
+    p.inputs = inputs.map(|(i, data)| port(&format!("x{i}"), data.dtype(), data.len())).collect();
+    p.outputs = vec![port("y", elem, len)];
+    if over {
+        p.outputs[0].at = p.inputs[0].at;
+    }
+    for port in p.inputs.iter().chain(&p.outputs) {
+        p.buffers.push(buffer(port.elem, port.len(), Place::Arena(port.at)));
+    }
+    // The workspace stands behind them.
+    p.arena = arena;
+    let result = BufferId(operands.len() as u32);
+    let mut args = Vec::new();
+    for (role, param) in call.args.iter().zip(&call.kernel.params) {
+        args.push(match role {
+            Role::Operand(i) => Arg::Buffer { buffer: BufferId(*i as u32), offset: 0 },
+            Role::Result | Role::ResultInPlace => Arg::Buffer { buffer: result, offset: 0 },
+            Role::Scalar(v) => Arg::Scalar(*v),
+            Role::Data { name, data, align } => {
+                p.constants.push(Constant {
+                    name: (*name).into(),
+                    dtype: data.dtype(),
+                    bytes: data.to_le_bytes(),
+                    align: *align,
+                });
+                Arg::Constant { constant: ConstantId(p.constants.len() as u32 - 1), offset: 0 }
+            }
+            Role::Workspace(offset) => {
+                let ParamKind::Buffer { elem, len, .. } = param.kind else { panic!("not a buffer") };
+                p.arena = p.arena.max((arena + offset + len * elem.size()).next_multiple_of(8));
+                p.buffers.push(buffer(elem, len, Place::Arena(arena + offset)));
+                Arg::Buffer { buffer: BufferId(p.buffers.len() as u32 - 1), offset: 0 }
+            }
+        });
+    }
+    assert_eq!(args.len(), call.kernel.params.len());
+    p.layers.push(Layer {
+        name: "call".into(),
+        op: String::new(),
+        family: String::new(),
+        output: "y".into(),
+        output_shape: vec![len],
+        macs: 0,
+        live_macs: 0,
+        weight_bytes: 0,
+        live_bytes: 0,
+    });
+    p.entries.push(Entry {
+        name: "run".into(),
+        steps: vec![Step { layer: 0, kernel: call.kernel.clone(), args }],
+    });
+    p
+}
+
+/// The result of one call. A kernel that may write over operand 0 is run so too.
+pub(crate) fn run(call: &Spelled, operands: &[Data], elem: DType, len: usize) -> Data {
+    let apart = run_placed(call, operands, (elem, len), false);
+    if call.args.contains(&Role::ResultInPlace) {
+        let over = run_placed(call, operands, (elem, len), true);
+        assert_eq!(over, apart, "{} over its operand", call.kernel.name);
+    }
+    apart
+}
+
+fn run_placed(call: &Spelled, operands: &[Data], result: (DType, usize), over: bool) -> Data {
+    let p = program(call, operands, result, over);
+    prove(&p).unwrap_or_else(|e| panic!("{e}"));
+    let mut machine = Machine::new(&p).unwrap();
+    let inputs: Vec<Tensor> =
+        operands.iter().map(|d| Tensor::new(vec![d.len()], d.clone()).unwrap()).collect();
+    machine.run(&inputs).unwrap_or_else(|e| panic!("{}: {e}", call.kernel.name)).remove(0).into_data()
+}

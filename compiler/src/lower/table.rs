@@ -1,0 +1,43 @@
+//! The loops that an operator asks for, and who writes them.
+
+use super::{Cx, copy, elementwise, linear, normalize, pool, quant, reduce, softmax};
+use crate::error::Result;
+use crate::ops::Lowering;
+
+/// Appends the steps that compute the node.
+pub(super) fn spell(cx: &mut Cx<'_>) -> Result<()> {
+    let (graph, node) = (cx.graph, cx.node);
+    match graph[node].op.lowering(&graph.operands(node))? {
+        Lowering::Fold => {
+            Err(cx.unsupported("can only be folded at compile time, and here it reads run-time data"))
+        }
+        Lowering::Reshape => copy::reshape(cx),
+        Lowering::Transpose { perm } => copy::transpose(cx, perm),
+        Lowering::Expand => copy::expand(cx),
+        Lowering::Concat { axis } => copy::concat(cx, axis),
+        Lowering::Split { axis } => copy::split(cx, axis),
+        Lowering::Slice { starts, steps } => copy::slice(cx, starts, steps),
+        Lowering::Pad { mode, pads, value } => copy::pad(cx, mode, pads, value),
+        Lowering::Gather { axis } => copy::gather(cx, axis),
+        Lowering::Unary { name, function } => elementwise::unary(cx, name, function),
+        Lowering::Binary(op) => elementwise::binary(cx, op),
+        Lowering::Clip { min, max } => elementwise::clip(cx, min, max),
+        Lowering::Mean { axes } => reduce::mean(cx, &axes),
+        Lowering::Maximum { axes } => reduce::maximum(cx, &axes),
+        Lowering::ArgMax { axis, last } => reduce::arg_max(cx, axis, last),
+        Lowering::Softmax { axes, log } => softmax::softmax(cx, &axes, log),
+        Lowering::Normalize { epsilon } => normalize::normalize(cx, epsilon),
+        Lowering::MaxPool(window) => pool::max_pool(cx, &window),
+        Lowering::AveragePool { window, count_include_pad } => {
+            pool::average_pool(cx, &window, count_include_pad)
+        }
+        Lowering::Conv(op) => linear::lower_conv(cx, op),
+        Lowering::Dense => linear::lower_dense(cx),
+        Lowering::Gemm(op) => linear::lower_gemm(cx, op),
+        Lowering::MatMul => linear::lower_matmul(cx),
+        Lowering::Cast => quant::cast(cx),
+        Lowering::QuantizeLinear { axis } => quant::quantize_linear(cx, axis),
+        Lowering::DequantizeLinear { axis } => quant::dequantize_linear(cx, axis),
+        Lowering::Requantize => quant::requantize(cx),
+    }
+}

@@ -1,0 +1,107 @@
+//! What operators ask of lowering, as data: which loops compute a node, and with which attributes.
+//!
+//! In: an operator and its operands' shapes. Out: a [`Lowering`]. Law: nothing here knows how loops
+//! are written or where values lie; `lower` turns each case into kernels and steps.
+
+use super::window::Window;
+use super::{Conv, Gemm, PadMode};
+use crate::kernel::Expr;
+
+/// The arithmetic of Add, Sub, Mul and Div.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arith {
+    Add,
+    Sub,
+    Mul,
+    Div,
+}
+
+/// An expression of one float, in the loop language.
+pub type Function<'a> = Box<dyn Fn(Expr) -> Expr + 'a>;
+
+/// The loops that compute a node. Axes count from 0 and are below the operand's rank.
+#[non_exhaustive]
+#[allow(missing_debug_implementations)] // Of a function.
+pub enum Lowering<'a> {
+    /// None: the operator can only be computed at compile time.
+    Fold,
+    /// The operand's elements in their order, under the result's shape.
+    Reshape,
+    Transpose {
+        perm: &'a [usize],
+    },
+    /// NumPy broadcasting to the result's shape.
+    Expand,
+    Concat {
+        axis: usize,
+    },
+    Split {
+        axis: usize,
+    },
+    /// By axis: the first element, and the step from one to the next.
+    Slice {
+        starts: &'a [usize],
+        steps: &'a [i64],
+    },
+    /// By axis elements before the first, then by axis elements behind the last; negative ones crop.
+    Pad {
+        mode: PadMode,
+        pads: &'a [i64],
+        value: f64,
+    },
+    Gather {
+        axis: usize,
+    },
+    /// Element by element, in float; quantized values go through a table of 256 results.
+    Unary {
+        name: &'static str,
+        function: Function<'a>,
+    },
+    Binary(Arith),
+    /// To real limits; none on a side without one.
+    Clip {
+        min: Option<f64>,
+        max: Option<f64>,
+    },
+    Mean {
+        axes: Vec<usize>,
+    },
+    Maximum {
+        axes: Vec<usize>,
+    },
+    ArgMax {
+        axis: usize,
+        /// The last of equal elements instead of the first.
+        last: bool,
+    },
+    Softmax {
+        axes: Vec<usize>,
+        /// The logarithm of it.
+        log: bool,
+    },
+    /// BatchNormalization: scale, bias, mean and variance are operands 1 to 4.
+    Normalize {
+        epsilon: f32,
+    },
+    MaxPool(Window<'a>),
+    AveragePool {
+        window: Window<'a>,
+        /// Padding counts as elements of value 0.
+        count_include_pad: bool,
+    },
+    /// Weights are operand 1, an optional bias operand 2.
+    Conv(&'a Conv),
+    /// Weights `[outputs, inputs]` are operand 1, an optional bias operand 2.
+    Dense,
+    Gemm(&'a Gemm),
+    MatMul,
+    Cast,
+    QuantizeLinear {
+        axis: Option<usize>,
+    },
+    DequantizeLinear {
+        axis: Option<usize>,
+    },
+    /// To the result's scale and type.
+    Requantize,
+}

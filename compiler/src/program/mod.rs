@@ -1,0 +1,176 @@
+//! A lowered model: the only thing the emitters and the evaluator see.
+//!
+//! Law: everything is placed and sized; nothing here mentions ONNX.
+
+mod border;
+mod contents;
+pub mod cost;
+pub mod machine;
+mod prove;
+mod text;
+mod timing;
+
+pub use border::{as_declared, from_port, to_port};
+pub use prove::{prove, prove_kernel};
+pub use text::{kernels, print};
+pub use timing::{Reason, depends_on_data};
+
+use crate::kernel::Kernel;
+use crate::tensor::DType;
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConstantId(pub u32);
+
+/// Read-only data in flash. Equal contents appear once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constant {
+    pub name: String,
+    pub dtype: DType,
+    /// Little-endian bytes.
+    pub bytes: Vec<u8>,
+    /// At least the element size; 4 where blocks read words.
+    pub align: usize,
+}
+
+/// Where a buffer lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Byte offset in the arena.
+    Arena(usize),
+    /// Byte offset in the arena too (states stand first), in the part that survives between runs.
+    State(usize),
+}
+
+/// A run-time tensor or workspace. Several buffers may stand at one place: views of each other,
+/// and elementwise results over their operand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Buffer {
+    pub name: String,
+    pub elem: DType,
+    /// Elements.
+    pub len: usize,
+    pub place: Place,
+    /// Which value of the model it holds, if any: for taps (`compare`) and reports.
+    pub holds: Option<Held>,
+}
+
+/// How a buffer's elements are a tensor of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    /// ONNX tensor name.
+    pub value: String,
+    /// Logical shape.
+    pub shape: Vec<usize>,
+    /// Stride of each logical axis, in elements.
+    pub strides: Vec<usize>,
+    /// Real value = scale * (stored - zero_point); `None` for floats and plain integers.
+    pub affine: Option<(f32, i32)>,
+}
+
+/// An input or output of the model as the caller sees it, row-major in its logical shape. Its
+/// elements stand in the arena: an input's until the step that reads it last, an output's from the
+/// step that writes it to the end of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// ONNX name.
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// Element type of the caller's array.
+    pub elem: DType,
+    /// Type of the real value in the model (what `run` of the CLI reads and writes).
+    pub real: DType,
+    /// Scale and zero point, when `elem` is a quantized integer.
+    pub affine: Option<(f32, i32)>,
+    /// Byte offset of its elements in the arena.
+    pub at: usize,
+}
+
+impl Port {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Bytes that its elements take.
+    pub fn bytes(&self) -> usize {
+        self.len() * self.elem.size()
+    }
+}
+
+/// Argument of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arg {
+    /// From an element offset on.
+    Buffer {
+        buffer: BufferId,
+        offset: usize,
+    },
+    Constant {
+        constant: ConstantId,
+        offset: usize,
+    },
+    Scalar(i32),
+}
+
+/// One kernel call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Index into [`Program::layers`].
+    pub layer: usize,
+    pub kernel: Arc<Kernel>,
+    pub args: Vec<Arg>,
+}
+
+/// What the report says of a node; several steps may belong to one layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    pub name: String,
+    pub op: String,
+    pub family: String,
+    pub output: String,
+    pub output_shape: Vec<usize>,
+    pub macs: u64,
+    /// MACs whose weight is not zero.
+    pub live_macs: u64,
+    pub weight_bytes: usize,
+    /// Bytes of arena that are live while it runs, workspace included.
+    pub live_bytes: usize,
+}
+
+/// A callable sequence of steps (`run`; `init` is implied by states).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub name: String,
+    pub steps: Vec<Step>,
+}
+
+/// A value kept between calls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    pub buffer: BufferId,
+    /// Initial contents, copied by `init`.
+    pub init: ConstantId,
+}
+
+/// A whole lowered model.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Program {
+    pub name: String,
+    pub constants: Vec<Constant>,
+    pub buffers: Vec<Buffer>,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    pub states: Vec<State>,
+    pub layers: Vec<Layer>,
+    pub entries: Vec<Entry>,
+    /// Bytes of the arena, states, inputs and outputs included; alignment 8.
+    pub arena: usize,
+    /// No placement can need fewer bytes (greatest sum of live buffers over the steps).
+    pub arena_lower_bound: usize,
+}
