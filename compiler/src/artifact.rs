@@ -5,7 +5,7 @@ use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
 use crate::observe::{Observer, Silent};
 use crate::options::{Language, Optimize, Options, Quantize};
-use crate::program::Program;
+use crate::program::{self, Program};
 use crate::report::{self, NotMeasured, Report};
 use crate::schedule::{self, Schedule};
 use crate::tensor::{Samples, Tensor};
@@ -134,9 +134,9 @@ fn compile_unhelped(
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
     }
     program.name.clone_from(&options.name);
-    crate::program::prove(&program)?;
+    program::prove(&program)?;
     if wanted("lower") {
-        dumps.push(("lower".to_string(), crate::program::print(&program)));
+        dumps.push(("lower".to_string(), program::print(&program)));
     }
 
     step(observer, "emit")?;

@@ -5,10 +5,14 @@
 //! 1. [`onnx`] turns bytes into a [`graph::Graph`]: SSA over typed ids, every shape known.
 //! 2. [`passes`] rewrite the graph: fold, fuse, canonicalise, drop dead channels.
 //! 3. [`quantize`] annotates values with [`graph::Quant`], from QDQ nodes or from calibration.
-//! 4. [`schedule`] chooses kernel families, memory layouts, order and placement.
+//! 4. [`schedule`] turns nodes into problems, asks `kernels` what the core offers for each, and
+//!    chooses; it chooses memory layouts, order and placement too.
 //! 5. [`lower`] spells the choice as a [`program::Program`]: kernels, constants, buffers, steps.
-//! 6. [`kernel`] gives a program its meaning (evaluator), its proof (intervals) and its cost.
+//! 6. [`program`] has its proof (intervals), its evaluator and its cost.
 //! 7. [`emit`] prints a program as C or Rust; [`report`] tells what it needs.
+//!
+//! Below these stand [`kernel`], the language that all loops are written in, [`asm`], which makes
+//! native texts of them for each instruction set, and [`arith`], the arithmetic of results.
 //!
 //! The library does no IO, reads no environment and prints nothing: files, caches, compilers
 //! and emulators belong to the fronts ([`cli`], the macro).

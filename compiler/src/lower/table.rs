@@ -19,7 +19,7 @@ pub(super) fn spell(cx: &mut Cx<'_>) -> Result<()> {
         Lowering::Slice { starts, steps } => copy::slice(cx, starts, steps),
         Lowering::Pad { mode, pads, value } => copy::pad(cx, mode, pads, value),
         Lowering::Gather { axis } => copy::gather(cx, axis),
-        Lowering::Unary { name, function } => elementwise::unary(cx, name, function),
+        Lowering::Unary { name, function } => elementwise::unary(cx, name, |x| function.of(x)),
         Lowering::Binary(op) => elementwise::binary(cx, op),
         Lowering::Clip { min, max } => elementwise::clip(cx, min, max),
         Lowering::Mean { axes } => reduce::mean(cx, &axes),

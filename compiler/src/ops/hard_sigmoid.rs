@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Function, Lowering};
 
 /// max(0, min(1, alpha * x + beta)).
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +30,7 @@ impl Operator for HardSigmoid {
 
     fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
         let (alpha, beta) = (self.alpha, self.beta);
-        Ok(Lowering::Unary { name: "hard_sigmoid", function: Box::new(move |x| (x * alpha + beta).clamp(0.0f32, 1.0f32)) })
+        Ok(Lowering::Unary { name: "hard_sigmoid", function: Function::new(move |x| (x * alpha + beta).clamp(0.0f32, 1.0f32)) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Function, Lowering};
 
 /// x * HardSigmoid(x) with alpha 1/6 and beta 1/2.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ impl Operator for HardSwish {
     }
 
     fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
-        Ok(Lowering::Unary { name: "hard_swish", function: Box::new(move |x| {
+        Ok(Lowering::Unary { name: "hard_swish", function: Function::new(move |x| {
             let gate = (x.clone() * (1.0f32 / 6.0) + 0.5f32).clamp(0.0f32, 1.0f32);
             x * gate
         }) })

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Function, Lowering};
 
 /// x if x >= 0 else alpha * x.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ impl Operator for LeakyRelu {
 
     fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
         let alpha = self.alpha;
-        Ok(Lowering::Unary { name: "leaky_relu", function: Box::new(move |x| x.ge(0.0f32).select(&x, x.clone() * alpha)) })
+        Ok(Lowering::Unary { name: "leaky_relu", function: Function::new(move |x| x.ge(0.0f32).select(&x, x.clone() * alpha)) })
     }
 }
 

@@ -6,6 +6,7 @@
 use super::window::Window;
 use super::{Conv, Gemm, PadMode};
 use crate::kernel::Expr;
+use std::fmt;
 
 /// The arithmetic of Add, Sub, Mul and Div.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +18,26 @@ pub enum Arith {
 }
 
 /// An expression of one float, in the loop language.
-pub type Function<'a> = Box<dyn Fn(Expr) -> Expr + 'a>;
+pub struct Function<'a>(Box<dyn Fn(Expr) -> Expr + 'a>);
+
+impl<'a> Function<'a> {
+    pub fn new(body: impl Fn(Expr) -> Expr + 'a) -> Self {
+        Function(Box::new(body))
+    }
+    /// The function of `x`.
+    pub fn of(&self, x: Expr) -> Expr {
+        (self.0)(x)
+    }
+}
+
+impl fmt::Debug for Function<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Function")
+    }
+}
 
 /// The loops that compute a node. Axes count from 0 and are below the operand's rank.
-#[non_exhaustive]
-#[allow(missing_debug_implementations)] // Of a function.
+#[derive(Debug)]
 pub enum Lowering<'a> {
     /// None: the operator can only be computed at compile time.
     Fold,

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tensor::Tensor;
 use super::check::{at_most, numeric, operand, result};
-use super::{Operand, Operator, ParseCx, ValueType, clip, unary, Lowering};
+use super::{Operand, Operator, ParseCx, ValueType, clip, unary, Function, Lowering};
 
 /// max(x, 0).
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +30,7 @@ impl Operator for Relu {
     }
 
     fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
-        Ok(Lowering::Unary { name: "relu", function: Box::new(move |x| x.max(0)) })
+        Ok(Lowering::Unary { name: "relu", function: Function::new(move |x| x.max(0)) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Function, Lowering};
 
 /// 1 / (1 + exp(-x)).
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ impl Operator for Sigmoid {
     }
 
     fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
-        Ok(Lowering::Unary { name: "sigmoid", function: Box::new(move |x| x.sigmoid()) })
+        Ok(Lowering::Unary { name: "sigmoid", function: Function::new(move |x| x.sigmoid()) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Function, Lowering};
 
 /// Square root; folded, or lowered in float.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ impl Operator for Sqrt {
     }
 
     fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
-        Ok(Lowering::Unary { name: "sqrt", function: Box::new(move |x| x.sqrt()) })
+        Ok(Lowering::Unary { name: "sqrt", function: Function::new(move |x| x.sqrt()) })
     }
 }
 

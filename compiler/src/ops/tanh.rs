@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::{Operand, Operator, ParseCx, ValueType, unary, Lowering};
+use super::{Operand, Operator, ParseCx, ValueType, unary, Function, Lowering};
 
 /// Hyperbolic tangent.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,7 @@ impl Operator for Tanh {
     }
 
     fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
-        Ok(Lowering::Unary { name: "tanh", function: Box::new(move |x| x.tanh()) })
+        Ok(Lowering::Unary { name: "tanh", function: Function::new(move |x| x.tanh()) })
     }
 }
 

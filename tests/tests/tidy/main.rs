@@ -3,6 +3,7 @@
 
 mod calls;
 mod files;
+mod rooms;
 mod rules;
 
 use files::File;
@@ -114,6 +115,25 @@ fn clippy_refuses_io_in_the_library() {
             "`{text}` passes:\n{said}"
         );
     }
+}
+
+#[test]
+fn arrows_between_rooms_never_turn_back() {
+    let texts = [
+        "use crate::lower::Cx;",
+        "use crate::{error::Result, schedule::Choice};",
+        "use super::super::graph::Quant;",
+        "fn f(cx: &crate::lower::Cx) {}",
+        "fn f() { assert!(crate::report::overflow(1)); }",
+        "use crate::Options;",
+    ];
+    planted(rooms::order, "compiler/src/kernels/x.rs", &texts[..2]);
+    planted(rooms::order, "compiler/src/kernels/x.rs", &texts[2..]);
+    planted(rooms::order, "compiler/src/attic/x.rs", &["fn f() {}"]);
+    let below =
+        "use crate::kernel::Expr; use super::problem::Rows; #[cfg(test)] mod tests { use crate::lower::Cx; }";
+    assert!(rooms::order(&File::new("compiler/src/kernels/x.rs", below)).is_empty());
+    hold(&files::rust(), rooms::order);
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Outside {
     }
 }
 
-fn only_in_tests(attributes: &[syn::Attribute]) -> bool {
+pub(crate) fn only_in_tests(attributes: &[syn::Attribute]) -> bool {
     let test = |a: &syn::Attribute| a.parse_args::<syn::Path>().is_ok_and(|p| p.is_ident("test"));
     attributes.iter().any(|a| a.path().is_ident("cfg") && test(a))
 }

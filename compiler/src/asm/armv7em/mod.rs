@@ -1,7 +1,7 @@
-//! Instruction blocks: inner loops as instructions over virtual registers, for cores where the
-//! order and the registers of a loop decide its speed.
+//! Armv7E-M and Armv8-M with DSP instructions: inner loops as instructions over virtual registers,
+//! on cores where the order and the registers of a loop decide its speed.
 //!
-//! In: a [`Block`] written by a generator (`gemm`, `depthwise`, `widen`). Here registers are assigned
+//! In: a [`Block`] written by a generator of `kernels::armv7em`. Here registers are assigned
 //! ([`assign`]), cycles counted ([`cost`]) and the assembly text printed that C (a `.S` file)
 //! and Rust (naked functions) share. Out: a [`crate::kernel::Native`] beside a kernel whose
 //! body is the block's meaning.

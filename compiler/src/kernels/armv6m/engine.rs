@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::kernels::armv6m::dense::Dense;
 use crate::kernels::armv6m::depthwise::Depthwise;
-use crate::kernels::armv6m::elementwise as runs;
+use crate::kernels::armv6m::elementwise;
 use crate::kernels::armv6m::gemm::{Gemm, tile};
-use crate::kernels::armv6m::im2col as gather;
+use crate::kernels::armv6m::im2col;
 use crate::kernels::armv6m::plane::{self, Plane};
 use crate::kernels::armv6m::round::rounding;
 use crate::kernels::call::{Role, Spelled};
@@ -55,7 +55,7 @@ impl Engine for Thumb {
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         let Some(core) = &target.core.cost else { return Ok(Vec::new()) };
-        runs::code(run, wide(core)).map(|c| c.finish(core)).into_iter().collect()
+        elementwise::code(run, wide(core)).map(|c| c.finish(core)).into_iter().collect()
     }
 }
 
@@ -118,8 +118,8 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
     // An odd number of pixels, as only a few of them may be, has no second one in the last pair.
     let even = gemm.pixels.is_multiple_of(2);
     let gather = match even {
-        true => gather::rows(inputs, gemm.columns(), inner.x, core)?,
-        false => gather::kernel(inputs, gemm.columns(), core)?,
+        true => im2col::rows(inputs, gemm.columns(), inner.x, core)?,
+        false => im2col::kernel(inputs, gemm.columns(), core)?,
     };
     let product_of = gemm.kernel(core)?;
 
@@ -356,16 +356,16 @@ impl<'a> Columns<'a> {
         let pitch = gemm.columns();
         let whole = if run {
             let n = g.kernel[1] * g.cin;
-            let row = gather::kernel(n, pitch, core)?;
+            let row = im2col::kernel(n, pitch, core)?;
             let window = match g.kernel[0] {
                 1 => row.clone(),
-                rows => gather::windows(n, (rows, g.dilations[0] * g.x[2]), pitch, core)?,
+                rows => im2col::windows(n, (rows, g.dilations[0] * g.x[2]), pitch, core)?,
             };
             Some((window, row))
         } else {
             None
         };
-        Ok(Columns { g, gemm: *gemm, whole, tap: gather::kernel(g.cin, pitch, core)? })
+        Ok(Columns { g, gemm: *gemm, whole, tap: im2col::kernel(g.cin, pitch, core)? })
     }
 
     /// The window of output pixel `p`.

@@ -18,7 +18,7 @@
 use crate::asm::armv6m::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R12, SP, mask};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
-use crate::kernels::armv6m::gemm_2ch::{self as pairs, Pairs};
+use crate::kernels::armv6m::gemm_2ch::{self, Pairs};
 use crate::kernels::armv6m::round::{Constants, Form};
 use crate::tensor::DType;
 use secateur_targets::Cost;
@@ -33,7 +33,7 @@ const RUN: f64 = 6.0;
 
 /// Pixels of a tile: where any register multiplies, two channels share fewer inputs.
 pub(crate) fn tile(wide: bool, outputs: usize) -> usize {
-    if wide && outputs > 1 { pairs::PIXELS } else { PIXELS }
+    if wide && outputs > 1 { gemm_2ch::PIXELS } else { PIXELS }
 }
 
 /// Sizes of one call.

@@ -11,7 +11,7 @@ use crate::arith::requant::{HIGH_SHIFT, Shift, high};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::kernels::armv7em::depthwise::Depthwise;
-use crate::kernels::armv7em::elementwise as runs;
+use crate::kernels::armv7em::elementwise;
 use crate::kernels::armv7em::epilogue::Rounding;
 use crate::kernels::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
 use crate::kernels::armv7em::gemv8::Column;
@@ -53,7 +53,7 @@ impl Engine for Dsp {
         Ok(dense(rows, product, want)?.into_iter().collect())
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
-        runs::block(run).iter().map(|b| b.native("dsp", &target.core)).collect()
+        elementwise::block(run).iter().map(|b| b.native("dsp", &target.core)).collect()
     }
 }
 

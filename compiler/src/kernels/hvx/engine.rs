@@ -14,7 +14,7 @@ use crate::kernel::{Access, Buf, CallArg, KernelBuilder, Native, int};
 use crate::kernels::axes::nest;
 use crate::kernels::call::{Role, Spelled};
 use crate::kernels::epilogue::Finish;
-use crate::kernels::hvx::elementwise as runs;
+use crate::kernels::hvx::elementwise;
 use crate::kernels::hvx::gemm::Gemm;
 use crate::kernels::hvx::line::{Line, SLACK};
 use crate::kernels::hvx::pixels::{Packed, Pixels, packed};
@@ -44,7 +44,7 @@ impl Engine for Hvx {
         Ok(dense(rows, product, want)?.into_iter().collect())
     }
     fn run(&self, run: &Run, _target: &Target) -> Result<Vec<Native>> {
-        Ok(runs::code(run).map(|code| native(&code)).into_iter().collect())
+        Ok(elementwise::code(run).map(|code| native(&code)).into_iter().collect())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::kernels::call::{Role, Spelled};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::mve::copy;
 use crate::kernels::mve::depthwise::{self, Depthwise};
-use crate::kernels::mve::elementwise as runs;
+use crate::kernels::mve::elementwise;
 use crate::kernels::mve::gemm::Gemm;
 use crate::kernels::offer::{Candidate, Engine, Want};
 use crate::kernels::problem::Geometry;
@@ -51,7 +51,7 @@ impl Engine for Helium {
         }
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
-        match runs::block(run) {
+        match elementwise::block(run) {
             Some(block) => Ok(vec![block.native()]),
             None => Dsp.run(run, target),
         }

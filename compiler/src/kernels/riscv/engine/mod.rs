@@ -24,9 +24,9 @@ use crate::kernels::problem::Geometry;
 use crate::kernels::problem::{Axis, Rows};
 use crate::kernels::product::{Product, reach_len};
 use crate::kernels::riscv::depthwise::Depthwise;
-use crate::kernels::riscv::elementwise as runs;
+use crate::kernels::riscv::elementwise;
 use crate::kernels::riscv::gemm::{self as product, Product as Scalar, Sizes};
-use crate::kernels::riscv::gemm_rvv::{self as lanes, Lanes};
+use crate::kernels::riscv::gemm_rvv::{self, Lanes};
 use crate::kernels::riscv::rows::{Filler, Tiling, side_by_side};
 use crate::kernels::vector::Run;
 use crate::options::Optimize;
@@ -55,7 +55,7 @@ impl Engine for Riscv {
         Ok(pairs.into_iter().chain(dense(self, rows, product, want)?).collect())
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
-        Ok(runs::native(run, target).into_iter().collect())
+        Ok(elementwise::native(run, target).into_iter().collect())
     }
 }
 
@@ -196,7 +196,7 @@ impl Riscv {
         match (self.vectors, w.depthwise) {
             (true, kind) => {
                 let block = kind.map_or(Lanes::Product(sizes), |d| Lanes::Depthwise(sizes, d.channels));
-                let strip = lanes::VLEN / 16 * lanes::group(w.outputs).registers() as usize;
+                let strip = gemm_rvv::VLEN / 16 * gemm_rvv::group(w.outputs).registers() as usize;
                 let each = if kind.is_some() { 3 + 4 * p } else { 4 + 2 * p };
                 let price = w.outputs.div_ceil(strip) * (steps * each + 10 * p + 30);
                 block.fits().then_some((Block::Lanes(block), price))
@@ -225,7 +225,7 @@ impl Riscv {
     ) -> Result<Option<RowOf>> {
         let dense = |d: &Alone| d.stride == 1 && [w.pitch, w.step] == [d.channels; 2];
         let most = match w.depthwise.filter(dense) {
-            Some(d) if self.vectors => (lanes::STRIP / d.channels).clamp(1, n),
+            Some(d) if self.vectors => (gemm_rvv::STRIP / d.channels).clamp(1, n),
             _ => 1,
         };
         let block = |neighbours: usize, p: usize, blocks: usize| {
@@ -235,7 +235,7 @@ impl Riscv {
         let mut best: Option<(usize, usize, usize)> = None;
         for neighbours in 1..=most {
             let outputs = neighbours * w.outputs;
-            let pixels = if self.vectors { lanes::pixels(outputs) } else { 8 };
+            let pixels = if self.vectors { gemm_rvv::pixels(outputs) } else { 8 };
             for p in 1..=pixels.min(n / neighbours) {
                 let Some((_, price)) = block(neighbours, p, 1) else { continue };
                 let again = if n.is_multiple_of(p * neighbours) { 0 } else { 60 };
