@@ -337,8 +337,9 @@ fn planes(
 struct Columns<'a> {
     g: &'a Geometry,
     gemm: Gemm,
-    /// For a window and for a row of it, where a row's inputs lie side by side.
-    whole: Option<(Arc<Kernel>, Arc<Kernel>)>,
+    /// For a window and a row of it: their inputs lie side by side, and some are all inside.
+    window: Option<Arc<Kernel>>,
+    row: Option<Arc<Kernel>>,
     /// For one tap's channels.
     tap: Arc<Kernel>,
 }
@@ -354,18 +355,15 @@ impl<'a> Columns<'a> {
     fn new(g: &'a Geometry, gemm: &Gemm, core: &Cost) -> Result<Columns<'a>> {
         let run = g.kernel[1] == 1 || (g.dilations[1] == 1 && g.x[3] == g.cin);
         let pitch = gemm.columns();
-        let whole = if run {
-            let n = g.kernel[1] * g.cin;
-            let row = im2col::kernel(n, pitch, core)?;
-            let window = match g.kernel[0] {
-                1 => row.clone(),
-                rows => im2col::windows(n, (rows, g.dilations[0] * g.x[2]), pitch, core)?,
-            };
-            Some((window, row))
-        } else {
-            None
+        let fits = |axis: usize| g.interior(axis).0 < g.interior(axis).1;
+        let n = g.kernel[1] * g.cin;
+        let row = if run && fits(1) { Some(im2col::kernel(n, pitch, core)?) } else { None };
+        let window = match (g.kernel[0], &row) {
+            (1, _) | (_, None) => row.clone(),
+            (rows, Some(_)) => Some(im2col::windows(n, (rows, g.dilations[0] * g.x[2]), pitch, core)?),
         };
-        Ok(Columns { g, gemm: *gemm, whole, tap: im2col::kernel(g.cin, pitch, core)? })
+        let window = window.filter(|_| fits(0));
+        Ok(Columns { g, gemm: *gemm, window, row, tap: im2col::kernel(g.cin, pitch, core)? })
     }
 
     /// The window of output pixel `p`.
@@ -401,7 +399,7 @@ impl<'a> Columns<'a> {
         let [high, wide] = [0, 1].map(|axis| (g.kernel[axis] - 1) * g.dilations[axis]);
         let base = n * g.x[0];
         let at = |y: Val, x: Expr| base.clone() + y * g.x[2] + x * g.x[3];
-        let Some((window, _)) = &self.whole else { return self.rows(k, (x, acts, pad), (a, b), &base, pair) };
+        let Some(window) = &self.window else { return self.rows(k, (x, acts, pad), (a, b), &base, pair) };
         let whole = |k: &mut KernelBuilder| {
             let (from, other) = (at(a.iy, a.ix.into()), at(b.iy, b.ix.into()));
             k.call(window, vec![x.from(from), x.from(other), acts.from(pair)]);
@@ -467,7 +465,7 @@ impl<'a> Columns<'a> {
                     );
                 });
             };
-            let Some((_, row)) = &self.whole else { return taps(k) };
+            let Some(row) = &self.row else { return taps(k) };
             let inside = |y: Val, x: Val| row_inside(y).and(x.ge(0)).and((x + wide).lt(g.input[1]));
             k.if_else(inside(ya, a.ix).and(inside(yb, b.ix)), |k| whole(k, row), taps);
         });
@@ -554,6 +552,9 @@ mod tests {
             geometry((7, 3), [9, 1], [5, 1], [1, 1, 2, 1, 4, 0, 4, 0]),
             geometry((5, 2), [3, 9], [2, 3], [1, 1, 1, 3, 1, 3, 0, 3]),
             geometry((30, 2), [3, 3], [3, 3], [1, 1, 1, 1, 0, 0, 0, 0]),
+            // No window lies inside: higher or wider than the input.
+            geometry((3, 2), [2, 3], [3, 1], [1, 2, 1, 1, 1, 0, 1, 0]),
+            geometry((3, 2), [3, 2], [2, 3], [1, 1, 1, 1, 0, 1, 0, 1]),
         ];
         for (case, g) in shapes.iter().enumerate() {
             let product = product(&mut random, g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
