@@ -121,15 +121,16 @@ pub(crate) fn lower_dense(cx: &mut Cx<'_>) -> Result<()> {
     emit(cx, call, &[&x], &y)
 }
 
-/// How two run-time factors end: one multiplier, or one per column of the second.
-fn pair_finish(at: At<'_>, k: usize, n: usize, alpha: f32) -> Result<([i32; 2], Finish)> {
+/// How two run-time factors end: one multiplier, or one per column of the product, which is an
+/// index along axis `column` of the second.
+fn pair_finish(at: At<'_>, k: usize, column: usize, alpha: f32) -> Result<([i32; 2], Finish)> {
     let (a, b, y) = (at.need(0)?, at.need(1)?, at.result()?);
     let clamp = at.graph[at.node].clamp;
     let Some(q) = at.codes(&[a, b, y])? else { return Ok(([0, 0], Finish::Float(clamp))) };
     let (sa, za) = at.here(affine(q[0]))?;
     let (sy, _) = at.here(affine(q[2]))?;
     let zb = q[1].zero_point.first().copied().unwrap_or(0);
-    let per_column = q[1].scale.len() == n && q[1].axis == Some(b.shape.len().saturating_sub(1));
+    let per_column = q[1].axis == Some(column) && b.shape.get(column) == Some(&q[1].scale.len());
     if (q[1].scale.len() > 1 && !per_column) || q[1].zero_point.iter().any(|&z| z != zb) {
         return Err(at.unsupported("its second factor is quantized along an axis that is summed over"));
     }
@@ -179,7 +180,7 @@ pub(crate) fn lower_matmul(cx: &mut Cx<'_>) -> Result<()> {
             y: y.strides[i],
         })
         .collect();
-    let (zero, finish) = pair_finish(at(cx), k, n, 1.0)?;
+    let (zero, finish) = pair_finish(at(cx), k, b.shape.len().saturating_sub(1), 1.0)?;
     let pair = Pair {
         batch,
         m,
@@ -208,7 +209,7 @@ pub(crate) fn lower_gemm(cx: &mut Cx<'_>, op: &ops::Gemm) -> Result<()> {
         if turned { ([d[1], d[0]], [s[1], s[0]]) } else { ([d[0], d[1]], [s[0], s[1]]) }
     };
     let (([m, k], sa), ([_, n], sb)) = (turn(&a, op.trans_a), turn(&b, op.trans_b));
-    let (zero, finish) = pair_finish(at(cx), k, n, op.alpha)?;
+    let (zero, finish) = pair_finish(at(cx), k, usize::from(!op.trans_b), op.alpha)?;
     // An addend of lower rank lies along the last axes; axes of one repeat.
     let spread = |shape: &[usize], strides: &[usize]| -> [usize; 2] {
         let axis = |i: usize| match (i + shape.len()).checked_sub(2) {

@@ -1,6 +1,8 @@
 //! Every operator lowered here against its float meaning, on random shapes, layouts and
 //! values, through schedule, program and evaluator.
 
+mod linear;
+
 use super::*;
 use crate::graph::Patch;
 use crate::ops::{self, Op, PadMode};
