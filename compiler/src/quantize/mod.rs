@@ -8,6 +8,7 @@
 
 mod bias;
 mod calibrate;
+mod fuse;
 mod ports;
 mod ptq;
 mod qdq;

@@ -71,7 +71,6 @@ pub(crate) const LONG: &[(&str, usize)] = &[
     ("compiler/src/kernels/decompose.rs", 630),
     ("compiler/src/kernels/armv6m/engine.rs", 640),
     ("compiler/src/passes/dead_channels.rs", 640),
-    ("compiler/src/quantize/qdq.rs", 590),
     ("tests/tests/blocks.rs", 700),
 ];
 
