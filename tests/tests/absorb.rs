@@ -2,9 +2,10 @@
 //! float meaning of QuantizeLinear and DequantizeLinear says, and nonsense is refused.
 
 use secateur_compiler::artifact::compile;
-use secateur_compiler::graph::print;
+use secateur_compiler::graph::{self, print};
 use secateur_compiler::program::machine::Machine;
-use secateur_compiler::tensor::{DType, Data, Tensor};
+use secateur_compiler::program::{from_port, to_port};
+use secateur_compiler::tensor::{DType, Data, Samples, Tensor};
 use secateur_compiler::{Options, Silent, onnx, passes, quantize, targets};
 use secateur_tests::onnx::{
     FLOAT, INT8, INT32, Message, Model, UINT8, attr_int, attr_ints, dims, floats, ints,
@@ -135,6 +136,79 @@ fn a_mixed_model_computes_its_float_meaning() {
     let exact = off.iter().filter(|&&d| d == 0).count();
     println!("{exact} of {} values exact, worst {}", off.len(), off.iter().max().unwrap_or(&0));
     assert!(off.iter().all(|&d| d <= 2) && exact * 10 > off.len() * 8, "{exact} of {}", off.len());
+}
+
+/// The greatest difference of real outputs from the float meaning, over inputs of -2 to 2.
+fn worst(bytes: &[u8], samples: Option<&Samples>) -> (f32, Vec<String>, usize) {
+    let host = targets::find("host").expect("the host is known");
+    let options = Options { name: "net".into(), ..Options::default() };
+    let artifact = compile(bytes, &host, samples, &options, &mut Silent).expect("the model compiles");
+    let mut machine = Machine::new(&artifact.program).expect("the program is sound");
+    let mut off = 0f32;
+    for seed in 0..50 {
+        let x = Tensor::f32(&[1, 12], noise(seed + 3, 12, 200).iter().map(|&v| v as f32 * 0.01).collect());
+        let want = graph::run(&artifact.imported, std::slice::from_ref(&x)).expect("the float meaning");
+        let have = machine.run(&[to_port(&x, &artifact.program.inputs[0])]).expect("the program runs");
+        for ((have, port), want) in have.iter().zip(&artifact.program.outputs).zip(&want) {
+            let pairs = from_port(have, port).to_f32_vec().into_iter().zip(want.to_f32_vec());
+            off = pairs.fold(off, |m, (a, b)| m.max((a - b).abs()));
+        }
+    }
+    let warnings = artifact.report.warnings.iter().map(ToString::to_string).collect();
+    let integers = artifact.program.outputs.iter().filter(|p| p.elem == DType::I8).count();
+    (off, warnings, integers)
+}
+
+/// What a quantizer rounds and cuts is for its readers; others, an output among them, get the
+/// value as it is, and so do quantizers of other parameters.
+#[test]
+fn a_quantizer_changes_nothing_for_the_readers_beside_it() {
+    for second in ["none", "node", "output", "quantizer"] {
+        for source in ["input", "node"] {
+            let mut m = Qdq::default();
+            m.input("x", &[1, 12]);
+            let value = if source == "node" {
+                m.requant("x", "xd", 0.02, 128);
+                m.node("Add", &["xd", "xd"], "v", &[]);
+                "v"
+            } else {
+                "x"
+            };
+            // From -0.32 to 0.31: it cuts most of what comes.
+            m.requant(value, "narrow", 0.0025, 128);
+            m.node("Mul", &["narrow", "narrow"], "y", &[]);
+            m.output("y", &[1, 12]);
+            match second {
+                "node" => {
+                    m.node("Tanh", &[value], "z", &[]);
+                    m.output("z", &[1, 12]);
+                }
+                "output" if source == "node" => m.output("v", &[1, 12]),
+                "quantizer" => {
+                    m.requant(value, "wide", 0.04, 128);
+                    m.node("Identity", &["wide"], "z", &[]);
+                    m.output("z", &[1, 12]);
+                }
+                _ => {}
+            }
+            let bytes = m.model.bytes();
+            let (off, warnings, _) = worst(&bytes, None);
+            // Half a step of the wide quantizer, and what one of the input makes of the narrow one.
+            assert!(off <= 0.0405, "{second} after {source}: off by {off}");
+            let warned = warnings.iter().any(|w| w.contains("some of its readers"));
+            assert_eq!(warned, source == "node" && second != "none", "{second}: {warnings:?}");
+            if source == "node" && second != "none" {
+                // Samples give the value a scale, and integers are left.
+                let all = (0..40).flat_map(|s| noise(s + 3, 12, 200)).map(|v| v as f32 * 0.01).collect();
+                let mut samples = Samples::default();
+                samples.arrays.insert("x".into(), Tensor::f32(&[40, 12], all));
+                let (off, warnings, integers) = worst(&bytes, Some(&samples));
+                assert!(off <= 0.06, "{second}, calibrated: off by {off}");
+                assert!(!warnings.iter().any(|w| w.contains("some of its readers")), "{warnings:?}");
+                assert!(integers >= 1, "{second}: {integers}");
+            }
+        }
+    }
 }
 
 /// The refusal of a chain x -> Q -> DQ -> y with these parameters.

@@ -4,7 +4,8 @@
 //! The value between a Q and its DQs keeps the ONNX name of the integer tensor. Unsigned 8-bit
 //! tensors are shifted by 128 and become `I8`; this changes no real value. What stands before a Q
 //! is fused ([`fuse`]), because only the fused form has an integer meaning.
-//! Law: no real value changes, except where the model quantizes one float tensor twice.
+//! Law: no real value changes. What is quantized for some readers only, or for two in two ways,
+//! stays real, and a `Requantize` stands in the place of each Q.
 
 use super::fuse::fuse;
 use crate::error::{Error, Result, Site};
@@ -227,11 +228,18 @@ fn absorb_quantize(graph: &mut Graph, id: NodeId) -> Result<()> {
             node.inputs = vec![Some(x)];
             patch.set_quant(q, Some(quant));
         }
+        // What also goes elsewhere as it is stays real: only this quantizer rounds and saturates.
+        (None, _) if !only_quantized(graph, x, &quant) || outputs_both(graph, x, q) => {
+            let mut patch = Patch::new(graph);
+            let node = patch.node_mut(id);
+            node.op = Requantize.into();
+            node.inputs = vec![Some(x)];
+            patch.set_quant(q, Some(quant));
+        }
         (None, ValueKind::Activation) => {
             let Some(producer) = graph.producer(x) else {
                 return Err(Error::internal(graph[id].site(), "reads a value that nothing computes"));
             };
-            let output = graph.outputs().contains(&x);
             let mut patch = Patch::new(graph);
             for out in &mut patch.node_mut(producer).outputs {
                 if *out == x {
@@ -241,26 +249,29 @@ fn absorb_quantize(graph: &mut Graph, id: NodeId) -> Result<()> {
             patch.remove_node(id);
             patch.replace_uses(x, q);
             patch.set_quant(q, Some(quant));
-            if output {
-                patch.swap_names(x, q);
-            }
         }
-        // A float input (or state): when only quantizers read it, it is a quantized port.
+        // A float input (or state): a quantized port.
         (None, _) => {
-            let only = graph.consumers(x).iter().all(|&c| matches!(graph[c].op, Op::QuantizeLinear(_)))
-                && !graph.outputs().contains(&x)
-                && !graph.outputs().contains(&q);
             let mut patch = Patch::new(graph);
-            if only {
-                patch.remove_node(id);
-                patch.replace_uses(q, x);
-                patch.set_quant(x, Some(quant));
-            } else {
-                patch.set_quant(q, Some(quant));
-            }
+            patch.remove_node(id);
+            patch.replace_uses(q, x);
+            patch.set_quant(x, Some(quant));
         }
     }
     Ok(())
+}
+
+/// Whether nothing but quantizers with these parameters reads `x`.
+fn only_quantized(graph: &Graph, x: ValueId, quant: &Quant) -> bool {
+    let same = |&c: &NodeId| {
+        matches!(graph[c].op, Op::QuantizeLinear(_)) && params(graph, c).is_ok_and(|other| other == *quant)
+    };
+    !graph.outputs().contains(&x) && graph.consumers(x).iter().all(same)
+}
+
+/// Whether a port would have to be an input and an output at once.
+fn outputs_both(graph: &Graph, x: ValueId, q: ValueId) -> bool {
+    !matches!(graph[x].kind, ValueKind::Activation) && graph.outputs().contains(&q)
 }
 
 fn absorb_dequantize(graph: &mut Graph, id: NodeId, moving: &BTreeSet<NodeId>) -> Result<()> {

@@ -43,6 +43,7 @@ pub(super) fn settle_with(graph: &mut Graph, rule: Constants) -> Result<()> {
         return Ok(());
     }
     spread(graph, &mut |_, _| Spread::Bounds);
+    warn_of_partly_quantized(graph);
     activations_to_requantize(graph);
     for id in graph.topological() {
         if computes_on_integers(graph, id) {
@@ -125,8 +126,15 @@ fn spread_forward(graph: &mut Graph, id: NodeId, seen: &mut dyn FnMut(&Graph, Va
     }
     let quants: Vec<&Quant> = operands.iter().filter_map(|&v| graph[v].quant.as_ref()).collect();
     let constants = joined_constants(graph, id);
-    let Some(natural) = natural(&node.op, &quants, constants, &graph[operands[0]].shape) else {
-        return false;
+    let natural = match natural(&node.op, &quants, constants, &graph[operands[0]].shape) {
+        Some(natural) => natural,
+        None if integer_form(&node.op) && missing.iter().any(|&v| partly_quantized(graph, v)) => {
+            match seen(graph, missing[0]) {
+                Spread::Seen(seen) => Natural::Exact(seen),
+                Spread::Bounds => return false,
+            }
+        }
+        None => return false,
     };
     let (quant, warning) = match natural {
         Natural::Exact(quant) => (quant, None),
@@ -163,6 +171,30 @@ fn spread_forward(graph: &mut Graph, id: NodeId, seen: &mut dyn FnMut(&Graph, Va
         graph.warn(warning);
     }
     true
+}
+
+/// Whether a value without a scale is quantized for some of its readers.
+fn partly_quantized(graph: &Graph, v: ValueId) -> bool {
+    graph[v].quant.is_none() && graph.consumers(v).iter().any(|&c| matches!(graph[c].op, Op::Requantize(_)))
+}
+
+/// Warns of results that would be integers if the model quantized them for all of their readers.
+fn warn_of_partly_quantized(graph: &mut Graph) {
+    let mut warnings = Vec::new();
+    for (id, node) in graph.nodes().filter(|(_, n)| integer_form(&n.op)) {
+        let operands = activations(graph, id);
+        if operands.is_empty() || operands.iter().any(|&v| graph[v].quant.is_none()) {
+            continue;
+        }
+        for &v in node.outputs.iter().filter(|&&v| partly_quantized(graph, v)) {
+            let text =
+                "is quantized for some of its readers only (or in two ways), so it is computed in floats";
+            warnings.push(Warning::new(Site::Value(graph[v].name.clone()), text).help(
+                "quantize it for all of its readers in the model, or give samples with `--calibrate X.npy`",
+            ));
+        }
+    }
+    warnings.into_iter().for_each(|w| graph.warn(w));
 }
 
 /// A mean of so few values keeps most of their range.
