@@ -11,7 +11,7 @@ use crate::mutate::Random;
 use secateur_compiler::Result;
 use secateur_compiler::graph;
 use secateur_compiler::graph::{Graph, NodeId, ValueId, ValueKind};
-use secateur_compiler::ops::Op;
+use secateur_compiler::ops::{Op, PadMode};
 use secateur_compiler::tensor::Tensor;
 
 /// Outputs of all samples: `[sample][output]`.
@@ -66,7 +66,14 @@ fn moves(op: &Op) -> bool {
             | Op::Dropout(_)
             | Op::MaxPool(_)
             | Op::GlobalMaxPool(_)
-    )
+    ) || matches!(op, Op::Pad(p) if p.mode != PadMode::Constant || p.value == 0.0)
+}
+
+/// Whether a value consists of elements of another computed one; those of a constant are rounded
+/// where they come to.
+fn moved(graph: &Graph, v: ValueId) -> bool {
+    let computed = |x: &Option<ValueId>| x.is_some_and(|x| graph[x].constant().is_none());
+    graph.producer(v).is_some_and(|p| moves(&graph[p].op) && graph[p].inputs.first().is_some_and(computed))
 }
 
 /// A node that the one before it can do in the same step.
@@ -117,6 +124,7 @@ fn constant(graph: &Graph, id: NodeId, operand: usize, t: &Tensor) -> Tensor {
         (Op::MatMul(_), 1) if rank >= 2 => rounded_weights(t, rank - 1),
         // Biases have 32 bits, and normalisations become part of the weights.
         (Op::Conv(_) | Op::Gemm(_), 2) | (Op::BatchNormalization(_), _) => t.clone(),
+        (op, _) if moves(op) => t.clone(),
         _ => {
             let values = t.to_f32_vec();
             let fold = |f: fn(f32, f32) -> f32| values.iter().copied().fold(0.0, f);
@@ -156,22 +164,32 @@ pub fn simulate(graph: &Graph, samples: &[Vec<Tensor>], joined: bool) -> Result<
         _ => constant(graph, id, i, t),
     };
     walk(graph, samples, &rounding, &mut |op, v, t, _| {
-        let exact = op.is_some_and(|op| moves(op) || taken_over(graph, v));
+        let exact = op.is_some() && (moved(graph, v) || taken_over(graph, v));
         if exact { t } else { rounded(&t, ranges[v.index()]) }
     })
 }
 
 /// The outputs for all samples where every computed value is off by a random part of a millionth,
 /// and of a ten-millionth of the greatest operand: what the order of additions may change.
-pub fn shaken(graph: &Graph, samples: &[Vec<Tensor>]) -> Result<Outputs> {
+///
+/// Several draws where an output is an integer: one may leave a tie as it is.
+pub fn shaken(graph: &Graph, samples: &[Vec<Tensor>]) -> Result<Vec<Outputs>> {
     let mut random = Random::new(1);
-    walk(graph, samples, &|_, _, t| t.clone(), &mut |_, _, t, greatest| {
-        let Some(values) = t.as_f32() else { return t };
-        let mut off = || (random.below(2001) as f32 - 1000.0) * 1e-3;
-        let shake = |x: &f32| x + off() * (1e-6 * x.abs() + 1e-7 * greatest);
-        Tensor::f32(t.shape(), values.iter().map(shake).collect())
-    })
+    let integers = graph.outputs().iter().any(|&v| !graph[v].dtype.is_float());
+    (0..if integers { DRAWS } else { 1 })
+        .map(|_| {
+            walk(graph, samples, &|_, _, t| t.clone(), &mut |_, _, t, greatest| {
+                let Some(values) = t.as_f32() else { return t };
+                let mut off = || (random.below(2001) as f32 - 1000.0) * 1e-3;
+                let shake = |x: &f32| x + off() * (1e-6 * x.abs() + 1e-7 * greatest);
+                Tensor::f32(t.shape(), values.iter().map(shake).collect())
+            })
+        })
+        .collect()
 }
+
+/// A tie of two survives all of them once in four thousand times.
+const DRAWS: usize = 12;
 
 /// Changes a computed value: who computes it (nobody: an input), which it is, what it holds, and
 /// the greatest magnitude among the operands.
