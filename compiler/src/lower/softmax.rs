@@ -2,13 +2,13 @@
 //!
 //! In: operand, result, normalised axes. Out: three passes per row: maximum, sum of
 //! exponentials, result. Quantized rows use a table of exponentials by distance from the
-//! maximum (30 bits), one reciprocal per row by Newton's method, and for the logarithm a table of
+//! maximum (30 bits), one reciprocal per row by sums alone, and for the logarithm a table of
 //! 257 entries with linear interpolation, wrong by less than 2e-6. Law: nothing here divides, and
 //! no branch or loop bound depends on data.
 
 use super::elementwise::{affine, clamped};
 use super::{Cx, Loc};
-use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, high};
+use crate::arith::requant::high;
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int, long};
 use crate::kernels::axes::{Nest, signed};
@@ -17,6 +17,9 @@ use crate::tensor::{DType, Data};
 
 /// Fraction bits of the table of exponentials.
 const EXP_BITS: u32 = 30;
+
+/// Bits of a sum that may be left out in front of a division.
+const MOST_BEYOND: u32 = 10;
 
 /// Rows over the kept axes; both nests walk result and operand.
 fn rows(x: &Loc, y: &Loc, axes: &[usize]) -> (Nest, Nest, usize) {
@@ -77,7 +80,9 @@ fn exponentials(scale: f64) -> Data {
 macro_rules! row {
     ($k:ident, $at:ident, $inner:ident, $from:ident, $table:ident => $top:ident, $sum:ident, $exp:ident) => {
         let $top = $k.var("top", int(-128));
-        $inner.write($k, $at, &mut |k, at| k.set($top, $top.max($from.at(&at[1]))));
+        // How far an element is above the maximum fits 32 bits whatever it is, which spares cores
+        // without a conditional instruction a wide comparison.
+        $inner.write($k, $at, &mut |k, at| k.set($top, $top + ($from.at(&at[1]) - $top).max(0)));
         // The distance is within 0..=255 by itself; the mask lets the proof see it.
         let $exp = |index: &Expr| $table.at(($top - $from.at(index)).and(255));
         let $sum = $k.var("sum", long(0));
@@ -92,14 +97,14 @@ fn quantized(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
     if count > 1 << 20 {
         return Err(cx.unsupported("normalises more than 2^20 elements"));
     }
-    // exp * inverse / 2^t is the result in steps; inverse is at most 2^30 and has at least 10 bits.
-    let (_, exponent) = libm::frexp(1.0 / so);
-    let t = (60 - exponent).min(MAX_SHIFT as i32);
-    if t < HIGH_SHIFT as i32 || exponent < -20 {
+    // exp * inverse / 2^t is the result in steps, wrong by less than 2^-17 of one where these digits
+    // of the inverse fit.
+    let (mantissa, exponent) = libm::frexp(1.0 / so);
+    if !(-20..=27).contains(&exponent) {
         return Err(cx.unsupported("has a result scale below 2^-27 or above 2^20"));
     }
-    let steps = libm::rint(libm::ldexp(1.0 / so, 31 - exponent)).min(f64::from(i32::MAX)) as i64;
-    let (rnd, sh) = high(t as u32, zo);
+    let digits = (exponent + 17).clamp(1, 31);
+    let (rnd, sh) = high((30 + digits - exponent) as u32, zo);
     let table = cx.constant("exp", exponentials(si), 4);
     let mut k = KernelBuilder::new("softmax_s8");
     let from = x.param(&mut k, "x", Access::Read);
@@ -107,11 +112,9 @@ fn quantized(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
     let to = y.param(&mut k, "y", Access::Write);
     outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         row!(k, at, inner, from, exp => top, sum, e);
-        let (mantissa, doublings) = normalized(k, sum, count);
-        let whole = (reciprocal(k, mantissa).i64() * long(steps)) >> (31 + 60 - exponent - t);
-        let inverse = k.let_("inverse", whole.i32() >> doublings);
+        let inverse = inverse(k, sum, count, mantissa, digits as usize);
         inner.write(k, at, &mut |k, at| {
-            let all = vec![e(&at[1]), inverse.into(), rnd.into(), int(sh as i32), lo.into(), hi.into()];
+            let all = vec![e(&at[1]), inverse.clone(), rnd.into(), int(sh as i32), lo.into(), hi.into()];
             k.store(to, &at[0], instr(&requantize_high_instr(), all));
         });
     });
@@ -139,17 +142,35 @@ fn normalized(k: &mut KernelBuilder, sum: Val, count: usize) -> (Val, Val) {
     (k.let_("mantissa", mantissa), doublings)
 }
 
-/// `2^60 / mantissa` for a mantissa within 2^30..2^31, wrong by less than 2^-26 of itself: three
-/// steps of Newton's method from the line that is wrong by at most 1/17.
-fn reciprocal(k: &mut KernelBuilder, mantissa: Val) -> Val {
-    let start = long(1_515_870_810) - ((mantissa.i64() * long(2_021_161_080)) >> 32);
-    let r = k.var("r", start.i32());
-    // A loop: once a row, its code counts for more than its cycles.
-    k.for_("step", 0, 3, |k, _| {
-        let off = k.let_("off", (long(1 << 31) - ((mantissa.i64() * r.i64()) >> 30)).i32());
-        k.set(r, ((r.i64() * off.i64()) >> 30).i32());
+/// `mantissa * 2^(30 + digits) / sum`, rounded down, of a sum of up to `count` exponentials and a
+/// mantissa below one.
+fn inverse(k: &mut KernelBuilder, sum: Val, count: usize, mantissa: f64, digits: usize) -> Expr {
+    // The bits of the sum beyond 31.
+    let beyond = usize::BITS - count.max(1).leading_zeros() - 1;
+    if beyond > MOST_BEYOND {
+        // Too few bits would be left of a small sum.
+        let (divisor, doublings) = normalized(k, sum, count);
+        return Expr::from(quotient(k, divisor, mantissa, 0, digits)) >> doublings;
+    }
+    let divisor = k.let_("divisor", (sum >> beyond as i32).i32());
+    quotient(k, divisor, mantissa, beyond, digits).into()
+}
+
+/// `mantissa * 2^(30 - beyond + digits) / divisor`, rounded down, of a divisor of 2^(30 - beyond) to
+/// 2^31: one binary digit after the other, in 32 bits and with the same instructions for every one.
+/// Once a row, its code counts for more than its cycles.
+fn quotient(k: &mut KernelBuilder, divisor: Val, mantissa: f64, beyond: u32, digits: usize) -> Val {
+    let one = 1i32 << (EXP_BITS - beyond);
+    let first = (libm::rint(mantissa * f64::from(one)) as i32).min(one - 1);
+    let (rest, found) = (k.var("rest", int(first)), k.var("found", int(0)));
+    k.for_("digit", 0, digits, |k, _| {
+        let off = k.let_("off", rest - divisor + rest);
+        // All ones where the divisor does not fit.
+        let below = k.let_("below", off >> 31);
+        k.set(rest, off + (divisor & below));
+        k.set(found, found + found + 1 + below);
     });
-    r
+    found
 }
 
 fn quantized_log(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
@@ -190,4 +211,45 @@ fn quantized_log(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()
         });
     });
     cx.step(k.finish()?, vec![x.arg, tables[0], tables[1], y.arg])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::trial::{Random, run};
+
+    #[test]
+    fn inverses_are_as_near_as_their_digits() {
+        let mut random = Random(11);
+        for count in [1, 2, 3, 12, 16, 255, 1000, 2047, 2048, 5000, 1 << 20] {
+            // No sum is smaller than the exponential of zero, or greater than as many of those.
+            let (least, most) = (1i64 << EXP_BITS, (count as i64) << EXP_BITS);
+            let mut sums: Vec<i64> =
+                (0..60).map(|i| random.within(least, least + ((most - least) >> (i % 20)))).collect();
+            sums.extend([least, most, (least + 1).min(most), (most - 1).max(least)]);
+            for (mantissa, digits) in [(0.5, 26), (0.7123, 26), (0.5, 1), (0.999_999_999_99, 31), (0.6, 17)] {
+                let mut k = KernelBuilder::new("inverse");
+                let x = k.buffer("x", DType::I64, sums.len(), Access::Read);
+                let y = k.buffer("y", DType::I32, sums.len(), Access::Write);
+                k.for_("i", 0, sums.len(), |k, i| {
+                    let sum = k.var("sum", x.at(i));
+                    let found = inverse(k, sum, count, mantissa, digits);
+                    k.store(y, i, found);
+                });
+                let call =
+                    Spelled { kernel: k.finish().unwrap(), args: vec![Role::Operand(0), Role::Result] };
+                let found = run(&call, &[Data::I64(sums.clone())], DType::I32, sums.len());
+                let Data::I32(found) = found else { panic!() };
+                for (&sum, &found) in sums.iter().zip(&found) {
+                    let real = libm::ldexp(mantissa, 30 + digits as i32) / sum as f64;
+                    let off = (f64::from(found) - real).abs();
+                    assert!(
+                        off <= 1.0 + real * libm::ldexp(2.0, -20),
+                        "{count} {mantissa} {digits} {sum}: {found}, not {real}"
+                    );
+                }
+            }
+        }
+    }
 }
