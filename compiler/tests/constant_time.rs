@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// On Cortex-M0+ clamps branch: docs/constant-time.md says so.
-const CORES: [&str; 4] = ["cortex-m4", "cortex-m33", "cortex-m7", "cortex-m55"];
+const CORES: [&str; 5] = ["cortex-m4", "cortex-m0plus", "cortex-m33", "cortex-m7", "cortex-m55"];
 
 /// Of the zoo, with calibration samples beside it where the model is float.
 const ZOO: [&str; 8] = [
@@ -41,7 +40,7 @@ fn models() -> Vec<PathBuf> {
 
 #[test]
 fn every_input_takes_the_same_instructions() {
-    let (inputs, cores) = if full() { ("1000", &CORES[..]) } else { ("16", &["cortex-m4"][..]) };
+    let (inputs, cores) = if full() { ("1000", &CORES[..]) } else { ("16", &CORES[..2]) };
     let mut broken = Vec::new();
     for model in models() {
         for core in cores {
@@ -78,4 +77,50 @@ fn what_branches_is_seen_and_marked() {
     let first = &floats["runs"][0];
     assert!(first["instructions_least"].as_u64() < first["instructions_most"].as_u64(), "{floats}");
     assert!(first["layers"].as_array().is_some_and(|l| !l.is_empty()), "{floats}");
+}
+
+/// What Cortex-M0+ computes with in C, on numbers around every edge, by a compiler of this machine.
+#[test]
+fn helpers_for_thumb_1_give_what_operators_give() {
+    const PROGRAM: &str = r#"
+#include "secateur.h"
+static const int64_t edges[] = {0, 1, 2, 126, 127, 128, 255, 65534, 65535, 65536, 98304, 1073741824,
+    INT32_MAX - 1, INT32_MAX, 4294967295, 4294967296, INT64_MAX - 1, INT64_MAX};
+enum { EDGES = 2 * sizeof edges / sizeof edges[0] };
+static int64_t edge(int i) { return i % 2 ? ~edges[i / 2] : edges[i / 2]; }
+#define HOLD(what) do { if (!(what)) { return __LINE__; } } while (0)
+int main(void)
+{
+    for (int i = 0; i < EDGES; i++) {
+        for (int j = 0; j < EDGES; j++) {
+            const int64_t a = edge(i), b = edge(j), least = b < a ? b : a, most = a < b ? b : a;
+            const int32_t c = (int32_t)a, d = (int32_t)b, low = d < c ? d : c, high = c < d ? d : c;
+            int64_t near;
+            HOLD(secateur_mul64(a, b) == (int64_t)((uint64_t)a * (uint64_t)b));
+            HOLD(secateur_product(c, d) == (int64_t)c * d);
+            HOLD(secateur_min64(a, b) == least && secateur_max64(a, b) == most);
+            HOLD(secateur_min(c, d) == low && secateur_max(c, d) == high);
+            if (!__builtin_sub_overflow(a, b, &near)) {
+                HOLD(secateur_min64_near(a, b) == least && secateur_max64_near(a, b) == most);
+            }
+            if ((int64_t)c - d == (int32_t)((int64_t)c - d)) {
+                HOLD(secateur_min_near(c, d) == low && secateur_max_near(c, d) == high);
+            }
+        }
+    }
+    return 0;
+}
+"#;
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, program) = (folder.path().join("edges.c"), folder.path().join("edges"));
+    std::fs::write(&source, PROGRAM).expect("it is written");
+    for how in ["-USECATEUR_THUMB_1", "-DSECATEUR_THUMB_1"] {
+        let mut cc = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
+        cc.args(["-std=gnu99", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Werror", how, "-I"]);
+        cc.arg(here.join("../runtime/include")).arg("-o").arg(&program).arg(&source);
+        assert!(cc.status().expect("a C compiler").success(), "{how}");
+        let line = Command::new(&program).status().expect("it starts").code();
+        assert_eq!(line, Some(0), "{how}: the condition on this line of the program does not hold");
+    }
 }

@@ -7,6 +7,7 @@
 #![no_std]
 
 mod aligned;
+mod choose;
 pub mod math;
 mod number;
 mod processor;
@@ -15,6 +16,7 @@ pub mod sources;
 mod view;
 
 pub use aligned::Aligned;
+pub use choose::{max, max_near, max64, max64_near, min, min_near, min64, min64_near};
 pub use number::{dequantize, div, div64, quantize, rem, rem64};
 pub use processor::{has_dsp, has_helium};
 pub use view::{Element, View, ViewMut};

@@ -18,6 +18,7 @@ pub const RUST: &[Source] = &[
     ("lib.rs", include_str!("lib.rs")),
     ("aligned.rs", include_str!("aligned.rs")),
     ("math.rs", include_str!("math.rs")),
+    ("choose.rs", include_str!("choose.rs")),
     ("number.rs", include_str!("number.rs")),
     ("processor.rs", include_str!("processor.rs")),
     ("view.rs", include_str!("view.rs")),

@@ -13,7 +13,6 @@ use super::c_expr::int_literal;
 use super::module::{Item, Module, banner, layer_comment};
 use super::names::base_name;
 use super::needs::Need;
-use super::range::of_type;
 use super::{c_data, c_header};
 use crate::emit::File;
 use crate::error::{Error, Result, Site};
@@ -158,12 +157,7 @@ impl Cx<'_> {
     }
 
     fn instr(&self, o: &mut String, instr: &Instr, ident: &str) -> Result<()> {
-        let ranges = super::range::Ranges {
-            params: Vec::new(),
-            vars: instr.params.iter().map(|p| of_type(p.ty)).collect(),
-            var_types: instr.params.iter().map(|p| p.ty).collect(),
-            elems: Vec::new(),
-        };
+        let ranges = self.module.instr_ranges(instr);
         let mut names = super::names::Namespace::locals();
         let vars: Vec<String> = instr.params.iter().map(|p| names.take(&p.name)).collect();
         let args: Vec<String> =

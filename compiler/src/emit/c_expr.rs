@@ -66,6 +66,7 @@ impl Cx<'_> {
         match op {
             BinOp::Add if inside() => Some("+"),
             BinOp::Sub if inside() => Some("-"),
+            BinOp::Mul if ty == Ty::I64 && self.module.thumb_1 => None,
             BinOp::Mul if inside() => Some("*"),
             BinOp::Div if float || ((bl > 0 || bh < 0) && inside()) => Some("/"),
             BinOp::Rem if !float && (bl > 0 || bh < -1) => Some("%"),
@@ -114,6 +115,20 @@ impl Cx<'_> {
                     format!("secateur_{f}({})", self.expr(a, scope)?)
                 }
             },
+            Expr::Binary(BinOp::Mul, a, b) if self.module.thumb_1 && scope.ranges.ty(a) == Ty::I64 => {
+                let short = |e: &Expr| fits(scope.ranges.range(e), Ty::I32);
+                let word = |e: &Expr| match e {
+                    Expr::Cast(Ty::I64, inner) if scope.ranges.ty(inner) == Ty::I32 => {
+                        self.expr(inner, scope)
+                    }
+                    Expr::Int(v, _) => Ok(int_literal(*v, Ty::I32)),
+                    e => Ok(format!("(int32_t){}", self.atom(e, scope)?)),
+                };
+                match short(a) && short(b) {
+                    true => format!("secateur_product({}, {})", word(a)?, word(b)?),
+                    false => format!("secateur_mul64({}, {})", self.expr(a, scope)?, self.expr(b, scope)?),
+                }
+            }
             Expr::Binary(op, a, b) => match self.plain(*op, a, b, scope) {
                 Some(sign) => {
                     // A chain of sums or of products needs no parentheses on its left.
@@ -143,7 +158,8 @@ impl Cx<'_> {
                         Ty::I64 => "64",
                         Ty::F32 => "f",
                     };
-                    format!("secateur_{f}{suffix}({}, {})", self.expr(a, scope)?, self.expr(b, scope)?)
+                    let near = if self.module.near(*op, a, b, scope.ranges) { "_near" } else { "" };
+                    format!("secateur_{f}{suffix}{near}({}, {})", self.expr(a, scope)?, self.expr(b, scope)?)
                 }
             },
             Expr::Cast(to, a) => {

@@ -47,3 +47,12 @@ pub struct EmitOptions {
     /// Why one of them is missing, where a measurement was tried.
     pub not_measured: Option<String>,
 }
+
+impl EmitOptions {
+    /// Whether the core knows Thumb-1 alone, which chooses between two values by a branch and has no
+    /// product of 64 bits.
+    fn thumb_1(&self) -> bool {
+        let has = |name: &str| self.features.iter().any(|f| f == name);
+        has("thumb") && !has("mla")
+    }
+}

@@ -6,9 +6,9 @@
 use super::EmitOptions;
 use super::names::{self, Namespace};
 use super::needs::Needs;
-use super::range::Ranges;
+use super::range::{Range, Ranges, fits, of_type};
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, Expr, Instr, Kernel, Native, ParamKind, Stmt, Ty, VarId, visit};
+use crate::kernel::{Access, BinOp, Expr, Instr, Kernel, Native, ParamKind, Stmt, Ty, VarId, visit};
 use crate::program::{Arg, Entry, Place, Program, Step};
 use crate::tensor::DType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,8 @@ pub(super) struct Module<'a> {
     /// texts. Lists keep the order of the items, and equality decides.
     by_structure: BTreeMap<u64, Vec<usize>>,
     pub(super) instrs: Vec<(&'a Instr, String)>,
+    /// Whether the core knows Thumb-1 alone.
+    pub(super) thumb_1: bool,
     instrs_by_structure: BTreeMap<u64, Vec<usize>>,
     by_text: BTreeMap<(&'a str, &'a str), Vec<usize>>,
     pub(super) inputs: Vec<String>,
@@ -66,6 +68,7 @@ impl<'a> Module<'a> {
             items: Vec::new(),
             by_structure: BTreeMap::new(),
             instrs: Vec::new(),
+            thumb_1: options.thumb_1(),
             instrs_by_structure: BTreeMap::new(),
             by_text: BTreeMap::new(),
             inputs: Vec::new(),
@@ -222,6 +225,39 @@ impl<'a> Module<'a> {
         self.find(kernel)
             .map(|i| &self.items[i])
             .ok_or_else(|| Error::internal(Site::Kernel(kernel.name.clone()), "a kernel was not collected"))
+    }
+    /// Whether a lesser or greater one is of near integers, where that is worth to know.
+    pub(super) fn near(&self, op: BinOp, a: &Expr, b: &Expr, ranges: &Ranges) -> bool {
+        let ty = ranges.ty(a);
+        let chosen = matches!(op, BinOp::Min | BinOp::Max) && ty != Ty::F32 && self.thumb_1;
+        chosen && fits(ranges.exact(BinOp::Sub, a, b), ty)
+    }
+    /// What is known inside an instruction. For Thumb-1 the bounds of all its calls, where the
+    /// lesser of near numbers is cheaper.
+    pub(super) fn instr_ranges(&self, instr: &Instr) -> Ranges {
+        let types: Vec<Ty> = instr.params.iter().map(|p| p.ty).collect();
+        let mut bounds: Vec<Option<Range>> = vec![None; types.len()];
+        let mut inner = !self.thumb_1;
+        for (other, _) in &self.instrs {
+            other.body.visit(&mut |e| inner |= matches!(e, Expr::Call(called, _) if **called == *instr));
+        }
+        for item in self.items.iter().filter(|_| !inner) {
+            visit(&item.kernel.body, &mut |s| {
+                s.exprs(&mut |e| {
+                    e.visit(&mut |e| match e {
+                        Expr::Call(called, args) if **called == *instr => {
+                            for (bound, arg) in bounds.iter_mut().zip(args) {
+                                let (lo, hi) = item.ranges.range(arg);
+                                *bound = Some(bound.map_or((lo, hi), |(l, h)| (l.min(lo), h.max(hi))));
+                            }
+                        }
+                        _ => {}
+                    });
+                });
+            });
+        }
+        let vars = bounds.iter().zip(&types).map(|(b, &ty)| b.unwrap_or(of_type(ty))).collect();
+        Ranges { params: Vec::new(), vars, var_types: types, elems: Vec::new() }
     }
     pub(super) fn instr(&self, instr: &Instr) -> &str {
         self.find_instr(instr).map_or("?", |i| &self.instrs[i].1)

@@ -10,7 +10,7 @@ use super::architecture::wrapping;
 use super::module::{Item, Module, banner, layer_comment, printable};
 use super::names::{rust_module, type_name};
 use super::needs::Need;
-use super::range::{Ranges, of_type};
+use super::range::Ranges;
 use super::rust_border::{border_helper, port_constants};
 use super::rust_expr::literal;
 use crate::emit::File;
@@ -419,12 +419,7 @@ impl Cx<'_> {
     }
 
     fn instr(&self, o: &mut String, instr: &Instr, ident: &str, need: &Need) -> Result<()> {
-        let ranges = Ranges {
-            params: Vec::new(),
-            vars: instr.params.iter().map(|p| of_type(p.ty)).collect(),
-            var_types: instr.params.iter().map(|p| p.ty).collect(),
-            elems: Vec::new(),
-        };
+        let ranges = self.module.instr_ranges(instr);
         let mut names = super::names::Namespace::locals();
         let vars: Vec<String> = instr.params.iter().map(|p| names.take(&p.name)).collect();
         let args: Vec<String> =

@@ -120,6 +120,12 @@ impl Cx<'_> {
                     BinOp::Add => method("wrapping_add")?,
                     BinOp::Sub => method("wrapping_sub")?,
                     BinOp::Mul => method("wrapping_mul")?,
+                    BinOp::Min | BinOp::Max if self.module.thumb_1 => {
+                        let name = if *op == BinOp::Min { "min" } else { "max" };
+                        let suffix = if ty == Ty::I64 { "64" } else { "" };
+                        let near = if self.module.near(*op, a, b, scope.ranges) { "_near" } else { "" };
+                        function(&format!("::secateur::{name}{suffix}{near}"))?
+                    }
                     BinOp::Min => method("min")?,
                     BinOp::Max => method("max")?,
                     BinOp::Div if ty == Ty::I64 => function("::secateur::div64")?,

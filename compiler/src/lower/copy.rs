@@ -369,7 +369,8 @@ pub(crate) fn gather(cx: &mut Cx<'_>, axis: usize) -> Result<()> {
     let last = n as i64 - 1;
     nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
         let raw = k.let_("raw", table.at(&at[2]).i64());
-        let turned = raw.lt(long(0)).select(raw + long(n as i64), raw);
+        // From the end where it is negative.
+        let turned = raw + ((raw >> 63) & long(n as i64));
         let i = k.let_("index", turned.clamp(long(0), long(last)).i32());
         let from = step(at[1].clone(), i.into(), x.strides[axis] as isize);
         k.store(port.y, &at[0], port.value(from));

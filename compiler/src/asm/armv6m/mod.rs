@@ -52,8 +52,6 @@ pub(crate) enum Cond {
     Cc,
     /// Unsigned at most.
     Ls,
-    /// Signed at least.
-    Ge,
 }
 
 /// An instruction; the first register is the result. Those that set flags in their 16-bit
@@ -438,7 +436,6 @@ fn print(text: &mut String, inst: &Inst, way: char) {
                 Cond::Cs => "cs",
                 Cond::Cc => "cc",
                 Cond::Ls => "ls",
-                Cond::Ge => "ge",
             };
             write!(text, "b{c} {}{way}", 20 + l.0)
         }

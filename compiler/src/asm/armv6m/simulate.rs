@@ -58,8 +58,8 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
     let entry = r;
     let place = |l| insts.iter().position(|i| *i == Inst::Label(l)).unwrap();
     let (mut pc, mut count, mut lowest) = (0, 0u64, r[13]);
-    // Zero, carry, and whether negative is overflow.
-    let (mut z, mut c, mut ge) = (false, false, true);
+    // Zero and carry.
+    let (mut z, mut c) = (false, false);
     while let Some(inst) = insts.get(pc) {
         pc += 1;
         count += 1;
@@ -77,7 +77,6 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
                     Cond::Cs => c,
                     Cond::Cc => !c,
                     Cond::Ls => !c || z,
-                    Cond::Ge => ge,
                 };
                 if taken {
                     pc = place(*l);
@@ -138,8 +137,8 @@ pub(crate) fn run(code: &Code, args: &[u32], memory: &mut Memory) -> Ran {
             AddFrame(o) => r[13] += o,
             Mov(d, a) => r[d.0 as usize] = g(a),
             AddAny(d, a) => r[d.0 as usize] = g(d).wrapping_add(g(a)),
-            Cmp(a, b) => (z, c, ge) = (g(a) == g(b), g(a) >= g(b), g(a) as i32 >= g(b) as i32),
-            CmpImm(a, v) => (z, c, ge) = (g(a) == *v, g(a) >= *v, g(a) as i32 >= *v as i32),
+            Cmp(a, b) => (z, c) = (g(a) == g(b), g(a) >= g(b)),
+            CmpImm(a, v) => (z, c) = (g(a) == *v, g(a) >= *v),
             Ssat(d, bits, a, n) => {
                 let top = 1i64 << (bits - 1);
                 r[d.0 as usize] = i64::from(g(a) as i32 >> n).clamp(-top, top - 1) as u32;

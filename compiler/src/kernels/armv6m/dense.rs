@@ -92,7 +92,7 @@ impl Dense {
         for first in (0..self.outputs).step_by(GROUP) {
             for second in [1, 0] {
                 for o in (first + second..).step_by(2).take(PAIRS) {
-                    let bias = if o < self.outputs { i64::from(bias[o]) - constants[o].base } else { 0 };
+                    let bias = if o < self.outputs { i64::from(bias[o]) - constants[o].end } else { 0 };
                     stream.push(i32::try_from(bias).ok()?);
                 }
             }

@@ -135,7 +135,7 @@ impl Depthwise {
     pub(crate) fn pack(&self, weights: &[i32], bias: &[i32], constants: &[Constants]) -> Option<Vec<i32>> {
         let mut stream = Vec::with_capacity(bias.len() * self.channel());
         for (o, k) in constants.iter().enumerate() {
-            stream.push(i32::try_from(i64::from(bias[o]) - k.base).ok()?);
+            stream.push(i32::try_from(i64::from(bias[o]) - k.end).ok()?);
             stream.extend(&k.words);
             for four in weights[o * self.taps()..(o + 1) * self.taps()].chunks(4) {
                 let mut word = [0u8; 4];

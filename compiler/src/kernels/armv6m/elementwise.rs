@@ -28,20 +28,18 @@ pub(crate) fn limit(c: &mut Code, (v, t): (R, R), shift: u32, (lo, hi): (i32, i3
     if wide && (lo, hi) == (-128, 127) {
         return c.push(Inst::Ssat(v, 8, v, shift));
     }
-    // The distance from the lower limit is an unsigned byte, or is made one.
-    let (from, most) = (lo.unsigned_abs(), (hi - lo) as u32);
-    let moved = |c: &mut Code, up: bool| match from {
+    let moved = |c: &mut Code, by: i32| match by {
         0 => {}
-        _ if up => c.push(Inst::AddImm(v, from)),
-        _ => c.push(Inst::SubImm(v, from)),
+        1.. => c.push(Inst::AddImm(v, by.unsigned_abs())),
+        _ => c.push(Inst::SubImm(v, by.unsigned_abs())),
     };
+    // A sign tells what is beyond a limit, so that no branch depends on the data.
     c.push(Inst::Asr(v, v, shift));
-    moved(c, lo < 0);
-    let inside = c.label();
-    c.all([Inst::CmpImm(v, most), Inst::BranchIf(Cond::Ls, inside)]);
-    c.times(0.1, |c| c.all([Inst::Asr(t, v, 31), Inst::MovImm(v, most), Inst::Bic(v, t)]));
-    c.place(inside);
-    moved(c, lo > 0);
+    moved(c, -hi);
+    c.all([Inst::Asr(t, v, 31), Inst::And(v, t)]);
+    moved(c, hi - lo);
+    c.all([Inst::Asr(t, v, 31), Inst::Bic(v, t)]);
+    moved(c, lo);
 }
 
 /// `n` elements at the index r3, `round` of them between two branches; lr holds the last index.

@@ -111,7 +111,7 @@ impl Gemm {
         let row = weights.len() / self.outputs.max(1);
         let mut stream = self.head();
         for (o, k) in constants.iter().enumerate() {
-            stream.push(i32::try_from(i64::from(bias[o]) - k.base).ok()?);
+            stream.push(i32::try_from(i64::from(bias[o]) - k.end).ok()?);
             let mut w: Vec<i32> = taps.iter().map(|&t| weights[o * row + t]).collect();
             w.resize(self.padded(), 0);
             for segment in w.chunks(SEGMENT) {

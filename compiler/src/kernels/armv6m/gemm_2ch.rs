@@ -79,7 +79,7 @@ impl Pairs {
         for pair in 0..self.count() {
             let both = [self.first(pair), self.first(pair) + 1];
             for o in both {
-                stream.push(i32::try_from(i64::from(bias[o]) - constants[o].base).ok()?);
+                stream.push(i32::try_from(i64::from(bias[o]) - constants[o].end).ok()?);
             }
             let weight = |o: usize, t: usize| taps.get(t).map_or(0, |&t| weights[o * row + t]);
             for from in (0..self.0.padded()).step_by(SEGMENT) {

@@ -2,7 +2,8 @@
 //!
 //! In: the exact rule of a channel and the range of its sums. Out: a sum that is first clamped
 //! to the range in which the output changes, then multiplied by pieces of a multiplier whose
-//! products fit 32 bits: `out = (a * m1 + (a * m0 >> p) + c) >> 24`, `a = clamp(sum - base, 0, top)`.
+//! products fit 32 bits: `out = (a * m1 + (a * m0 >> p) + c) >> 24`, and
+//! `a = max(min(sum - end, 0) + top, 0)`, without a branch.
 //! Sums of up to about 16 bits need one piece only, those of many more need three. Wide code has
 //! long products and takes the rule as it is where a layer has one shift.
 //! The limits of the output are those of `a`, so that nothing is clamped afterwards.
@@ -11,7 +12,7 @@
 //! constants are found by that condition and checked against it, or there are none.
 
 use crate::arith::requant::{HIGH_SHIFT, Multiplier, Output, Requant, Shift, high, requantize};
-use crate::asm::armv6m::{Code, Cond, Inst, R, R0, R1, R3, R4, R5, R6, R7};
+use crate::asm::armv6m::{Code, Inst, R, R0, R1, R3, R4, R5, R6, R7};
 use crate::kernel::{Expr, KernelBuilder, Val, instr};
 use crate::kernels::rounding::requantize_high_instr;
 
@@ -30,8 +31,9 @@ pub(crate) enum Form {
 /// The constants of one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Constants {
-    /// Subtracted from the sum: the greatest one whose output is the least.
-    pub(crate) base: i64,
+    /// Subtracted from the sum: the end of the range in which the output changes. `top` below it
+    /// lies the last sum whose output is the least.
+    pub(crate) end: i64,
     /// What stands in the stream: `top`, pieces with the most significant first, and `c`; or the
     /// multiplier and the rounding constant.
     pub(crate) words: Vec<i32>,
@@ -49,7 +51,7 @@ impl Form {
     pub(crate) fn registers(&self) -> &'static [R] {
         &[R3, R4, R5, R6, R7][5 - self.words()..]
     }
-    /// The meaning: the output of `sum`, from which `base` has been subtracted; `at` gives the words.
+    /// The meaning: the output of `sum`, from which `end` has been subtracted; `at` gives the words.
     pub(crate) fn meaning(&self, k: &mut KernelBuilder, sum: Val, at: &dyn Fn(usize) -> Expr) -> Expr {
         match *self {
             Form::High { sh, lo, hi } => {
@@ -57,7 +59,7 @@ impl Form {
                 instr(&requantize_high_instr(), out.into())
             }
             Form::Pieces { pieces, p } => {
-                let a = k.let_("a", sum.clamp(0, at(0)).i64());
+                let a = k.let_("a", (sum.min(0) + at(0)).max(0).i64());
                 let mut v = a * (at(pieces).i64());
                 for piece in (0..pieces - 1).rev() {
                     v = (v >> p as i32) + a * (at(1 + piece).i64());
@@ -78,11 +80,8 @@ impl Form {
             Form::Pieces { p, .. } => p,
         };
         let (top, pieces, add) = (words[0], &words[1..words.len() - 1], words[words.len() - 1]);
-        c.all([Inst::Asr(R1, R0, 31), Inst::Bic(R0, R1), Inst::Cmp(R0, top)]);
-        let inside = c.label();
-        c.push(Inst::BranchIf(Cond::Ls, inside));
-        c.times(0.1, |c| c.push(Inst::Mov(R0, top)));
-        c.place(inside);
+        c.all([Inst::Asr(R1, R0, 31), Inst::And(R0, R1), Inst::Add(R0, R0, top)]);
+        c.all([Inst::Asr(R1, R0, 31), Inst::Bic(R0, R1)]);
         if let [piece] = pieces {
             return c.all([Inst::Mul(R0, *piece), Inst::Add(R0, R0, add), Inst::Asr(R0, R0, SHIFT)]);
         }
@@ -108,7 +107,7 @@ pub(crate) fn rounding(r: &Requant, reach: &[(i32, i32)], wide: bool) -> Option<
     {
         let (rnd, sh) = high(s, r.out.zp);
         let form = Form::High { sh, lo: r.out.lo, hi: r.out.hi };
-        let each = r.m.iter().map(|&m| Constants { base: 0, words: vec![m, rnd] });
+        let each = r.m.iter().map(|&m| Constants { end: 0, words: vec![m, rnd] });
         return Some((form, each.collect()));
     }
     let spans: Vec<Span> = (0..r.m.len()).map(|c| Span::of(r.at(c), reach[c], r.out)).collect();
@@ -169,7 +168,7 @@ impl Span {
             let mut words = vec![self.top as i32];
             words.extend(pieces.iter().map(|&v| v as i32));
             words.push(c);
-            Some(Constants { base: self.base, words })
+            Some(Constants { end: self.base + i64::from(self.top), words })
         };
         if steps.is_empty() {
             return made(0, 0);
@@ -231,7 +230,7 @@ mod tests {
     /// What the spelled pieces give.
     fn apply(form: Form, k: &Constants, sum: i64) -> i32 {
         let Form::Pieces { pieces, p } = form else { panic!("{form:?}") };
-        let a = (sum - k.base).clamp(0, i64::from(k.words[0] as u32)) as u32;
+        let a = ((sum - k.end).min(0) + i64::from(k.words[0] as u32)).max(0) as u32;
         let all: Vec<u32> = k.words.iter().map(|&v| v as u32).collect();
         let (&last, upper) = all[1..=pieces].split_last().unwrap();
         let mut v = a.wrapping_mul(last);

@@ -42,12 +42,12 @@ fn move_on(c: &mut Code, r: R, by: usize) {
 }
 
 /// All groups of all pixels: r10 and r11 point to the operand's and the result's group. `begin`
-/// sets up r4-r7, `tap` takes the byte in r2, `finish` writes the group.
+/// sets up r4-r7, `tap` takes the byte in r2 and may spoil r3, `finish` writes the group.
 fn groups(
     c: &mut Code,
     w: &Windows,
     begin: impl Fn(&mut Code),
-    tap: impl Fn(&mut Code, R),
+    (spoils, tap): (bool, impl Fn(&mut Code, R)),
     finish: impl Fn(&mut Code, usize),
 ) {
     let size = w.n.min(GROUP);
@@ -62,7 +62,7 @@ fn groups(
     c.times(pixels * turns as f64, |c| {
         begin(c);
         c.all([Inst::Mov(R0, R10), Inst::MovImm(R1, 1), Inst::MovImm(R3, 0)]);
-        taps(c, w, size, &tap);
+        taps(c, w, size, spoils, &tap);
         finish(c, size);
         c.all([Inst::Mov(R0, R10), Inst::Mov(R2, R11), Inst::Ldr(R1, SP, LIMIT), Inst::Cmp(R0, R1)]);
         c.push(Inst::BranchIf(Cond::Eq, next));
@@ -91,8 +91,8 @@ fn groups(
 }
 
 /// All taps of a group from r0 on, r1 and r3 hold one and zero: r8 and r9 tell where a row of taps
-/// ends and where the rows do.
-fn taps(c: &mut Code, w: &Windows, size: usize, each: &impl Fn(&mut Code, R)) {
+/// ends and where the rows do. With `spoils`, `each` leaves something in r3.
+fn taps(c: &mut Code, w: &Windows, size: usize, spoils: bool, each: &impl Fn(&mut Code, R)) {
     let [rows, columns] = w.taps;
     // One tap, after which r0 has moved by `by`.
     let one = |c: &mut Code, by: usize| {
@@ -101,6 +101,9 @@ fn taps(c: &mut Code, w: &Windows, size: usize, each: &impl Fn(&mut Code, R)) {
             if i == 2 {
                 c.push(Inst::AddImm(R0, 2));
                 moved = 2;
+            }
+            if spoils && i % 2 == 0 {
+                c.push(Inst::MovImm(R3, 0));
             }
             c.push(Inst::Ldrsb(R2, R0, [R3, R1][i % 2]));
             each(c, sum);
@@ -143,12 +146,11 @@ fn max(w: &Windows) -> Code {
         c.all([Inst::MovImm(R4, 127), Inst::Mvn(R4, R4)]);
         SUMS[1..].iter().for_each(|&r| c.push(Inst::Mov(r, R4)));
     };
+    // The greater one without a branch, by way of r3.
     let tap = |c: &mut Code, best: R| {
-        let less = c.label();
-        c.all([Inst::Cmp(best, R2), Inst::BranchIf(Cond::Ge, less), Inst::Mov(best, R2)]);
-        c.place(less);
+        c.all([Inst::Sub(R2, R2, best), Inst::Asr(R3, R2, 31), Inst::Bic(R2, R3), Inst::Add(best, best, R2)]);
     };
-    groups(&mut c, w, begin, tap, |c, size| {
+    groups(&mut c, w, begin, (true, tap), |c, size| {
         c.push(Inst::Mov(R1, R11));
         for (i, &best) in SUMS[..size].iter().enumerate() {
             c.push(Inst::Strb(best, R1, i as u32));
@@ -167,7 +169,7 @@ fn mean(w: &Windows, (up, sh): (u32, u32), limits: (i32, i32), even: Option<u32>
         SUMS[1..].iter().for_each(|&r| c.push(Inst::Mov(r, R4)));
     };
     let tap = |c: &mut Code, sum: R| c.push(Inst::Add(sum, sum, R2));
-    groups(&mut c, w, begin, tap, |c, size| {
+    groups(&mut c, w, begin, (false, tap), |c, size| {
         // The sums in the frame, one after the other.
         c.all([Inst::AddSp(R3, 0), Inst::Stm(R3, mask(&SUMS[..size])), Inst::Mov(R12, R3)]);
         c.all([Inst::AddSp(R3, 0), Inst::Mov(R2, R11), Inst::Ldr(R4, SP, M)]);

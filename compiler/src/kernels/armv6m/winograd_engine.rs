@@ -49,7 +49,7 @@ fn spell(
         return Ok(None);
     }
     let Some((form, constants)) = rounding(requant, &product.reach()?, wide(core)) else { return Ok(None) };
-    let base = |o: usize| constants[o].base;
+    let base = |o: usize| constants[o].end;
     let Some(biases) = biases(weights, bias, product.x_zp, 9 * g.cin, base) else { return Ok(None) };
     let back = Back { tiles: across, step: g.y[3], row: g.y[2], form };
     if !back.fits() {
