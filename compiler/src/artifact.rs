@@ -196,7 +196,7 @@ pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
         }
         passes::run_quantized(&mut graph, &mut |_, _| {})?;
         let schedule = schedule::schedule(&graph, &target, options.optimize)?;
-        lower::lower(&graph, &schedule, &target).map(|_| ())
+        lower::lower(&graph, &schedule).map(|_| ())
     };
     decide().map_err(helped)?;
     Ok(imported)

@@ -5,9 +5,11 @@
 //! 1. [`onnx`] turns bytes into a [`graph::Graph`]: SSA over typed ids, every shape known.
 //! 2. [`passes`] rewrite the graph: fold, fuse, canonicalise, drop dead channels.
 //! 3. [`quantize`] annotates values with [`graph::Quant`], from QDQ nodes or from calibration.
-//! 4. [`schedule`] turns nodes into problems, asks `kernels` what the core offers for each, and
-//!    chooses; it chooses memory layouts, order and placement too.
-//! 5. [`lower`] spells the choice as a [`program::Program`]: kernels, constants, buffers, steps.
+//! 4. `select` turns nodes into problems, asks `kernels` what the core offers for each, and makes
+//!    finished calls of the answers; [`schedule`] chooses among them, and chooses memory layouts,
+//!    order and placement.
+//! 5. [`lower`] gives the chosen calls their places: a [`program::Program`] of kernels, constants,
+//!    buffers and steps.
 //! 6. [`program`] has its proof (intervals), its evaluator and its cost.
 //! 7. [`emit`] prints a program as C or Rust; [`report`] tells what it needs.
 //!
@@ -41,6 +43,7 @@ pub mod quantize;
 pub mod report;
 pub mod samples;
 pub mod schedule;
+pub(crate) mod select;
 pub mod tensor;
 pub mod warning;
 pub mod weigh;

@@ -28,7 +28,7 @@ pub(crate) struct Plan {
 /// Schedules and lowers.
 pub(crate) fn plan(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Plan> {
     let schedule = schedule::schedule(graph, target, optimize)?;
-    let program = lower::lower(graph, &schedule, target)?;
+    let program = lower::lower(graph, &schedule)?;
     Ok(Plan { schedule, program })
 }
 

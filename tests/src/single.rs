@@ -95,7 +95,7 @@ pub fn with_unknown(graph: &Graph, id: NodeId, known: &dyn Fn(ValueId) -> bool) 
 /// The program of a graph, without any pass before.
 pub fn program(graph: &Graph, target: &Target) -> Result<Program> {
     let schedule = schedule::schedule(graph, target, Optimize::Balanced)?;
-    lower::lower(graph, &schedule, target)
+    lower::lower(graph, &schedule)
 }
 
 /// How far integers are apart, one by one.

@@ -121,7 +121,7 @@ fn settled(model: &Path, samples: Option<&Path>) -> Graph {
 
 fn needs(graph: &Graph, target: &Target, optimize: Optimize) -> Needs {
     let schedule = schedule::schedule(graph, target, optimize).expect("it is scheduled");
-    Needs::of(&lower::lower(graph, &schedule, target).expect("it is lowered"), target)
+    Needs::of(&lower::lower(graph, &schedule).expect("it is lowered"), target)
 }
 
 /// Removing dead channels costs nothing: arena, flash and cycles are at most what they are with

@@ -12,7 +12,7 @@ fn program(graph: &Graph) -> Program {
     let host = targets::find("host").expect("the host is known");
     let schedule = schedule::schedule(graph, &host, secateur_compiler::options::Optimize::Balanced)
         .expect("the graph is scheduled");
-    lower::lower(graph, &schedule, &host).expect("the graph is lowered")
+    lower::lower(graph, &schedule).expect("the graph is lowered")
 }
 
 fn macs(program: &Program) -> u64 {

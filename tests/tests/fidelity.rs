@@ -161,7 +161,7 @@ fn stacked(samples: &[Vec<Tensor>]) -> Samples {
 fn both(graph: &Graph, quantized: &Graph, samples: &[Vec<Tensor>]) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let host = targets::find("host").unwrap();
     let schedule = schedule::schedule(quantized, &host, Optimize::Balanced).unwrap();
-    let program = lower::lower(quantized, &schedule, &host).unwrap();
+    let program = lower::lower(quantized, &schedule).unwrap();
     secateur_compiler::program::prove(&program).unwrap();
     (real(&program, samples), float(graph, samples))
 }

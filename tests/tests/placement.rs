@@ -4,7 +4,7 @@
 use secateur_compiler::graph::{Graph, ValueId};
 use secateur_compiler::kernel::{Access, ParamKind};
 use secateur_compiler::program::{Arg, Place, Program};
-use secateur_compiler::schedule::{Family, Schedule};
+use secateur_compiler::schedule::Schedule;
 use secateur_compiler::targets::Target;
 use secateur_compiler::{lower, passes, schedule};
 use secateur_tests::{zoo, zoo_models};
@@ -24,15 +24,14 @@ fn compile(path: &Path, target: &Target) -> Option<(Graph, Schedule, Program)> {
     passes::run_quantized(&mut graph, &mut |_, _| {}).expect("quantized passes");
     let schedule = schedule::schedule(&graph, target, secateur_compiler::options::Optimize::Balanced)
         .expect("a schedule");
-    let program =
-        lower::lower(&graph, &schedule, target).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let program = lower::lower(&graph, &schedule).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     Some((graph, schedule, program))
 }
 
 /// The value whose bytes a value is: itself, or what it is a view of.
 fn origin(graph: &Graph, schedule: &Schedule, mut value: ValueId) -> ValueId {
     while let Some(id) = graph.producer(value) {
-        let alias = schedule.choices[id.index()].as_ref().is_some_and(|c| c.family == Family::Alias);
+        let alias = schedule.choices[id.index()].as_ref().is_some_and(|c| c.view);
         match graph[id].inputs[0] {
             Some(x) if alias => value = x,
             _ => break,

@@ -2,8 +2,9 @@
 //!
 //! Law: nothing here knows a target, and edits go through [`Patch`] only; [`verify`] runs
 //! between passes. Shapes are ONNX's logical shapes (NCHW for convolutions); how a value lies
-//! in memory is decided later, in `schedule`.
+//! in memory, its [`layout`], is chosen later, by the schedule.
 
+pub mod layout;
 mod patch;
 mod run;
 mod text;

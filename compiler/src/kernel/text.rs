@@ -92,7 +92,7 @@ pub fn expr(kernel: &Kernel, e: &Expr) -> String {
     prec(kernel, e, 0)
 }
 
-/// Binding strength of an infix operator; `None` for those printed as functions.
+/// Bind strength of an infix operator; `None` for those printed as functions.
 fn infix(op: BinOp) -> Option<(u8, &'static str)> {
     Some(match op {
         BinOp::Mul => (7, "*"),

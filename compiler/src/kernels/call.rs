@@ -3,39 +3,67 @@
 //! Law: nothing here knows the graph or the program, so a kernel can be tested alone.
 
 use crate::kernel::Kernel;
+use crate::program::cost;
 use crate::tensor::Data;
+use secateur_targets::Target;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// One call with its operands by role.
+/// One call, its arguments bound to what a node has.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Spelled {
+pub(crate) struct Call {
     pub(crate) kernel: Arc<Kernel>,
-    pub(crate) args: Vec<Role>,
+    pub(crate) args: Vec<Bind>,
 }
 
 /// What a parameter is bound to.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Role {
-    /// Run-time operand by position.
+pub(crate) enum Bind {
+    /// Operand of the node, by position.
     Operand(usize),
-    Result,
-    /// The result, each byte of which is written only when operand 0 is not read any more where
+    /// Result of the node, by position.
+    Result(usize),
+    /// Result 0, each byte of which is written only when operand 0 is not read any more where
     /// it stands: it may stand in that operand's place.
     ResultInPlace,
     /// The node's workspace in the arena, from a byte offset on.
     Workspace(usize),
     /// Read-only data made at compile time; `align` in bytes.
     Data {
-        name: &'static str,
+        name: Cow<'static, str>,
         data: Data,
         align: usize,
     },
     Scalar(i32),
 }
 
-impl Role {
-    pub(crate) fn data(name: &'static str, data: Data) -> Role {
+impl Bind {
+    /// Data aligned to its element.
+    pub(crate) fn data(name: &'static str, data: Data) -> Bind {
         let align = data.dtype().size();
-        Role::Data { name, data, align }
+        Bind::aligned(name, data, align)
+    }
+    /// Data aligned to so many bytes.
+    pub(crate) fn aligned(name: &'static str, data: Data, align: usize) -> Bind {
+        Bind::Data { name: name.into(), data, align }
+    }
+}
+
+impl Call {
+    /// Whether result 0 may stand where operand 0 stands.
+    pub(crate) fn in_place(&self) -> bool {
+        self.args.contains(&Bind::ResultInPlace)
+    }
+    /// Predicted cycles of one run; 0 where the core has no cost table.
+    pub(crate) fn cycles(&self, target: &Target) -> f64 {
+        target.core.cost.as_ref().map_or(0.0, |core| cost::count(&self.kernel).cycles(core))
+    }
+    /// Bytes of the data that the call reads.
+    pub(crate) fn data_bytes(&self) -> usize {
+        let data = self.args.iter().filter_map(|a| match a {
+            Bind::Data { data, .. } => Some(data.len() * data.dtype().size()),
+            _ => None,
+        });
+        data.sum()
     }
 }

@@ -11,7 +11,7 @@
 use crate::arith::requant::{Requant, Shift};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, ParamKind, Val, int};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
@@ -107,7 +107,7 @@ impl Pixels<'_> {
 /// A kernel under construction around calls of parts.
 struct Whole {
     k: KernelBuilder,
-    args: Vec<Role>,
+    args: Vec<Bind>,
     x: Buf,
     y: Buf,
     /// Bytes of workspace in use.
@@ -121,11 +121,11 @@ impl Whole {
         let mut k = KernelBuilder::new("conv_s8_parts");
         let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
         let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
-        Whole { k, args: vec![Role::Operand(0), Role::Result], x, y, workspace: 0, shared: Vec::new() }
+        Whole { k, args: vec![Bind::Operand(0), Bind::Result(0)], x, y, workspace: 0, shared: Vec::new() }
     }
     /// A place in the workspace for packed pixels.
     fn place(&mut self, name: &str, len: usize) -> Buf {
-        self.args.push(Role::Workspace(self.workspace));
+        self.args.push(Bind::Workspace(self.workspace));
         self.workspace += len.next_multiple_of(ALIGN);
         self.k.buffer(name, DType::I8, len, Access::ReadWrite)
     }
@@ -143,14 +143,14 @@ impl Whole {
         }
     }
     /// Declares what the calls of a part need beside operand and result.
-    fn part(&mut self, parts: &[&Spelled]) -> Option<Part> {
+    fn part(&mut self, parts: &[&Call]) -> Option<Part> {
         let first = parts.first()?;
         let mut given = Vec::new();
         for (i, (role, param)) in first.args.iter().zip(&first.kernel.params).enumerate() {
             // Parts of one kind have parameters of the same names.
             let name = format!("{}{}", param.name, self.args.len());
             let ParamKind::Buffer { elem, len, access } = param.kind else {
-                let Role::Scalar(v) = role else { return None };
+                let Bind::Scalar(v) = role else { return None };
                 if parts.iter().any(|p| p.args[i] != *role) {
                     return None;
                 }
@@ -158,23 +158,23 @@ impl Whole {
                 continue;
             };
             given.push(match role {
-                Role::Operand(0) => Given::Operand,
-                Role::Result => Given::Result,
-                Role::Workspace(at) => {
+                Bind::Operand(0) => Given::Operand,
+                Bind::Result(0) => Given::Result,
+                Bind::Workspace(at) => {
                     let piece = offsets(first).iter().position(|o| o == at)?;
-                    self.args.push(Role::Workspace(*self.shared.get(piece)?));
+                    self.args.push(Bind::Workspace(*self.shared.get(piece)?));
                     Given::Held(self.k.buffer(&name, elem, len, access), 0)
                 }
-                Role::Data { name: says, data, align } => {
+                Bind::Data { name: says, data, align } => {
                     let step = len.next_multiple_of((align / elem.size()).max(1));
                     let mut all: Vec<i64> = Vec::with_capacity(parts.len() * step);
                     for part in parts {
-                        let Role::Data { data, .. } = &part.args[i] else { return None };
+                        let Bind::Data { data, .. } = &part.args[i] else { return None };
                         all.extend(whole(data)?);
                         all.resize(all.len().next_multiple_of(step), 0);
                     }
                     let data = Data::from_i64(data.dtype(), &all);
-                    self.args.push(Role::Data { name: says, data, align: *align });
+                    self.args.push(Bind::Data { name: says.clone(), data, align: *align });
                     Given::Held(self.k.buffer(&name, elem, all.len(), Access::Read), step)
                 }
                 _ => return None,
@@ -184,14 +184,14 @@ impl Whole {
     }
     fn candidate(self, way: &'static str) -> Result<Candidate> {
         let workspace = self.workspace;
-        Ok(Candidate { way, call: Spelled { kernel: self.k.finish()?, args: self.args }, workspace })
+        Ok(Candidate { way, call: Call { kernel: self.k.finish()?, args: self.args }, workspace })
     }
 }
 
 /// The offsets into the workspace, ascending.
-fn offsets(call: &Spelled) -> Vec<usize> {
+fn offsets(call: &Call) -> Vec<usize> {
     let all: BTreeSet<usize> =
-        call.args.iter().filter_map(|a| if let Role::Workspace(at) = a { Some(*at) } else { None }).collect();
+        call.args.iter().filter_map(|a| if let Bind::Workspace(at) = a { Some(*at) } else { None }).collect();
     all.into_iter().collect()
 }
 
@@ -285,7 +285,7 @@ fn groups(
             continue;
         };
         // Neighbours of one kernel are turns of one loop.
-        let mut runs: Vec<Vec<&Spelled>> = Vec::new();
+        let mut runs: Vec<Vec<&Call>> = Vec::new();
         for way in &ways {
             match runs.last_mut().filter(|run| run[0].kernel == way.call.kernel) {
                 Some(run) => run.push(&way.call),

@@ -8,7 +8,7 @@
 use crate::arith::quant::Clamp;
 use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Requant, Shift, high};
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, instr};
-use crate::kernels::call::Role;
+use crate::kernels::call::Bind;
 use crate::kernels::rounding::{requantize_high_instr, requantize_instr};
 use crate::tensor::{DType, Data};
 
@@ -118,27 +118,27 @@ impl Finish {
     }
 
     /// What the declared parameters are bound to, in their order.
-    pub(crate) fn roles(&self) -> Vec<Role> {
+    pub(crate) fn roles(&self) -> Vec<Bind> {
         let Finish::Int(r) = self else { return Vec::new() };
         let zp = r.out.zp;
-        let mut roles = vec![Role::data("mult", Data::I32(r.m.clone()))];
+        let mut roles = vec![Bind::data("mult", Data::I32(r.m.clone()))];
         match (&r.shift, r.least_shift() >= HIGH_SHIFT) {
             (Shift::Layer(s), true) => {
                 let (rnd, sh) = high(*s, zp);
-                roles.extend([Role::Scalar(rnd), Role::Scalar(sh as i32)]);
+                roles.extend([Bind::Scalar(rnd), Bind::Scalar(sh as i32)]);
             }
             (Shift::Channel(s), true) => {
                 let (rnd, sh) = s.iter().map(|&s| high(s, zp)).map(|(r, s)| (r, s as u8)).unzip();
-                roles.extend([Role::data("rnd", Data::I32(rnd)), Role::data("sh", Data::U8(sh))]);
+                roles.extend([Bind::data("rnd", Data::I32(rnd)), Bind::data("sh", Data::U8(sh))]);
             }
-            (Shift::Layer(s), false) => roles.extend([Role::Scalar(*s as i32), Role::Scalar(zp)]),
+            (Shift::Layer(s), false) => roles.extend([Bind::Scalar(*s as i32), Bind::Scalar(zp)]),
             (Shift::Channel(s), false) => {
                 let s = s.iter().map(|&s| s as u8).collect();
-                roles.extend([Role::data("s", Data::U8(s)), Role::Scalar(zp)]);
+                roles.extend([Bind::data("s", Data::U8(s)), Bind::Scalar(zp)]);
             }
         }
         if (r.out.lo, r.out.hi) != (-128, 127) {
-            roles.extend([Role::Scalar(r.out.lo), Role::Scalar(r.out.hi)]);
+            roles.extend([Bind::Scalar(r.out.lo), Bind::Scalar(r.out.hi)]);
         }
         roles
     }

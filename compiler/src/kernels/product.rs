@@ -8,7 +8,7 @@ use crate::arith::quant::{Clamp, Quant};
 use crate::arith::requant::{Output, requant};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val};
-use crate::kernels::call::Role;
+use crate::kernels::call::Bind;
 use crate::kernels::epilogue::Finish;
 use crate::tensor::{DType, Data, Tensor};
 
@@ -124,8 +124,8 @@ impl Product {
     pub(crate) fn declare_zero(&self, k: &mut KernelBuilder) -> Zero {
         Zero((self.x_zp != 0).then(|| k.scalar("zx", -128, 127)))
     }
-    pub(crate) fn zero_role(&self) -> Option<Role> {
-        (self.x_zp != 0).then_some(Role::Scalar(self.x_zp))
+    pub(crate) fn zero_role(&self) -> Option<Bind> {
+        (self.x_zp != 0).then_some(Bind::Scalar(self.x_zp))
     }
 }
 

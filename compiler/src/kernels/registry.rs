@@ -1,10 +1,9 @@
 //! Which engine answers for which core.
 
-use super::call::Spelled;
-use super::offer::{Candidate, Engine};
+use super::offer::Engine;
 use super::vector::Run;
 use super::{armv6m, armv7em, hvx, mve, riscv};
-use crate::error::{Error, Result, Site};
+use crate::error::Result;
 use crate::kernel::Kernel;
 use secateur_targets::Target;
 use std::sync::Arc;
@@ -20,13 +19,6 @@ pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
         ("rv32", &riscv::engine::Riscv { vectors: false }),
     ];
     engines.iter().find(|(feature, _)| target.has(feature)).map(|&(_, engine)| engine)
-}
-
-/// The way of that name: what the schedule named must be there again.
-pub(crate) fn named(candidates: Result<Vec<Candidate>>, way: &str) -> Result<Spelled> {
-    let missing =
-        || Error::internal(Site::Whole, format!("the way `{way}` that was chosen is not there any more"));
-    candidates?.into_iter().find(|c| c.way == way).map(|c| c.call).ok_or_else(missing)
 }
 
 impl Run {

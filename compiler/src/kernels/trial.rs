@@ -1,7 +1,7 @@
 //! Proves one spelled call and runs it in the evaluator: the tests' way to a kernel without a graph.
 
 use crate::kernel::ParamKind;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::program::machine::Machine;
 use crate::program::prove;
 use crate::program::{Arg, Buffer, BufferId, Constant, ConstantId, Entry, Layer, Place, Port, Program, Step};
@@ -37,7 +37,7 @@ impl Random {
 
 /// The program of one call: operands are its inputs, the result (of `len`) its output, which
 /// stands where operand 0 does if it is `over` that.
-pub(crate) fn program(call: &Spelled, operands: &[Data], (elem, len): (DType, usize), over: bool) -> Program {
+pub(crate) fn program(call: &Call, operands: &[Data], (elem, len): (DType, usize), over: bool) -> Program {
     let mut p = Program { name: "trial".into(), ..Program::default() };
     let mut arena = 0usize;
     let mut port = |name: &str, elem: DType, len: usize| {
@@ -61,19 +61,19 @@ pub(crate) fn program(call: &Spelled, operands: &[Data], (elem, len): (DType, us
     let mut args = Vec::new();
     for (role, param) in call.args.iter().zip(&call.kernel.params) {
         args.push(match role {
-            Role::Operand(i) => Arg::Buffer { buffer: BufferId(*i as u32), offset: 0 },
-            Role::Result | Role::ResultInPlace => Arg::Buffer { buffer: result, offset: 0 },
-            Role::Scalar(v) => Arg::Scalar(*v),
-            Role::Data { name, data, align } => {
+            Bind::Operand(i) => Arg::Buffer { buffer: BufferId(*i as u32), offset: 0 },
+            Bind::Result(_) | Bind::ResultInPlace => Arg::Buffer { buffer: result, offset: 0 },
+            Bind::Scalar(v) => Arg::Scalar(*v),
+            Bind::Data { name, data, align } => {
                 p.constants.push(Constant {
-                    name: (*name).into(),
+                    name: name.clone().into_owned(),
                     dtype: data.dtype(),
                     bytes: data.to_le_bytes(),
                     align: *align,
                 });
                 Arg::Constant { constant: ConstantId(p.constants.len() as u32 - 1), offset: 0 }
             }
-            Role::Workspace(offset) => {
+            Bind::Workspace(offset) => {
                 let ParamKind::Buffer { elem, len, .. } = param.kind else { panic!("not a buffer") };
                 p.arena = p.arena.max((arena + offset + len * elem.size()).next_multiple_of(8));
                 p.buffers.push(buffer(elem, len, Place::Arena(arena + offset)));
@@ -101,16 +101,16 @@ pub(crate) fn program(call: &Spelled, operands: &[Data], (elem, len): (DType, us
 }
 
 /// The result of one call. A kernel that may write over operand 0 is run so too.
-pub(crate) fn run(call: &Spelled, operands: &[Data], elem: DType, len: usize) -> Data {
+pub(crate) fn run(call: &Call, operands: &[Data], elem: DType, len: usize) -> Data {
     let apart = run_placed(call, operands, (elem, len), false);
-    if call.args.contains(&Role::ResultInPlace) {
+    if call.args.contains(&Bind::ResultInPlace) {
         let over = run_placed(call, operands, (elem, len), true);
         assert_eq!(over, apart, "{} over its operand", call.kernel.name);
     }
     apart
 }
 
-fn run_placed(call: &Spelled, operands: &[Data], result: (DType, usize), over: bool) -> Data {
+fn run_placed(call: &Call, operands: &[Data], result: (DType, usize), over: bool) -> Data {
     let p = program(call, operands, result, over);
     prove(&p).unwrap_or_else(|e| panic!("{e}"));
     let mut machine = Machine::new(&p).unwrap();

@@ -1,38 +1,12 @@
 //! What the report says of a layer.
 //!
-//! In: a node, and the steps that spell it. Out: its sizes, its multiply-accumulates, and the name of
-//! what runs. Law: the name is that of the code which is called, and not of a wish.
+//! In: a node. Out: its sizes and its multiply-accumulates.
 
 use crate::graph::{Graph, NodeId};
-use crate::program::cost;
-use crate::program::{Layer, Step};
-use crate::schedule::{Family, Schedule};
+use crate::program::Layer;
 use crate::tensor::Data;
 
-/// What a layer's steps really are: the way that the schedule chose, or what lowering found.
-pub(super) fn family(schedule: &Schedule, id: NodeId, steps: &[Step]) -> String {
-    match schedule.choices[id.index()].as_ref().map(|c| c.family) {
-        Some(Family::Native { way, .. }) => way.to_string(),
-        _ => spelled_by(steps),
-    }
-}
-
-/// The native kernels that steps call, `portable` where there are none, `alias` without steps.
-pub(super) fn spelled_by(steps: &[Step]) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for native in steps.iter().flat_map(|s| cost::native_kernels(&s.kernel)) {
-        if !names.contains(&native.name.as_str()) {
-            names.push(&native.name);
-        }
-    }
-    match (steps, names.as_slice()) {
-        ([], _) => "alias".to_string(),
-        (_, []) => "portable".to_string(),
-        _ => names.join("+"),
-    }
-}
-
-/// What the report says of a node, but for what its steps and the arena tell.
+/// What the report says of a node, but for what runs, what it reads and what is live.
 pub(super) fn layer(graph: &Graph, id: NodeId) -> Layer {
     let node = &graph[id];
     let operands = graph.operands(id);

@@ -1,108 +1,24 @@
-//! Graph + Schedule -> Program: spells what the schedule chose; makes no choice of its own.
+//! Graph + Schedule -> Program: gives the calls that the schedule chose their places; makes no choice
+//! of its own and writes no loops.
 //!
 //! In: a scheduled graph. Out: kernels, packed constants, placed buffers, and the steps of
-//! `run` in order. Operators spell themselves in their `lower`, which works on a [`Cx`]; the
-//! loops of a family of operators stand in one file here.
+//! `run` in order.
 
-mod copy;
-mod elementwise;
 mod layer;
-mod linear;
-mod normalize;
-mod pool;
-mod quant;
-mod reduce;
-mod region;
-mod scale;
-mod softmax;
-mod table;
 
-use copy::relayout;
-use layer::{family, layer, spelled_by};
-use scale::{requantized, ties_to_even};
+use layer::layer;
 
 use crate::error::{Error, Result, Site};
-use crate::graph::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId, ValueKind};
-use crate::kernel::{Access, Buf, Kernel, KernelBuilder, ParamKind};
+use crate::graph::{Graph, Value, ValueId, ValueKind};
+use crate::kernel::{Kernel, ParamKind};
+use crate::kernels::call::{Bind, Call};
 use crate::program::{
     Arg, Buffer, BufferId, Constant, ConstantId, Entry, Held, Layer, Place, Port, Program, State, Step,
 };
-use crate::schedule::{Choice, Family, Region, Schedule};
+use crate::schedule::{Placement, Region, Schedule};
 use crate::tensor::{DType, Data, row_major_strides};
-use secateur_targets::Target;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// An operand or result as a kernel sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Loc {
-    pub arg: Arg,
-    /// Type in memory.
-    pub elem: DType,
-    /// Logical shape, and the stride of each logical axis in elements.
-    pub shape: Vec<usize>,
-    pub strides: Vec<usize>,
-    pub quant: Option<Quant>,
-}
-
-impl Loc {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Elements from the first to the last, both included: what a kernel's buffer must hold.
-    pub fn span(&self) -> usize {
-        if self.is_empty() {
-            return 0;
-        }
-        1 + self.shape.iter().zip(&self.strides).map(|(&n, &s)| (n - 1) * s).sum::<usize>()
-    }
-    /// Declares the buffer parameter that this is passed for.
-    pub fn param(&self, k: &mut KernelBuilder, name: &str, access: Access) -> Buf {
-        k.buffer(name, self.elem, self.span(), access)
-    }
-    /// Scale and zero point of a value quantized per tensor.
-    pub fn affine(&self) -> Option<(f32, i32)> {
-        match &self.quant {
-            Some(q) if q.axis.is_none() => Some((*q.scale.first()?, *q.zero_point.first()?)),
-            _ => None,
-        }
-    }
-    /// The integers between which a quantized result lies under a fused activation.
-    /// Quantization is monotone, so clamping before it or after it is the same.
-    pub fn limits(&self, clamp: Clamp) -> (i32, i32) {
-        let (lo, hi) = self.elem.range().map_or((i32::MIN, i32::MAX), |(lo, hi)| {
-            (lo.max(i32::MIN.into()) as i32, hi.min(i32::MAX.into()) as i32)
-        });
-        let Some((scale, zero)) = self.affine() else { return (lo, hi) };
-        let stored = |real: f32| quantize(real, scale, zero, lo, hi);
-        (stored(clamp.lo), stored(clamp.hi))
-    }
-}
-
-/// `round_half_even(real / scale) + zero`, saturated: ONNX's QuantizeLinear in f32.
-pub(crate) fn quantize(real: f32, scale: f32, zero: i32, lo: i32, hi: i32) -> i32 {
-    let steps = libm::rintf(real / scale);
-    if steps.is_nan() {
-        return zero.clamp(lo, hi);
-    }
-    (f64::from(steps) + f64::from(zero)).clamp(lo.into(), hi.into()) as i32
-}
-
-/// What an operator's `lower` works with: one node, its operands' places, and the program
-/// under construction.
-#[derive(Debug)]
-pub struct Cx<'a> {
-    pub graph: &'a Graph,
-    pub schedule: &'a Schedule,
-    pub target: &'a Target,
-    pub node: NodeId,
-    clamp: Clamp,
-    state: &'a mut Building,
-}
 
 /// The program so far and what finds duplicates in it.
 #[derive(Debug, Default)]
@@ -116,74 +32,69 @@ struct Building {
     layer: usize,
 }
 
-impl<'a> Cx<'a> {
-    /// An error that names this node.
-    pub fn unsupported(&self, why: &str) -> Error {
-        let node = self.graph.nodes.get(self.node.index()).and_then(Option::as_ref);
-        Error::model(node.map_or(Site::Whole, Node::site), why)
+/// What the arguments of a call are bound to: a node's values and workspace, or those of a copy
+/// that belongs to no node.
+struct Bindings<'a> {
+    /// Names the workspace.
+    name: &'a str,
+    inputs: &'a [Option<ValueId>],
+    outputs: Vec<BufferId>,
+    workspace: Option<&'a Placement>,
+}
+
+impl Building {
+    /// Appends the calls of a choice as steps.
+    fn bind(&mut self, graph: &Graph, calls: &[Call], to: &Bindings<'_>) -> Result<()> {
+        for call in calls {
+            let mut args = Vec::with_capacity(call.args.len());
+            for (binding, param) in call.args.iter().zip(&call.kernel.params) {
+                args.push(self.arg(graph, binding, &param.kind, to)?);
+            }
+            self.step(call.kernel.clone(), args)?;
+        }
+        Ok(())
     }
-    /// The node being lowered.
-    pub fn node(&self) -> &'a Node {
-        &self.graph[self.node]
+    fn arg(&mut self, graph: &Graph, binding: &Bind, kind: &ParamKind, to: &Bindings<'_>) -> Result<Arg> {
+        let missing = |what: &str| Error::internal(Site::Whole, format!("{} has no {what}", to.name));
+        Ok(match binding {
+            Bind::Operand(i) => {
+                let id = to.inputs.get(*i).copied().flatten().ok_or_else(|| missing("such operand"))?;
+                let value = &graph[id];
+                match value.constant() {
+                    Some(t) => self.constant(&value.name, t.data(), t.dtype().size()),
+                    None => Arg::Buffer { buffer: self.buffer(graph, id)?, offset: 0 },
+                }
+            }
+            Bind::Result(_) | Bind::ResultInPlace => {
+                let i = if let Bind::Result(i) = binding { *i } else { 0 };
+                let buffer = *to.outputs.get(i).ok_or_else(|| missing("such result"))?;
+                Arg::Buffer { buffer, offset: 0 }
+            }
+            Bind::Scalar(v) => Arg::Scalar(*v),
+            Bind::Data { name, data, align } => self.constant(name, data, *align),
+            Bind::Workspace(offset) => {
+                let ParamKind::Buffer { elem, len, .. } = *kind else {
+                    return Err(missing("buffer for its workspace"));
+                };
+                let home = to.workspace.filter(|p| offset + len * elem.size() <= p.bytes);
+                let home = home.ok_or_else(|| missing("workspace as large as it needs"))?;
+                self.program.buffers.push(Buffer {
+                    name: format!("{} workspace", to.name),
+                    elem,
+                    len,
+                    place: Place::Arena(home.offset + offset),
+                    holds: None,
+                });
+                Arg::Buffer { buffer: BufferId(self.program.buffers.len() as u32 - 1), offset: 0 }
+            }
+        })
     }
-    /// The activation fused into the node; none in a copy that belongs to no node.
-    pub fn clamp(&self) -> Clamp {
-        self.clamp
-    }
-    fn choice(&self) -> Option<&'a Choice> {
-        self.schedule.choices.get(self.node.index())?.as_ref()
-    }
-    /// The family that the schedule chose.
-    pub fn family(&self) -> Family {
-        self.choice().map_or(Family::Portable, |c| c.family)
-    }
-    /// Operand `i` as a value; `None` when it is left out.
-    pub fn operand(&self, i: usize) -> Option<&'a Value> {
-        self.node().inputs.get(i).copied().flatten().map(|v| &self.graph[v])
-    }
-    /// Operand `i` as a value; refuses when it is left out.
-    pub fn need(&self, i: usize) -> Result<&'a Value> {
-        self.operand(i).ok_or_else(|| self.unsupported(&format!("operand {i} is missing")))
-    }
-    /// Where operand `i` lies. A constant becomes part of the program, stored as it is and
-    /// row-major: for packed weights take [`Cx::need`] and [`Cx::constant`].
-    pub fn input(&mut self, i: usize) -> Result<Loc> {
-        let id = self
-            .node()
-            .inputs
-            .get(i)
-            .copied()
-            .flatten()
-            .ok_or_else(|| self.unsupported(&format!("operand {i} is missing")))?;
-        self.loc(id)
-    }
-    /// Where result `i` lies.
-    pub fn output(&mut self, i: usize) -> Result<Loc> {
-        let id = *self.node().outputs.get(i).ok_or_else(|| self.unsupported("a result is missing"))?;
-        self.loc(id)
-    }
-    fn loc(&mut self, id: ValueId) -> Result<Loc> {
-        let graph = self.graph;
-        let value = &graph[id];
-        let (arg, strides) = match value.constant() {
-            Some(t) => (self.constant(&value.name, t.data().clone(), 1), row_major_strides(&value.shape)),
-            None => (
-                Arg::Buffer { buffer: self.state.buffer(graph, id)?, offset: 0 },
-                self.schedule.layouts[id.index()]
-                    .as_ref()
-                    .map_or_else(|| row_major_strides(&value.shape), |l| l.strides(&value.shape)),
-            ),
-        };
-        let elem = value.constant().map_or(value.stored(), |t| t.dtype());
-        Ok(Loc { arg, elem, shape: value.shape.clone(), strides, quant: value.quant.clone() })
-    }
-    /// Read-only data, aligned to `align` bytes and at least to its element. Equal data of one
-    /// type is kept once.
-    pub fn constant(&mut self, name: &str, data: Data, align: usize) -> Arg {
-        let align = align.max(data.dtype().size());
+    /// Read-only data, aligned to `align` bytes. Equal data of one type is kept once, under the
+    /// name that came first.
+    fn constant(&mut self, name: &str, data: &Data, align: usize) -> Arg {
         let (dtype, bytes) = (data.dtype(), data.to_le_bytes());
-        let program = &mut self.state.program;
-        let constant = match self.state.constants.get(&(dtype, bytes.clone())) {
+        let program = &mut self.program;
+        let constant = match self.constants.get(&(dtype, bytes.clone())) {
             Some(&id) => {
                 let known = &mut program.constants[id.0 as usize];
                 known.align = known.align.max(align);
@@ -191,7 +102,7 @@ impl<'a> Cx<'a> {
             }
             None => {
                 let id = ConstantId(program.constants.len() as u32);
-                if let Some(layer) = program.layers.get_mut(self.state.layer) {
+                if let Some(layer) = program.layers.get_mut(self.layer) {
                     layer.weight_bytes += bytes.len();
                 }
                 program.constants.push(Constant {
@@ -200,42 +111,20 @@ impl<'a> Cx<'a> {
                     bytes: bytes.clone(),
                     align,
                 });
-                self.state.constants.insert((dtype, bytes), id);
+                self.constants.insert((dtype, bytes), id);
                 id
             }
         };
         Arg::Constant { constant, offset: 0 }
     }
-    /// Bytes of workspace that the schedule chose.
-    pub fn workspace_bytes(&self) -> usize {
-        self.choice().map_or(0, |c| c.workspace)
-    }
-    /// Part of the workspace that the schedule gave the node: `len` elements from a byte
-    /// offset on.
-    pub fn workspace(&mut self, elem: DType, byte_offset: usize, len: usize) -> Result<Arg> {
-        let fits = self.schedule.workspace(self.node).filter(|p| byte_offset + len * elem.size() <= p.bytes);
-        let Some(home) = fits else {
-            return Err(Error::internal(self.node().site(), "needs more workspace than was scheduled"));
-        };
-        let buffer = Buffer {
-            name: format!("{} workspace", self.node().name),
-            elem,
-            len,
-            place: Place::Arena(home.offset + byte_offset),
-            holds: None,
-        };
-        self.state.program.buffers.push(buffer);
-        let id = BufferId(self.state.program.buffers.len() as u32 - 1);
-        Ok(Arg::Buffer { buffer: id, offset: 0 })
-    }
-    /// Appends a call. Checks that arguments fit the kernel's parameters.
-    pub fn step(&mut self, kernel: Arc<Kernel>, args: Vec<Arg>) -> Result<()> {
+    /// Appends a step. Checks that arguments fit the kernel's parameters.
+    fn step(&mut self, kernel: Arc<Kernel>, args: Vec<Arg>) -> Result<()> {
         let wrong = |why: String| Err(Error::internal(Site::Kernel(kernel.name.clone()), why));
         if kernel.params.len() != args.len() {
             return wrong(format!("takes {} arguments, got {}", kernel.params.len(), args.len()));
         }
         for (param, arg) in kernel.params.iter().zip(&args) {
-            let program = &self.state.program;
+            let program = &self.program;
             let (name, held) = match *arg {
                 Arg::Buffer { buffer, offset } => {
                     let b = &program.buffers[buffer.0 as usize];
@@ -263,19 +152,16 @@ impl<'a> Cx<'a> {
                 _ => return wrong(format!("`{name}` is of another kind than its argument")),
             }
         }
-        let kernel = match self.state.kernels.iter().find(|k| **k == kernel) {
+        let kernel = match self.kernels.iter().find(|k| Arc::ptr_eq(k, &kernel) || **k == kernel) {
             Some(known) => known.clone(),
             None => {
-                self.state.kernels.push(kernel.clone());
+                self.kernels.push(kernel.clone());
                 kernel
             }
         };
-        self.state.steps.push(Step { layer: self.state.layer, kernel, args });
+        self.steps.push(Step { layer: self.layer, kernel, args });
         Ok(())
     }
-}
-
-impl Building {
     fn buffer(&self, graph: &Graph, id: ValueId) -> Result<BufferId> {
         self.buffers.get(id.index()).copied().flatten().ok_or_else(|| {
             Error::internal(Site::Value(graph[id].name.clone()), "has no place in the schedule")
@@ -284,7 +170,7 @@ impl Building {
 }
 
 /// Lowers a scheduled graph.
-pub fn lower(graph: &Graph, schedule: &Schedule, target: &Target) -> Result<Program> {
+pub fn lower(graph: &Graph, schedule: &Schedule) -> Result<Program> {
     let mut state = Building { buffers: vec![None; graph.values.len()], ..Building::default() };
     state.program.name = graph.name.clone();
     let unplaced = |v: &Value| Error::internal(Site::Value(v.name.clone()), "has no place in the schedule");
@@ -320,29 +206,28 @@ pub fn lower(graph: &Graph, schedule: &Schedule, target: &Target) -> Result<Prog
             state.program.buffers.push(buffer);
         }
     }
-    let mut refused = Vec::new();
-    for (group, node) in
+    for (group, id) in
         schedule.groups.iter().enumerate().flat_map(|(g, group)| group.nodes.iter().map(move |&n| (g, n)))
     {
+        let node = &graph[id];
+        let choice = schedule.choices[id.index()].as_ref();
+        let choice = choice.ok_or_else(|| Error::internal(node.site(), "has no choice in the schedule"))?;
         state.layer = state.program.layers.len();
-        let mut layer = layer(graph, node);
-        layer.live_bytes = schedule.live_bytes(group);
-        state.program.layers.push(layer);
-        let clamp = graph[node].clamp;
-        let from = state.steps.len();
-        let mut cx = Cx { graph, schedule, target, node, clamp, state: &mut state };
-        if cx.family() != Family::Alias
-            && let Err(e) = table::spell(&mut cx)
-        {
-            refused.push(e.at(graph[node].site()));
-        }
-        let family = family(schedule, node, &state.steps[from..]);
-        state.program.layers[state.layer].family = family;
+        state.program.layers.push(Layer {
+            live_bytes: schedule.live_bytes(group),
+            family: choice.variant.clone(),
+            ..layer(graph, id)
+        });
+        let outputs = node.outputs.iter().filter(|_| !choice.calls.is_empty());
+        let bindings = Bindings {
+            name: &node.name,
+            inputs: &node.inputs,
+            outputs: outputs.map(|&v| state.buffer(graph, v)).collect::<Result<_>>()?,
+            workspace: schedule.workspace(id),
+        };
+        state.bind(graph, &choice.calls, &bindings).map_err(|e| e.at(node.site()))?;
     }
-    if let Some(e) = Error::join(refused) {
-        return Err(e);
-    }
-    outputs(graph, schedule, target, &mut state)?;
+    copies(graph, schedule, &mut state)?;
     for (id, value) in graph.values() {
         if let ValueKind::State(init) = &value.kind
             && schedule.home(id).is_some()
@@ -366,19 +251,15 @@ impl Building {
 }
 
 /// Copies constants that are outputs; all other outputs stand where they were computed.
-fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Building) -> Result<()> {
+fn copies(graph: &Graph, schedule: &Schedule, state: &mut Building) -> Result<()> {
     for (i, &v) in graph.outputs().iter().enumerate() {
-        if schedule.home(v).is_some() {
-            continue;
-        }
+        let Some(choice) = schedule.copies.get(i).and_then(Option::as_ref) else { continue };
         let value = &graph[v];
-        // The copy belongs to no node.
-        let node = NodeId(u32::MAX);
         state.layer = state.program.layers.len();
         state.program.layers.push(Layer {
             name: value.name.clone(),
             op: "Copy".into(),
-            family: String::new(),
+            family: choice.variant.clone(),
             output: value.name.clone(),
             output_shape: value.shape.clone(),
             macs: 0,
@@ -386,24 +267,16 @@ fn outputs(graph: &Graph, schedule: &Schedule, target: &Target, state: &mut Buil
             weight_bytes: 0,
             live_bytes: schedule.live_bytes(schedule.groups.len()),
         });
-        let mut cx = Cx { graph, schedule, target, node, clamp: Clamp::NONE, state };
-        let first = cx.state.steps.len();
-        let from = cx.loc(v)?;
-        let buffer = BufferId(cx.state.program.buffers.len() as u32);
-        cx.state.program.buffers.push(Buffer {
+        let buffer = BufferId(state.program.buffers.len() as u32);
+        state.program.buffers.push(Buffer {
             name: value.name.clone(),
-            elem: from.elem,
+            elem: value.constant().map_or(value.stored(), |t| t.dtype()),
             len: value.len(),
-            place: Place::Arena(cx.state.program.outputs[i].at),
+            place: Place::Arena(state.program.outputs[i].at),
             holds: None,
         });
-        let to = Loc {
-            arg: Arg::Buffer { buffer, offset: 0 },
-            strides: row_major_strides(&value.shape),
-            ..from.clone()
-        };
-        relayout(&mut cx, &from, &to)?;
-        state.program.layers[state.layer].family = spelled_by(&state.steps[first..]);
+        let bindings = Bindings { name: &value.name, inputs: &[], outputs: vec![buffer], workspace: None };
+        state.bind(graph, &choice.calls, &bindings)?;
     }
     Ok(())
 }

@@ -4,10 +4,12 @@
 mod linear;
 
 use super::*;
-use crate::graph::Patch;
+use crate::graph::{Clamp, Patch, Quant};
 use crate::ops::{self, Op, PadMode};
 use crate::program::machine::Machine;
+use crate::select::quantize;
 use crate::tensor::Tensor;
+use secateur_targets::Target;
 
 fn host() -> Target {
     secateur_targets::find("host").unwrap()
@@ -145,7 +147,7 @@ fn graph(
 fn compiled(graph: &Graph) -> Program {
     crate::graph::verify(graph).unwrap();
     let schedule = crate::schedule::schedule(graph, &host(), crate::options::Optimize::Balanced).unwrap();
-    let program = lower(graph, &schedule, &host()).unwrap();
+    let program = lower(graph, &schedule).unwrap();
     crate::program::prove(&program).unwrap_or_else(|e| panic!("{e}"));
     program
 }

@@ -1,7 +1,7 @@
 //! What operators ask of lowering, as data: which loops compute a node, and with which attributes.
 //!
 //! In: an operator and its operands' shapes. Out: a [`Lowering`]. Law: nothing here knows how loops
-//! are written or where values lie; `lower` turns each case into kernels and steps.
+//! are written or where values lie; `select` turns each case into calls of kernels.
 
 use super::window::Window;
 use super::{Conv, Gemm, PadMode};

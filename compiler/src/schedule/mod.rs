@@ -1,54 +1,61 @@
 //! Graph + Target -> Schedule: every choice is made here and none later.
 //!
-//! In: a graph after passes and quantization. Out: memory layouts, kernel families,
+//! In: a graph after passes and quantization. Out: memory layouts, kernel variants with their calls,
 //! workspaces, the order of nodes, and the placement of every buffer with a proven bound.
 //! Law: two buffers whose lifetimes meet never share a byte, except where an elementwise node
 //! writes over an operand that nobody reads again, or a result is its operand seen differently.
 //! Inputs and outputs of the model are buffers like any other: an input is live from before the
 //! first node to its last reader, an output to the end.
 
-mod family;
 mod layout;
 mod order;
 mod place;
-pub(crate) mod problem;
 mod storage;
 mod text;
+mod variant;
 
-pub use layout::Layout;
+pub use crate::graph::layout::Layout;
 pub use text::print;
 
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, ValueId};
+use crate::kernels::call::Call;
 use crate::options::Optimize;
+use crate::select::{self, Variant};
 use secateur_targets::Target;
-
-/// Which loop nest spells a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// Plain loops, any shape, stride and type.
-    Portable,
-    /// A way of the core's native kernels (`lower::native`), with at most `rows_limit` bytes of
-    /// widened rows where cutting rows into tiles can keep that.
-    Native { way: &'static str, rows_limit: usize },
-    /// Nothing happens at run time: the result is the operand seen differently.
-    Alias,
-}
+use std::sync::Arc;
 
 /// The choice for one node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
-    pub family: Family,
+    /// What runs, as the report names it: a kernel variant, native kernels, `portable`, or `alias`
+    /// where nothing happens at run time.
+    pub variant: String,
+    /// The calls, to be given places; none for a view, and where there is nothing to write.
+    pub(crate) calls: Arc<[Call]>,
     /// Bytes of arena needed beside operands and results while the node runs.
     pub workspace: usize,
     /// The result may stand where the first operand stands, if nobody reads that again.
     pub in_place: bool,
+    /// The result is the operand seen differently.
+    pub view: bool,
 }
 
 impl Choice {
-    const PORTABLE: Choice = Choice { family: Family::Portable, workspace: 0, in_place: false };
-    const ALIAS: Choice = Choice { family: Family::Alias, ..Choice::PORTABLE };
+    /// The result is the operand seen differently.
+    fn view() -> Choice {
+        Choice { variant: ALIAS.into(), calls: Arc::new([]), workspace: 0, in_place: false, view: true }
+    }
+    fn of(variant: Variant) -> Choice {
+        let in_place = variant.in_place();
+        let Variant { name, calls, workspace } = variant;
+        let variant = if calls.is_empty() { ALIAS.into() } else { name };
+        Choice { variant, calls: calls.into(), workspace, in_place, view: false }
+    }
 }
+
+/// What the report says where no code runs.
+const ALIAS: &str = "alias";
 
 /// Nodes that run together. First only whole, one node a group; row by row comes later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,10 +99,8 @@ pub enum Placed {
 }
 
 /// All choices for a graph on a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
-    /// What the choices were made for.
-    pub optimize: Optimize,
     /// By value index; `None` for constants and for values that nothing computes.
     pub layouts: Vec<Option<Layout>>,
     /// By node index; `None` for removed nodes.
@@ -107,6 +112,8 @@ pub struct Schedule {
     pub homes: Vec<Option<usize>>,
     /// By output port: its entry of `placements`. Ports of one value share it.
     pub outputs: Vec<usize>,
+    /// By output port: the copy of a constant that stands there at the end of a run.
+    pub copies: Vec<Option<Choice>>,
     /// Bytes, states included.
     pub arena: usize,
     /// The greatest sum of bytes live in one group: no placement of this order needs less.
@@ -168,21 +175,25 @@ fn planned(
     }
     let uses = layout::Uses::of(graph);
     let (layouts, aliases) = layout::choose(graph, &uses);
-    let choose = |code: &mut family::Code| -> Result<Vec<Option<Choice>>> {
+    let choose = |code: &mut variant::Code| -> Result<Vec<Option<Choice>>> {
         let mut choices = vec![None; graph.nodes.len()];
-        for (id, _) in graph.nodes() {
-            choices[id.index()] = Some(if aliases[id.index()] {
-                Choice::ALIAS
-            } else {
-                family::choose(graph, id, &layouts, target, optimize, code)?
-            });
+        let mut refused = Vec::new();
+        for id in graph.topological() {
+            if aliases[id.index()] {
+                choices[id.index()] = Some(Choice::view());
+                continue;
+            }
+            match variant::choose(graph, id, &layouts, target, optimize, code) {
+                Ok(choice) => choices[id.index()] = Some(choice),
+                Err(e) => refused.push(e),
+            }
         }
-        Ok(choices)
+        Error::join(refused).map_or(Ok(choices), Err)
     };
-    let mut code = family::Code::new(true);
+    let mut code = variant::Code::new(true);
     let mut choices = choose(&mut code)?;
     if code.large(optimize) {
-        code = family::Code::new(false);
+        code = variant::Code::new(false);
         choices = choose(&mut code)?;
     }
     let mut storage = least(graph, &uses, &layouts, &choices)?;
@@ -205,7 +216,7 @@ fn planned(
             let id = short.node;
             if let Some(choice) = &choices[id.index()]
                 && let Some(less) =
-                    family::smaller(graph, id, &layouts, (target, optimize), choice, short, code.unrolled)?
+                    variant::smaller(graph, id, &layouts, (target, optimize), choice, short, code.unrolled)?
             {
                 choices[id.index()] = Some(less);
                 shrunk = true;
@@ -219,15 +230,17 @@ fn planned(
     if let Some((most, other)) = held {
         for short in storage.crowded(graph, most) {
             let i = short.node.index();
-            if let Some(choice) = &other.choices[i]
-                && family::offers(graph, short.node, &layouts, (target, optimize), choice)?
-            {
-                choices[i] = Some(choice.clone());
-            }
+            choices[i].clone_from(&other.choices[i]);
         }
         storage = least(graph, &uses, &layouts, &choices)?;
     }
-    Ok(storage.placed(layouts, choices, optimize))
+    let want = variant::want(target, optimize);
+    let copies = graph.outputs().iter().map(|&v| match graph[v].constant() {
+        Some(_) => select::copied(graph, v, &want).map(|copy| Some(Choice::of(copy))),
+        None => Ok(None),
+    });
+    let copies = copies.collect::<Result<_>>()?;
+    Ok(storage.placed(layouts, choices, copies))
 }
 
 /// Bytes of arena that `balanced` takes where the values alone need `bare`: workspace for 18 in a

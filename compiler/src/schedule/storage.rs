@@ -1,12 +1,12 @@
 //! Storage classes: which values share memory, how long each lives, and where it stands.
 //!
-//! In: layouts, families and an order of nodes. Out: placements. Values of a class are views
+//! In: layouts, choices and an order of nodes. Out: placements. Values of a class are views
 //! of each other, or the results of nodes that overwrite their operand: elementwise ones, and
 //! those whose kernel has read an operand before it writes there.
 
 use super::layout::Uses;
 use super::place::{self, Item};
-use super::{Choice, Family, Group, Layout, Mode, Placed, Placement, Region, Schedule};
+use super::{Choice, Group, Layout, Mode, Placed, Placement, Region, Schedule};
 use crate::graph::{Graph, NodeId, ValueId, ValueKind};
 use crate::ops::Op;
 
@@ -128,7 +128,7 @@ pub(crate) fn plan(
 }
 
 fn is_alias(choices: &[Option<Choice>], id: NodeId) -> bool {
-    choices[id.index()].as_ref().is_some_and(|c| c.family == Family::Alias)
+    choices[id.index()].as_ref().is_some_and(|c| c.view)
 }
 
 /// Operators whose kernels read each element before they write it, at the same place.
@@ -237,7 +237,7 @@ impl Storage {
         mut self,
         layouts: Vec<Option<Layout>>,
         choices: Vec<Option<Choice>>,
-        optimize: crate::options::Optimize,
+        copies: Vec<Option<Choice>>,
     ) -> Schedule {
         let (positions, items) = items(&self.placements, &self.aligns);
         let (offsets, height) = place::pack(&items);
@@ -245,13 +245,13 @@ impl Storage {
             self.placements[position].offset = self.states + offset;
         }
         Schedule {
-            optimize,
             layouts,
             choices,
             groups: self.order.iter().map(|&id| Group { nodes: vec![id], mode: Mode::Whole }).collect(),
             placements: self.placements,
             homes: self.homes,
             outputs: self.outputs,
+            copies,
             arena: self.states + height,
             arena_lower_bound: self.lower_bound,
             arena_balanced: None,

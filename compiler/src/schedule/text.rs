@@ -1,10 +1,10 @@
 //! The stable text form of a schedule, for `--dump-after` and snapshot tests.
 
-use super::{Family, Placed, Region, Schedule};
+use super::{Placed, Region, Schedule};
 use crate::graph::Graph;
 use std::fmt::Write;
 
-/// Prints a schedule: nodes in order with family and layout of results, then placements.
+/// Prints a schedule: nodes in order with kernel variant and layout of results, then placements.
 pub fn print(graph: &Graph, schedule: &Schedule) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "schedule {}", graph.name);
@@ -12,13 +12,8 @@ pub fn print(graph: &Graph, schedule: &Schedule) -> String {
         for &id in &group.nodes {
             let node = &graph[id];
             let choice = schedule.choices[id.index()].as_ref();
-            let family = match choice.map(|c| c.family) {
-                Some(Family::Alias) => "alias",
-                Some(Family::Native { way, .. }) => way,
-                Some(Family::Portable) => "portable",
-                None => "none",
-            };
-            let _ = write!(out, "  {step:3} {} {family}", node.op.name());
+            let variant = choice.map_or("none", |c| &c.variant);
+            let _ = write!(out, "  {step:3} {} {variant}", node.op.name());
             for v in &node.outputs {
                 let order = schedule.layouts[v.index()].as_ref().map(|l| &l.order);
                 let _ = write!(out, " %{} {:?}", graph[*v].name, order.map_or(&[][..], |o| o));

@@ -11,8 +11,8 @@ use syn::visit::{self, Visit};
 /// From the ground up.
 const ROOMS: &[&str] = &[
     "error", "warning", "tensor", "npy", "options", "observe", "arith", "kernel", "program", "emit", "asm",
-    "kernels", "ops", "graph", "samples", "onnx", "quantize", "passes", "schedule", "lower", "weigh",
-    "report", "artifact", "compare", "cli",
+    "kernels", "ops", "graph", "samples", "onnx", "quantize", "passes", "select", "schedule", "lower",
+    "weigh", "report", "artifact", "compare", "cli",
 ];
 
 /// Names of the crate root that are macros, or come from other crates.

@@ -320,7 +320,7 @@ mod tests {
     use crate::arith::requant::{Output, requant};
     use crate::asm::armv6m::simulate::output;
     use crate::kernels::armv6m::round::rounding;
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -364,8 +364,8 @@ mod tests {
                 let stream = d.pack(&w, &bias, &constants).unwrap();
                 assert_eq!(stream.len(), d.stream_len());
                 let x = random.bytes(inputs);
-                let args = vec![Role::Operand(0), Role::Operand(1), Role::Result];
-                let call = Spelled { kernel: d.kernel(&cores[usize::from(wide)]).unwrap(), args };
+                let args = vec![Bind::Operand(0), Bind::Operand(1), Bind::Result(0)];
+                let call = Call { kernel: d.kernel(&cores[usize::from(wide)]).unwrap(), args };
                 let operands = [Data::I8(x.clone()), Data::I32(stream.clone())];
                 let Data::I8(body) = run(&call, &operands, DType::I8, outputs) else { panic!() };
                 let inputs_in_memory = x.iter().map(|&v| v as u8).collect();

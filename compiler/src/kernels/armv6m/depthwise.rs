@@ -297,7 +297,7 @@ mod tests {
     use crate::arith::requant::{Output, requant};
     use crate::asm::armv6m::simulate::output;
     use crate::kernels::armv6m::round::rounding;
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -352,7 +352,7 @@ mod tests {
             let x = random.bytes((plane.rows - 1) * plane.row + (plane.columns - 1) * plane.pixel + 1);
             let words = plane.rows * plane.pitch();
             let call =
-                Spelled { kernel: plane.kernel(&core).unwrap(), args: vec![Role::Operand(0), Role::Result] };
+                Call { kernel: plane.kernel(&core).unwrap(), args: vec![Bind::Operand(0), Bind::Result(0)] };
             let Data::I32(body) = run(&call, &[Data::I8(x.clone())], DType::I32, words) else { panic!() };
             let bytes: Vec<u8> = x.iter().map(|&v| v as u8).collect();
             let code = output(plane.code(), &[bytes], 4 * words, &[]);
@@ -361,9 +361,9 @@ mod tests {
 
             let stream = dw.pack(&w, &[-50], &constants).unwrap();
             let shape = dw.shape();
-            let told = Role::Data { name: "shape", data: Data::I32(shape.clone()), align: 4 };
-            let args = vec![Role::Operand(0), Role::Operand(1), Role::Result, told];
-            let call = Spelled { kernel: dw.kernel(&core).unwrap(), args };
+            let told = Bind::aligned("shape", Data::I32(shape.clone()), 4);
+            let args = vec![Bind::Operand(0), Bind::Operand(1), Bind::Result(0), told];
+            let call = Call { kernel: dw.kernel(&core).unwrap(), args };
             let operands = [Data::I32(body.clone()), Data::I32(stream.clone())];
             let Data::I8(outputs) = run(&call, &operands, DType::I8, dw.y_len()) else { panic!() };
             let flat = |v: &[i32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();

@@ -162,17 +162,17 @@ fn copy(n: usize) -> Code {
 mod tests {
     use super::*;
     use crate::asm::armv6m::simulate::placed;
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::kernels::vector::Windows;
     use crate::tensor::{DType, Data};
 
     /// Runs the body and both kinds of code on the same operands, at an odd address and at a word.
     fn alike(of: Run, operands: &[Vec<i8>], n: usize, scalars: &[i32]) -> Vec<i8> {
-        let mut args: Vec<Role> = (0..operands.len()).map(Role::Operand).collect();
-        args.push(Role::Result);
-        args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
-        let call = Spelled { kernel: of.body().finish().unwrap(), args };
+        let mut args: Vec<Bind> = (0..operands.len()).map(Bind::Operand).collect();
+        args.push(Bind::Result(0));
+        args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
+        let call = Call { kernel: of.body().finish().unwrap(), args };
         let data: Vec<Data> = operands.iter().cloned().map(Data::I8).collect();
         let Data::I8(want) = run(&call, &data, DType::I8, n) else { panic!() };
         for (wide, at) in [(false, 0), (false, 1), (true, 1)] {

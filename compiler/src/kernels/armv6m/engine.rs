@@ -17,7 +17,7 @@ use crate::kernels::armv6m::gemm::{Gemm, tile};
 use crate::kernels::armv6m::im2col;
 use crate::kernels::armv6m::plane::{self, Plane};
 use crate::kernels::armv6m::round::rounding;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::offer::{Candidate, Engine, Want};
 use crate::kernels::problem::Geometry;
@@ -66,7 +66,7 @@ fn packed(
     (pixels, step): (usize, usize),
     taps: &[usize],
     core: &Cost,
-) -> Result<Option<(Gemm, Role)>> {
+) -> Result<Option<(Gemm, Bind)>> {
     let reach = product.reach()?;
     let folded = product.clone().folded();
     let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
@@ -77,7 +77,7 @@ fn packed(
     let pixels = pixels.min(tile(wide, outputs));
     let gemm = Gemm { taps: taps.len(), outputs, pixels, step, form, wide };
     let stream = gemm.pack(w, b, &constants, taps);
-    Ok(stream.map(|s| (gemm, Role::Data { name: "weights", data: Data::I32(s), align: 4 })))
+    Ok(stream.map(|s| (gemm, Bind::aligned("weights", Data::I32(s), 4))))
 }
 
 /// Loops over groups of pixels, the last one moved back so that it is whole; `body` gets the first
@@ -154,8 +154,8 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
             k.call(&product_of, vec![acts.from(0), w.from(0), y.from(y0 + first * inner.y)]);
         });
     });
-    let args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights];
-    let call = Spelled { kernel: k.finish()?, args };
+    let args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0), weights];
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 4 * gemm.acts_len() }))
 }
 
@@ -174,8 +174,8 @@ fn one_row(inputs: usize, product: &Product, core: &Cost, way: &'static str) -> 
         stream.map(|stream| (dense, stream))
     });
     let Some((dense, stream)) = packed else { return Ok(None) };
-    let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
-    let call = Spelled { kernel: dense.kernel(core)?, args: vec![Role::Operand(0), weights, Role::Result] };
+    let weights = Bind::aligned("weights", Data::I32(stream), 4);
+    let call = Call { kernel: dense.kernel(core)?, args: vec![Bind::Operand(0), weights, Bind::Result(0)] };
     Ok(Some(Candidate { way, call, workspace: 0 }))
 }
 
@@ -215,12 +215,12 @@ pub(crate) fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Optio
             k.call(&product_of, vec![acts.from(0), w.from(0), to]);
         });
     });
-    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights];
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0), weights];
     if pad.is_some() {
         let zeros = Data::I8(vec![product.x_zp as i8; g.cin]);
-        args.push(Role::Data { name: "padding", data: zeros, align: 1 });
+        args.push(Bind::aligned("padding", zeros, 1));
     }
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 4 * gemm.acts_len() }))
 }
 
@@ -290,7 +290,7 @@ fn planes(
         return Ok(None);
     }
     let Some(stream) = dw.pack(w, b, &constants) else { return Ok(None) };
-    let weights = Role::Data { name: "weights", data: Data::I32(stream), align: 4 };
+    let weights = Bind::aligned("weights", Data::I32(stream), 4);
     let copy = if strips == 1 { plane.kernel(core)? } else { one_row.kernel(core)? };
     let product_of = dw.kernel(core)?;
     let fill = plane::fill(dw.plane_len(), core)?;
@@ -326,10 +326,10 @@ fn planes(
             });
         });
     });
-    let result = if g.in_step() && strips == 1 { Role::ResultInPlace } else { Role::Result };
-    let shape = Role::Data { name: "shape", data: Data::I32(dw.shape()), align: 4 };
-    let args = vec![Role::Operand(0), result, Role::Workspace(0), weights, shape, Role::Scalar(product.x_zp)];
-    let call = Spelled { kernel: k.finish()?, args };
+    let result = if g.in_step() && strips == 1 { Bind::ResultInPlace } else { Bind::Result(0) };
+    let shape = Bind::aligned("shape", Data::I32(dw.shape()), 4);
+    let args = vec![Bind::Operand(0), result, Bind::Workspace(0), weights, shape, Bind::Scalar(product.x_zp)];
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way, call, workspace: 4 * dw.plane_len() }))
 }
 

@@ -415,7 +415,7 @@ mod tests {
     use crate::arith::requant::{Output, requant};
     use crate::asm::armv6m::simulate::output;
     use crate::kernels::armv6m::round::rounding;
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -481,12 +481,12 @@ mod tests {
                 }
                 let name = if wide { "cortex-m3" } else { "cortex-m0plus" };
                 let core = secateur_targets::core(name).unwrap().cost.unwrap();
-                let call = Spelled {
+                let call = Call {
                     kernel: g.kernel(&core).unwrap(),
                     args: vec![
-                        Role::Operand(0),
-                        Role::Data { name: "w", data: Data::I32(stream.clone()), align: 4 },
-                        Role::Result,
+                        Bind::Operand(0),
+                        Bind::aligned("w", Data::I32(stream.clone()), 4),
+                        Bind::Result(0),
                     ],
                 };
                 let y_len = (pixels - 1) * g.step + outputs;

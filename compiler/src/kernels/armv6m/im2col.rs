@@ -138,7 +138,7 @@ fn columns(c: &mut Code, n: usize, pitch: usize) -> usize {
 mod tests {
     use super::*;
     use crate::asm::armv6m::simulate::output;
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -148,9 +148,9 @@ mod tests {
         let mut random = Random(12);
         for (n, pairs, step) in [(1, 1, 1), (3, 4, 3), (9, 4, 12), (64, 4, 64), (131, 2, 700), (17, 3, 17)] {
             let x = random.bytes((2 * pairs - 1) * step + n);
-            let call = Spelled {
+            let call = Call {
                 kernel: rows(n, pairs, step, &core).unwrap(),
-                args: vec![Role::Operand(0), Role::Result],
+                args: vec![Bind::Operand(0), Bind::Result(0)],
             };
             let Data::I32(body) = run(&call, &[Data::I8(x.clone())], DType::I32, n * pairs) else { panic!() };
             let bytes: Vec<u8> = x.iter().map(|&v| v as u8).collect();
@@ -171,7 +171,7 @@ mod tests {
             let (b_at, pitch) = (x.len() - ((rows - 1) * step + n), 1 + n % 3);
             let windows = windows(n, (rows, step), pitch, &core).unwrap();
             let call =
-                Spelled { kernel: windows, args: vec![Role::Operand(0), Role::Operand(1), Role::Result] };
+                Call { kernel: windows, args: vec![Bind::Operand(0), Bind::Operand(1), Bind::Result(0)] };
             let len = (rows * n - 1) * pitch + 1;
             let operands = [Data::I8(x.clone()), Data::I8(x[b_at..].to_vec())];
             let operands = operands.map(|d| match d {

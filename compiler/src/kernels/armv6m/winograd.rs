@@ -474,7 +474,7 @@ mod tests {
     use crate::asm::armv6m::simulate::{self, output};
     use crate::asm::armv7em::simulate::Memory;
     use crate::kernels::armv6m::round::rounding;
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -500,8 +500,8 @@ mod tests {
             let bytes = inputs.each_ref().map(|v| v.iter().map(|&v| v as u8).collect::<Vec<_>>());
             let code = output(rows.code(), &bytes, 2 * SIDE * len, &[]);
             let plain = Rows { keeps: false, ..rows };
-            let args = (0..3).map(Role::Operand).chain([Role::Result]).collect();
-            let call = Spelled { kernel: plain.kernel(&m0()).unwrap(), args };
+            let args = (0..3).map(Bind::Operand).chain([Bind::Result(0)]).collect();
+            let call = Call { kernel: plain.kernel(&m0()).unwrap(), args };
             let body = run(&call, &inputs.clone().map(Data::I8), DType::I16, SIDE * len);
             let Data::I16(body) = body else { panic!() };
             let body: Vec<u8> = body.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -531,8 +531,8 @@ mod tests {
                 });
                 let t: Vec<i16> = t.collect();
                 let v_len = columns.v_len() - (TILES - tiles);
-                let args = vec![Role::Operand(0), Role::Result];
-                let call = Spelled { kernel: columns.kernel(&m0()).unwrap(), args };
+                let args = vec![Bind::Operand(0), Bind::Result(0)];
+                let call = Call { kernel: columns.kernel(&m0()).unwrap(), args };
                 let body = run(&call, &[Data::I16(t.clone())], DType::I32, v_len);
                 let t = t.iter().flat_map(|h| h.to_le_bytes()).collect();
                 let code = output(columns.code(), &[t], 4 * v_len, &[]);
@@ -549,8 +549,8 @@ mod tests {
             let s = Sums { channels };
             let v: Vec<i32> = (0..4 * XI * channels).map(|_| random.within(-12800, 12800) as i32).collect();
             let u: Vec<i16> = (0..s.u_len()).map(|_| random.within(-18432, 18432) as i16).collect();
-            let args = (0..2).map(Role::Operand).chain([Role::Result]).collect();
-            let call = Spelled { kernel: s.kernel(&m0()).unwrap(), args };
+            let args = (0..2).map(Bind::Operand).chain([Bind::Result(0)]).collect();
+            let call = Call { kernel: s.kernel(&m0()).unwrap(), args };
             let body = run(&call, &[Data::I32(v.clone()), Data::I16(u.clone())], DType::I32, SUMS);
             let u = u.iter().flat_map(|h| h.to_le_bytes()).collect();
             let code = output(s.code(), &[words(&v), u], 4 * SUMS, &[]);
@@ -574,8 +574,8 @@ mod tests {
             let m: Vec<i32> = (0..SUMS).map(|_| random.within(-1 << 31, (1 << 31) - 1) as i32).collect();
             let m = m[..SUMS - (TILES - tiles)].to_vec();
             let y_len = 3 * row + (4 * tiles - 1) * step + 1;
-            let args = (0..2).map(Role::Operand).chain([Role::Result]).collect();
-            let call = Spelled { kernel: b.kernel(&m0()).unwrap(), args };
+            let args = (0..2).map(Bind::Operand).chain([Bind::Result(0)]).collect();
+            let call = Call { kernel: b.kernel(&m0()).unwrap(), args };
             let body = run(&call, &[Data::I32(m.clone()), Data::I32(w.clone())], DType::I8, y_len);
             let code = output(b.code(), &[words(&m), words(&w)], y_len, &[]);
             let Data::I8(body) = body else { panic!() };

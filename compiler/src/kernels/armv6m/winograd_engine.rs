@@ -11,7 +11,7 @@ use crate::kernel::{Access, Expr, KernelBuilder};
 use crate::kernels::armv6m::round::rounding;
 use crate::kernels::armv6m::winograd::{BIAS, Back, Columns, Rows, SUMS, Sums};
 use crate::kernels::armv7em::winograd::four::{FACTOR, PADDING, SIDE, XI, transformed};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
@@ -82,8 +82,8 @@ fn spell(
     let u = k.buffer("u", DType::I16, g.cout * sums.u_len(), Access::Read);
     let ends = k.buffer("ends", DType::I32, g.cout * back.words(), Access::Read);
     let zx = k.scalar("zx", -128, 127);
-    let mut args = vec![Role::Operand(0), if keeps { Role::ResultInPlace } else { Role::Result }];
-    args.extend(at.into_iter().chain(kept).map(Role::Workspace));
+    let mut args = vec![Bind::Operand(0), if keeps { Bind::ResultInPlace } else { Bind::Result(0) }];
+    args.extend(at.into_iter().chain(kept).map(Bind::Workspace));
     let (mut packed, mut words) = (vec![0i16; g.cout * sums.u_len()], Vec::new());
     for o in 0..g.cout {
         for c in 0..g.cin {
@@ -96,9 +96,9 @@ fn spell(
         words.push((biases[o] * FACTOR) as i32);
         words.extend(&constants[o].words);
     }
-    args.push(Role::Data { name: "weights", data: Data::I16(packed), align: 4 });
-    args.push(Role::Data { name: "ends", data: Data::I32(words), align: 4 });
-    args.push(Role::Scalar(product.x_zp));
+    args.push(Bind::aligned("weights", Data::I16(packed), 4));
+    args.push(Bind::aligned("ends", Data::I32(words), 4));
+    args.push(Bind::Scalar(product.x_zp));
 
     let walk = Walk { g, across, x, t, edge, keep, zx, rows: rows.kernel(core)? };
     walk.padding(&mut k, &|k, from, n| {
@@ -123,7 +123,7 @@ fn spell(
             }
         });
     });
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way, call, workspace: place.end }))
 }
 
@@ -191,10 +191,11 @@ mod tests {
                 let direct = crate::kernels::armv6m::engine::conv(&g, &product, core)
                     .unwrap()
                     .unwrap()
+                    .call
                     .cycles(&target);
-                ways.sort_by_key(|way| way.cycles(&target) as u64);
+                ways.sort_by_key(|way| way.call.cycles(&target) as u64);
                 assert_eq!(ways[0].way, best, "{chip}: {g:?}");
-                let part = ways[0].cycles(&target) / direct;
+                let part = ways[0].call.cycles(&target) / direct;
                 assert!(part < most, "{chip}: {part} of the direct cycles, {g:?}");
             }
         }

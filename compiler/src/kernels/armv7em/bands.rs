@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::kernels::armv7em::engine::{Ending, Order, call_widen, dual, packed, widen_kernel};
 use crate::kernels::armv7em::gemm::{Gemm, ROUND};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::{Product, reach_len};
@@ -180,10 +180,10 @@ pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
         };
         pieces(k, "band", g.output[0], cut.rows, &mut |k, at, rows| band(k, at, rows));
     });
-    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights];
-    args.push(Role::Scalar(product.x_zp));
-    args.extend(one.sh.map(|_| Role::Scalar(ending.rnd)));
-    let call = Spelled { kernel: k.finish()?, args };
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0), weights];
+    args.push(Bind::Scalar(product.x_zp));
+    args.extend(one.sh.map(|_| Bind::Scalar(ending.rnd)));
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 2 * wide_len }))
 }
 

@@ -20,7 +20,7 @@ use crate::kernels::armv7em::dw_rowpair::{COLUMN, GROUP};
 use crate::kernels::armv7em::dw_tiles::Tiles;
 use crate::kernels::armv7em::engine::Ending;
 use crate::kernels::armv7em::epilogue::Rounding;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::offer::{Candidate, ROWS_LIMIT, Want};
 use crate::kernels::problem::Geometry;
@@ -535,12 +535,12 @@ impl Driver<'_> {
         if let Some(e) = failed {
             return Err(e);
         }
-        let weights = Role::Data { name: "weights", data: Data::I16(stream), align: 4 };
+        let weights = Bind::aligned("weights", Data::I16(stream), 4);
         let in_place = g.in_step() && self.bands.len() == 1;
-        let result = if in_place { Role::ResultInPlace } else { Role::Result };
-        let mut args = vec![Role::Operand(0), result, Role::Workspace(0), weights, Role::Scalar(x_zp)];
-        args.extend(rnd.map(|_| Role::Scalar(self.ending.rnd)));
-        let call = Spelled { kernel: k.finish()?, args };
+        let result = if in_place { Bind::ResultInPlace } else { Bind::Result(0) };
+        let mut args = vec![Bind::Operand(0), result, Bind::Workspace(0), weights, Bind::Scalar(x_zp)];
+        args.extend(rnd.map(|_| Bind::Scalar(self.ending.rnd)));
+        let call = Call { kernel: k.finish()?, args };
         Ok(Candidate { way, call, workspace: 2 * wide_len })
     }
 

@@ -48,7 +48,7 @@ mod tests {
     use crate::kernels::armv7em::dw_plane::{Pass, Plane};
     use crate::kernels::armv7em::dw_tiles::Tiles;
     use crate::kernels::armv7em::epilogue::Rounding;
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::{DType, Data};
     use std::sync::Arc;
@@ -66,11 +66,11 @@ mod tests {
         scalars: &[i32],
         y: (DType, usize),
     ) {
-        let mut args = vec![Role::Operand(0)];
-        args.extend(w.map(|w| Role::Data { name: "w", data: Data::I16(w.to_vec()), align: 4 }));
-        args.push(Role::Result);
-        args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
-        let call = Spelled { kernel: kernel.clone(), args };
+        let mut args = vec![Bind::Operand(0)];
+        args.extend(w.map(|w| Bind::aligned("w", Data::I16(w.to_vec()), 4)));
+        args.push(Bind::Result(0));
+        args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
+        let call = Call { kernel: kernel.clone(), args };
         let want = run(&call, std::slice::from_ref(x), y.0, y.1).to_le_bytes();
         let mut regions = vec![(0x1000_0000, x.to_le_bytes())];
         regions.extend(w.map(|w| (0x2000_0000, Data::I16(w.to_vec()).to_le_bytes())));

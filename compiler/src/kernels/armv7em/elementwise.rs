@@ -237,17 +237,17 @@ mod tests {
     use super::*;
     use crate::asm::armv7em::assign::assign;
     use crate::asm::armv7em::simulate::{Memory, run as simulate};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::kernels::vector::Windows;
     use crate::tensor::{DType, Data};
 
     /// Runs the body and the instructions on the same operands; each begins at an odd address.
     fn alike(of: Run, operands: &[Vec<i8>], n: usize, scalars: &[i32]) -> Vec<i8> {
-        let mut args: Vec<Role> = (0..operands.len()).map(Role::Operand).collect();
-        args.push(Role::Result);
-        args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
-        let call = Spelled { kernel: of.body().finish().unwrap(), args };
+        let mut args: Vec<Bind> = (0..operands.len()).map(Bind::Operand).collect();
+        args.push(Bind::Result(0));
+        args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
+        let call = Call { kernel: of.body().finish().unwrap(), args };
         let data: Vec<Data> = operands.iter().cloned().map(Data::I8).collect();
         let Data::I8(want) = run(&call, &data, DType::I8, n) else { panic!() };
         let bytes = |v: &[i8]| -> Vec<u8> { std::iter::once(0).chain(v.iter().map(|&b| b as u8)).collect() };

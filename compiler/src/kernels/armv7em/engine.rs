@@ -17,7 +17,7 @@ use crate::kernels::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
 use crate::kernels::armv7em::gemv8::Column;
 use crate::kernels::armv7em::widen;
 use crate::kernels::axes::nest;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::offer::{Candidate, Engine, Want};
 use crate::kernels::problem::Geometry;
@@ -112,13 +112,13 @@ pub(crate) fn packed(
     product: &Product,
     ending: &Ending<'_>,
     taps: &[Option<usize>],
-) -> Result<Option<(Gemm, Role)>> {
+) -> Result<Option<(Gemm, Bind)>> {
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
     let reach = product.reach()?;
     for sh in [ending.sh, None] {
         let gemm = Gemm { sh, ..*sizes };
         if let Some(stream) = gemm.pack(w, b, ending.rounding(), &reach, taps) {
-            return Ok(Some((gemm, Role::Data { name: "weights", data: Data::I16(stream), align: 4 })));
+            return Ok(Some((gemm, Bind::aligned("weights", Data::I16(stream), 4))));
         }
     }
     Ok(None)
@@ -243,10 +243,10 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
             product_of(k, &gemm_one, y0 + row * inner.y);
         });
     });
-    let result = if rows.in_step() { Role::ResultInPlace } else { Role::Result };
-    let mut args = vec![Role::Operand(0), result, Role::Workspace(0), weights, Role::Scalar(product.x_zp)];
-    args.extend(round.map(|_| Role::Scalar(ending.rnd)));
-    let call = Spelled { kernel: k.finish()?, args };
+    let result = if rows.in_step() { Bind::ResultInPlace } else { Bind::Result(0) };
+    let mut args = vec![Bind::Operand(0), result, Bind::Workspace(0), weights, Bind::Scalar(product.x_zp)];
+    args.extend(round.map(|_| Bind::Scalar(ending.rnd)));
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "gemm", call, workspace: 2 * columns * pitch }))
 }
 
@@ -256,7 +256,7 @@ fn column(
     product: &Product,
     (ending, want): (&Ending<'_>, &Want<'_>),
     taps: &[Option<usize>],
-) -> Result<Option<(Column, Role)>> {
+) -> Result<Option<(Column, Bind)>> {
     let (Data::I32(w), Data::I32(b), Some(sh)) = (&product.weights, &product.bias, one.sh) else {
         return Ok(None);
     };
@@ -267,7 +267,7 @@ fn column(
         return Ok(None);
     }
     let stream = eight.pack(w, b, ending.rounding(), &product.reach()?, taps);
-    Ok(stream.map(|s| (eight, Role::Data { name: "weights", data: Data::I16(s), align: 4 })))
+    Ok(stream.map(|s| (eight, Bind::aligned("weights", Data::I16(s), 4))))
 }
 
 /// How a convolution is cut for the workspace.
@@ -331,7 +331,7 @@ fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Core) -> Resu
         return Ok(None);
     }
     let Some(packed) = one.pack(w, b, ending.rounding()) else { return Ok(None) };
-    let weights = Role::Data { name: "weights", data: Data::I16(packed), align: 4 };
+    let weights = Bind::aligned("weights", Data::I16(packed), 4);
     let kernels = (one.kernel(core)?, two.kernel(core)?);
     let (order, stream, rnd) = (Order::Parted, one.stream_len(), ending.sh.map(|_| ending.rnd));
     let driver = Driver {
@@ -362,7 +362,7 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    fn spell(&self, x_zp: i32, weights: Role, rnd: Option<i32>) -> Result<Candidate> {
+    fn spell(&self, x_zp: i32, weights: Bind, rnd: Option<i32>) -> Result<Candidate> {
         let (g, tiling) = (self.g, self.tiling);
         let wide_len = g.kernel[0] * tiling.pitch;
         let mut k = KernelBuilder::new(self.name);
@@ -412,9 +412,10 @@ impl Driver<'_> {
                 }
             });
         });
-        let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0), weights, Role::Scalar(x_zp)];
-        args.extend(rnd.map(Role::Scalar));
-        let call = Spelled { kernel: k.finish()?, args };
+        let mut args =
+            vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0), weights, Bind::Scalar(x_zp)];
+        args.extend(rnd.map(Bind::Scalar));
+        let call = Call { kernel: k.finish()?, args };
         Ok(Candidate { way: self.way, call, workspace: 2 * wide_len })
     }
 }

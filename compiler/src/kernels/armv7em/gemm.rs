@@ -682,7 +682,7 @@ mod tests {
     use crate::arith::requant::{Multiplier, high, requantize};
     use crate::asm::armv7em::assign::assign;
     use crate::asm::armv7em::simulate::{Memory, run as simulate};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -786,14 +786,11 @@ mod tests {
                 let rnd = each[0].0;
 
                 let kernel = g.kernel(&secateur_targets::core("cortex-m4").unwrap()).unwrap();
-                let mut args = vec![
-                    Role::Operand(0),
-                    Role::Data { name: "w", data: Data::I16(stream.clone()), align: 4 },
-                    Role::Result,
-                ];
-                args.extend(g.sh.map(|_| Role::Scalar(rnd)));
+                let mut args =
+                    vec![Bind::Operand(0), Bind::aligned("w", Data::I16(stream.clone()), 4), Bind::Result(0)];
+                args.extend(g.sh.map(|_| Bind::Scalar(rnd)));
                 let y_len = (g.columns - 1) * g.step + g.outputs;
-                let call = Spelled { kernel, args };
+                let call = Call { kernel, args };
                 let Data::I8(body) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else {
                     panic!()
                 };

@@ -504,7 +504,7 @@ mod tests {
     use crate::asm::armv7em::assign::assign;
     use crate::asm::armv7em::order;
     use crate::asm::armv7em::simulate::{Memory, run as simulate};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -566,14 +566,14 @@ mod tests {
             let y_len = (d.rows - 1) * d.steps.1 + d.outputs;
             let scalars = d.scalars(x_zp, each[0].0);
             let mut args = vec![
-                Role::Operand(0),
-                Role::Data { name: "w", data: Data::I16(stream.clone()), align: 4 },
-                Role::Result,
-                Role::Workspace(0),
+                Bind::Operand(0),
+                Bind::aligned("w", Data::I16(stream.clone()), 4),
+                Bind::Result(0),
+                Bind::Workspace(0),
             ];
-            args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
+            args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
             let m7 = secateur_targets::core("cortex-m7").unwrap();
-            let call = Spelled { kernel: d.kernel(&m7).unwrap(), args };
+            let call = Call { kernel: d.kernel(&m7).unwrap(), args };
             let Data::I8(body) = run(&call, &[Data::I8(x.clone())], DType::I8, y_len) else { panic!() };
             let block = d.block().unwrap();
             let cost = m7.cost.clone().unwrap();

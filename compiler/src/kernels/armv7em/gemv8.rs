@@ -263,7 +263,7 @@ mod tests {
     use crate::asm::armv7em::assign::assign;
     use crate::asm::armv7em::order;
     use crate::asm::armv7em::simulate::{Memory, run as simulate};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -305,12 +305,12 @@ mod tests {
             for name in ["cortex-m4", "cortex-m33", "cortex-m7"] {
                 let core = secateur_targets::core(name).unwrap();
                 let args = vec![
-                    Role::Operand(0),
-                    Role::Data { name: "w", data: Data::I16(stream.clone()), align: 4 },
-                    Role::Result,
-                    Role::Scalar(each[0].0),
+                    Bind::Operand(0),
+                    Bind::aligned("w", Data::I16(stream.clone()), 4),
+                    Bind::Result(0),
+                    Bind::Scalar(each[0].0),
                 ];
-                let call = Spelled { kernel: g.kernel(&core).unwrap(), args };
+                let call = Call { kernel: g.kernel(&core).unwrap(), args };
                 let body = run(&call, &[Data::I16(acts.clone())], DType::I8, g.outputs);
                 assert_eq!(body, Data::I8(want.clone()), "body, case {case}");
                 let (block, cost) = (g.block(), core.cost.clone().unwrap());

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::kernel::{Access, CallArg, Kernel, KernelBuilder};
 use crate::kernels::armv7em::engine::Ending;
 use crate::kernels::armv7em::gemm_rows::Dense;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::offer::{Candidate, UNROLLED, Want};
 use crate::kernels::problem::{Axis, Rows, merge};
 use crate::kernels::product::{Product, reach_len};
@@ -77,15 +77,15 @@ fn way(
     let kernel = sizes.kernel(&want.target.core)?;
     let scalars = sizes.scalars(product.x_zp, ending.rnd);
     let mut args = vec![
-        Role::Operand(0),
-        Role::Data { name: "weights", data: Data::I16(stream), align: 4 },
-        if rows.in_step() { Role::ResultInPlace } else { Role::Result },
-        Role::Workspace(0),
+        Bind::Operand(0),
+        Bind::aligned("weights", Data::I16(stream), 4),
+        if rows.in_step() { Bind::ResultInPlace } else { Bind::Result(0) },
+        Bind::Workspace(0),
     ];
-    args.extend(scalars.iter().map(|&s| Role::Scalar(s)));
+    args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
     let kernel = if outer.is_empty() { kernel } else { nested(&sizes, outer, inner, &kernel)? };
     let workspace = 2 * sizes.wide_len();
-    Ok(Some(Candidate { way: name, call: Spelled { kernel, args }, workspace }))
+    Ok(Some(Candidate { way: name, call: Call { kernel, args }, workspace }))
 }
 
 /// Calls the kernel for each of further rows of rows.

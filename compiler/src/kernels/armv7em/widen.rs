@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::asm::armv7em::assign::assign;
     use crate::asm::armv7em::simulate::{Memory, run as simulate};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -134,9 +134,9 @@ mod tests {
                 let x = random.bytes(n);
                 let from = |i| if parted { position(i) } else { i };
                 let want: Vec<i16> = (0..n).map(|i| i16::from(x[from(i)]) - zx as i16).collect();
-                let args = vec![Role::Operand(0), Role::Result, Role::Scalar(zx)];
+                let args = vec![Bind::Operand(0), Bind::Result(0), Bind::Scalar(zx)];
                 let kernel = if parted { kernel(n, &core) } else { natural(n, &core) };
-                let call = Spelled { kernel: kernel.unwrap(), args };
+                let call = Call { kernel: kernel.unwrap(), args };
                 assert_eq!(run(&call, &[Data::I8(x.clone())], DType::I16, n), Data::I16(want.clone()));
                 // The input begins at an odd address, as a caller's array may.
                 let mut bytes = vec![0u8];

@@ -8,7 +8,7 @@ use crate::arith::requant::{HIGH_SHIFT, Shift, high};
 use crate::asm::hvx::VECTOR;
 use crate::error::Result;
 use crate::kernel::{Access, KernelBuilder};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::hvx::depthwise::Depthwise;
 use crate::kernels::hvx::engine::ALIGN;
@@ -82,14 +82,14 @@ pub(crate) fn depthwise(g: &Geometry, product: &Product, want: &Want<'_>) -> Res
         });
     });
     let args = vec![
-        Role::Operand(0),
-        Role::Result,
-        Role::Data { name: "weights", data: Data::I8(weights), align: ALIGN },
-        Role::Data { name: "tail", data: Data::I32(tail), align: ALIGN },
-        Role::Workspace(0),
-        Role::Scalar(product.x_zp),
+        Bind::Operand(0),
+        Bind::Result(0),
+        Bind::aligned("weights", Data::I8(weights), ALIGN),
+        Bind::aligned("tail", Data::I32(tail), ALIGN),
+        Bind::Workspace(0),
+        Bind::Scalar(product.x_zp),
     ];
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "depthwise", call, workspace: room_len }))
 }
 

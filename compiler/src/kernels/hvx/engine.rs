@@ -12,7 +12,7 @@ use crate::asm::hvx::native;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, KernelBuilder, Native, int};
 use crate::kernels::axes::nest;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::hvx::elementwise;
 use crate::kernels::hvx::gemm::Gemm;
@@ -107,7 +107,7 @@ fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     let y = k.buffer("y", DType::I8, lens(|a| a.y, (outputs, 1)), Access::Write);
     let (bufs, args, workspace) = coefficients(&mut k, &row, &packed, &base, y, 0);
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| row.spell(k, (x, inner.x), x0, bufs, y0));
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "vector", call, workspace }))
 }
 
@@ -120,15 +120,15 @@ fn coefficients(
     sizes: &Gemm,
     y: Buf,
     from: usize,
-) -> (Bufs, Vec<Role>, usize) {
+) -> (Bufs, Vec<Bind>, usize) {
     let w = k.buffer("w", DType::U8, packed.passes * sizes.weights_len(), Access::Read);
     let tail = k.buffer("tail", DType::I32, packed.passes * sizes.tail_len(), Access::Read);
-    let mut args = vec![Role::Operand(0), Role::Result, packed.weights.clone(), packed.tail.clone()];
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), packed.weights.clone(), packed.tail.clone()];
     let mut end = from;
     let mut room = |name: &str, bytes: usize| {
         (bytes > 0).then(|| {
             let at = end.next_multiple_of(8);
-            args.push(Role::Workspace(at));
+            args.push(Bind::Workspace(at));
             end = at + bytes;
             k.buffer(name, DType::I8, bytes, Access::ReadWrite)
         })
@@ -206,10 +206,10 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
                 row.spell(k, (x, step), &from.into(), bufs, &to.into());
             });
         });
-        let call = Spelled { kernel: k.finish()?, args };
+        let call = Call { kernel: k.finish()?, args };
         return Ok(Some(Candidate { way: "vector", call, workspace }));
     }
-    args.extend([Role::Workspace(0), Role::Scalar(product.x_zp)]);
+    args.extend([Bind::Workspace(0), Bind::Scalar(product.x_zp)]);
     let room = k.buffer("rows", DType::I8, rows_len, Access::ReadWrite);
     let zero = k.scalar("zero", -128, 127);
     let Some(filler) = Filler::new(g, &cut, (x, room, zero))? else { return Ok(None) };
@@ -224,7 +224,7 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
             }
             let bytes = cut.lines * line.total + SLACK;
             let at = workspace.next_multiple_of(8);
-            args.push(Role::Workspace(at));
+            args.push(Bind::Workspace(at));
             workspace = at + bytes;
             Some((k.buffer("windows", DType::I8, bytes, Access::ReadWrite), line.kernel()?))
         }
@@ -252,6 +252,6 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
             }
         });
     });
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "vector", call, workspace }))
 }

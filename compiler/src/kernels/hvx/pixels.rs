@@ -7,7 +7,7 @@
 use crate::arith::requant::{HIGH_SHIFT, high};
 use crate::error::Result;
 use crate::kernel::{Buf, CallArg, Expr, Kernel, KernelBuilder, int};
-use crate::kernels::call::Role;
+use crate::kernels::call::Bind;
 use crate::kernels::epilogue::Finish;
 use crate::kernels::hvx::engine::{ALIGN, Bufs};
 use crate::kernels::hvx::gemm::{Gemm, LANES};
@@ -21,8 +21,8 @@ use std::sync::Arc;
 /// Coefficients of all passes.
 pub(crate) struct Packed {
     pub(crate) passes: usize,
-    pub(crate) weights: Role,
-    pub(crate) tail: Role,
+    pub(crate) weights: Bind,
+    pub(crate) tail: Bind,
 }
 
 /// Packs a product: `taps[i]` says which of a row's weights input `i` of the window meets.
@@ -61,8 +61,8 @@ pub(crate) fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>]) ->
     }
     Some(Packed {
         passes,
-        weights: Role::Data { name: "weights", data: Data::U8(weights), align: ALIGN },
-        tail: Role::Data { name: "tail", data: Data::I32(tail), align: ALIGN },
+        weights: Bind::aligned("weights", Data::U8(weights), ALIGN),
+        tail: Bind::aligned("tail", Data::I32(tail), ALIGN),
     })
 }
 

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::kernels::armv7em::engine::Dsp;
 use crate::kernels::axes::nest;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::mve::copy;
 use crate::kernels::mve::depthwise::{self, Depthwise};
@@ -134,14 +134,14 @@ impl Ending<'_> {
 
 /// Packs a product for a kernel of these sizes; `taps[j]` is the weight that input `j` of a
 /// pixel's runs meets. `None` where it does not fit.
-fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -> Option<Role> {
+fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -> Option<Bind> {
     if !gemm.fits() {
         return None;
     }
     let folded = product.clone().folded();
     let (Data::I32(w), Data::I32(b)) = (&folded.weights, &folded.bias) else { return None };
     let stream = gemm.pack(w, b, &ending.requant.m, &ending.shifts, taps)?;
-    Some(Role::Data { name: "weights", data: Data::I8(stream), align: 8 })
+    Some(Bind::aligned("weights", Data::I8(stream), 8))
 }
 
 /// A dense layer or pointwise convolution: each run of rows is one call.
@@ -183,7 +183,7 @@ fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>> {
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         k.call(&kernel, vec![x.from(x0), w.from(0), y.from(y0)]);
     });
-    let call = Spelled { kernel: k.finish()?, args: vec![Role::Operand(0), Role::Result, weights] };
+    let call = Call { kernel: k.finish()?, args: vec![Bind::Operand(0), Bind::Result(0), weights] };
     Ok(Some(Candidate { way: "dot", call, workspace: 0 }))
 }
 
@@ -235,7 +235,7 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
-    let mut args = vec![Role::Operand(0), Role::Result, weights];
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), weights];
     if direct && columns.is_none() {
         k.for_("n", 0, g.batch, |k, n| {
             k.for_("oy", 0, g.output[0], |k, oy| {
@@ -243,19 +243,19 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
                 k.call(&kernel, vec![x.from(from), w.from(0), y.from(n * g.y[0] + oy * g.y[2])]);
             });
         });
-        let call = Spelled { kernel: k.finish()?, args };
+        let call = Call { kernel: k.finish()?, args };
         return Ok(Some(Candidate { way: "dot", call, workspace: 0 }));
     }
     let space = rows.len();
     let buffer = k.buffer("rows", DType::I8, space, Access::ReadWrite);
-    args.push(Role::Workspace(0));
+    args.push(Bind::Workspace(0));
     let mut workspace = space;
     let columns = match &columns {
         Some(c) => {
             let at = space.next_multiple_of(8);
             let len = c.len(&gemm);
             workspace = at + len;
-            args.push(Role::Workspace(at));
+            args.push(Bind::Workspace(at));
             Some((k.buffer("columns", DType::I8, len, Access::ReadWrite), c.kernel()?))
         }
         None => None,
@@ -267,7 +267,7 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
         }
         None => k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(to)]),
     })?;
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "dot", call, workspace }))
 }
 
@@ -320,9 +320,9 @@ fn by_channel(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Ca
     rows.each(&mut k, (x, buffer), product.x_zp, &|k, from, to| {
         k.call(&kernel, vec![buffer.from(from), w.from(0), y.from(to)]);
     })?;
-    let weights = Role::Data { name: "weights", data: Data::I8(stream), align: 8 };
-    let args = vec![Role::Operand(0), Role::Result, weights, Role::Workspace(0)];
-    let call = Spelled { kernel: k.finish()?, args };
+    let weights = Bind::aligned("weights", Data::I8(stream), 8);
+    let args = vec![Bind::Operand(0), Bind::Result(0), weights, Bind::Workspace(0)];
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "lanes", call, workspace: rows.len() }))
 }
 
@@ -524,7 +524,7 @@ mod tests {
     use crate::kernels::trial::{Random, run};
 
     /// The loops of the kernels against the plain ones, on random and extreme inputs.
-    fn alike(case: usize, call: &Spelled, plain: &Spelled, x_len: usize, y_len: usize, random: &mut Random) {
+    fn alike(case: usize, call: &Call, plain: &Call, x_len: usize, y_len: usize, random: &mut Random) {
         for _ in 0..2 {
             let x = [Data::I8(random.bytes(x_len))];
             let want = run(plain, &x, DType::I8, y_len);
@@ -655,7 +655,7 @@ mod tests {
             };
             let target = secateur_targets::find("apollo510").unwrap();
             let macs = g.output[0] * g.output[1] * g.groups * g.cout * g.cin * g.kernel[0] * g.kernel[1];
-            way.unwrap().unwrap().cycles(&target) / macs as f64
+            way.unwrap().unwrap().call.cycles(&target) / macs as f64
         };
         let window = geometry(64, 64, [8, 8], [3, 3], [1, 1, 1, 1, 1, 1]);
         let by = cost(&window, &mut random);

@@ -7,7 +7,7 @@
 
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::{Product, Zero, constant};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) enum Kernels {
 }
 
 /// Spells a convolution as one kernel call: operand 0 to result.
-pub(crate) fn conv(g: &Geometry, product: &Product, kernels: Kernels) -> Result<Spelled> {
+pub(crate) fn conv(g: &Geometry, product: &Product, kernels: Kernels) -> Result<Call> {
     let padded = g.padded();
     let product = if padded { product.clone() } else { product.clone().folded() };
     let packed = kernels == Kernels::Packed;
@@ -75,16 +75,16 @@ pub(crate) fn conv(g: &Geometry, product: &Product, kernels: Kernels) -> Result<
         });
     });
     let kernel: Arc<Kernel> = k.finish()?;
-    let bias = Role::data("bias", product.bias.clone());
-    let mut args = vec![Role::Operand(0), Role::Result];
+    let bias = Bind::data("bias", product.bias.clone());
+    let mut args = vec![Bind::Operand(0), Bind::Result(0)];
     args.extend(match kernels {
-        Kernels::Packed => [Role::data("weights", weights), bias],
-        Kernels::Operands { bias: false } => [Role::Operand(1), bias],
-        Kernels::Operands { bias: true } => [Role::Operand(1), Role::Operand(2)],
+        Kernels::Packed => [Bind::data("weights", weights), bias],
+        Kernels::Operands { bias: false } => [Bind::Operand(1), bias],
+        Kernels::Operands { bias: true } => [Bind::Operand(1), Bind::Operand(2)],
     });
     args.extend(product.zero_role());
     args.extend(product.finish.roles());
-    Ok(Spelled { kernel, args })
+    Ok(Call { kernel, args })
 }
 
 /// The output pixel at work.

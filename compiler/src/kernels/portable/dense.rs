@@ -8,7 +8,7 @@
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder, Val};
 use crate::kernels::axes::nest;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::problem::Rows;
 use crate::kernels::product::{Product, constant, reach_len};
 
@@ -16,7 +16,7 @@ use crate::kernels::product::{Product, constant, reach_len};
 const BLOCK: usize = 4;
 
 /// Spells the product as one call: operand 0 to result.
-pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Spelled> {
+pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Call> {
     let product = product.clone().folded();
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     let whole = outputs / BLOCK * BLOCK;
@@ -65,13 +65,13 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Spelled> {
     });
     let kernel = k.finish()?;
     let mut args = vec![
-        Role::Operand(0),
-        Role::Result,
-        Role::data("weights", weights),
-        Role::data("bias", product.bias.clone()),
+        Bind::Operand(0),
+        Bind::Result(0),
+        Bind::data("weights", weights),
+        Bind::data("bias", product.bias.clone()),
     ];
     args.extend(product.finish.roles());
-    Ok(Spelled { kernel, args })
+    Ok(Call { kernel, args })
 }
 
 #[cfg(test)]

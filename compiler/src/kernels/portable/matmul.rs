@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, KernelBuilder, Val};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::product::{constant, reach_len};
 use crate::tensor::Data;
@@ -51,7 +51,7 @@ pub(crate) enum Addend {
 }
 
 /// Spells the product.
-pub(crate) fn matmul(p: &Pair) -> Result<Spelled> {
+pub(crate) fn matmul(p: &Pair) -> Result<Call> {
     let elem = p.finish.elem();
     if let Finish::Int(_) = p.finish {
         let most = match &p.add {
@@ -74,25 +74,25 @@ pub(crate) fn matmul(p: &Pair) -> Result<Spelled> {
     let mut k = KernelBuilder::new(format!("matmul_{}", p.finish.suffix()));
     let a = k.buffer("a", elem, outer(|o| o.a, [(p.m, p.a[0]), (p.k, p.a[1])]), Access::Read);
     let b = k.buffer("b", elem, outer(|o| o.b, [(p.k, p.b[0]), (p.n, p.b[1])]), Access::Read);
-    let mut args = vec![Role::Operand(0), Role::Operand(1)];
+    let mut args = vec![Bind::Operand(0), Bind::Operand(1)];
     let added = match &p.add {
         Addend::None => None,
         Addend::Constant(data, strides) => {
-            args.push(Role::data("addend", data.clone()));
+            args.push(Bind::data("addend", data.clone()));
             Some((constant(&mut k, "c", data), *strides, 1.0))
         }
         Addend::Operand(strides, factor) => {
-            args.push(Role::Operand(2));
+            args.push(Bind::Operand(2));
             let len = reach_len(&[p.m, p.n], strides);
             Some((k.buffer("c", elem, len, Access::Read), *strides, *factor))
         }
     };
     let y = k.buffer("y", elem, outer(|o| o.y, [(p.m, p.y[0]), (p.n, p.y[1])]), Access::Write);
-    args.push(Role::Result);
+    args.push(Bind::Result(0));
     let zero: Vec<Option<Val>> = (["za", "zb"].iter().zip(p.zero))
         .map(|(name, zp)| (zp != 0).then(|| k.scalar(name, -128, 127)))
         .collect();
-    args.extend(p.zero.iter().filter(|&&zp| zp != 0).map(|&zp| Role::Scalar(zp)));
+    args.extend(p.zero.iter().filter(|&&zp| zp != 0).map(|&zp| Bind::Scalar(zp)));
     let tail = p.finish.declare(&mut k);
     args.extend(p.finish.roles());
     let per_column = matches!(&p.finish, Finish::Int(r) if r.m.len() > 1);
@@ -129,7 +129,7 @@ pub(crate) fn matmul(p: &Pair) -> Result<Spelled> {
             });
         });
     });
-    Ok(Spelled { kernel: k.finish()?, args })
+    Ok(Call { kernel: k.finish()?, args })
 }
 
 fn nest(

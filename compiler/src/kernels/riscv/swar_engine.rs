@@ -10,7 +10,7 @@
 
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Kernel, KernelBuilder, Val};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::problem::Rows;
@@ -61,12 +61,10 @@ impl Layer {
     }
 }
 
-fn roles(packed: &Packed, weights: Vec<i8>, words: Vec<i32>) -> Vec<Role> {
-    let mut roles = vec![
-        Role::Data { name: "weights", data: Data::I8(weights), align: 4 },
-        Role::data("words", Data::I32(words)),
-    ];
-    roles.extend(packed.one.into_iter().flat_map(|(rnd, sh)| [Role::Scalar(rnd), Role::Scalar(sh)]));
+fn roles(packed: &Packed, weights: Vec<i8>, words: Vec<i32>) -> Vec<Bind> {
+    let mut roles =
+        vec![Bind::aligned("weights", Data::I8(weights), 4), Bind::data("words", Data::I32(words))];
+    roles.extend(packed.one.into_iter().flat_map(|(rnd, sh)| [Bind::Scalar(rnd), Bind::Scalar(sh)]));
     roles
 }
 
@@ -123,9 +121,9 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
             layer.call(k, &kernel, acts.from(0), y.from(y0 + first * inner.y));
         });
     });
-    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0)];
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0)];
     args.extend(roles(&packed, weights, words));
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "pairs", call, workspace: 4 * acts_len }))
 }
 
@@ -201,7 +199,7 @@ fn tiled(
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
     let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
-    let mut args = vec![Role::Operand(0), Role::Result, Role::Workspace(0)];
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0)];
     args.extend(roles(&packed, weights, words));
     let gather = pair(run_pitch, want.target)?;
     let kernel = block.kernel(want.target)?;
@@ -209,7 +207,7 @@ fn tiled(
     let filler = if lines {
         let line = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
         let zx = k.scalar("zx", -128, 127);
-        args.extend([Role::Workspace(4 * acts_len), Role::Scalar(packed.x_zp)]);
+        args.extend([Bind::Workspace(4 * acts_len), Bind::Scalar(packed.x_zp)]);
         let filler = Filler::new(g, &tiling, (x, line, zx), want.target)?;
         filler.fill(&mut k, 0.into(), line_len);
         Some((filler, line))
@@ -244,6 +242,6 @@ fn tiled(
             }
         });
     });
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way, call, workspace }))
 }

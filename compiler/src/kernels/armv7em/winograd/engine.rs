@@ -18,7 +18,7 @@ use crate::kernels::armv7em::engine::Ending;
 use crate::kernels::armv7em::winograd::{
     Columns, Filters, MOST, Products, Rows, TILES, TWICE_G, Tile, XI, pair_len, transformed,
 };
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::Product;
@@ -163,12 +163,12 @@ impl<'a> Plan<'a> {
         let edge = k.buffer("edge", DType::I8, edge_len, Access::ReadWrite);
         let keep = kept.map(|_| k.buffer("keep", DType::I8, edge_len, Access::ReadWrite));
         // Several parts read the input several times.
-        let result = if keeps && parts.unwrap_or(1) == 1 { Role::ResultInPlace } else { Role::Result };
-        let mut args = vec![Role::Operand(0), result];
-        args.extend(at.into_iter().chain(kept).map(Role::Workspace));
+        let result = if keeps && parts.unwrap_or(1) == 1 { Bind::ResultInPlace } else { Bind::Result(0) };
+        let mut args = vec![Bind::Operand(0), result];
+        args.extend(at.into_iter().chain(kept).map(Bind::Workspace));
         let (u, made) = match parts {
             None => {
-                args.push(Role::Data { name: "weights", data: self.stored(), align: 4 });
+                args.push(Bind::aligned("weights", self.stored(), 4));
                 (k.buffer("u", DType::I16, products.u_len(), Access::Read), None)
             }
             Some(parts) => {
@@ -176,17 +176,17 @@ impl<'a> Plan<'a> {
                 let w = k.buffer("w", DType::I8, all.w_len(), Access::Read);
                 let ends = k.buffer("ends", DType::I32, all.ends_len(), Access::Read);
                 let packed = all.order().map(|(o, tap, c)| self.filter(o, c)[tap] as i8).collect();
-                args.push(Role::Data { name: "weights", data: Data::I8(packed), align: 4 });
+                args.push(Bind::aligned("weights", Data::I8(packed), 4));
                 let words = (0..g.cout).flat_map(|o| self.end(o)).collect();
-                args.push(Role::Data { name: "ends", data: Data::I32(words), align: 4 });
-                args.push(Role::Workspace(place.take(2 * filters.u_len())));
+                args.push(Bind::aligned("ends", Data::I32(words), 4));
+                args.push(Bind::Workspace(place.take(2 * filters.u_len())));
                 let u = k.buffer("u", DType::I16, filters.u_len(), Access::ReadWrite);
                 (u, Some((parts, filters.kernel(core)?, w, ends)))
             }
         };
         let zx = k.scalar("zx", -128, 127);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
-        args.extend([Role::Scalar(self.x_zp), Role::Scalar(self.rnd)]);
+        args.extend([Bind::Scalar(self.x_zp), Bind::Scalar(self.rnd)]);
 
         k.for_("i", 0, edge_len, |k, i| k.store(edge, i, zx));
         let left = 4 * g.pads[1] * g.cin;
@@ -258,7 +258,7 @@ impl<'a> Plan<'a> {
             }),
         }
         let kernel: Arc<Kernel> = k.finish()?;
-        Ok(Some(Candidate { way, call: Spelled { kernel, args }, workspace: place.end }))
+        Ok(Some(Candidate { way, call: Call { kernel, args }, workspace: place.end }))
     }
 }
 
@@ -359,16 +359,16 @@ pub(crate) mod tests {
     }
 
     /// The result of a call that finds its operand where its result will be.
-    pub(crate) fn run_over(call: &Spelled, x: &Data) -> Data {
+    pub(crate) fn run_over(call: &Call, x: &Data) -> Data {
         let len = x.len();
         let mut k = KernelBuilder::new("around");
         let from = k.buffer("from", DType::I8, len, Access::Read);
         let y = k.buffer("y", DType::I8, len, Access::ReadWrite);
-        let mut args = vec![Role::Operand(0), Role::Result];
+        let mut args = vec![Bind::Operand(0), Bind::Result(0)];
         let mut passed = Vec::new();
         for (role, param) in call.args.iter().zip(&call.kernel.params) {
             passed.push(match (role, &param.kind) {
-                (Role::Operand(_) | Role::ResultInPlace, _) => y.from(0),
+                (Bind::Operand(_) | Bind::ResultInPlace, _) => y.from(0),
                 (_, ParamKind::Scalar { lo, hi }) => {
                     args.push(role.clone());
                     CallArg::Scalar(k.scalar(&param.name, *lo, *hi).into())
@@ -381,7 +381,7 @@ pub(crate) mod tests {
         }
         k.for_("i", 0, len, |k, i| k.store(y, i, from.at(i)));
         k.call(&call.kernel, passed);
-        run(&Spelled { kernel: k.finish().unwrap(), args }, std::slice::from_ref(x), DType::I8, len)
+        run(&Call { kernel: k.finish().unwrap(), args }, std::slice::from_ref(x), DType::I8, len)
     }
 
     #[test]

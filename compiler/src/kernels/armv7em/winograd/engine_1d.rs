@@ -17,7 +17,7 @@ use crate::kernels::armv7em::widen;
 use crate::kernels::armv7em::winograd::engine::stored;
 use crate::kernels::armv7em::winograd::four::{Columns, LEFT_OF_LINE, LINE, SIDE, transformed_line};
 use crate::kernels::armv7em::winograd::{Products, TILES, Tile};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
@@ -99,10 +99,10 @@ fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Cand
     let packed = stored(g.cin, g.cout, products.tile.products(), u_of, end_of);
     // A row is read before its outputs are written.
     let alike = g.cin == g.cout && g.input == g.output && g.x == g.y;
-    let mut args = vec![Role::Operand(0), if alike { Role::ResultInPlace } else { Role::Result }];
-    args.extend(at.map(Role::Workspace));
-    args.push(Role::Data { name: "weights", data: packed, align: 4 });
-    args.extend([Role::Scalar(product.x_zp), Role::Scalar(rnd)]);
+    let mut args = vec![Bind::Operand(0), if alike { Bind::ResultInPlace } else { Bind::Result(0) }];
+    args.extend(at.map(Bind::Workspace));
+    args.push(Bind::aligned("weights", packed, 4));
+    args.extend([Bind::Scalar(product.x_zp), Bind::Scalar(rnd)]);
 
     for (from, to) in [(0, left), (right, width * g.cin)] {
         k.for_("i", from, to, |k, i| k.store(t, i, 0));
@@ -123,7 +123,7 @@ fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Cand
             });
         });
     });
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "winograd-line", call, workspace: place.end }))
 }
 
@@ -193,10 +193,10 @@ mod tests {
             for (c, most) in [(16, 0.95), (32, 0.82), (64, 0.75)] {
                 let g = geometry(c, c, [1, 32], [1, 3], [1, 1, 0, 1, 0, 1]);
                 let product = product(&mut random, g.cout, 3 * g.cin, 0);
-                let way = way(&g, &product, &want).unwrap().expect("a way").cycles(&target);
+                let way = way(&g, &product, &want).unwrap().expect("a way").call.cycles(&target);
                 let all = Dsp.conv(&g, &product, &want).unwrap();
                 let others = all.iter().filter(|way| way.way != "winograd-line");
-                let direct = others.map(|way| way.cycles(&target)).fold(f64::INFINITY, f64::min);
+                let direct = others.map(|way| way.call.cycles(&target)).fold(f64::INFINITY, f64::min);
                 assert!(way < most * direct, "{chip}, {c} channels: {way} of {direct}");
             }
         }

@@ -16,7 +16,7 @@ use crate::kernels::armv7em::engine::Ending;
 use crate::kernels::armv7em::winograd::Products;
 use crate::kernels::armv7em::winograd::engine::stored;
 use crate::kernels::armv7em::winograd::four::{Columns, FACTOR, LEFT, PADDING, Rows, SIDE, XI, transformed};
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
@@ -99,10 +99,10 @@ fn spell(
     // 576 times the bias modulo 2^32.
     let end_of = |o: usize| [(biases[o] * FACTOR) as i32, requant.m[o]];
     let packed_u = stored(g.cin, g.cout, products.tile.products(), u_of, end_of);
-    let mut args = vec![Role::Operand(0), if keeps { Role::ResultInPlace } else { Role::Result }];
-    args.extend(at.into_iter().chain(kept).map(Role::Workspace));
-    args.push(Role::Data { name: "weights", data: packed_u, align: 4 });
-    args.extend([Role::Scalar(product.x_zp), Role::Scalar(rnd)]);
+    let mut args = vec![Bind::Operand(0), if keeps { Bind::ResultInPlace } else { Bind::Result(0) }];
+    args.extend(at.into_iter().chain(kept).map(Bind::Workspace));
+    args.push(Bind::aligned("weights", packed_u, 4));
+    args.extend([Bind::Scalar(product.x_zp), Bind::Scalar(rnd)]);
 
     let walk = Walk { g, across, x, t, edge, keep, zx, rows: rows.kernel(core)? };
     walk.padding(&mut k, &|k, from, n| columns_of_padding(k, t, from, n * g.cin / 2, zx.into()));
@@ -114,7 +114,7 @@ fn spell(
         let round = CallArg::Scalar(round.into());
         k.call(&products, vec![v.from(0), u.from(0), y.from(to), m.from(0), round]);
     });
-    let call = Spelled { kernel: k.finish()?, args };
+    let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way, call, workspace: place.end }))
 }
 
@@ -203,7 +203,7 @@ mod tests {
             ] {
                 let product = product(&mut random, g.cout, 9 * g.cin, 0);
                 let mut ways = crate::kernels::armv7em::winograd::engine::ways(&g, &product, &want).unwrap();
-                ways.sort_by_key(|way| way.cycles(&target) as u64);
+                ways.sort_by_key(|way| way.call.cycles(&target) as u64);
                 assert_eq!(ways[0].way, best, "{core}: {g:?}");
             }
         }

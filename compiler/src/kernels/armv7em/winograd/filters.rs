@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::kernels::armv7em::winograd::transformed;
     use crate::kernels::armv7em::winograd::{tests::bytes, tests::m4, tests::native};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -215,8 +215,8 @@ mod tests {
             let w = random.bytes(f.w_len());
             let ends: Vec<i32> =
                 (0..f.ends_len()).map(|_| random.within(i32::MIN.into(), i32::MAX.into()) as i32).collect();
-            let args = vec![Role::Operand(0), Role::Operand(1), Role::Result];
-            let call = Spelled { kernel: f.kernel(&m4()).unwrap(), args };
+            let args = vec![Bind::Operand(0), Bind::Operand(1), Bind::Result(0)];
+            let call = Call { kernel: f.kernel(&m4()).unwrap(), args };
             let operands = [Data::I8(w.clone()), Data::I32(ends.clone())];
             let Data::I16(u) = run(&call, &operands, DType::I16, f.u_len()) else { panic!() };
             let flat = w.iter().map(|&v| v as u8).collect();

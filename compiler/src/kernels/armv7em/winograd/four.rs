@@ -496,7 +496,7 @@ mod tests {
     use super::*;
     use crate::kernel::CallArg;
     use crate::kernels::armv7em::winograd::{tests::bytes, tests::m4, tests::native};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -533,9 +533,9 @@ mod tests {
             k.for_("i", 0, len, |k, i| k.store(keep, i, from[0].at(i)));
             let args: Vec<CallArg> = vec![keep.from(0), from[1].from(0), from[2].from(0), t.from(0)];
             k.call(&kernel, args);
-            let mut args: Vec<Role> = (0..3).map(Role::Operand).collect();
-            args.extend([Role::Result, Role::Workspace(0)]);
-            let call = Spelled { kernel: k.finish().unwrap(), args };
+            let mut args: Vec<Bind> = (0..3).map(Bind::Operand).collect();
+            args.extend([Bind::Result(0), Bind::Workspace(0)]);
+            let call = Call { kernel: k.finish().unwrap(), args };
             let operands: Vec<Data> = x.iter().cloned().map(Data::I8).collect();
             let Data::I16(t) = run(&call, &operands, DType::I16, rows.t_len()) else { panic!() };
             let mut buffers: Vec<Vec<u8>> = x.iter().map(|x| x.iter().map(|&v| v as u8).collect()).collect();
@@ -551,9 +551,9 @@ mod tests {
             let columns = Columns { rows, channels, tiles };
             assert!(columns.fits());
             let t: Vec<i16> = (0..columns.t_len()).map(|_| random.within(-1280, 1280) as i16).collect();
-            let call = Spelled {
+            let call = Call {
                 kernel: columns.kernel(&m4()).unwrap(),
-                args: vec![Role::Operand(0), Role::Result],
+                args: vec![Bind::Operand(0), Bind::Result(0)],
             };
             let Data::I16(v) = run(&call, &[Data::I16(t.clone())], DType::I16, columns.v_len()) else {
                 panic!()

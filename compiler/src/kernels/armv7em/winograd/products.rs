@@ -495,7 +495,7 @@ struct Frame {
 mod tests {
     use super::*;
     use crate::kernels::armv7em::winograd::{tests::bytes, tests::m4, tests::native};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -547,9 +547,14 @@ mod tests {
                 }
             }
             let rnd = 5 << p.sh;
-            let args =
-                vec![Role::Operand(0), Role::Operand(1), Role::Result, Role::Workspace(0), Role::Scalar(rnd)];
-            let call = Spelled { kernel: p.kernel(&m4()).unwrap(), args };
+            let args = vec![
+                Bind::Operand(0),
+                Bind::Operand(1),
+                Bind::Result(0),
+                Bind::Workspace(0),
+                Bind::Scalar(rnd),
+            ];
+            let call = Call { kernel: p.kernel(&m4()).unwrap(), args };
             let got = run(&call, &[Data::I16(v.clone()), Data::I16(u.clone())], DType::I8, p.y_len());
             let regions = vec![bytes(&v), bytes(&u), vec![0; p.y_len()], vec![0; 4 * p.sums()]];
             let out = native(&p.block(), regions, &[rnd as u32]);

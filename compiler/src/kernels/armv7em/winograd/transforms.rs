@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use crate::kernel::CallArg;
     use crate::kernels::armv7em::winograd::{tests::bytes, tests::m4, tests::native};
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
 
@@ -268,9 +268,9 @@ mod tests {
             let scalar = CallArg::Scalar(zero.into());
             let args = [keep.from(0)].into_iter().chain(rest).chain([t.from(0), scalar]).collect();
             k.call(&kernel, args);
-            let mut args: Vec<Role> = (0..4).map(Role::Operand).collect();
-            args.extend([Role::Result, Role::Workspace(0), Role::Scalar(zx)]);
-            let call = Spelled { kernel: k.finish().unwrap(), args };
+            let mut args: Vec<Bind> = (0..4).map(Bind::Operand).collect();
+            args.extend([Bind::Result(0), Bind::Workspace(0), Bind::Scalar(zx)]);
+            let call = Call { kernel: k.finish().unwrap(), args };
             let Data::I16(t) = run(&call, &operands, DType::I16, rows.t_len()) else { panic!() };
             let x: Vec<Vec<i8>> =
                 operands.iter().map(|d| if let Data::I8(x) = d { x.clone() } else { panic!() }).collect();
@@ -288,9 +288,9 @@ mod tests {
             let columns = Columns { channels, unroll };
             assert!(columns.fits());
             let t: Vec<i16> = (0..columns.t_len()).map(|_| random.within(-510, 510) as i16).collect();
-            let call = Spelled {
+            let call = Call {
                 kernel: columns.kernel(&m4()).unwrap(),
-                args: vec![Role::Operand(0), Role::Result],
+                args: vec![Bind::Operand(0), Bind::Result(0)],
             };
             let Data::I16(v) = run(&call, &[Data::I16(t.clone())], DType::I16, columns.v_len()) else {
                 panic!()

@@ -17,7 +17,7 @@ use crate::arith::requant::{HIGH_SHIFT, Shift, high};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::kernels::axes::nest;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::offer::{Candidate, Engine, ROWS_LIMIT, Want};
 use crate::kernels::problem::Geometry;
@@ -300,12 +300,12 @@ impl Layer {
             shift: one_shift.then(|| product::declare_shift(k)),
         }
     }
-    fn roles(row: &RowOf, packed: &Packed) -> Vec<Role> {
+    fn roles(row: &RowOf, packed: &Packed) -> Vec<Bind> {
         let mut roles = vec![
-            Role::Data { name: "weights", data: Data::I8(row.weights.clone()), align: 4 },
-            Role::data("words", Data::I32(row.words.clone())),
+            Bind::aligned("weights", Data::I8(row.weights.clone()), 4),
+            Bind::data("words", Data::I32(row.words.clone())),
         ];
-        roles.extend(packed.one.into_iter().flat_map(|(rnd, sh)| [Role::Scalar(rnd), Role::Scalar(sh)]));
+        roles.extend(packed.one.into_iter().flat_map(|(rnd, sh)| [Bind::Scalar(rnd), Bind::Scalar(sh)]));
         roles
     }
     /// Calls a row: inputs from `x0` of `acts` on, each group `part` further, results from `y0` on.
@@ -373,9 +373,9 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         layer.call(k, &row, &window, (x, x0, 0), y0);
     });
-    let mut args = vec![Role::Operand(0), Role::Result];
+    let mut args = vec![Bind::Operand(0), Bind::Result(0)];
     args.extend(Layer::roles(&row, &packed));
-    Ok(Some(Candidate { way: "product", call: Spelled { kernel: k.finish()?, args }, workspace: 0 }))
+    Ok(Some(Candidate { way: "product", call: Call { kernel: k.finish()?, args }, workspace: 0 }))
 }
 
 /// A convolution: with one group or several, depthwise or not.
@@ -419,7 +419,7 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let way = if depthwise { "depthwise" } else { "product" };
     let layer = Layer::declare(&mut k, y, &row, groups, packed.one.is_some());
-    let mut args = vec![Role::Operand(0), Role::Result];
+    let mut args = vec![Bind::Operand(0), Bind::Result(0)];
     args.extend(Layer::roles(&row, &packed));
     if direct {
         k.for_("n", 0, g.batch, |k, n| {
@@ -428,13 +428,13 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
                 layer.call(k, &row, &window, (x, &x0, part), &(n * g.y[0] + oy * g.y[2]));
             });
         });
-        let call = Spelled { kernel: k.finish()?, args };
+        let call = Call { kernel: k.finish()?, args };
         return Ok(Some(Candidate { way, call, workspace: 0 }));
     }
     let len = window.runs * window.run_pitch;
     let room = k.buffer("rows", DType::I8, len, Access::ReadWrite);
     let zx = k.scalar("zx", -128, 127);
-    args.extend([Role::Workspace(0), Role::Scalar(packed.x_zp)]);
+    args.extend([Bind::Workspace(0), Bind::Scalar(packed.x_zp)]);
     let filler = Filler::new(g, &tiling, (x, room, zx), want.target)?;
     if filler.once {
         filler.fill(&mut k, 0.into(), len);
@@ -448,7 +448,7 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
             }
         });
     });
-    Ok(Some(Candidate { way, call: Spelled { kernel: k.finish()?, args }, workspace: len }))
+    Ok(Some(Candidate { way, call: Call { kernel: k.finish()?, args }, workspace: len }))
 }
 
 /// Bytes of inputs that a tile may have. Whole rows come first, as seams cost more here than where

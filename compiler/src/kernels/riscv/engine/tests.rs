@@ -1,7 +1,7 @@
 //! Both engines' ways against the plain loops, in the evaluator.
 
 use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
-use crate::kernels::call::Spelled;
+use crate::kernels::call::Call;
 use crate::kernels::portable::conv::{self, Kernels};
 use crate::kernels::portable::dense;
 use crate::kernels::riscv::engine::*;
@@ -21,7 +21,7 @@ fn native(kernel: &Kernel) -> bool {
     found
 }
 
-fn same(random: &mut Random, way: &Spelled, plain: &Spelled, (x, y): (usize, usize), says: &str) {
+fn same(random: &mut Random, way: &Call, plain: &Call, (x, y): (usize, usize), says: &str) {
     assert!(native(&way.kernel), "{says}");
     for _ in 0..2 {
         let x = [Data::I8(random.bytes(x))];

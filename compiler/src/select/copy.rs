@@ -5,13 +5,13 @@
 //! elements pass through a table of 256 bytes.
 
 use super::elementwise::{map_table, named};
-use super::{Cx, Loc, quantize};
+use super::{Cx, View, quantize};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Ty, float, long};
 use crate::kernels::axes::{Nest, broadcast, signed, step};
+use crate::kernels::call::Bind;
 use crate::kernels::vector::{RUN_LEAST, Run};
 use crate::ops::PadMode;
-use crate::program::Arg;
 use crate::tensor::{DType, row_major_strides};
 
 /// A box of elements that is moved by one affine rule on each side.
@@ -25,7 +25,7 @@ struct Move {
 }
 
 /// The table from one quantization to another, clamp included; `None` where nothing changes.
-pub(crate) fn requantizing(cx: &mut Cx<'_>, from: &Loc, to: &Loc) -> Result<Option<Arg>> {
+pub(crate) fn requantizing(cx: &mut Cx<'_>, from: &View, to: &View) -> Result<Option<Bind>> {
     if from.quant.is_none() && to.quant.is_none() {
         return Ok(None);
     }
@@ -53,18 +53,18 @@ impl Port {
 }
 
 /// A kernel under construction that copies from one place to another, and its arguments.
-fn between(cx: &mut Cx<'_>, name: &str, from: &Loc, to: &Loc) -> Result<(KernelBuilder, Port, Vec<Arg>)> {
+fn between(cx: &mut Cx<'_>, name: &str, from: &View, to: &View) -> Result<(KernelBuilder, Port, Vec<Bind>)> {
     let map = requantizing(cx, from, to)?;
     let mut k = KernelBuilder::new(named(name, to.elem));
     let x = from.param(&mut k, "x", Access::Read);
-    let table = map.map(|_| k.buffer("table", to.elem, 256, Access::Read));
+    let table = map.as_ref().map(|_| k.buffer("table", to.elem, 256, Access::Read));
     let y = to.param(&mut k, "y", Access::Write);
-    let args = [Some(from.arg), map, Some(to.arg)].into_iter().flatten().collect();
+    let args = [Some(from.arg.clone()), map, Some(to.arg.clone())].into_iter().flatten().collect();
     Ok((k, Port { x, table, y }, args))
 }
 
 /// All moves in one kernel.
-fn run(cx: &mut Cx<'_>, name: &str, from: &Loc, to: &Loc, moves: &[Move]) -> Result<()> {
+fn run(cx: &mut Cx<'_>, name: &str, from: &View, to: &View, moves: &[Move]) -> Result<()> {
     let moves: Vec<&Move> = moves.iter().filter(|m| !m.shape.contains(&0)).collect();
     if moves.is_empty() {
         return Ok(());
@@ -75,7 +75,7 @@ fn run(cx: &mut Cx<'_>, name: &str, from: &Loc, to: &Loc, moves: &[Move]) -> Res
         let run = |n| if port.table.is_some() { Run::Table { n } } else { Run::Copy { n } };
         if to.elem == DType::I8
             && let Some((outer, n)) = nest.runs(RUN_LEAST)
-            && let Some(run) = run(n).kernel(cx.target)?
+            && let Some(run) = run(n).kernel(cx.target())?
         {
             outer.write(&mut k, &[m.to.into(), m.from.into()], &mut |k, at| {
                 let table = port.table.map(|t| t.from(0));
@@ -92,7 +92,7 @@ fn run(cx: &mut Cx<'_>, name: &str, from: &Loc, to: &Loc, moves: &[Move]) -> Res
 }
 
 /// The same elements in another layout, possibly quantized otherwise.
-pub(crate) fn relayout(cx: &mut Cx<'_>, from: &Loc, to: &Loc) -> Result<()> {
+pub(crate) fn relayout(cx: &mut Cx<'_>, from: &View, to: &View) -> Result<()> {
     let all = Move {
         shape: to.shape.clone(),
         from: 0,
@@ -117,10 +117,10 @@ pub(crate) fn reshape(cx: &mut Cx<'_>) -> Result<()> {
 }
 
 /// A Reshape by one loop over the row-major index, taken apart by division on both sides.
-fn scatter(cx: &mut Cx<'_>, x: &Loc, y: &Loc) -> Result<()> {
+fn scatter(cx: &mut Cx<'_>, x: &View, y: &View) -> Result<()> {
     let (mut k, port, args) = between(cx, "reshape", x, y)?;
     k.for_("i", 0, y.len(), |k, i| {
-        let index = |loc: &Loc| {
+        let index = |loc: &View| {
             let rows = row_major_strides(&loc.shape);
             let axes = (0..rows.len()).filter(|&a| loc.shape[a] != 1);
             axes.fold(Expr::from(0), |sum, a| sum + (i / rows[a]) % loc.shape[a] * loc.strides[a])
@@ -132,7 +132,7 @@ fn scatter(cx: &mut Cx<'_>, x: &Loc, y: &Loc) -> Result<()> {
 
 /// Splits the row-major index space of two shapes into axes on which both have a stride.
 /// `None` when an axis of one straddles axes of the other without a common factor.
-fn refine(x: &Loc, y: &Loc) -> Option<(Vec<usize>, Vec<isize>, Vec<isize>)> {
+fn refine(x: &View, y: &View) -> Option<(Vec<usize>, Vec<isize>, Vec<isize>)> {
     // From the innermost axis outwards; `a` and `b` count what remains of the current axes.
     let (mut shape, mut from, mut to) = (Vec::new(), Vec::new(), Vec::new());
     let mut xs = x.shape.iter().zip(&x.strides).rev().filter(|(n, _)| **n != 1);
@@ -317,7 +317,7 @@ pub(crate) fn pad(cx: &mut Cx<'_>, mode: PadMode, pads: &[i64], value: f64) -> R
 }
 
 /// Fills a whole result with one real value.
-fn fill(cx: &mut Cx<'_>, y: &Loc, value: f64) -> Result<()> {
+fn fill(cx: &mut Cx<'_>, y: &View, value: f64) -> Result<()> {
     if y.is_empty() {
         return Ok(());
     }
@@ -332,7 +332,7 @@ fn fill(cx: &mut Cx<'_>, y: &Loc, value: f64) -> Result<()> {
     let mut k = KernelBuilder::new(named("fill", y.elem));
     let to = y.param(&mut k, "y", Access::Write);
     nest.write(&mut k, &[0.into()], &mut |k, at| k.store(to, &at[0], stored.clone()));
-    cx.step(k.finish()?, vec![y.arg])
+    cx.step(k.finish()?, vec![y.arg.clone()])
 }
 
 /// Gather along an axis. One constant index is a plain copy; else the indices are read at run
@@ -365,7 +365,7 @@ pub(crate) fn gather(cx: &mut Cx<'_>, axis: usize) -> Result<()> {
     let nest = Nest::new(&y.shape, &[signed(&y.strides), from, walk]);
     let (mut k, port, mut args) = between(cx, "gather", &x, &y)?;
     let table = indices.param(&mut k, "indices", Access::Read);
-    args.push(indices.arg);
+    args.push(indices.arg.clone());
     let last = n as i64 - 1;
     nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
         let raw = k.let_("raw", table.at(&at[2]).i64());

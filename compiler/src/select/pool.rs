@@ -9,14 +9,14 @@ use super::copy::requantizing;
 use super::elementwise::{affine, clamped, mapped, named};
 use super::reduce::lowest;
 use super::region::{Region, regions, write};
-use super::{Cx, Loc, requantized, ties_to_even};
+use super::{Cx, View, requantized, ties_to_even};
 use crate::arith::requant::{Multiplier, Output, multiplier};
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Val, float, instr, int};
+use crate::kernels::call::Bind;
 use crate::kernels::rounding::requantize_instr;
 use crate::kernels::vector::{Averaging, Run};
 use crate::ops::Window;
-use crate::program::Arg;
 use crate::tensor::{DType, Data};
 
 /// One spatial axis of a window walk.
@@ -102,7 +102,7 @@ impl Axis {
 }
 
 /// The two spatial axes; a single one is the second of them.
-fn axes(x: &Loc, y: &Loc, w: &Window<'_>) -> [Axis; 2] {
+fn axes(x: &View, y: &View, w: &Window<'_>) -> [Axis; 2] {
     let n = w.kernel.len();
     let axis = |i: usize| Axis {
         n: x.shape[2 + i],
@@ -123,8 +123,8 @@ fn axes(x: &Loc, y: &Loc, w: &Window<'_>) -> [Axis; 2] {
 /// Loops over the result: `body(k, places, reaches, index of y, base index of x)`.
 fn windows(
     k: &mut KernelBuilder,
-    x: &Loc,
-    y: &Loc,
+    x: &View,
+    y: &View,
     axes: &[Axis; 2],
     body: &mut dyn FnMut(&mut KernelBuilder, [Val; 2], &[Reach; 2], Expr, Expr),
 ) {
@@ -159,13 +159,13 @@ pub(crate) fn max_pool(cx: &mut Cx<'_>, window: &Window<'_>) -> Result<()> {
         let from = x.param(&mut k, "x", Access::Read);
         let to = y.param(&mut k, "y", Access::Write);
         write(&mut k, (&x, from), (&y, to), &axes, &regions, &|_| Vec::new());
-        cx.step(k.finish()?, vec![x.arg, y.arg])?;
+        cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])?;
         // The table is a pass of its own over the result, which is the smaller side.
         return table.map_or(Ok(()), |table| mapped(cx, &y, &y, table));
     }
     let mut k = KernelBuilder::new(named("max_pool", y.elem));
     let from = x.param(&mut k, "x", Access::Read);
-    let map = table.map(|_| k.buffer("table", y.elem, 256, Access::Read));
+    let map = table.as_ref().map(|_| k.buffer("table", y.elem, 256, Access::Read));
     let to = y.param(&mut k, "y", Access::Write);
     windows(&mut k, &x, &y, &axes, &mut |k, _, reach, at, base| {
         let best = k.var("best", lowest(x.elem));
@@ -179,7 +179,7 @@ pub(crate) fn max_pool(cx: &mut Cx<'_>, window: &Window<'_>) -> Result<()> {
         };
         k.store(to, at, value);
     });
-    cx.step(k.finish()?, [Some(x.arg), table, Some(y.arg)].into_iter().flatten().collect())
+    cx.step(k.finish()?, [Some(x.arg.clone()), table, Some(y.arg.clone())].into_iter().flatten().collect())
 }
 
 /// AveragePool.
@@ -196,7 +196,7 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
     let mut k = KernelBuilder::new(named("average_pool", y.elem));
     let from = x.param(&mut k, "x", Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
-    let mut args = vec![x.arg, y.arg];
+    let mut args = vec![x.arg.clone(), y.arg.clone()];
     if y.quant.is_none() {
         if !y.elem.is_float() {
             return Err(cx.unsupported("averages integers; cast them to float"));
@@ -218,7 +218,7 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
     }
     let site = cx.node().site();
     let zero = k.scalar("zi", -128, 127);
-    args.push(Arg::Scalar(zi));
+    args.push(Bind::Scalar(zi));
     let out = Output { zp: zo, lo, hi };
     if steady {
         // Padded taps count as real zeros: they add nothing to a sum of differences.
@@ -266,8 +266,8 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
 /// count; false where the core has none.
 fn averaged(
     cx: &mut Cx<'_>,
-    (x, zi): (&Loc, i32),
-    y: &Loc,
+    (x, zi): (&View, i32),
+    y: &View,
     axes: &[Axis; 2],
     with_pad: bool,
     (averaging, even, out): (&Averaging, Option<u32>, Output),
@@ -285,6 +285,6 @@ fn averaged(
         [offset, m, rnd].map(|v| CallArg::Scalar(int(v))).to_vec()
     };
     write(&mut k, (x, from), (y, to), axes, &regions, &scalars);
-    cx.step(k.finish()?, vec![x.arg, y.arg])?;
+    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])?;
     Ok(true)
 }

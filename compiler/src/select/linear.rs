@@ -1,60 +1,32 @@
-//! Conv, Dense, Gemm and MatMul of the graph -> products, and their calls -> steps.
+//! Conv, Dense, Gemm and MatMul of the graph -> products, and what computes them.
 //!
-//! In: a node with its operands' places. Out: steps of the program. Law: the family was chosen
-//! by the schedule; here it is only spelled.
+//! In: a node and how its values lie. Out: what the core's engine offers for an int8 product with
+//! constant weights; where it offers nothing, and for all others, the portable loops.
 
-use super::{Cx, Loc};
+use super::problem::{conv_offers, dense_offers, geometry, rows};
+use super::{Cx, View};
 use crate::arith::requant::{Output, requant};
 use crate::error::Result;
-use crate::kernels::call::{Role, Spelled};
+use crate::kernels::call::Call;
 use crate::kernels::epilogue::Finish;
-use crate::kernels::offer::Want;
 use crate::kernels::portable::conv::{Kernels, conv};
 use crate::kernels::portable::dense::dense;
 use crate::kernels::portable::matmul::{Addend, Outer, Pair, matmul};
 use crate::kernels::problem::{Geometry, pointwise};
 use crate::kernels::product::{Product, affine};
-use crate::kernels::registry::named;
 use crate::ops;
-use crate::schedule::Family;
-use crate::schedule::problem::{At, Lay, conv_ways, dense_ways, geometry, rows};
 use crate::tensor::{DType, Data};
 
-fn at<'a>(cx: &Cx<'a>) -> At<'a> {
-    At { graph: cx.graph, node: cx.node }
-}
-
-impl<'a> From<&'a Loc> for Lay<'a> {
-    fn from(loc: &'a Loc) -> Lay<'a> {
-        Lay { shape: &loc.shape, strides: &loc.strides }
+impl Cx<'_> {
+    /// Appends a call of a kernel that knows no node.
+    fn call(&mut self, call: Result<Call>) -> Result<()> {
+        let call = self.owned(self.here(call)?);
+        self.step(call.kernel, call.args)
     }
-}
-
-/// Appends a spelled call, its roles bound to the node's operands and result.
-fn emit(cx: &mut Cx<'_>, call: Spelled, operands: &[&Loc], result: &Loc) -> Result<()> {
-    let mut args = Vec::with_capacity(call.args.len());
-    for (role, param) in call.args.into_iter().zip(&call.kernel.params) {
-        args.push(match role {
-            Role::Operand(i) => operands[i].arg,
-            Role::Result | Role::ResultInPlace => result.arg,
-            Role::Scalar(v) => crate::program::Arg::Scalar(v),
-            Role::Data { name, data, align } => {
-                let name = format!("{} {name}", cx.node().name);
-                cx.constant(&name, data, align)
-            }
-            Role::Workspace(offset) => {
-                let crate::kernel::ParamKind::Buffer { elem, len, .. } = param.kind else {
-                    return Err(cx.unsupported("a scalar was bound to the workspace"));
-                };
-                cx.workspace(elem, offset, len)?
-            }
-        });
-    }
-    cx.step(call.kernel, args)
 }
 
 /// Conv.
-pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
+pub(super) fn select_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     let weights = cx.need(1)?;
     if y.is_empty() {
@@ -63,24 +35,26 @@ pub(crate) fn lower_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
     if x.is_empty() || weights.is_empty() {
         return Err(cx.unsupported("convolves an empty tensor"));
     }
-    let g = geometry(op, (&x).into(), &weights.shape, (&y).into());
+    let g = geometry(op, &x, &weights.shape, &y);
     let Some(w) = weights.constant() else {
-        return run_time_weights(cx, &g, &x, &y);
+        return run_time_weights(cx, &g);
     };
-    let product = at(cx).product(w)?;
-    let call = match (pointwise(&g), cx.family()) {
-        (_, Family::Native { way, rows_limit }) => named(conv_ways(&g, &product, &want(cx, rows_limit)), way),
-        (Some(rows), _) => dense(&rows, &product),
-        (None, _) => conv(&g, &product, Kernels::Packed),
-    };
-    let call = call.map_err(|e| e.at(cx.node().site()))?;
-    emit(cx, call, &[&x], &y)
+    let product = cx.product(w)?;
+    if x.quant.is_some() {
+        cx.offers = cx.here(conv_offers(&g, &product, &cx.want))?;
+    }
+    if !cx.offers.is_empty() {
+        return Ok(());
+    }
+    cx.call(match pointwise(&g) {
+        Some(rows) => dense(&rows, &product),
+        None => conv(&g, &product, Kernels::Packed),
+    })
 }
 
 /// A float convolution whose weights are computed at run time, row-major or not at all.
-fn run_time_weights(cx: &mut Cx<'_>, g: &Geometry, x: &Loc, y: &Loc) -> Result<()> {
-    let at = at(cx);
-    if at.codes(&[at.need(0)?, at.need(1)?, at.result()?])?.is_some() {
+fn run_time_weights(cx: &mut Cx<'_>, g: &Geometry) -> Result<()> {
+    if cx.codes(&[cx.need(0)?, cx.need(1)?, cx.result()?])?.is_some() {
         return Err(cx.unsupported("int8 weights must be known at compile time"));
     }
     let w = cx.input(1)?;
@@ -88,18 +62,14 @@ fn run_time_weights(cx: &mut Cx<'_>, g: &Geometry, x: &Loc, y: &Loc) -> Result<(
         return Err(cx.unsupported("run-time weights must lie row-major"));
     }
     let rows = w.shape[0];
-    let b = if cx.operand(2).is_some() { Some(cx.input(2)?) } else { None };
     // The weights only give sizes here; the kernel reads the operands.
     let product = Product::float(&vec![0.0; w.len()], None, rows, cx.clamp());
-    let call = conv(g, &product, Kernels::Operands { bias: b.is_some() })?;
-    match &b {
-        Some(b) => emit(cx, call, &[x, &w, b], y),
-        None => emit(cx, call, &[x, &w], y),
-    }
+    let bias = cx.operand(2).is_some();
+    cx.call(conv(g, &product, Kernels::Operands { bias }))
 }
 
 /// Dense.
-pub(crate) fn lower_dense(cx: &mut Cx<'_>) -> Result<()> {
+pub(super) fn select_dense(cx: &mut Cx<'_>) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     let weights = cx.need(1)?;
     let Some(w) = weights.constant() else {
@@ -111,46 +81,44 @@ pub(crate) fn lower_dense(cx: &mut Cx<'_>) -> Result<()> {
     if x.is_empty() {
         return Err(cx.unsupported("multiplies an empty tensor"));
     }
-    let rows = rows((&x).into(), (&y).into());
-    let product = at(cx).product(w)?;
-    let call = match cx.family() {
-        Family::Native { way, rows_limit } => named(dense_ways(&rows, &product, &want(cx, rows_limit)), way),
-        _ => dense(&rows, &product),
-    };
-    let call = call.map_err(|e| e.at(cx.node().site()))?;
-    emit(cx, call, &[&x], &y)
+    let rows = rows(&x, &y);
+    let product = cx.product(w)?;
+    if x.quant.is_some() {
+        cx.offers = cx.here(dense_offers(&rows, &product, &cx.want))?;
+    }
+    if cx.offers.is_empty() { cx.call(dense(&rows, &product)) } else { Ok(()) }
 }
 
 /// How two run-time factors end: one multiplier, or one per column of the product, which is an
 /// index along axis `column` of the second.
-fn pair_finish(at: At<'_>, k: usize, column: usize, alpha: f32) -> Result<([i32; 2], Finish)> {
-    let (a, b, y) = (at.need(0)?, at.need(1)?, at.result()?);
-    let clamp = at.graph[at.node].clamp;
-    let Some(q) = at.codes(&[a, b, y])? else { return Ok(([0, 0], Finish::Float(clamp))) };
-    let (sa, za) = at.here(affine(q[0]))?;
-    let (sy, _) = at.here(affine(q[2]))?;
+fn pair_finish(cx: &Cx<'_>, k: usize, column: usize, alpha: f32) -> Result<([i32; 2], Finish)> {
+    let (a, b, y) = (cx.need(0)?, cx.need(1)?, cx.result()?);
+    let clamp = cx.clamp();
+    let Some(q) = cx.codes(&[a, b, y])? else { return Ok(([0, 0], Finish::Float(clamp))) };
+    let (sa, za) = cx.here(affine(q[0]))?;
+    let (sy, _) = cx.here(affine(q[2]))?;
     let zb = q[1].zero_point.first().copied().unwrap_or(0);
     let per_column = q[1].axis == Some(column) && b.shape.get(column) == Some(&q[1].scale.len());
     if (q[1].scale.len() > 1 && !per_column) || q[1].zero_point.iter().any(|&z| z != zb) {
-        return Err(at.unsupported("its second factor is quantized along an axis that is summed over"));
+        return Err(cx.unsupported("its second factor is quantized along an axis that is summed over"));
     }
     if b.stored() != DType::I8 {
-        return Err(at.unsupported("its second factor is not int8"));
+        return Err(cx.unsupported("its second factor is not int8"));
     }
     let real: Vec<f64> = q[1].scale.iter().map(|&sb| sa * f64::from(sb) * f64::from(alpha) / sy).collect();
     let most = (k as i64 * 255 * 255 + 1).min(i64::from(i32::MAX)) as i32;
-    let out = at.here(Output::new(q[2], clamp))?;
-    let r = at.here(requant(&real, &vec![(-most, most); real.len()], out))?;
+    let out = cx.here(Output::new(q[2], clamp))?;
+    let r = cx.here(requant(&real, &vec![(-most, most); real.len()], out))?;
     Ok(([za, zb], Finish::Int(r)))
 }
 
 /// MatMul: matrices in the last two axes, the others broadcast; vectors are one row or column.
-pub(crate) fn lower_matmul(cx: &mut Cx<'_>) -> Result<()> {
+pub(super) fn select_matmul(cx: &mut Cx<'_>) -> Result<()> {
     let (a, b, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
     if y.is_empty() {
         return Ok(());
     }
-    let axes = |loc: &Loc, row: bool| -> (Vec<(usize, usize)>, [(usize, usize); 2]) {
+    let axes = |loc: &View, row: bool| -> (Vec<(usize, usize)>, [(usize, usize); 2]) {
         let all: Vec<(usize, usize)> = loc.shape.iter().copied().zip(loc.strides.iter().copied()).collect();
         match all.split_last_chunk::<2>() {
             Some((outer, last)) => (outer.to_vec(), *last),
@@ -180,7 +148,7 @@ pub(crate) fn lower_matmul(cx: &mut Cx<'_>) -> Result<()> {
             y: y.strides[i],
         })
         .collect();
-    let (zero, finish) = pair_finish(at(cx), k, b.shape.len().saturating_sub(1), 1.0)?;
+    let (zero, finish) = pair_finish(cx, k, b.shape.len().saturating_sub(1), 1.0)?;
     let pair = Pair {
         batch,
         m,
@@ -194,22 +162,21 @@ pub(crate) fn lower_matmul(cx: &mut Cx<'_>) -> Result<()> {
         add: Addend::None,
         finish,
     };
-    let call = matmul(&pair).map_err(|e| e.at(cx.node().site()))?;
-    emit(cx, call, &[&a, &b], &y)
+    cx.call(matmul(&pair))
 }
 
 /// Gemm whose factors are both computed at run time (others became Dense).
-pub(crate) fn lower_gemm(cx: &mut Cx<'_>, op: &ops::Gemm) -> Result<()> {
+pub(super) fn select_gemm(cx: &mut Cx<'_>, op: &ops::Gemm) -> Result<()> {
     let (a, b, y) = (cx.input(0)?, cx.input(1)?, cx.output(0)?);
     if y.is_empty() {
         return Ok(());
     }
-    let turn = |loc: &Loc, turned: bool| {
+    let turn = |loc: &View, turned: bool| {
         let (s, d) = (&loc.strides, &loc.shape);
         if turned { ([d[1], d[0]], [s[1], s[0]]) } else { ([d[0], d[1]], [s[0], s[1]]) }
     };
     let (([m, k], sa), ([_, n], sb)) = (turn(&a, op.trans_a), turn(&b, op.trans_b));
-    let (zero, finish) = pair_finish(at(cx), k, usize::from(!op.trans_b), op.alpha)?;
+    let (zero, finish) = pair_finish(cx, k, usize::from(!op.trans_b), op.alpha)?;
     // An addend of lower rank lies along the last axes; axes of one repeat.
     let spread = |shape: &[usize], strides: &[usize]| -> [usize; 2] {
         let axis = |i: usize| match (i + shape.len()).checked_sub(2) {
@@ -218,14 +185,12 @@ pub(crate) fn lower_gemm(cx: &mut Cx<'_>, op: &ops::Gemm) -> Result<()> {
         };
         [axis(0), axis(1)]
     };
-    let mut operands = vec![a, b];
     let add = match cx.operand(2).filter(|_| op.beta != 0.0) {
         None => Addend::None,
         Some(c) => match (&finish, c.constant()) {
             (Finish::Float(_), _) => {
                 let c = cx.input(2)?;
                 let strides = spread(&c.shape, &c.strides);
-                operands.push(c);
                 Addend::Operand(strides, op.beta)
             }
             (Finish::Int(r), Some(t)) if r.m.len() == 1 => {
@@ -248,9 +213,7 @@ pub(crate) fn lower_gemm(cx: &mut Cx<'_>, op: &ops::Gemm) -> Result<()> {
     let alpha = if matches!(finish, Finish::Float(_)) { op.alpha } else { 1.0 };
     let strides = [y.strides[0], y.strides[1]];
     let pair = Pair { batch: Vec::new(), m, k, n, a: sa, b: sb, y: strides, zero, alpha, add, finish };
-    let call = matmul(&pair).map_err(|e| e.at(cx.node().site()))?;
-    let operands: Vec<&Loc> = operands.iter().collect();
-    emit(cx, call, &operands, &y)
+    cx.call(matmul(&pair))
 }
 
 /// What one step of an integer product of the operands is worth, `alpha` included.
@@ -262,9 +225,4 @@ fn product_step(cx: &Cx<'_>, alpha: f32) -> Result<f64> {
         }
     }
     Ok(step)
-}
-
-/// What the schedule let the chosen way spend.
-fn want<'a>(cx: &Cx<'a>, rows_limit: usize) -> Want<'a> {
-    Want { target: cx.target, optimize: cx.schedule.optimize, rows_limit }
 }

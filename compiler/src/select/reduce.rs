@@ -6,13 +6,13 @@
 
 use super::copy::requantizing;
 use super::elementwise::{affine, clamped, mapped, named};
-use super::{Cx, Loc, requantized, ties_to_even};
+use super::{Cx, View, requantized, ties_to_even};
 use crate::arith::requant::{Output, multiplier};
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Ty, float, int, long};
 use crate::kernels::axes::{Nest, signed};
+use crate::kernels::call::Bind;
 use crate::kernels::vector::{Averaging, RUN_LEAST, Run, Windows};
-use crate::program::Arg;
 use crate::tensor::DType;
 
 /// The two nests of a reduction: `outer` walks result and operand, `inner` the operand alone.
@@ -24,7 +24,7 @@ pub(crate) struct Reduction {
 }
 
 /// Splits the axes of `x`. The result has the kept axes, reduced ones of size one or gone.
-pub(crate) fn split(x: &Loc, y: &Loc, axes: &[usize]) -> Reduction {
+pub(crate) fn split(x: &View, y: &View, axes: &[usize]) -> Reduction {
     let kept: Vec<usize> = (0..x.shape.len()).filter(|a| !axes.contains(a)).collect();
     let keepdims = y.shape.len() == x.shape.len();
     let pick = |of: &[usize], axes: &[usize]| -> Vec<usize> { axes.iter().map(|&a| of[a]).collect() };
@@ -63,7 +63,7 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     let mut k = KernelBuilder::new(named("mean", y.elem));
     let from = x.param(&mut k, "x", Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
-    let mut args = vec![x.arg, y.arg];
+    let mut args = vec![x.arg.clone(), y.arg.clone()];
     if y.quant.is_none() {
         if !y.elem.is_float() {
             return Err(cx.unsupported("takes the mean of integers; cast them to float"));
@@ -83,7 +83,7 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     let by = multiplier(si / so / r.count as f64).map_err(|e| e.at(cx.node().site()))?;
     if let Some((outer, windows)) = windows(&r)
         && let Some((Averaging { m, rnd, sh, up }, even)) = Averaging::one(by, zo, r.count)
-        && let Some(run) = (Run::Mean { windows, up, sh, lo, hi, even }).kernel(cx.target)?
+        && let Some(run) = (Run::Mean { windows, up, sh, lo, hi, even }).kernel(cx.target())?
     {
         let given = k.like(&run, 2);
         outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
@@ -91,11 +91,11 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
             args.extend(given.iter().map(|&s| CallArg::Scalar(s.into())));
             k.call(&run, args);
         });
-        args.extend([-zi * r.count as i32, m[0], rnd].map(Arg::Scalar));
+        args.extend([-zi * r.count as i32, m[0], rnd].map(Bind::Scalar));
         return cx.step(k.finish()?, args);
     }
     let offset = k.scalar("offset", -(128 << 22), 128 << 22);
-    args.push(Arg::Scalar(-zi * r.count as i32));
+    args.push(Bind::Scalar(-zi * r.count as i32));
     let apply = requantized(&mut k, &mut args, by, Output { zp: zo, lo, hi });
     r.outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         let sum = k.var("sum", offset);
@@ -126,7 +126,7 @@ pub(crate) fn maximum(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     if x.elem == DType::I8
         && y.quant.is_some()
         && let Some((outer, windows)) = windows(&r)
-        && let Some(run) = (Run::Max { windows }).kernel(cx.target)?
+        && let Some(run) = (Run::Max { windows }).kernel(cx.target())?
     {
         let mut k = KernelBuilder::new("max_s8");
         let from = x.param(&mut k, "x", Access::Read);
@@ -134,12 +134,12 @@ pub(crate) fn maximum(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
         outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
             k.call(&run, vec![from.from(&at[1]), to.from(&at[0])]);
         });
-        cx.step(k.finish()?, vec![x.arg, y.arg])?;
+        cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])?;
         return table.map_or(Ok(()), |table| mapped(cx, &y, &y, table));
     }
     let mut k = KernelBuilder::new(named("max", y.elem));
     let from = x.param(&mut k, "x", Access::Read);
-    let map = table.map(|_| k.buffer("table", y.elem, 256, Access::Read));
+    let map = table.as_ref().map(|_| k.buffer("table", y.elem, 256, Access::Read));
     let to = y.param(&mut k, "y", Access::Write);
     r.outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         let best = k.var("best", lowest(x.elem));
@@ -151,7 +151,7 @@ pub(crate) fn maximum(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
         };
         k.store(to, &at[0], value);
     });
-    cx.step(k.finish()?, [Some(x.arg), table, Some(y.arg)].into_iter().flatten().collect())
+    cx.step(k.finish()?, [Some(x.arg.clone()), table, Some(y.arg.clone())].into_iter().flatten().collect())
 }
 
 /// The index of the greatest element along an axis; quantization keeps the order.
@@ -178,5 +178,5 @@ pub(crate) fn arg_max(cx: &mut Cx<'_>, axis: usize, last: bool) -> Result<()> {
         });
         k.store(to, &at[0], index.i64());
     });
-    cx.step(k.finish()?, vec![x.arg, y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
 }

@@ -2,31 +2,31 @@
 
 use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Multiplier, Output, high};
 use crate::kernel::{Expr, KernelBuilder, instr};
+use crate::kernels::call::Bind;
 use crate::kernels::rounding::{requantize_high_instr, requantize_instr};
-use crate::program::Arg;
 
 /// Declares multiplier, shift and limits as the last scalars of a kernel, appends what they
 /// are bound to, and gives the function from an I32 accumulator to the stored output. Equal
 /// kernels with other numbers stay equal.
 pub(crate) fn requantized(
     k: &mut KernelBuilder,
-    args: &mut Vec<Arg>,
+    args: &mut Vec<Bind>,
     by: Multiplier,
     out: Output,
 ) -> impl Fn(Expr) -> Expr + use<> {
     let m = k.scalar("m", 1, i32::MAX);
-    args.push(Arg::Scalar(by.m));
+    args.push(Bind::Scalar(by.m));
     let (instruction, first, second) = if by.s >= HIGH_SHIFT {
         let (rnd, sh) = high(by.s, out.zp);
-        args.extend([Arg::Scalar(rnd), Arg::Scalar(sh as i32)]);
+        args.extend([Bind::Scalar(rnd), Bind::Scalar(sh as i32)]);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
         (requantize_high_instr(), rnd, k.scalar("sh", 1, MAX_SHIFT as i32 - 32))
     } else {
-        args.extend([Arg::Scalar(by.s as i32), Arg::Scalar(out.zp)]);
+        args.extend([Bind::Scalar(by.s as i32), Bind::Scalar(out.zp)]);
         let s = k.scalar("s", 1, MAX_SHIFT as i32);
         (requantize_instr(), s, k.scalar("zp", -128, 127))
     };
-    args.extend([Arg::Scalar(out.lo), Arg::Scalar(out.hi)]);
+    args.extend([Bind::Scalar(out.lo), Bind::Scalar(out.hi)]);
     let (lo, hi) = (k.scalar("lo", -128, 127), k.scalar("hi", -128, 127));
     move |acc| instr(&instruction, vec![acc, m.into(), first.into(), second.into(), lo.into(), hi.into()])
 }

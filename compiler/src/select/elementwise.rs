@@ -6,16 +6,16 @@
 //! requantization.
 
 use super::normalize::scaled;
-use super::{Cx, Loc, quantize, requantized};
+use super::{Cx, View, quantize, requantized};
 use crate::arith::requant::{HIGH_SHIFT, Multiplier, Output, high, multiplier};
 use crate::error::Result;
 use crate::graph::Clamp;
 use crate::kernel::{Access, CallArg, Expr, KernelBuilder, Ty, float, instr, long};
 use crate::kernels::axes::{Nest, broadcast, signed};
+use crate::kernels::call::Bind;
 use crate::kernels::rounding::requantize_instr;
 use crate::kernels::vector::{RUN_LEAST, Run};
 use crate::ops::Arith;
-use crate::program::Arg;
 use crate::tensor::{DType, Data, Tensor};
 
 /// `op_s8` and the like: the house's names of kernels.
@@ -52,10 +52,10 @@ pub(crate) fn clamped(value: Expr, clamp: Clamp, elem: DType) -> Expr {
 /// values: dequantize, apply, clamp, quantize half to even, all in f32 as ONNX has it.
 pub(crate) fn map_table(
     cx: &mut Cx<'_>,
-    from: &Loc,
-    to: &Loc,
+    from: &View,
+    to: &View,
     f: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
-) -> Result<Arg> {
+) -> Result<Bind> {
     let (Some((si, zi)), Some((so, zo))) = (from.affine(), to.affine()) else {
         return Err(cx.unsupported("is quantized per channel or on one side only"));
     };
@@ -70,24 +70,24 @@ pub(crate) fn map_table(
 }
 
 /// One byte for another, by table.
-pub(crate) fn mapped(cx: &mut Cx<'_>, x: &Loc, y: &Loc, table: Arg) -> Result<()> {
+pub(crate) fn mapped(cx: &mut Cx<'_>, x: &View, y: &View, table: Bind) -> Result<()> {
     let nest = Nest::new(&y.shape, &[signed(&y.strides), broadcast(&x.shape, &x.strides, &y.shape)]);
     let mut k = KernelBuilder::new("table_s8");
     let from = x.param(&mut k, "x", Access::Read);
     let map = k.buffer("table", DType::I8, 256, Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
     if let Some((outer, n)) = nest.runs(RUN_LEAST)
-        && let Some(run) = (Run::Table { n }).kernel(cx.target)?
+        && let Some(run) = (Run::Table { n }).kernel(cx.target())?
     {
         outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
             k.call(&run, vec![from.from(&at[1]), map.from(0), to.from(&at[0])]);
         });
-        return cx.step(k.finish()?, vec![x.arg, table, y.arg]);
+        return cx.step(k.finish()?, vec![x.arg.clone(), table, y.arg.clone()]);
     }
     nest.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         k.store(to, &at[0], map.at(from.at(&at[1]) + 128));
     });
-    cx.step(k.finish()?, vec![x.arg, table, y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), table, y.arg.clone()])
 }
 
 /// A function of one operand: by `f` on the loaded element, or by table when quantized.
@@ -111,7 +111,7 @@ pub(crate) fn unary(cx: &mut Cx<'_>, name: &str, f: impl Fn(Expr) -> Expr) -> Re
         let value = f(value.into());
         k.store(to, &at[0], clamped(value, clamp, y.elem));
     });
-    cx.step(k.finish()?, vec![x.arg, y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
 }
 
 /// Clip by limits in the type of the element; the lower one first, so that the upper one wins
@@ -164,9 +164,9 @@ impl Arith {
 
 /// Two operands and a result with their walks melted into loops.
 struct Pair {
-    a: Loc,
-    b: Loc,
-    y: Loc,
+    a: View,
+    b: View,
+    y: View,
     nest: Nest,
 }
 
@@ -230,7 +230,7 @@ fn plain(cx: &mut Cx<'_>, op: Arith, p: &Pair) -> Result<()> {
         let value = clamped(wrapped(wide, elem), clamp, elem);
         k.store(to, &at[0], value);
     });
-    cx.step(k.finish()?, vec![p.a.arg, p.b.arg, p.y.arg])
+    cx.step(k.finish()?, vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()])
 }
 
 /// An I64 expression reduced to what `elem` can hold, modulo its width, in the type that
@@ -255,7 +255,7 @@ pub(crate) fn wrapped(value: Expr, elem: DType) -> Expr {
 
 /// A quantized function of one operand only (the other is one constant, or both are the same
 /// value): a table. False when it is not one.
-fn one_operand(cx: &mut Cx<'_>, y: &Loc) -> Result<bool> {
+fn one_operand(cx: &mut Cx<'_>, y: &View) -> Result<bool> {
     let op = &cx.node().op;
     let real = |cx: &Cx<'_>, i: usize| -> Result<Option<f32>> {
         Ok(match cx.need(i)?.real_constant() {
@@ -307,13 +307,13 @@ fn by_constant(cx: &mut Cx<'_>, op: Arith, p: &Pair, real: usize) -> Result<()> 
         return Err(cx.unsupported("divides a constant that is not stored as integers"));
     }
     let (x, constant) = if real == 1 { (&p.a, &p.b) } else { (&p.b, &p.a) };
-    let walk = |loc: &Loc| broadcast(&loc.shape, &loc.strides, &p.y.shape);
+    let walk = |loc: &View| broadcast(&loc.shape, &loc.strides, &p.y.shape);
     let nest = Nest::new(&p.y.shape, &[signed(&p.y.strides), walk(x), walk(constant)]);
     scaled(cx, &format!("{}_constant_s8", op.name()), x, &p.y, &nest, &gain, &offset)
 }
 
 /// Scale and zero point of a place, or a refusal.
-pub(crate) fn affine(cx: &Cx<'_>, loc: &Loc) -> Result<(f64, i32)> {
+pub(crate) fn affine(cx: &Cx<'_>, loc: &View) -> Result<(f64, i32)> {
     match loc.affine() {
         Some((scale, zero)) if loc.elem == DType::I8 => Ok((f64::from(scale), zero)),
         _ => Err(cx.unsupported("only values quantized to 8 bits per tensor are supported")),
@@ -357,8 +357,8 @@ fn sum(cx: &mut Cx<'_>, p: &Pair, sign: f64) -> Result<()> {
         let acc = x0.at(&at[1]) * wa + x1.at(&at[2]) * wb + offset;
         k.store(to, &at[0], (acc >> shift).clamp(low, high));
     });
-    let mut args = vec![p.a.arg, p.b.arg, p.y.arg];
-    args.extend([ma, mb, c, s, lo, hi].map(Arg::Scalar));
+    let mut args = vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()];
+    args.extend([ma, mb, c, s, lo, hi].map(Bind::Scalar));
     cx.step(k.finish()?, args)
 }
 
@@ -372,7 +372,7 @@ fn in_runs(
     scalars: &[i32],
 ) -> Result<bool> {
     let Some((outer, n)) = p.nest.runs(RUN_LEAST) else { return Ok(false) };
-    let Some(kernel) = run(n).kernel(cx.target)? else { return Ok(false) };
+    let Some(kernel) = run(n).kernel(cx.target())? else { return Ok(false) };
     let mut k = KernelBuilder::new(name);
     let a = p.a.param(&mut k, "a", Access::Read);
     let b = p.b.param(&mut k, "b", Access::Read);
@@ -383,8 +383,8 @@ fn in_runs(
         args.extend(given.iter().map(|&s| CallArg::Scalar(s.into())));
         k.call(&kernel, args);
     });
-    let mut args = vec![p.a.arg, p.b.arg, p.y.arg];
-    args.extend(scalars.iter().map(|&s| Arg::Scalar(s)));
+    let mut args = vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()];
+    args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
     cx.step(k.finish()?, args)?;
     Ok(true)
 }
@@ -410,7 +410,7 @@ fn wide_sum(cx: &mut Cx<'_>, p: &Pair, ra: f64, rb: f64) -> Result<()> {
         let value = (acc >> s) + long(zo.into());
         k.store(to, &at[0], value.clamp(long(lo.into()), long(hi.into())).i32());
     });
-    cx.step(k.finish()?, vec![p.a.arg, p.b.arg, p.y.arg])
+    cx.step(k.finish()?, vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()])
 }
 
 fn product(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
@@ -429,7 +429,8 @@ fn product(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
     let to = p.y.param(&mut k, "y", Access::Write);
     let zero_a = k.scalar("za", -128, 127);
     let zero_b = k.scalar("zb", -128, 127);
-    let mut args = vec![p.a.arg, p.b.arg, p.y.arg, Arg::Scalar(za), Arg::Scalar(zb)];
+    let mut args =
+        vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone(), Bind::Scalar(za), Bind::Scalar(zb)];
     let apply = requantized(&mut k, &mut args, by, Output { zp: zo, lo, hi });
     p.nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
         let acc = (x0.at(&at[1]) - zero_a) * (x1.at(&at[2]) - zero_b);
@@ -470,7 +471,7 @@ fn quotient(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
         all.extend(out.iter().map(|&v| Expr::from(v)));
         k.store(to, &at[0], instr(&requantize_instr(), all));
     });
-    let mut args = vec![p.a.arg, p.b.arg, table, p.y.arg];
-    args.extend([za, zo, lo, hi].map(Arg::Scalar));
+    let mut args = vec![p.a.arg.clone(), p.b.arg.clone(), table, p.y.arg.clone()];
+    args.extend([za, zo, lo, hi].map(Bind::Scalar));
     cx.step(k.finish()?, args)
 }

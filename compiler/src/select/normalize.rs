@@ -1,7 +1,7 @@
 //! BatchNormalization that no product took over: per channel, in float and in integers.
 
 use super::elementwise::{affine, clamped};
-use super::{Cx, Loc};
+use super::{Cx, View};
 use crate::error::Result;
 use crate::kernel::{Access, KernelBuilder, long};
 use crate::kernels::axes::{Nest, signed};
@@ -50,7 +50,7 @@ pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
                 let value = from.at(&at[1]) * gains.at(&at[2]) + offsets.at(&at[2]);
                 k.store(to, &at[0], clamped(value, clamp, DType::F32));
             });
-            cx.step(k.finish()?, vec![x.arg, g, o, y.arg])
+            cx.step(k.finish()?, vec![x.arg.clone(), g, o, y.arg.clone()])
         }
         (Some((gain, offset)), true) => scaled(cx, "batch_normalization_s8", &x, &y, &nest, &gain, &offset),
         (None, true) => Err(cx.unsupported("its parameters are computed at run time")),
@@ -67,7 +67,17 @@ pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
                     (from.at(&at[1]) - mean.at(c)) / (var.at(c) + epsilon).sqrt() * scale.at(c) + bias.at(c);
                 k.store(to, &at[0], clamped(value, clamp, DType::F32));
             });
-            cx.step(k.finish()?, vec![x.arg, p[0].arg, p[1].arg, p[2].arg, p[3].arg, y.arg])
+            cx.step(
+                k.finish()?,
+                vec![
+                    x.arg.clone(),
+                    p[0].arg.clone(),
+                    p[1].arg.clone(),
+                    p[2].arg.clone(),
+                    p[3].arg.clone(),
+                    y.arg.clone(),
+                ],
+            )
         }
     }
 }
@@ -78,8 +88,8 @@ pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
 pub(super) fn scaled(
     cx: &mut Cx<'_>,
     name: &str,
-    x: &Loc,
-    y: &Loc,
+    x: &View,
+    y: &View,
     nest: &Nest,
     gain: &[f64],
     offset: &[f64],
@@ -120,5 +130,5 @@ pub(super) fn scaled(
         let value = if wide { acc.clamp(long(lo.into()), long(hi.into())).i32() } else { acc.clamp(lo, hi) };
         k.store(to, &at[0], value);
     });
-    cx.step(k.finish()?, vec![x.arg, m, c, y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), m, c, y.arg.clone()])
 }

@@ -7,7 +7,7 @@
 //! no branch or loop bound depends on data.
 
 use super::elementwise::{affine, clamped};
-use super::{Cx, Loc};
+use super::{Cx, View};
 use crate::arith::requant::high;
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int, long};
@@ -22,7 +22,7 @@ const EXP_BITS: u32 = 30;
 const MOST_BEYOND: u32 = 10;
 
 /// Rows over the kept axes; both nests walk result and operand.
-fn rows(x: &Loc, y: &Loc, axes: &[usize]) -> (Nest, Nest, usize) {
+fn rows(x: &View, y: &View, axes: &[usize]) -> (Nest, Nest, usize) {
     let part = |reduced: bool| {
         let axes: Vec<usize> = (0..x.shape.len()).filter(|a| axes.contains(a) == reduced).collect();
         let pick = |of: &[usize]| -> Vec<usize> { axes.iter().map(|&a| of[a]).collect() };
@@ -44,7 +44,7 @@ pub(crate) fn softmax(cx: &mut Cx<'_>, axes: &[usize], log: bool) -> Result<()> 
     }
 }
 
-fn single(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize], log: bool) -> Result<()> {
+fn single(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize], log: bool) -> Result<()> {
     let clamp = cx.clamp();
     let (outer, inner, _) = rows(x, y, axes);
     let mut k = KernelBuilder::new(if log { "log_softmax_f32" } else { "softmax_f32" });
@@ -67,7 +67,7 @@ fn single(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize], log: bool) -> Resul
             k.store(to, &at[0], clamped(value, clamp, DType::F32));
         });
     });
-    cx.step(k.finish()?, vec![x.arg, y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
 }
 
 /// `exp(-d * scale)` by distance `d`, with [`EXP_BITS`] fraction bits.
@@ -90,7 +90,7 @@ macro_rules! row {
     };
 }
 
-fn quantized(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
+fn quantized(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<()> {
     let ((si, _), (so, zo)) = (affine(cx, x)?, affine(cx, y)?);
     let (lo, hi) = y.limits(cx.clamp());
     let (outer, inner, count) = rows(x, y, axes);
@@ -118,7 +118,7 @@ fn quantized(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
             k.store(to, &at[0], instr(&requantize_high_instr(), all));
         });
     });
-    cx.step(k.finish()?, vec![x.arg, table, y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), table, y.arg.clone()])
 }
 
 /// A sum of 2^30 to 2^50 as `mantissa * 2^doublings` with the mantissa within 2^30..2^31: the
@@ -173,7 +173,7 @@ fn quotient(k: &mut KernelBuilder, divisor: Val, mantissa: f64, beyond: u32, dig
     found
 }
 
-fn quantized_log(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()> {
+fn quantized_log(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<()> {
     let ((si, _), (so, zo)) = (affine(cx, x)?, affine(cx, y)?);
     let (lo, hi) = y.limits(cx.clamp());
     let (outer, inner, count) = rows(x, y, axes);
@@ -189,7 +189,7 @@ fn quantized_log(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()
     let logs: Vec<i32> = (0..=256).map(|i| fixed(libm::log(1.0 + f64::from(i) / 256.0)) as i32).collect();
     let ln2 = fixed(libm::log(2.0)) as i64;
     let m = fixed(si) as i64;
-    let tables = [cx.constant("exp", exponentials(si), 4), cx.constant("log", Data::I32(logs), 4)];
+    let [exps, lns] = [cx.constant("exp", exponentials(si), 4), cx.constant("log", Data::I32(logs), 4)];
     let mut k = KernelBuilder::new("log_softmax_s8");
     let from = x.param(&mut k, "x", Access::Read);
     let exp = k.buffer("exp", DType::I32, 256, Access::Read);
@@ -210,7 +210,7 @@ fn quantized_log(cx: &mut Cx<'_>, x: &Loc, y: &Loc, axes: &[usize]) -> Result<()
             k.store(to, &at[0], (steps + long(zo.into())).clamp(long(lo.into()), long(hi.into())).i32());
         });
     });
-    cx.step(k.finish()?, vec![x.arg, tables[0], tables[1], y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), exps, lns, y.arg.clone()])
 }
 
 #[cfg(test)]

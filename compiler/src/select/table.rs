@@ -1,11 +1,11 @@
-//! The loops that an operator asks for, and who writes them.
+//! What an operator asks for, and who writes it.
 
 use super::{Cx, copy, elementwise, linear, normalize, pool, quant, reduce, softmax};
 use crate::error::Result;
 use crate::ops::Lowering;
 
-/// Appends the steps that compute the node.
-pub(super) fn spell(cx: &mut Cx<'_>) -> Result<()> {
+/// Appends the calls that compute the node, or what engines offer for it.
+pub(super) fn select(cx: &mut Cx<'_>) -> Result<()> {
     let (graph, node) = (cx.graph, cx.node);
     match graph[node].op.lowering(&graph.operands(node))? {
         Lowering::Fold => {
@@ -31,10 +31,10 @@ pub(super) fn spell(cx: &mut Cx<'_>) -> Result<()> {
         Lowering::AveragePool { window, count_include_pad } => {
             pool::average_pool(cx, &window, count_include_pad)
         }
-        Lowering::Conv(op) => linear::lower_conv(cx, op),
-        Lowering::Dense => linear::lower_dense(cx),
-        Lowering::Gemm(op) => linear::lower_gemm(cx, op),
-        Lowering::MatMul => linear::lower_matmul(cx),
+        Lowering::Conv(op) => linear::select_conv(cx, op),
+        Lowering::Dense => linear::select_dense(cx),
+        Lowering::Gemm(op) => linear::select_gemm(cx, op),
+        Lowering::MatMul => linear::select_matmul(cx),
         Lowering::Cast => quant::cast(cx),
         Lowering::QuantizeLinear { axis } => quant::quantize_linear(cx, axis),
         Lowering::DequantizeLinear { axis } => quant::dequantize_linear(cx, axis),

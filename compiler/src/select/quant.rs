@@ -2,7 +2,7 @@
 
 use super::copy::relayout;
 use super::elementwise::{clamped, named, wrapped};
-use super::{Cx, Loc};
+use super::{Cx, View};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Ty, float, int, long};
 use crate::kernels::axes::{Nest, broadcast, signed};
@@ -42,7 +42,7 @@ pub(crate) fn requantize(cx: &mut Cx<'_>) -> Result<()> {
         };
         k.store(result, &at[0], value);
     });
-    cx.step(k.finish()?, vec![x.arg, y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
 }
 
 /// `clamp(round_half_even(steps) + zero)`; limited before the cast, so that nothing overflows.
@@ -52,7 +52,7 @@ fn quantized(steps: Expr, zero: Expr, (lo, hi): (i32, i32)) -> Expr {
 }
 
 /// Walks of x, scale and zero point along the result.
-fn walks(y: &Loc, x: &Loc, parameters: &[&Loc], axis: Option<usize>) -> Nest {
+fn walks(y: &View, x: &View, parameters: &[&View], axis: Option<usize>) -> Nest {
     let mut strides = vec![signed(&y.strides), signed(&x.strides)];
     for p in parameters {
         strides.push((0..y.shape.len()).map(|a| isize::from(axis == Some(a) && p.len() > 1)).collect());
@@ -84,9 +84,9 @@ pub(crate) fn quantize_linear(cx: &mut Cx<'_>, axis: Option<usize>) -> Result<()
         let zero = zeros.map_or(int(0), |z| z.at(&at[3]));
         k.store(result, &at[0], quantized(steps, zero, limits));
     });
-    let mut args = vec![x.arg, scale.arg];
-    args.extend(zero.map(|z| z.arg));
-    args.push(y.arg);
+    let mut args = vec![x.arg.clone(), scale.arg.clone()];
+    args.extend(zero.map(|z| z.arg.clone()));
+    args.push(y.arg.clone());
     cx.step(k.finish()?, args)
 }
 
@@ -119,9 +119,9 @@ pub(crate) fn dequantize_linear(cx: &mut Cx<'_>, axis: Option<usize>) -> Result<
         }
         k.store(result, &at[0], clamped(v.f32() * scales.at(&at[2]), clamp, DType::F32));
     });
-    let mut args = vec![x.arg, scale.arg];
-    args.extend(zero.map(|z| z.arg));
-    args.push(y.arg);
+    let mut args = vec![x.arg.clone(), scale.arg.clone()];
+    args.extend(zero.map(|z| z.arg.clone()));
+    args.push(y.arg.clone());
     cx.step(k.finish()?, args)
 }
 
@@ -147,7 +147,7 @@ pub(crate) fn cast(cx: &mut Cx<'_>) -> Result<()> {
         let value = converted(v.into(), x.elem, y.elem);
         k.store(result, &at[0], clamped(value, clamp, y.elem));
     });
-    cx.step(k.finish()?, vec![x.arg, y.arg])
+    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
 }
 
 fn converted(v: Expr, from: DType, to: DType) -> Expr {

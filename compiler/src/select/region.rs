@@ -4,7 +4,7 @@
 //! question about borders; `None` where there are too many sizes, or windows without a tap.
 
 use super::pool::Axis;
-use super::{Cx, Loc};
+use super::{Cx, View};
 use crate::error::Result;
 use crate::kernel::{Buf, CallArg, Kernel, KernelBuilder};
 use crate::kernels::vector::{Run, Windows};
@@ -73,12 +73,12 @@ impl Region {
 /// for all of them.
 pub(crate) fn regions(
     cx: &Cx<'_>,
-    (x, y): (&Loc, &Loc),
+    (x, y): (&View, &View),
     axes: &[Axis; 2],
     with_pad: bool,
     run: &dyn Fn(Windows) -> Run,
 ) -> Result<Option<Vec<Region>>> {
-    let aside = |loc: &Loc| loc.elem == DType::I8 && (loc.strides[1] == 1 || loc.shape[1] == 1);
+    let aside = |loc: &View| loc.elem == DType::I8 && (loc.strides[1] == 1 || loc.shape[1] == 1);
     let [Some(rows), Some(columns)] = axes.each_ref().map(|a| spans(a, with_pad)) else { return Ok(None) };
     if !aside(x) || !aside(y) {
         return Ok(None);
@@ -96,7 +96,7 @@ pub(crate) fn regions(
                 let known = kernels.iter().find(|k| k.0 == windows).map(|k| k.1.clone());
                 let kernel = match known {
                     Some(kernel) => Some(kernel),
-                    None => run(windows).kernel(cx.target)?.inspect(|k| kernels.push((windows, k.clone()))),
+                    None => run(windows).kernel(cx.target())?.inspect(|k| kernels.push((windows, k.clone()))),
                 };
                 found = kernel.map(|kernel| Region { rows: r, columns: c, kernel, calls });
                 if found.is_some() {
@@ -115,8 +115,8 @@ pub(crate) fn regions(
 /// Writes the loops; `scalars` gives what a region's kernel gets behind operand and result.
 pub(crate) fn write(
     k: &mut KernelBuilder,
-    (x, from): (&Loc, Buf),
-    (y, to): (&Loc, Buf),
+    (x, from): (&View, Buf),
+    (y, to): (&View, Buf),
     axes: &[Axis; 2],
     regions: &[Region],
     scalars: &dyn Fn(&Region) -> Vec<CallArg>,

@@ -1,0 +1,131 @@
+//! Kernel variants: which of those that there are computes a node.
+
+use super::storage::Crowded;
+use super::{Choice, Layout};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId};
+use crate::kernels::offer::{ROWS_LIMIT, UNROLLED, Want};
+use crate::options::Optimize;
+use crate::select::{Price, Variant, variants};
+use secateur_targets::Target;
+use std::collections::BTreeMap;
+
+/// Growth of a layer's weights that `balanced` takes for any gain: a quarter, and half a kilobyte.
+const GROWTH: (usize, usize) = (4, 512);
+/// Cycles that each byte beyond that must save. Transformed weights in flash save 6 a byte,
+/// weights of depthwise windows in pairs some 40.
+const PRICE: f64 = 24.0;
+
+/// What a node may spend at first.
+pub(crate) fn want(target: &Target, optimize: Optimize) -> Want<'_> {
+    Want { target, optimize, rows_limit: ROWS_LIMIT }
+}
+
+/// The choice for a node that is not a mere view. `layouts` is by value index and final.
+/// Where engines offer something it is taken: native kernels win on every shape measured.
+pub(crate) fn choose(
+    graph: &Graph,
+    node: NodeId,
+    layouts: &[Option<Layout>],
+    target: &Target,
+    optimize: Optimize,
+    code: &mut Code,
+) -> Result<Choice> {
+    let want = want(target, optimize);
+    let mut all = affordable(variants(graph, node, layouts, &want)?, &want);
+    let shared = |variant: &Variant| variant.name != UNROLLED;
+    if !code.unrolled && all.iter().any(|(variant, _)| shared(variant)) {
+        all.retain(|(variant, _)| shared(variant));
+    }
+    // The first of equals, so that engines list what they like best first.
+    let best = all.into_iter().min_by_key(|(_, price)| key(price, optimize));
+    let (variant, _) = best.ok_or_else(|| Error::internal(graph[node].site(), "no variant is left"))?;
+    code.texts.extend(variant.texts());
+    Ok(Choice::of(variant))
+}
+
+/// Native code of the choices made so far.
+pub(crate) struct Code {
+    /// Whether variants are taken that have code of their own beside a shared function's.
+    pub(crate) unrolled: bool,
+    texts: BTreeMap<String, usize>,
+}
+
+impl Code {
+    pub(crate) fn new(unrolled: bool) -> Code {
+        Code { unrolled, texts: BTreeMap::new() }
+    }
+    /// Whether there is more than a model's native kernels should take.
+    pub(crate) fn large(&self, optimize: Optimize) -> bool {
+        let most = if optimize == Optimize::Speed { 18 << 10 } else { 11 << 10 };
+        self.texts.values().sum::<usize>() > most
+    }
+}
+
+/// Another variant for a node that runs when memory is shortest: the best of those that need
+/// at most `room` bytes of workspace, else the one that needs least. `None` if none needs less
+/// than the choice at hand. Where the result stands in its operand's place, it counts as
+/// workspace of a variant that cannot leave it there.
+pub(crate) fn smaller(
+    graph: &Graph,
+    node: NodeId,
+    layouts: &[Option<Layout>],
+    (target, optimize): (&Target, Optimize),
+    choice: &Choice,
+    Crowded { room, over, .. }: Crowded,
+    unrolled: bool,
+) -> Result<Option<Choice>> {
+    let mut found: Option<((bool, u64, u64), Variant)> = None;
+    // Rows are cut into ever more tiles, which costs a little speed at their seams.
+    for rows_limit in (0..4).map(|halved| ROWS_LIMIT >> halved) {
+        if found.as_ref().is_some_and(|best| !best.0.0) {
+            break;
+        }
+        let want = Want { target, optimize, rows_limit };
+        for (variant, price) in affordable(variants(graph, node, layouts, &want)?, &want) {
+            let result = if variant.in_place() { 0 } else { over };
+            if variant.workspace + result >= choice.workspace || (variant.name == UNROLLED && !unrolled) {
+                continue;
+            }
+            let needed = variant.workspace.next_multiple_of(8) + result;
+            let fits = needed <= room;
+            let (first, second) = if fits { key(&price, optimize) } else { (needed as u64, 0) };
+            if found.as_ref().is_none_or(|best| (!fits, first, second) < best.0) {
+                found = Some(((!fits, first, second), variant));
+            }
+        }
+    }
+    Ok(found.map(|(_, variant)| Choice::of(variant)))
+}
+
+/// The variants whose flash is worth it, with their prices.
+fn affordable(all: Vec<Variant>, want: &Want<'_>) -> Vec<(Variant, Price)> {
+    let mut all: Vec<(Variant, Price)> = all
+        .into_iter()
+        .map(|variant| {
+            let price = variant.price(want.target);
+            (variant, price)
+        })
+        .collect();
+    if want.optimize == Optimize::Balanced {
+        let least = all.iter().map(|(_, price)| price.weights).min().unwrap_or(0);
+        let free = least + least / GROWTH.0 + GROWTH.1;
+        let modest = all.iter().filter(|(_, price)| price.weights <= free);
+        let modest_cycles = modest.map(|(_, price)| price.cycles).fold(f64::INFINITY, f64::min);
+        all.retain(|(_, price)| {
+            let more = price.weights.saturating_sub(free) as f64;
+            more * PRICE <= (modest_cycles - price.cycles).max(0.0)
+        });
+    }
+    all
+}
+
+/// What is to be least: predicted cycles, or flash.
+fn key(price: &Price, optimize: Optimize) -> (u64, u64) {
+    // Predicted cycles are whole up to rounding; their order is what counts.
+    let cycles = price.cycles as u64;
+    match optimize {
+        Optimize::Size => (price.weights as u64 + price.code as u64, cycles),
+        Optimize::Speed | Optimize::Balanced => (cycles, 0),
+    }
+}
