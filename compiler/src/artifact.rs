@@ -7,7 +7,7 @@ use crate::observe::{Observer, Silent};
 use crate::options::{Language, Optimize, Options, Quantize};
 use crate::program::{self, Program};
 use crate::report::{self, NotMeasured, Report};
-use crate::schedule::{self, Schedule};
+use crate::schedule::{self, Library, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
 use crate::weigh::{self, Plan};
@@ -105,12 +105,13 @@ fn compile_unhelped(
         quantize::quantize(&mut graph, samples, options, observer)?;
         graph::verify(&graph)?;
     }
+    let library = Library::new(target);
     let mut weighed = None;
     passes::run_quantized_by(
         &mut graph,
         &mut |forms| {
             step(observer, "weigh")?;
-            let (which, plan) = weigh::best(forms, target, options.optimize)?;
+            let (which, plan) = weigh::best(forms, &library, options.optimize)?;
             weighed = Some(plan);
             Ok(which)
         },
@@ -128,7 +129,7 @@ fn compile_unhelped(
     step(observer, "schedule")?;
     let Plan { schedule, mut program } = match weighed {
         Some(plan) => plan,
-        None => weigh::plan(&graph, target, options.optimize)?,
+        None => weigh::plan(&graph, &library, options.optimize)?,
     };
     if wanted("schedule") {
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
@@ -145,7 +146,7 @@ fn compile_unhelped(
     report.warnings = graph.warnings().to_vec();
     // Speed and size are paid for with memory: say how much.
     report.total.arena_balanced = match options.optimize {
-        Optimize::Speed => Some(schedule::schedule(&graph, target, Optimize::Balanced)?.arena),
+        Optimize::Speed => Some(schedule::schedule_with(&graph, &library, Optimize::Balanced)?.arena),
         _ => schedule.arena_balanced,
     };
     let settings = EmitOptions {

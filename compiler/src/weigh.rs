@@ -12,7 +12,7 @@ use crate::lower;
 use crate::options::Optimize;
 use crate::program::Program;
 use crate::program::cost;
-use crate::schedule::{self, Schedule};
+use crate::schedule::{self, Library, Schedule};
 use secateur_targets::Target;
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub(crate) struct Plan {
 }
 
 /// Schedules and lowers.
-pub(crate) fn plan(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Plan> {
-    let schedule = schedule::schedule(graph, target, optimize)?;
+pub(crate) fn plan(graph: &Graph, library: &Library<'_>, optimize: Optimize) -> Result<Plan> {
+    let schedule = schedule::schedule_with(graph, library, optimize)?;
     let program = lower::lower(graph, &schedule)?;
     Ok(Plan { schedule, program })
 }
@@ -77,19 +77,19 @@ impl Needs {
 }
 
 /// The best of several forms. A form that cannot be lowered is none, unless all cannot.
-pub(crate) fn best(forms: &[Graph], target: &Target, optimize: Optimize) -> Result<(usize, Plan)> {
+pub(crate) fn best(forms: &[Graph], library: &Library<'_>, optimize: Optimize) -> Result<(usize, Plan)> {
     let mut kept: Option<Needs> = None;
     let mut found: Option<(usize, Plan, Needs)> = None;
     let mut failed = None;
     for (i, form) in forms.iter().enumerate() {
-        let plan = match plan(form, target, optimize) {
+        let plan = match plan(form, library, optimize) {
             Ok(plan) => plan,
             Err(e) => {
                 failed.get_or_insert(e);
                 continue;
             }
         };
-        let needs = Needs::of(&plan.program, target);
+        let needs = Needs::of(&plan.program, library.target());
         let base = *kept.get_or_insert(needs);
         // A form with fewer channels comes before one that keeps some, unless that gains something.
         let better = found.as_ref().is_none_or(|(first, _, best)| {

@@ -23,7 +23,7 @@ const STAGING: &str = ".secateur-staging";
 const PLAN: &str = "plan";
 const FINAL: &str = "final";
 /// How long to wait for another compilation that writes to the same folder.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+const PATIENCE: Duration = Duration::from_secs(30);
 /// All files that we write say so in their first lines; how the headers of the runtime begin.
 const BANNER: &str = ", compiled by Secateur ";
 const RUNTIME: &str = "/* Secateur: ";
@@ -61,7 +61,7 @@ fn first_missing(folder: &Path) -> Option<PathBuf> {
 
 /// What stands in the way of one compilation: the lock is the folder itself, where that can be
 /// opened, so that nothing is left behind, whatever happens to us. The system frees it.
-fn lock(folder: &Path) -> Result<std::fs::File> {
+fn lock(folder: &Path, patience: Duration) -> Result<std::fs::File> {
     #[cfg(unix)]
     let opened = std::fs::File::open(folder);
     #[cfg(not(unix))]
@@ -71,13 +71,13 @@ fn lock(folder: &Path) -> Result<std::fs::File> {
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) if since.elapsed() < PATIENCE => {
+            Err(std::fs::TryLockError::WouldBlock) if since.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(std::fs::TryLockError::WouldBlock) => {
                 let message = format!(
                     "another compilation has been writing to this folder for {} s",
-                    PATIENCE.as_secs()
+                    patience.as_secs()
                 );
                 return Err(Error::new(
                     Fault::Environment,
@@ -93,7 +93,7 @@ fn lock(folder: &Path) -> Result<std::fs::File> {
 }
 
 fn locked(disk: &Disk, folder: &Path, name: &str, files: &[File]) -> Result<Removed> {
-    let _lock = lock(folder)?;
+    let _lock = lock(folder, PATIENCE)?;
     recover(disk, folder)?;
     refuse_foreign(folder, files)?;
     let removed = stale(folder, name, files);

@@ -12,6 +12,7 @@ pub(crate) mod call;
 pub(crate) mod decompose;
 pub(crate) mod epilogue;
 pub(crate) mod hvx;
+pub(crate) mod library;
 pub(crate) mod mve;
 pub(crate) mod offer;
 pub(crate) mod portable;

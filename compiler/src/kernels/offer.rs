@@ -11,12 +11,12 @@
 use crate::error::Result;
 use crate::kernel::Native;
 use crate::kernels::call::Call;
-use crate::kernels::problem::Geometry;
-use crate::kernels::problem::Rows;
+use crate::kernels::library::Library;
+use crate::kernels::problem::{Geometry, Rows};
 use crate::kernels::product::Product;
 use crate::kernels::vector::Run;
 use crate::options::Optimize;
-use secateur_targets::Target;
+use secateur_targets::{Core, Target};
 
 /// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
 pub(crate) const ROWS_LIMIT: usize = 4096;
@@ -45,10 +45,20 @@ impl Candidate {
 /// What a way may spend, and on which core.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Want<'a> {
-    pub(crate) target: &'a Target,
+    /// The kernels made so far, and the target.
+    pub(crate) library: &'a Library<'a>,
     pub(crate) optimize: Optimize,
     /// Bytes of widened input rows, where cutting a row of outputs into tiles can keep it.
     pub(crate) rows_limit: usize,
+}
+
+impl<'a> Want<'a> {
+    pub(crate) fn target(&self) -> &'a Target {
+        self.library.target()
+    }
+    pub(crate) fn core(&self) -> &'a Core {
+        self.library.core()
+    }
 }
 
 /// The native kernels of one kind of core. Every method may give no way or several.

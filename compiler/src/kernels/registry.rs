@@ -1,5 +1,6 @@
 //! Which engine answers for which core.
 
+use super::library::Library;
 use super::offer::Engine;
 use super::vector::Run;
 use super::{armv6m, armv7em, hvx, mve, riscv};
@@ -23,14 +24,16 @@ pub(crate) fn engine(target: &Target) -> Option<&'static dyn Engine> {
 
 impl Run {
     /// The kernel, where the target's core has a native form of it.
-    pub(crate) fn kernel(&self, target: &Target) -> Result<Option<Arc<Kernel>>> {
-        let Some(engine) = engine(target) else { return Ok(None) };
-        let natives = engine.run(self, target)?;
-        if natives.is_empty() {
-            return Ok(None);
-        }
-        let mut k = self.body();
-        natives.into_iter().for_each(|n| k.native(n));
-        k.finish().map(Some)
+    pub(crate) fn kernel(&self, library: &Library<'_>) -> Result<Option<Arc<Kernel>>> {
+        let Some(engine) = engine(library.target()) else { return Ok(None) };
+        library.maybe(self, || {
+            let natives = engine.run(self, library.target())?;
+            if natives.is_empty() {
+                return Ok(None);
+            }
+            let mut k = self.body();
+            natives.into_iter().for_each(|n| k.native(n));
+            k.finish().map(Some)
+        })
     }
 }

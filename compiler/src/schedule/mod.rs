@@ -20,6 +20,7 @@ pub use text::print;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::kernels::call::Call;
+pub use crate::kernels::library::Library;
 use crate::options::Optimize;
 use crate::select::{self, Variant};
 use secateur_targets::Target;
@@ -146,13 +147,18 @@ impl Schedule {
 
 /// Chooses for every node and value.
 pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Schedule> {
+    schedule_with(graph, &Library::new(target), optimize)
+}
+
+/// As [`schedule`], on the target of a library, which keeps what is generated.
+pub fn schedule_with(graph: &Graph, library: &Library<'_>, optimize: Optimize) -> Result<Schedule> {
     if optimize != Optimize::Size {
-        return planned(graph, target, optimize, None);
+        return planned(graph, library, optimize, None);
     }
     // Flash is not saved at any price: memory stays about what it is.
-    let mut balanced = planned(graph, target, Optimize::Balanced, None)?;
+    let mut balanced = planned(graph, library, Optimize::Balanced, None)?;
     let most = most_for_size(balanced.arena);
-    let mut least = planned(graph, target, Optimize::Size, Some((most, &balanced)))?;
+    let mut least = planned(graph, library, Optimize::Size, Some((most, &balanced)))?;
     (least.arena_balanced, balanced.arena_balanced) = (Some(balanced.arena), Some(balanced.arena));
     Ok(if least.arena <= most { least } else { balanced })
 }
@@ -166,7 +172,7 @@ pub fn most_for_size(balanced: usize) -> usize {
 /// run as they do there.
 fn planned(
     graph: &Graph,
-    target: &Target,
+    library: &Library<'_>,
     optimize: Optimize,
     held: Option<(usize, &Schedule)>,
 ) -> Result<Schedule> {
@@ -183,7 +189,7 @@ fn planned(
                 choices[id.index()] = Some(Choice::view());
                 continue;
             }
-            match variant::choose(graph, id, &layouts, target, optimize, code) {
+            match variant::choose(graph, id, &layouts, library, optimize, code) {
                 Ok(choice) => choices[id.index()] = Some(choice),
                 Err(e) => refused.push(e),
             }
@@ -199,8 +205,8 @@ fn planned(
     let mut storage = least(graph, &uses, &layouts, &choices)?;
     let budget = match optimize {
         // A bare core has no memory of its own to run short of.
-        Optimize::Speed if target.ram() == 0 => usize::MAX,
-        Optimize::Speed => (target.ram() / 4 * 3) as usize,
+        Optimize::Speed if library.target().ram() == 0 => usize::MAX,
+        Optimize::Speed => (library.target().ram() / 4 * 3) as usize,
         Optimize::Balanced | Optimize::Size => {
             // What results that overwrite their operand save is left to the workspaces.
             let bare = |c: &Choice| Choice { workspace: 0, in_place: false, ..c.clone() };
@@ -216,7 +222,7 @@ fn planned(
             let id = short.node;
             if let Some(choice) = &choices[id.index()]
                 && let Some(less) =
-                    variant::smaller(graph, id, &layouts, (target, optimize), choice, short, code.unrolled)?
+                    variant::smaller(graph, id, &layouts, (library, optimize), choice, short, code.unrolled)?
             {
                 choices[id.index()] = Some(less);
                 shrunk = true;
@@ -234,7 +240,7 @@ fn planned(
         }
         storage = least(graph, &uses, &layouts, &choices)?;
     }
-    let want = variant::want(target, optimize);
+    let want = variant::want(library, optimize);
     let copies = graph.outputs().iter().map(|&v| match graph[v].constant() {
         Some(_) => select::copied(graph, v, &want).map(|copy| Some(Choice::of(copy))),
         None => Ok(None),

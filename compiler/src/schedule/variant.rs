@@ -4,10 +4,10 @@ use super::storage::Crowded;
 use super::{Choice, Layout};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
+use crate::kernels::library::Library;
 use crate::kernels::offer::{ROWS_LIMIT, UNROLLED, Want};
 use crate::options::Optimize;
 use crate::select::{Price, Variant, variants};
-use secateur_targets::Target;
 use std::collections::BTreeMap;
 
 /// Growth of a layer's weights that `balanced` takes for any gain: a quarter, and half a kilobyte.
@@ -17,8 +17,8 @@ const GROWTH: (usize, usize) = (4, 512);
 const PRICE: f64 = 24.0;
 
 /// What a node may spend at first.
-pub(crate) fn want(target: &Target, optimize: Optimize) -> Want<'_> {
-    Want { target, optimize, rows_limit: ROWS_LIMIT }
+pub(crate) fn want<'a>(library: &'a Library<'a>, optimize: Optimize) -> Want<'a> {
+    Want { library, optimize, rows_limit: ROWS_LIMIT }
 }
 
 /// The choice for a node that is not a mere view. `layouts` is by value index and final.
@@ -27,11 +27,11 @@ pub(crate) fn choose(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
-    target: &Target,
+    library: &Library<'_>,
     optimize: Optimize,
     code: &mut Code,
 ) -> Result<Choice> {
-    let want = want(target, optimize);
+    let want = want(library, optimize);
     let mut all = affordable(variants(graph, node, layouts, &want)?, &want);
     let shared = |variant: &Variant| variant.name != UNROLLED;
     if !code.unrolled && all.iter().any(|(variant, _)| shared(variant)) {
@@ -70,7 +70,7 @@ pub(crate) fn smaller(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
-    (target, optimize): (&Target, Optimize),
+    (library, optimize): (&Library<'_>, Optimize),
     choice: &Choice,
     Crowded { room, over, .. }: Crowded,
     unrolled: bool,
@@ -81,7 +81,7 @@ pub(crate) fn smaller(
         if found.as_ref().is_some_and(|best| !best.0.0) {
             break;
         }
-        let want = Want { target, optimize, rows_limit };
+        let want = Want { library, optimize, rows_limit };
         for (variant, price) in affordable(variants(graph, node, layouts, &want)?, &want) {
             let result = if variant.in_place() { 0 } else { over };
             if variant.workspace + result >= choice.workspace || (variant.name == UNROLLED && !unrolled) {
@@ -103,7 +103,7 @@ fn affordable(all: Vec<Variant>, want: &Want<'_>) -> Vec<(Variant, Price)> {
     let mut all: Vec<(Variant, Price)> = all
         .into_iter()
         .map(|variant| {
-            let price = variant.price(want.target);
+            let price = variant.price(want.target());
             (variant, price)
         })
         .collect();

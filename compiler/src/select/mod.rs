@@ -230,9 +230,6 @@ impl<'a> Cx<'a> {
     fn node(&self) -> &'a Node {
         &self.graph[self.node]
     }
-    fn target(&self) -> &'a Target {
-        self.want.target
-    }
     /// The activation fused into the node; none in a copy that belongs to no node.
     fn clamp(&self) -> Clamp {
         self.clamp

@@ -91,7 +91,7 @@ pub(super) fn rows(x: &View, y: &View) -> Rows {
 
 /// What the core's engine offers for an int8 convolution; a pointwise one is a dense layer of pixels.
 pub(super) fn conv_offers(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    let Some(engine) = engine(want.target) else { return Ok(Vec::new()) };
+    let Some(engine) = engine(want.target()) else { return Ok(Vec::new()) };
     decompose::ways(g, product, want, &|g, product| match pointwise(g) {
         Some(rows) => engine.dense(&rows, product, want),
         None => engine.conv(g, product, want),
@@ -100,5 +100,5 @@ pub(super) fn conv_offers(g: &Geometry, product: &Product, want: &Want<'_>) -> R
 
 /// What the core's engine offers for an int8 dense layer.
 pub(super) fn dense_offers(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    engine(want.target).map_or_else(|| Ok(Vec::new()), |engine| engine.dense(rows, product, want))
+    engine(want.target()).map_or_else(|| Ok(Vec::new()), |engine| engine.dense(rows, product, want))
 }

@@ -216,7 +216,7 @@ fn quantized_log(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::call::{Role, Spelled};
+    use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
                     k.store(y, i, found);
                 });
                 let call =
-                    Spelled { kernel: k.finish().unwrap(), args: vec![Role::Operand(0), Role::Result] };
+                    Call { kernel: k.finish().unwrap(), args: vec![Bind::Operand(0), Bind::Result(0)] };
                 let found = run(&call, &[Data::I64(sums.clone())], DType::I32, sums.len());
                 let Data::I32(found) = found else { panic!() };
                 for (&sum, &found) in sums.iter().zip(&found) {

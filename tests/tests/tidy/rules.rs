@@ -48,8 +48,8 @@ pub(crate) fn words(file: &File) -> Vec<String> {
 
 /// Files that are older than the limit. The list may only shrink.
 pub(crate) const LONG: &[(&str, usize)] = &[
-    ("compiler/src/kernels/armv7em/gemm.rs", 880),
-    ("compiler/src/lower/tests.rs", 800),
+    ("compiler/src/kernels/armv7em/gemm.rs", 680),
+    ("compiler/src/lower/tests.rs", 630),
     ("tests/tests/emit.rs", 712),
     ("compiler/src/kernels/armv7em/gemm_rows.rs", 620),
     ("compiler/src/kernels/mve/gemm.rs", 670),
@@ -65,11 +65,11 @@ pub(crate) const LONG: &[(&str, usize)] = &[
     ("compiler/src/program/machine/expr.rs", 540),
     ("compiler/src/program/machine/tests.rs", 590),
     ("compiler/src/program/prove.rs", 560),
-    ("compiler/src/kernels/armv7em/engine.rs", 690),
-    ("compiler/src/kernels/armv7em/dw_engine.rs", 700),
-    ("compiler/src/kernels/mve/engine.rs", 670),
-    ("compiler/src/kernels/decompose.rs", 630),
-    ("compiler/src/kernels/armv6m/engine.rs", 640),
+    ("compiler/src/kernels/armv7em/engine.rs", 521),
+    ("compiler/src/kernels/armv7em/dw_engine.rs", 637),
+    ("compiler/src/kernels/mve/engine.rs", 534),
+    ("compiler/src/kernels/decompose.rs", 536),
+    ("compiler/src/kernels/armv6m/engine.rs", 507),
     ("compiler/src/passes/dead_channels.rs", 640),
     ("tests/tests/blocks.rs", 700),
 ];

@@ -176,8 +176,8 @@ fn two_at_once_take_turns() {
 fn a_folder_that_stays_locked_is_named() {
     let folder = folder();
     let before = contents(folder.path());
-    let held = lock(folder.path()).unwrap();
-    let error = replace(folder.path(), "net", &new()).unwrap_err().to_string();
+    let held = lock(folder.path(), PATIENCE).unwrap();
+    let error = lock(folder.path(), Duration::from_millis(10)).unwrap_err().to_string();
     assert!(error.contains("another compilation") && error.contains("-o"), "{error}");
     assert_eq!(contents(folder.path()), before);
     drop(held);

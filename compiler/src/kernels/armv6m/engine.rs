@@ -19,6 +19,7 @@ use crate::kernels::armv6m::plane::{self, Plane};
 use crate::kernels::armv6m::round::rounding;
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
+use crate::kernels::library::Library;
 use crate::kernels::offer::{Candidate, Engine, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::problem::Rows;
@@ -33,23 +34,31 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Thumb;
 
+/// The kernels made so far, and what instructions cost.
+pub(crate) type Made<'a> = (&'a Library<'a>, &'a Cost);
+
+/// Two pixels' inputs as words.
+fn gather(n: usize, pitch: usize, (library, core): Made<'_>) -> Result<Arc<Kernel>> {
+    library.once(&("gather", n, pitch), || im2col::kernel(n, pitch, core))
+}
+
 impl Engine for Thumb {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };
+        let Some(core) = &want.core().cost else { return Ok(Vec::new()) };
         if g.groups > 1 {
             // A plane serves one channel after the other: it may take what two tiles take.
-            return depthwise(g, product, 2 * want.rows_limit, core);
+            return depthwise(g, product, 2 * want.rows_limit, (want.library, core));
         }
         let mut ways = crate::kernels::armv6m::winograd_engine::ways(g, product, want, core)?;
-        ways.extend(conv(g, product, core)?);
+        ways.extend(conv(g, product, (want.library, core))?);
         Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let Some(core) = &want.target.core.cost else { return Ok(Vec::new()) };
-        let mut ways: Vec<Candidate> = dense(rows, product, core)?.into_iter().collect();
+        let Some(core) = &want.core().cost else { return Ok(Vec::new()) };
+        let mut ways: Vec<Candidate> = dense(rows, product, (want.library, core))?.into_iter().collect();
         if want.optimize == Optimize::Speed && ways.iter().any(|way| way.way == "dense") {
             // Twice the flash of a layer that reads each weight once.
-            ways.extend(one_row(rows.inputs.len, product, core, "dense-words")?);
+            ways.extend(one_row(rows.inputs.len, product, (want.library, core), "dense-words")?);
         }
         Ok(ways)
     }
@@ -100,14 +109,14 @@ fn fill(k: &mut KernelBuilder, gemm: &Gemm, acts: Buf) {
 }
 
 /// A dense layer or pointwise convolution.
-fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate>> {
+fn dense(rows: &Rows, product: &Product, (library, core): Made<'_>) -> Result<Option<Candidate>> {
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
     if !unit {
         return Ok(None);
     }
     if rows.rows.is_empty() {
-        return one_row(inputs, product, core, "dense");
+        return one_row(inputs, product, (library, core), "dense");
     }
     let (outer, inner) = match rows.rows.split_last() {
         Some((last, outer)) => (outer, *last),
@@ -118,10 +127,12 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
     // An odd number of pixels, as only a few of them may be, has no second one in the last pair.
     let even = gemm.pixels.is_multiple_of(2);
     let gather = match even {
-        true => im2col::rows(inputs, gemm.columns(), inner.x, core)?,
-        false => im2col::kernel(inputs, gemm.columns(), core)?,
+        true => library.once(&("rows", inputs, gemm.columns(), inner.x), || {
+            im2col::rows(inputs, gemm.columns(), inner.x, core)
+        })?,
+        false => gather(inputs, gemm.columns(), (library, core))?,
     };
-    let product_of = gemm.kernel(core)?;
+    let product_of = library.once(&gemm, || gemm.kernel(core))?;
 
     let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
     let mut xs: Vec<usize> = rows.rows.iter().map(|a| a.x).collect();
@@ -161,7 +172,12 @@ fn dense(rows: &Rows, product: &Product, core: &Cost) -> Result<Option<Candidate
 
 /// A dense layer on a single row: it has no second pixel to share a multiplication with, so two
 /// channels do. As `dense-words` its weights take two bytes each.
-fn one_row(inputs: usize, product: &Product, core: &Cost, way: &'static str) -> Result<Option<Candidate>> {
+fn one_row(
+    inputs: usize,
+    product: &Product,
+    (library, core): Made<'_>,
+    way: &'static str,
+) -> Result<Option<Candidate>> {
     let reach = product.reach()?;
     let folded = product.clone().folded();
     let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
@@ -175,12 +191,15 @@ fn one_row(inputs: usize, product: &Product, core: &Cost, way: &'static str) -> 
     });
     let Some((dense, stream)) = packed else { return Ok(None) };
     let weights = Bind::aligned("weights", Data::I32(stream), 4);
-    let call = Call { kernel: dense.kernel(core)?, args: vec![Bind::Operand(0), weights, Bind::Result(0)] };
+    let call = Call {
+        kernel: library.once(&dense, || dense.kernel(core))?,
+        args: vec![Bind::Operand(0), weights, Bind::Result(0)],
+    };
     Ok(Some(Candidate { way, call, workspace: 0 }))
 }
 
 /// A convolution with one group.
-pub(crate) fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Option<Candidate>> {
+pub(crate) fn conv(g: &Geometry, product: &Product, (library, core): Made<'_>) -> Result<Option<Candidate>> {
     let [kh, kw] = g.kernel;
     // Channels last, and results so that pixels are evenly apart.
     let packed_x = g.cin == 1 || g.x[1] == 1;
@@ -196,8 +215,8 @@ pub(crate) fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Optio
     }
     let pixels = g.output[0] * g.output[1];
     let Some((gemm, weights)) = packed(product, (pixels, g.y[3]), &taps, core)? else { return Ok(None) };
-    let columns = Columns::new(g, &gemm, core)?;
-    let product_of = gemm.kernel(core)?;
+    let columns = Columns::new(g, &gemm, (library, core))?;
+    let product_of = library.once(&gemm, || gemm.kernel(core))?;
 
     let mut k = KernelBuilder::new("conv_s8_gemm");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
@@ -227,11 +246,11 @@ pub(crate) fn conv(g: &Geometry, product: &Product, core: &Cost) -> Result<Optio
 /// A depthwise convolution: each channel's inputs become a plane of words, or strips of it with
 /// at most `limit` bytes. Whole planes are another way where they cost less memory than a result
 /// of its own, which may then stand where the input does.
-fn depthwise(g: &Geometry, product: &Product, limit: usize, core: &Cost) -> Result<Vec<Candidate>> {
-    let strips = planes(g, product, ("depthwise", limit), core)?;
+fn depthwise(g: &Geometry, product: &Product, limit: usize, made: Made<'_>) -> Result<Vec<Candidate>> {
+    let strips = planes(g, product, ("depthwise", limit), made)?;
     let mut ways = Vec::new();
     if g.in_step() && strips.as_ref().is_some_and(|way| !way.in_place()) {
-        let whole = planes(g, product, ("depthwise-whole", g.y_len()), core)?;
+        let whole = planes(g, product, ("depthwise-whole", g.y_len()), made)?;
         ways.extend(whole.filter(Candidate::in_place));
     }
     ways.extend(strips);
@@ -242,7 +261,7 @@ fn planes(
     g: &Geometry,
     product: &Product,
     (way, limit): (&'static str, usize),
-    core: &Cost,
+    (library, core): Made<'_>,
 ) -> Result<Option<Candidate>> {
     let channels_last = g.x[1] == 1 && g.y[1] == 1;
     if g.cin != 1 || g.cout != 1 || !channels_last {
@@ -291,9 +310,10 @@ fn planes(
     }
     let Some(stream) = dw.pack(w, b, &constants) else { return Ok(None) };
     let weights = Bind::aligned("weights", Data::I32(stream), 4);
-    let copy = if strips == 1 { plane.kernel(core)? } else { one_row.kernel(core)? };
-    let product_of = dw.kernel(core)?;
-    let fill = plane::fill(dw.plane_len(), core)?;
+    let copied = if strips == 1 { plane } else { one_row };
+    let copy = library.once(&copied, || copied.kernel(core))?;
+    let product_of = library.once(&dw, || dw.kernel(core))?;
+    let fill = library.once(&("fill", dw.plane_len()), || plane::fill(dw.plane_len(), core))?;
 
     let mut k = KernelBuilder::new("depthwise_s8_planes");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
@@ -352,18 +372,20 @@ struct Corner {
 }
 
 impl<'a> Columns<'a> {
-    fn new(g: &'a Geometry, gemm: &Gemm, core: &Cost) -> Result<Columns<'a>> {
+    fn new(g: &'a Geometry, gemm: &Gemm, (library, core): Made<'_>) -> Result<Columns<'a>> {
         let run = g.kernel[1] == 1 || (g.dilations[1] == 1 && g.x[3] == g.cin);
         let pitch = gemm.columns();
         let fits = |axis: usize| g.interior(axis).0 < g.interior(axis).1;
-        let n = g.kernel[1] * g.cin;
-        let row = if run && fits(1) { Some(im2col::kernel(n, pitch, core)?) } else { None };
+        let (n, step) = (g.kernel[1] * g.cin, g.dilations[0] * g.x[2]);
+        let row = if run && fits(1) { Some(gather(n, pitch, (library, core))?) } else { None };
         let window = match (g.kernel[0], &row) {
             (1, _) | (_, None) => row.clone(),
-            (rows, Some(_)) => Some(im2col::windows(n, (rows, g.dilations[0] * g.x[2]), pitch, core)?),
+            (rows, Some(_)) => Some(library.once(&("windows", n, rows, step, pitch), || {
+                im2col::windows(n, (rows, step), pitch, core)
+            })?),
         };
         let window = window.filter(|_| fits(0));
-        Ok(Columns { g, gemm: *gemm, window, row, tap: im2col::kernel(g.cin, pitch, core)? })
+        Ok(Columns { g, gemm: *gemm, window, row, tap: gather(g.cin, pitch, (library, core))? })
     }
 
     /// The window of output pixel `p`.
@@ -482,159 +504,4 @@ fn reciprocal(width: usize, pixels: usize) -> Option<(usize, i32)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::arith::quant::{Clamp, Quant};
-    use crate::kernels::portable::conv::{self, Kernels};
-    use crate::kernels::portable::dense;
-    use crate::kernels::problem::Axis;
-    use crate::kernels::trial::{Random, run};
-    use crate::tensor::Tensor;
-
-    fn core() -> Cost {
-        secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap()
-    }
-
-    /// A product of random weights with zero points at the ends.
-    fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
-        let w = (0..rows * taps).map(|_| random.within(-127, 127) as i8).collect();
-        let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
-        let b = (0..rows).map(|_| random.within(-5000, 5000) as i32).collect();
-        let b = Tensor::new(vec![rows], Data::I32(b)).unwrap();
-        let q = |scale, zp| Quant::per_tensor(DType::I8, scale, zp);
-        let (x_zp, y_zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
-        let clamp = if case.is_multiple_of(2) { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
-        let scale = 0.004 / (taps as f32).sqrt();
-        let w_q = Quant { axis: Some(0), ..q(scale, 0) };
-        let w_q = Quant { scale: vec![scale; rows], zero_point: vec![0; rows], ..w_q };
-        let q_b = Quant { dtype: DType::I32, ..q(scale * 0.1, 0) };
-        let (x_q, y_q) = (q(0.1, x_zp), q(0.05, y_zp));
-        Product::int((&w, &w_q), Some((&b, Some(&q_b))), &x_q, &y_q, clamp).unwrap()
-    }
-
-    fn geometry(
-        (cin, cout): (usize, usize),
-        input: [usize; 2],
-        kernel: [usize; 2],
-        more: [usize; 8],
-    ) -> Geometry {
-        let [sy, sx, dy, dx, top, left, bottom, right] = more;
-        let out = |n: usize, pads: usize, k: usize, d: usize, s: usize| (n + pads - (k - 1) * d - 1) / s + 1;
-        let output =
-            [out(input[0], top + bottom, kernel[0], dy, sy), out(input[1], left + right, kernel[1], dx, sx)];
-        let lay = |c: usize, [h, w]: [usize; 2]| [c * h * w, 1, w * c, c];
-        Geometry {
-            batch: 2,
-            groups: 1,
-            cin,
-            cout,
-            input,
-            output,
-            kernel,
-            strides: [sy, sx],
-            dilations: [dy, dx],
-            pads: [top, left],
-            x: lay(cin, input),
-            y: lay(cout, output),
-        }
-    }
-
-    #[test]
-    fn convolutions_equal_the_plain_loops() {
-        let mut random = Random(41);
-        let shapes = [
-            geometry((16, 5), [5, 6], [3, 3], [1, 1, 1, 1, 1, 1, 1, 1]),
-            geometry((3, 8), [9, 9], [3, 3], [2, 2, 1, 1, 0, 0, 1, 1]),
-            geometry((1, 8), [11, 10], [10, 4], [2, 2, 1, 1, 4, 1, 5, 1]),
-            geometry((3, 5), [4, 5], [2, 3], [3, 1, 1, 1, 1, 2, 0, 0]),
-            geometry((8, 4), [1, 40], [1, 5], [1, 1, 1, 1, 0, 2, 0, 2]),
-            geometry((16, 3), [6, 6], [1, 1], [2, 2, 1, 1, 0, 0, 0, 0]),
-            geometry((7, 3), [9, 1], [5, 1], [1, 1, 2, 1, 4, 0, 4, 0]),
-            geometry((5, 2), [3, 9], [2, 3], [1, 1, 1, 3, 1, 3, 0, 3]),
-            geometry((30, 2), [3, 3], [3, 3], [1, 1, 1, 1, 0, 0, 0, 0]),
-            // No window lies inside: higher or wider than the input.
-            geometry((3, 2), [2, 3], [3, 1], [1, 2, 1, 1, 1, 0, 1, 0]),
-            geometry((3, 2), [3, 2], [2, 3], [1, 1, 1, 1, 0, 1, 0, 1]),
-        ];
-        for (case, g) in shapes.iter().enumerate() {
-            let product = product(&mut random, g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
-            let way = conv(g, &product, &core()).unwrap().unwrap_or_else(|| panic!("case {case}"));
-            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
-            for _ in 0..2 {
-                let x = [Data::I8(random.bytes(g.x_len()))];
-                let want = run(&plain, &x, DType::I8, g.y_len());
-                assert_eq!(run(&way.call, &x, DType::I8, g.y_len()), want, "case {case}");
-            }
-        }
-    }
-
-    #[test]
-    fn depthwise_convolutions_equal_the_plain_loops() {
-        let mut random = Random(43);
-        let of = |c: usize, input, kernel, more| Geometry {
-            groups: c,
-            cin: 1,
-            cout: 1,
-            ..geometry((c, c), input, kernel, more)
-        };
-        let shapes = [
-            of(8, [5, 5], [3, 3], [1, 1, 1, 1, 1, 1, 1, 1]),
-            of(3, [7, 6], [3, 3], [2, 2, 1, 1, 0, 0, 1, 1]),
-            of(5, [6, 9], [5, 5], [1, 1, 1, 1, 2, 2, 2, 2]),
-            of(6, [1, 30], [1, 9], [1, 1, 1, 1, 0, 4, 0, 4]),
-            of(4, [9, 1], [7, 1], [2, 1, 1, 1, 3, 0, 3, 0]),
-            of(2, [8, 13], [3, 3], [1, 2, 2, 1, 2, 0, 2, 1]),
-        ];
-        let mut over = 0;
-        for (case, g) in shapes.iter().enumerate() {
-            let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
-            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
-            // In one piece, and in strips.
-            for limit in [4096, 150] {
-                let ways = depthwise(g, &product, limit, &core()).unwrap();
-                assert!(!ways.is_empty(), "case {case}");
-                over += ways.iter().filter(|way| way.in_place()).count();
-                let x = [Data::I8(random.bytes(g.x_len()))];
-                let want = run(&plain, &x, DType::I8, g.y_len());
-                for way in ways {
-                    let got = run(&way.call, &x, DType::I8, g.y_len());
-                    assert_eq!(got, want, "case {case}, {limit} bytes, {}", way.way);
-                }
-            }
-        }
-        assert!(over >= 2, "{over} in place");
-    }
-
-    #[test]
-    fn dense_layers_equal_the_plain_loops() {
-        let mut random = Random(42);
-        let axis = |len, x, y| Axis { len, x, y };
-        let shapes = [
-            Rows { rows: vec![], inputs: axis(70, 1, 0), outputs: axis(11, 0, 1) },
-            Rows { rows: vec![axis(5, 64, 64)], inputs: axis(64, 1, 0), outputs: axis(6, 0, 1) },
-            Rows { rows: vec![axis(19, 10, 3)], inputs: axis(10, 1, 0), outputs: axis(3, 0, 1) },
-            Rows { rows: vec![axis(8, 70, 9)], inputs: axis(67, 1, 0), outputs: axis(2, 0, 1) },
-            Rows {
-                rows: vec![axis(2, 100, 40), axis(3, 20, 5)],
-                inputs: axis(16, 1, 0),
-                outputs: axis(5, 0, 1),
-            },
-        ];
-        for (case, rows) in shapes.iter().enumerate() {
-            let product = product(&mut random, rows.outputs.len, rows.inputs.len, case);
-            let way = dense(rows, &product, &core()).unwrap().unwrap_or_else(|| panic!("case {case}"));
-            let plain = dense::dense(rows, &product).unwrap();
-            let (mut x_len, mut y_len) = (rows.inputs.len, rows.outputs.len);
-            for a in &rows.rows {
-                x_len += (a.len - 1) * a.x;
-                y_len += (a.len - 1) * a.y;
-            }
-            let x = [Data::I8(random.bytes(x_len))];
-            assert_eq!(
-                run(&way.call, &x, DType::I8, y_len),
-                run(&plain, &x, DType::I8, y_len),
-                "case {case}"
-            );
-        }
-    }
-}
+mod tests;

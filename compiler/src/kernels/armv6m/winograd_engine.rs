@@ -8,6 +8,7 @@
 use crate::asm::armv6m::wide;
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder};
+use crate::kernels::armv6m::engine::Made;
 use crate::kernels::armv6m::round::rounding;
 use crate::kernels::armv6m::winograd::{BIAS, Back, Columns, Rows, SUMS, Sums};
 use crate::kernels::armv7em::winograd::four::{FACTOR, PADDING, SIDE, XI, transformed};
@@ -26,9 +27,9 @@ use secateur_targets::Cost;
 /// The ways there are.
 pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>, core: &Cost) -> Result<Vec<Candidate>> {
     let mut ways = Vec::new();
-    if want.optimize != Optimize::Size && stores(want.target, 2 * XI * g.cin * g.cout) {
+    if want.optimize != Optimize::Size && stores(want.target(), 2 * XI * g.cin * g.cout) {
         for (way, across) in [("winograd-4x4", 4), ("winograd-4x4-square", 2)] {
-            ways.extend(spell(g, product, core, way, across)?);
+            ways.extend(spell(g, product, (want.library, core), way, across)?);
         }
     }
     Ok(ways)
@@ -38,7 +39,7 @@ pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>, core: &Cost
 fn spell(
     g: &Geometry,
     product: &Product,
-    core: &Cost,
+    (library, core): Made<'_>,
     way: &'static str,
     across: usize,
 ) -> Result<Option<Candidate>> {
@@ -100,7 +101,7 @@ fn spell(
     args.push(Bind::aligned("ends", Data::I32(words), 4));
     args.push(Bind::Scalar(product.x_zp));
 
-    let walk = Walk { g, across, x, t, edge, keep, zx, rows: rows.kernel(core)? };
+    let walk = Walk { g, across, x, t, edge, keep, zx, rows: library.once(&rows, || rows.kernel(core))? };
     walk.padding(&mut k, &|k, from, n| {
         k.for_("pair", 0, n * g.cin / 2, |k, pair| {
             let at = k.let_("at", pair * (2 * SIDE) + from);
@@ -109,7 +110,9 @@ fn spell(
             }
         });
     });
-    let (columns, sums_of, back_of) = (columns.kernel(core)?, sums.kernel(core)?, back.kernel(core)?);
+    let columns = library.once(&columns, || columns.kernel(core))?;
+    let sums_of = library.once(&sums, || sums.kernel(core))?;
+    let back_of = library.once(&back, || back.kernel(core))?;
     walk.images(&mut k, &mut |k, from, to| {
         for b in 0..bands {
             k.call(&columns, vec![t.from(from + b * band), v.from(across * b)]);
@@ -131,13 +134,14 @@ fn spell(
 mod tests {
     use super::*;
     use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
+    use crate::kernels::library::Library;
     use crate::kernels::portable::conv::{self, Kernels};
     use crate::kernels::trial::{Random, run};
 
     #[test]
     fn every_way_equals_the_plain_loops() {
         let target = secateur_targets::find("rp2040").unwrap();
-        let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+        let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
         let core = target.core.cost.as_ref().unwrap();
         let mut random = Random(83);
         let same = [1, 1, 1, 1, 1, 1];
@@ -178,7 +182,7 @@ mod tests {
         let mut random = Random(84);
         for chip in ["rp2040", "cortex-m3"] {
             let target = secateur_targets::find(chip).unwrap();
-            let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+            let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
             let core = target.core.cost.as_ref().unwrap();
             let shapes = [
                 (geometry(16, 6, [7, 17], [3, 3], [1, 1, 1, 0, 1, 1]), "winograd-4x4", 0.7),
@@ -188,7 +192,7 @@ mod tests {
             for (g, best, most) in shapes {
                 let product = product(&mut random, g.cout, 9 * g.cin, 0);
                 let mut ways = ways(&g, &product, &want, core).unwrap();
-                let direct = crate::kernels::armv6m::engine::conv(&g, &product, core)
+                let direct = crate::kernels::armv6m::engine::conv(&g, &product, (want.library, core))
                     .unwrap()
                     .unwrap()
                     .call

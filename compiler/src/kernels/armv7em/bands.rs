@@ -14,12 +14,12 @@ use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::kernels::armv7em::engine::{Ending, Order, call_widen, dual, packed, widen_kernel};
 use crate::kernels::armv7em::gemm::{Gemm, ROUND};
 use crate::kernels::call::{Bind, Call};
+use crate::kernels::library::Library;
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::{Product, reach_len};
 use crate::options::Optimize;
 use crate::tensor::DType;
-use secateur_targets::Core;
 use std::sync::Arc;
 
 /// How a convolution is cut for the workspace.
@@ -74,7 +74,7 @@ impl Cut {
 /// A convolution of one group.
 pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
-    let core = &want.target.core;
+    let library = want.library;
     let [kh, kw] = g.kernel;
     let side_by_side = kw == 1 || g.dilations[1] == 1;
     let packed_y = g.cout == 1 || g.y[1] == 1;
@@ -135,8 +135,9 @@ pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
     let w = k.buffer("w", DType::I16, one.stream_len(), Access::Read);
     let zx = k.scalar("zx", -128, 127);
     let rnd = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
-    let widener = Widener::new(g, cut, (close, order, core), (x, wide, zx))?;
-    let (gemm_one, gemm_two) = (one.kernel(core)?, two.kernel(core)?);
+    let widener = Widener::new(g, cut, (close, order, library), (x, wide, zx))?;
+    let of = |gemm: Gemm| library.once(&gemm, || gemm.kernel(library.core()));
+    let (gemm_one, gemm_two) = (of(one)?, of(two)?);
     // All outputs of a band or tile of so many rows and columns.
     let multiply = |k: &mut KernelBuilder, rows: usize, columns: usize, y0: &Expr| {
         let call = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, row: Expr, column: Expr| {
@@ -227,7 +228,7 @@ impl<'a> Widener<'a> {
     fn new(
         g: &'a Geometry,
         cut: Cut,
-        (close, order, core): (bool, Order, &Core),
+        (close, order, library): (bool, Order, &Library<'_>),
         (x, wide, zx): (Buf, Buf, Val),
     ) -> Result<Widener<'a>> {
         let columns = match cut.columns == g.output[1] {
@@ -235,7 +236,7 @@ impl<'a> Widener<'a> {
             false => cut.wide,
         };
         let of = |columns: usize| match close {
-            true => widen_kernel(columns * g.cin, order, core),
+            true => widen_kernel(columns * g.cin, order, library),
             false => gather(g, columns),
         };
         Ok(Widener { g, cut, x, wide, zx, columns, row: of(columns.max(1))?, pixel: of(1)? })

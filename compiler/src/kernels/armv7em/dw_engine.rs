@@ -22,12 +22,12 @@ use crate::kernels::armv7em::engine::Ending;
 use crate::kernels::armv7em::epilogue::Rounding;
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
+use crate::kernels::library::Library;
 use crate::kernels::offer::{Candidate, ROWS_LIMIT, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::Product;
 use crate::options::Optimize;
 use crate::tensor::{DType, Data};
-use secateur_targets::Core;
 use std::sync::Arc;
 
 /// A convolution seen along its pairs: index 0 is the axis of pairs, 1 the other one.
@@ -216,12 +216,25 @@ enum Multiply {
 }
 
 impl Multiply {
-    fn kernel(&self, channels: usize, core: &Core) -> Result<Arc<Kernel>> {
+    fn kernel(&self, channels: usize, library: &Library<'_>) -> Result<Arc<Kernel>> {
+        let core = library.core();
         match self {
-            Multiply::Slide(s) => Slide { channels, ..*s }.kernel(core),
-            Multiply::Line(l) => Line { channels, ..*l }.kernel(core),
-            Multiply::Tiles(t) => Tiles { channels, ..*t }.kernel(core),
-            Multiply::Plane(p) => Plane { channels, ..p.clone() }.kernel(core),
+            Multiply::Slide(s) => {
+                let s = Slide { channels, ..*s };
+                library.once(&s, || s.kernel(core))
+            }
+            Multiply::Line(l) => {
+                let l = Line { channels, ..*l };
+                library.once(&l, || l.kernel(core))
+            }
+            Multiply::Tiles(t) => {
+                let t = Tiles { channels, ..*t };
+                library.once(&t, || t.kernel(core))
+            }
+            Multiply::Plane(p) => {
+                let p = Plane { channels, ..p.clone() };
+                library.once(&p, || p.kernel(core))
+            }
         }
     }
     fn scalars(&self, channels: usize) -> Vec<i32> {
@@ -396,7 +409,7 @@ fn banded(
         return Ok(None);
     }
     let Some(stream) = stream(v, &whole, w, b, ending.rounding()) else { return Ok(None) };
-    let driver = Driver { g, v: *v, ending, core: &want.target.core, bands, blocks };
+    let driver = Driver { g, v: *v, ending, library: want.library, bands, blocks };
     driver.spell(way, product.x_zp, stream).map(Some)
 }
 
@@ -464,7 +477,7 @@ struct Driver<'a> {
     g: &'a Geometry,
     v: View,
     ending: &'a Ending<'a>,
-    core: &'a Core,
+    library: &'a Library<'a>,
     bands: Vec<Band>,
     blocks: Vec<Multiply>,
 }
@@ -560,7 +573,7 @@ impl Driver<'_> {
     ) -> Result<()> {
         let (channels, stream) = (self.g.groups, block.stream());
         let widen = self.widen(band)?;
-        let whole = block.kernel(GROUP, self.core)?;
+        let whole = block.kernel(GROUP, self.library)?;
         let call = |k: &mut KernelBuilder, kernel: &Arc<Kernel>, n: usize, c: Expr, skip: usize| {
             for (kernel, from, at, scalars) in &widen {
                 let mut args =
@@ -579,7 +592,7 @@ impl Driver<'_> {
         });
         let rest = channels % GROUP;
         if rest > 0 {
-            let last = block.kernel(rest, self.core)?;
+            let last = block.kernel(rest, self.library)?;
             call(k, &last, rest, (channels - GROUP).into(), GROUP - rest);
         }
         Ok(())
@@ -612,85 +625,13 @@ impl Driver<'_> {
         if band.lower_missing {
             parts.push((edge(There::Upper), last * row, start + (first + band.both) * pitch));
         }
-        let spell =
-            |(p, from, at): (PairRows, usize, usize)| Ok((p.kernel(self.core)?, from, at, p.scalars()));
+        let spell = |(p, from, at): (PairRows, usize, usize)| {
+            let kernel = self.library.once(&p, || p.kernel(self.library.core()))?;
+            Ok((kernel, from, at, p.scalars()))
+        };
         parts.into_iter().map(spell).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
-    use crate::kernels::portable::conv::{Kernels, conv};
-    use crate::kernels::trial::{Random, run};
-
-    #[test]
-    fn depthwise_convolutions_equal_the_plain_loops() {
-        let target = secateur_targets::core_only("cortex-m4", 1 << 20, 1 << 18).unwrap();
-        let of = |c: usize, input, kernel, more| Geometry {
-            groups: c,
-            cin: 1,
-            cout: 1,
-            ..geometry(c, c, input, kernel, more)
-        };
-        let mut shapes = vec![
-            of(8, [5, 5], [3, 3], [1, 1, 1, 1, 1, 1]),
-            of(7, [9, 30], [3, 3], [1, 1, 1, 1, 1, 1]),
-            of(5, [8, 7], [3, 3], [2, 2, 0, 0, 1, 1]),
-            of(6, [7, 7], [3, 3], [2, 2, 1, 1, 1, 1]),
-            of(4, [3, 4], [3, 3], [1, 1, 0, 0, 0, 0]),
-            of(4, [2, 2], [3, 3], [1, 1, 2, 2, 2, 2]),
-            of(9, [6, 9], [5, 5], [1, 1, 2, 2, 2, 2]),
-            of(5, [11, 8], [5, 5], [2, 2, 1, 2, 2, 1]),
-            of(12, [1, 30], [1, 9], [1, 1, 0, 4, 0, 4]),
-            of(10, [1, 31], [1, 4], [1, 2, 0, 1, 0, 2]),
-            of(4, [19, 1], [7, 1], [3, 1, 3, 0, 3, 0]),
-            of(8, [9, 4], [7, 1], [2, 1, 3, 0, 3, 0]),
-            of(8, [4, 9], [1, 5], [1, 1, 0, 2, 0, 2]),
-            of(11, [4, 13], [3, 3], [3, 3, 1, 0, 0, 1]),
-            of(6, [5, 6], [2, 4], [1, 2, 0, 1, 1, 2]),
-        ];
-        // Dilated along one axis, and two samples.
-        shapes.push(Geometry {
-            batch: 2,
-            dilations: [1, 2],
-            output: [5, 4],
-            x: [240, 1, 48, 8],
-            y: [160, 1, 32, 8],
-            ..of(8, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1])
-        });
-        let mut random = Random(53);
-        let (mut banded, mut tiles, mut plane, mut ties, mut over) = (0, 0, 0, 0, 0);
-        for (case, g) in shapes.iter().enumerate() {
-            for (rows_limit, optimize) in [(ROWS_LIMIT, Optimize::Balanced), (128, Optimize::Speed)] {
-                let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
-                let want = Want { target: &target, optimize, rows_limit };
-                let ways = pairs(g, &product, &want).unwrap();
-                assert!(!ways.is_empty(), "case {case} does not fit");
-                over += ways.iter().filter(|way| way.in_place()).count();
-                let v = View::of(g, want.optimize).unwrap();
-                banded += usize::from(v.band(3 * rows_limit) < v.output[0]);
-                match multiply(&v, v.output[0], &Ending::of(&product).unwrap()) {
-                    Multiply::Tiles(_) => tiles += 1,
-                    Multiply::Plane(_) => plane += 1,
-                    _ => {}
-                }
-                ties += usize::from(Ending::of(&product).unwrap().sh.is_none());
-                let plain = conv(g, &product, Kernels::Packed).unwrap();
-                for _ in 0..2 {
-                    let x = [Data::I8(random.bytes(g.x_len()))];
-                    let want = run(&plain, &x, DType::I8, g.y_len());
-                    for way in &ways {
-                        let got = run(&way.call, &x, DType::I8, g.y_len());
-                        assert_eq!(got, want, "case {case} {} {g:?}", way.way);
-                    }
-                }
-            }
-        }
-        assert!(
-            banded >= 5 && tiles >= 5 && plane >= 3 && ties >= 5 && over >= 4,
-            "{banded} in bands, {tiles} by tiles, {plane} by planes, {ties} shifts, {over} in place"
-        );
-    }
-}
+mod tests;

@@ -74,7 +74,7 @@ fn way(
         Some((sizes, sizes.pack(w, b, ending.rounding(), &reach)?))
     });
     let Some((sizes, stream)) = packed else { return Ok(None) };
-    let kernel = sizes.kernel(&want.target.core)?;
+    let kernel = want.library.once(&sizes, || sizes.kernel(want.core()))?;
     let scalars = sizes.scalars(product.x_zp, ending.rnd);
     let mut args = vec![
         Bind::Operand(0),

@@ -51,7 +51,7 @@ pub(crate) fn depthwise(g: &Geometry, product: &Product, want: &Want<'_>) -> Res
     if !sizes.fits() {
         return Ok(None);
     }
-    let kernel = sizes.kernel()?;
+    let kernel = want.library.once(&sizes, || sizes.kernel())?;
     let mut k = KernelBuilder::new("depthwise_s8_vector");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
@@ -61,7 +61,7 @@ pub(crate) fn depthwise(g: &Geometry, product: &Product, want: &Want<'_>) -> Res
     let room_len = cut.len().max(pieces[pieces.len() - 1] + sizes.x_len());
     let room = k.buffer("rows", DType::I8, room_len, Access::ReadWrite);
     let zero = k.scalar("zero", -128, 127);
-    let Some(filler) = Filler::new(g, &cut, (x, room, zero))? else { return Ok(None) };
+    let Some(filler) = Filler::new(g, &cut, (x, room, zero), want.library)? else { return Ok(None) };
     // What lanes beyond the last pixel read means nothing, but is something.
     if room_len > cut.len() {
         k.for_("i", cut.len(), room_len, |k, i| k.store(room, i, zero));

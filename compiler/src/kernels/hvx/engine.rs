@@ -212,7 +212,7 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     args.extend([Bind::Workspace(0), Bind::Scalar(product.x_zp)]);
     let room = k.buffer("rows", DType::I8, rows_len, Access::ReadWrite);
     let zero = k.scalar("zero", -128, 127);
-    let Some(filler) = Filler::new(g, &cut, (x, room, zero))? else { return Ok(None) };
+    let Some(filler) = Filler::new(g, &cut, (x, room, zero), want.library)? else { return Ok(None) };
     let windows = match by_window {
         false => None,
         true => {
@@ -226,7 +226,10 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
             let at = workspace.next_multiple_of(8);
             args.push(Bind::Workspace(at));
             workspace = at + bytes;
-            Some((k.buffer("windows", DType::I8, bytes, Access::ReadWrite), line.kernel()?))
+            Some((
+                k.buffer("windows", DType::I8, bytes, Access::ReadWrite),
+                want.library.once(&line, || line.kernel())?,
+            ))
         }
     };
     let (bands, last) = cut.bands(g);

@@ -134,7 +134,7 @@ impl Pixels {
                     return Ok(None);
                 }
                 if blocks > 0 {
-                    parts.push((sizes, sizes.kernel()?));
+                    parts.push((sizes, want.library.once(&sizes, || sizes.kernel())?));
                 }
             }
             let spread = match spread {
@@ -145,13 +145,13 @@ impl Pixels {
                     if !line.fits() {
                         return Ok(None);
                     }
-                    Some(line.kernel()?)
+                    Some(want.library.once(&line, || line.kernel())?)
                 }
             };
             let (times, run) = if y_pitch == outputs { (1, n * outputs) } else { (n, outputs) };
             let copy = match direct {
                 true => None,
-                false => match (Run::Copy { n: run }).kernel(want.target)? {
+                false => match (Run::Copy { n: run }).kernel(want.library)? {
                     Some(kernel) => Some((times, kernel)),
                     None => return Ok(None),
                 },

@@ -7,6 +7,7 @@
 use crate::error::Result;
 use crate::kernel::{Buf, CallArg, Kernel, KernelBuilder, Val};
 use crate::kernels::hvx::line::{Line, SLACK};
+use crate::kernels::library::Library;
 use crate::kernels::problem::Geometry;
 use std::sync::Arc;
 
@@ -89,6 +90,7 @@ impl<'a> Filler<'a> {
         g: &'a Geometry,
         cut: &'a Cut,
         (x, room, zero): (Buf, Buf, Val),
+        library: &Library<'_>,
     ) -> Result<Option<Filler<'a>>> {
         let channels = g.groups * g.cin;
         let empty =
@@ -102,14 +104,14 @@ impl<'a> Filler<'a> {
             let line = Line { left: (from - start.min(from)) * cut.pixel, pixels: to - from, ..empty };
             lines.push(match to > from {
                 true if !line.fits() => return Ok(None),
-                true => Some((from - g.pads[1], line.kernel()?)),
+                true => Some((from - g.pads[1], library.once(&line, || line.kernel())?)),
                 false => None,
             });
         }
         if !empty.fits() {
             return Ok(None);
         }
-        Ok(Some(Filler { g, cut, x, room, zero, lines, zeros: empty.kernel()? }))
+        Ok(Some(Filler { g, cut, x, room, zero, lines, zeros: library.once(&empty, || empty.kernel())? }))
     }
     /// The rows under the outputs of a tile from row `oy` on.
     pub(crate) fn fill(&self, k: &mut KernelBuilder, tile: usize, n: Val, oy: Val) {

@@ -8,11 +8,12 @@
 
 use crate::arith::requant::{HIGH_SHIFT, Requant, Shift};
 use crate::error::Result;
-use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
+use crate::kernel::{Access, Buf, CallArg, Expr, KernelBuilder, Native, Val};
 use crate::kernels::armv7em::engine::Dsp;
 use crate::kernels::axes::nest;
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
+use crate::kernels::library::Library;
 use crate::kernels::mve::copy;
 use crate::kernels::mve::depthwise::{self, Depthwise};
 use crate::kernels::mve::elementwise;
@@ -24,7 +25,6 @@ use crate::kernels::product::{Product, reach_len};
 use crate::kernels::vector::Run;
 use crate::tensor::{DType, Data};
 use secateur_targets::Target;
-use std::sync::Arc;
 
 /// The engine of cores with Helium.
 #[derive(Debug)]
@@ -38,14 +38,17 @@ impl Engine for Helium {
             Some((g2, product2)) => (g2, product2.as_ref().unwrap_or(product)),
             None => (g, product),
         };
-        let way = if g.groups > 1 { by_channel(g2, product2, limit)? } else { conv(g2, product2, limit)? };
+        let way = match g.groups {
+            1 => conv(g2, product2, limit, want.library)?,
+            _ => by_channel(g2, product2, limit, want.library)?,
+        };
         match way {
             Some(way) => Ok(vec![way]),
             None => Dsp.conv(g, product, want),
         }
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        match dense(rows, product)? {
+        match dense(rows, product, want.library)? {
             Some(way) => Ok(vec![way]),
             None => Dsp.dense(rows, product, want),
         }
@@ -145,7 +148,7 @@ fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -
 }
 
 /// A dense layer or pointwise convolution: each run of rows is one call.
-fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>> {
+fn dense(rows: &Rows, product: &Product, library: &Library<'_>) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if (inputs > 1 && rows.inputs.x != 1) || (outputs > 1 && rows.outputs.y != 1) {
@@ -179,7 +182,7 @@ fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>> {
     let x = k.buffer("x", DType::I8, reach(|a| a.x, gemm.acts_len()), Access::Read);
     let y = k.buffer("y", DType::I8, reach(|a| a.y, gemm.y_len()), Access::Write);
     let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
-    let kernel = gemm.kernel()?;
+    let kernel = library.once(&gemm, || gemm.kernel())?;
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         k.call(&kernel, vec![x.from(x0), w.from(0), y.from(y0)]);
     });
@@ -188,7 +191,7 @@ fn dense(rows: &Rows, product: &Product) -> Result<Option<Candidate>> {
 }
 
 /// A convolution, with at most `limit` bytes of input rows in the workspace where it can be.
-fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidate>> {
+fn conv(g: &Geometry, product: &Product, limit: usize, library: &Library<'_>) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let [kh, kw] = g.kernel;
     let run = kw * g.cin;
@@ -201,7 +204,7 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
     }
     let direct = !g.padded();
     let narrow = if run < 16 && !apart { Columns::pitch(g) } else { None };
-    let rows = InputRows::new(g, Lay::Linear, limit, narrow.unwrap_or(0), 1);
+    let rows = InputRows::new(g, Lay::Linear, limit, (narrow.unwrap_or(0), 1), library);
     let columns = narrow.and_then(|pitch| Columns::new(&rows, pitch));
     let gemm = Gemm {
         outputs: g.cout,
@@ -230,7 +233,7 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
         })
         .collect();
     let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
-    let kernel = gemm.kernel()?;
+    let kernel = library.once(&gemm, || gemm.kernel())?;
     let mut k = KernelBuilder::new("conv_s8_dot");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
@@ -256,7 +259,10 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
             let len = c.len(&gemm);
             workspace = at + len;
             args.push(Bind::Workspace(at));
-            Some((k.buffer("columns", DType::I8, len, Access::ReadWrite), c.kernel()?))
+            Some((
+                k.buffer("columns", DType::I8, len, Access::ReadWrite),
+                library.once(&c.gather, || c.gather.kernel())?,
+            ))
         }
         None => None,
     };
@@ -272,7 +278,12 @@ fn conv(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidat
 }
 
 /// A depthwise convolution: one output channel per group.
-fn by_channel(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Candidate>> {
+fn by_channel(
+    g: &Geometry,
+    product: &Product,
+    limit: usize,
+    library: &Library<'_>,
+) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let channels = g.groups;
     let packed = g.x[1] == 1 && g.y[1] == 1 && (g.input[1] == 1 || g.x[3] == channels);
@@ -290,7 +301,7 @@ fn by_channel(g: &Geometry, product: &Product, limit: usize) -> Result<Option<Ca
     let joined = even && (share == 1 || alike);
     let (share, column) = if joined { (share, channels) } else { (1, depthwise::LANES) };
     let lay = if joined { Lay::Linear } else { Lay::Planes };
-    let rows = InputRows::new(g, lay, limit, 0, share);
+    let rows = InputRows::new(g, lay, limit, (0, share), library);
     let call = Depthwise {
         channels,
         pixels: rows.columns,
@@ -346,6 +357,7 @@ struct InputRows<'a> {
     columns: usize,
     /// Rows of outputs that are computed from one filling.
     tile: usize,
+    library: &'a Library<'a>,
 }
 
 /// Bytes that a kernel may read behind the rows.
@@ -354,9 +366,15 @@ const SLACK: usize = 16;
 impl<'a> InputRows<'a> {
     /// As many rows and columns as take at most `limit` bytes, with `each` more for every column,
     /// or the fewest there are. Columns come in multiples of `share`.
-    fn new(g: &'a Geometry, lay: Lay, limit: usize, each: usize, share: usize) -> InputRows<'a> {
+    fn new(
+        g: &'a Geometry,
+        lay: Lay,
+        limit: usize,
+        (each, share): (usize, usize),
+        library: &'a Library<'a>,
+    ) -> InputRows<'a> {
         let of = |columns: usize, tile: usize| {
-            let one = InputRows { g, lay, pitch: 0, columns, tile };
+            let one = InputRows { g, lay, pitch: 0, columns, tile, library };
             let pitch = match lay {
                 Lay::Linear => (one.width() * one.pixel()).next_multiple_of(8),
                 Lay::Planes => one.width() * one.pixel().next_multiple_of(16),
@@ -427,18 +445,19 @@ impl<'a> InputRows<'a> {
     ) -> Result<()> {
         let g = self.g;
         // Padding beside the inputs is written once; nothing overwrites it.
-        let all = copy::fill(self.len())?;
+        let fill = |n: usize| self.library.once(&("fill", n), || copy::fill(n));
+        let all = fill(self.len())?;
         k.call(&all, vec![rows.from(0), CallArg::Scalar(zero.into())]);
         let (first_column, left, columns) = self.inside(start);
         let (copy, fill, to) = match self.lay {
             Lay::Linear => {
                 let len = (columns * self.pixel()).max(1);
-                (copy::copy(len)?, copy::fill(len)?, left * self.pixel())
+                (self.library.once(&("copy", len), || copy::copy(len))?, fill(len)?, left * self.pixel())
             }
             Lay::Planes => {
                 let pitch = self.width() * depthwise::LANES;
                 let planes = copy::Planes { pixels: columns.max(1), channels: self.pixel(), pitch };
-                (planes.kernel()?, copy::fill(self.pitch)?, left * depthwise::LANES)
+                (self.library.once(&planes, || planes.kernel())?, fill(self.pitch)?, left * depthwise::LANES)
             }
         };
         let whole = self.lay == Lay::Planes;
@@ -509,159 +528,7 @@ impl Columns {
     fn len(&self, gemm: &Gemm) -> usize {
         self.gather.result_len().max(gemm.acts_len())
     }
-    fn kernel(&self) -> Result<Arc<Kernel>> {
-        self.gather.kernel()
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
-    use crate::kernels::offer::ROWS_LIMIT;
-    use crate::kernels::portable::conv::{self, Kernels};
-    use crate::kernels::portable::dense;
-    use crate::kernels::trial::{Random, run};
-
-    /// The loops of the kernels against the plain ones, on random and extreme inputs.
-    fn alike(case: usize, call: &Call, plain: &Call, x_len: usize, y_len: usize, random: &mut Random) {
-        for _ in 0..2 {
-            let x = [Data::I8(random.bytes(x_len))];
-            let want = run(plain, &x, DType::I8, y_len);
-            assert_eq!(run(call, &x, DType::I8, y_len), want, "case {case}");
-        }
-    }
-
-    #[test]
-    fn convolutions_equal_the_plain_loops() {
-        let mut random = Random(51);
-        let depthwise = |c: usize, input, kernel, more| Geometry {
-            groups: c,
-            cin: 1,
-            cout: 1,
-            ..geometry(c, c, input, kernel, more)
-        };
-        let shapes = [
-            geometry(16, 16, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1]),
-            geometry(4, 10, [6, 7], [3, 3], [2, 2, 0, 0, 1, 1]),
-            geometry(1, 8, [11, 10], [10, 4], [2, 2, 4, 1, 5, 1]),
-            geometry(3, 8, [9, 9], [3, 3], [2, 2, 0, 0, 1, 1]),
-            geometry(3, 5, [4, 5], [2, 3], [3, 1, 1, 2, 0, 0]),
-            geometry(64, 6, [1, 41], [1, 3], [1, 2, 0, 2, 0, 0]),
-            geometry(16, 32, [6, 6], [1, 1], [2, 2, 0, 0, 0, 0]),
-            // Many chunks, in a loop over rows; few columns, so that parts of rows overlap.
-            geometry(100, 9, [3, 23], [3, 3], [1, 1, 1, 1, 1, 1]),
-            geometry(130, 3, [3, 7], [3, 3], [1, 1, 1, 1, 1, 1]),
-            // A column, which becomes a row; and planes of one row.
-            geometry(7, 3, [9, 1], [5, 1], [1, 1, 2, 0, 2, 0]),
-            Geometry { x: [120, 20, 20, 1], ..geometry(6, 5, [1, 20], [1, 7], [1, 1, 0, 3, 0, 3]) },
-            // Columns that follow each other, with windows of any shape.
-            Geometry { x: [42, 1, 1, 6], ..geometry(1, 5, [6, 7], [3, 2], [2, 1, 1, 0, 1, 1]) },
-            Geometry { x: [90, 1, 3, 18], ..geometry(3, 4, [6, 5], [2, 3], [1, 1, 0, 1, 1, 1]) },
-            Geometry { x: [480, 1, 16, 96], ..depthwise(16, [6, 5], [3, 3], [1, 1, 1, 1, 1, 1]) },
-            // Columns and rows that stand apart, and two samples.
-            Geometry {
-                dilations: [1, 3],
-                output: [1, 20],
-                y: [100, 1, 100, 5],
-                ..geometry(24, 5, [1, 20], [1, 5], [1, 1, 0, 6, 0, 6])
-            },
-            Geometry {
-                batch: 2,
-                dilations: [2, 1],
-                output: [3, 6],
-                x: [240, 1, 48, 8],
-                y: [72, 1, 24, 4],
-                ..geometry(8, 4, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1])
-            },
-            // Depthwise: pixels that share vectors, planes that are not full, long columns.
-            depthwise(8, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1]),
-            depthwise(4, [7, 8], [3, 3], [1, 1, 1, 1, 1, 1]),
-            depthwise(8, [7, 6], [3, 3], [2, 2, 0, 0, 1, 1]),
-            depthwise(16, [6, 9], [5, 5], [1, 1, 2, 2, 2, 2]),
-            depthwise(37, [5, 7], [3, 3], [1, 1, 1, 1, 1, 1]),
-            depthwise(64, [1, 130], [1, 9], [1, 1, 0, 4, 0, 4]),
-            depthwise(20, [19, 1], [15, 1], [1, 1, 7, 0, 7, 0]),
-            depthwise(128, [4, 13], [3, 3], [3, 3, 1, 0, 0, 1]),
-        ];
-        for (case, g) in shapes.iter().enumerate() {
-            let product = product(&mut random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], case);
-            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
-            let turned = turned(g).map(|g| (g, None)).or_else(|| columns_first(g, &product));
-            let whole = product;
-            let (g, product) = match &turned {
-                Some((g, product)) => (g, product.as_ref().unwrap_or(&whole)),
-                None => (g, &whole),
-            };
-            for limit in [ROWS_LIMIT, 600] {
-                let way = if g.groups > 1 { by_channel(g, product, limit) } else { conv(g, product, limit) };
-                let way = way.unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
-                assert!(way.workspace <= 2 * ROWS_LIMIT, "case {case}: {}", way.workspace);
-                alike(case, &way.call, &plain, g.x_len(), g.y_len(), &mut random);
-            }
-        }
-    }
-
-    #[test]
-    fn dense_layers_equal_the_plain_loops() {
-        let mut random = Random(52);
-        let axis = |len, x, y| Axis { len, x, y };
-        let of = |rows: &[Axis], inputs, outputs| Rows {
-            rows: rows.to_vec(),
-            inputs: axis(inputs, 1, 0),
-            outputs: axis(outputs, 0, 1),
-        };
-        let shapes = [
-            of(&[], 64, 12),
-            of(&[], 37, 5),
-            of(&[], 5, 3),
-            of(&[], 400, 9),
-            // Chunks beside a loop of eight, the last one early.
-            of(&[], 505, 2),
-            of(&[axis(5, 64, 64)], 64, 64),
-            of(&[axis(4, 10, 3)], 10, 3),
-            of(&[axis(3, 8, 16)], 8, 16),
-            of(&[axis(7, 700, 6)], 700, 6),
-            of(&[axis(2, 100, 40), axis(3, 20, 5)], 16, 5),
-            // Groups that overlap by three, two and one channels: of an odd number of pixels, of
-            // an even one, apart from each other.
-            of(&[axis(5, 7, 13)], 7, 13),
-            of(&[axis(6, 15, 6)], 15, 6),
-            of(&[axis(2, 90, 70), axis(3, 20, 9)], 1, 7),
-            of(&[axis(9, 11, 29)], 9, 27),
-        ];
-        for (case, rows) in shapes.iter().enumerate() {
-            let product = product(&mut random, rows.outputs.len, rows.inputs.len, case);
-            let way = dense(rows, &product).unwrap().unwrap_or_else(|| panic!("case {case} does not fit"));
-            let plain = dense::dense(rows, &product).unwrap();
-            let (mut x_len, mut y_len) = (rows.inputs.len, rows.outputs.len);
-            for a in &rows.rows {
-                x_len += (a.len - 1) * a.x;
-                y_len += (a.len - 1) * a.y;
-            }
-            alike(case, &way.call, &plain, x_len, y_len, &mut random);
-        }
-    }
-
-    /// Cycles a MAC that the prediction gives whole layers, against the ceiling of 1/8.
-    #[test]
-    fn large_layers_come_near_the_ceiling() {
-        let mut random = Random(53);
-        let cost = |g: &Geometry, random: &mut Random| {
-            let product = product(random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], 0);
-            let way = match g.groups {
-                1 => conv(g, &product, ROWS_LIMIT),
-                _ => by_channel(g, &product, ROWS_LIMIT),
-            };
-            let target = secateur_targets::find("apollo510").unwrap();
-            let macs = g.output[0] * g.output[1] * g.groups * g.cout * g.cin * g.kernel[0] * g.kernel[1];
-            way.unwrap().unwrap().call.cycles(&target) / macs as f64
-        };
-        let window = geometry(64, 64, [8, 8], [3, 3], [1, 1, 1, 1, 1, 1]);
-        let by = cost(&window, &mut random);
-        assert!(by < 0.150, "{by}");
-        let lanes = Geometry { groups: 64, cin: 1, cout: 1, ..window };
-        let by = cost(&lanes, &mut random);
-        assert!(by < 1.2, "{by}");
-    }
-}
+mod tests;

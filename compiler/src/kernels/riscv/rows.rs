@@ -6,9 +6,9 @@
 
 use crate::error::Result;
 use crate::kernel::{Buf, Expr, Kernel, KernelBuilder, Val};
+use crate::kernels::library::Library;
 use crate::kernels::problem::Geometry;
 use crate::kernels::vector::Run;
-use secateur_targets::Target;
 use std::sync::Arc;
 
 /// Input columns that one run of all windows of a tile reads.
@@ -100,11 +100,11 @@ impl<'a> Filler<'a> {
         g: &'a Geometry,
         tiling: &'a Tiling,
         (x, room, zx): (Buf, Buf, Val),
-        target: &Target,
+        library: &Library<'_>,
     ) -> Result<Filler<'a>> {
         let pixel = g.groups * g.cin;
         let copy = |line: &Line| match line.copied {
-            n if n > 0 && side_by_side(g) => Run::Copy { n: n * pixel }.kernel(target),
+            n if n > 0 && side_by_side(g) => Run::Copy { n: n * pixel }.kernel(library),
             _ => Ok(None),
         };
         let copies: Result<Vec<Vec<_>>> =

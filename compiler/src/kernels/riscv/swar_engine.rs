@@ -22,6 +22,11 @@ use crate::kernels::riscv::rows::{Filler, Tiling, side_by_side};
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
+/// Two rows' inputs as words.
+fn paired(n: usize, want: &Want<'_>) -> Result<Arc<Kernel>> {
+    want.library.once(&("pair", n), || pair(n, want.target()))
+}
+
 /// A row of `n` pixels in halves.
 #[derive(Clone, Copy)]
 struct Halves {
@@ -108,7 +113,8 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     let y = k.buffer("y", DType::I8, y_len, Access::Write);
     let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
     let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
-    let (gather, kernel) = (pair(inputs, want.target)?, block.kernel(want.target)?);
+    let gather = paired(inputs, want)?;
+    let kernel = want.library.once(&block, || block.kernel(want.target()))?;
     crate::kernels::axes::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         k.for_("block", 0, halves.len.div_ceil(halves.pairs), |k, block| {
             // The last block is moved back so that it is whole.
@@ -201,14 +207,14 @@ fn tiled(
     let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
     let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0)];
     args.extend(roles(&packed, weights, words));
-    let gather = pair(run_pitch, want.target)?;
-    let kernel = block.kernel(want.target)?;
+    let gather = paired(run_pitch, want)?;
+    let kernel = want.library.once(&block, || block.kernel(want.target()))?;
     let apart = halves.apart * g.strides[1] * c;
     let filler = if lines {
         let line = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
         let zx = k.scalar("zx", -128, 127);
         args.extend([Bind::Workspace(4 * acts_len), Bind::Scalar(packed.x_zp)]);
-        let filler = Filler::new(g, &tiling, (x, line, zx), want.target)?;
+        let filler = Filler::new(g, &tiling, (x, line, zx), want.library)?;
         filler.fill(&mut k, 0.into(), line_len);
         Some((filler, line))
     } else {

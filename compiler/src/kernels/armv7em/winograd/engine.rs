@@ -19,13 +19,13 @@ use crate::kernels::armv7em::winograd::{
     Columns, Filters, MOST, Products, Rows, TILES, TWICE_G, Tile, XI, pair_len, transformed,
 };
 use crate::kernels::call::{Bind, Call};
+use crate::kernels::library::Library;
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::Product;
 use crate::kernels::winograd_tiles::{Workspace, filter, in_place, packed, padded};
 use crate::options::Optimize;
 use crate::tensor::{DType, Data};
-use secateur_targets::Core;
 use std::sync::Arc;
 
 /// Names of the ways that make `U` at run time, by the number of parts.
@@ -59,7 +59,7 @@ pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<V
 /// What fits, with the constants of its end.
 struct Plan<'a> {
     g: &'a Geometry,
-    core: &'a Core,
+    library: &'a Library<'a>,
     x_zp: i32,
     /// `U` by output, input channel and product.
     weights: &'a [i32],
@@ -105,7 +105,7 @@ impl<'a> Plan<'a> {
         let narrow = weights.iter().all(|w| (-128..=127).contains(w));
         (narrow && within(weights, bias, c)).then_some(Plan {
             g,
-            core: &want.target.core,
+            library: want.library,
             x_zp: product.x_zp,
             weights,
             bias,
@@ -134,7 +134,7 @@ impl<'a> Plan<'a> {
 
     /// `parts`: into how many the output channels are cut whose `U` is made at run time.
     fn spell(&self, way: &'static str, parts: Option<usize>) -> Result<Option<Candidate>> {
-        let (g, core) = (self.g, self.core);
+        let (g, library, core) = (self.g, self.library, self.library.core());
         let outputs = g.cout / parts.unwrap_or(1);
         let products = Products { outputs, ..self.products };
         let filters = Filters { channels: g.cin, outputs };
@@ -181,7 +181,7 @@ impl<'a> Plan<'a> {
                 args.push(Bind::aligned("ends", Data::I32(words), 4));
                 args.push(Bind::Workspace(place.take(2 * filters.u_len())));
                 let u = k.buffer("u", DType::I16, filters.u_len(), Access::ReadWrite);
-                (u, Some((parts, filters.kernel(core)?, w, ends)))
+                (u, Some((parts, library.once(&filters, || filters.kernel(core))?, w, ends)))
             }
         };
         let zx = k.scalar("zx", -128, 127);
@@ -193,7 +193,11 @@ impl<'a> Plan<'a> {
         for (from, to) in [(0, left), (left + 4 * self.read * g.cin, t_len)] {
             k.for_("i", from, to, |k, i| k.store(t, i, 0));
         }
-        let kernels = (self.rows.kernel(core)?, self.columns.kernel(core)?, products.kernel(core)?);
+        let kernels = (
+            library.once(&self.rows, || self.rows.kernel(core))?,
+            library.once(&self.columns, || self.columns.kernel(core))?,
+            library.once(&products, || products.kernel(core))?,
+        );
         let image = |k: &mut KernelBuilder, channel: Expr| {
             k.for_("n", 0, g.batch, |k, n| {
                 if let Some(keep) = keep {
@@ -335,7 +339,7 @@ pub(crate) mod tests {
         });
         let mut over = 0;
         for optimize in [Optimize::Speed, Optimize::Balanced] {
-            let want = Want { target: &target, optimize, rows_limit: 4096 };
+            let want = Want { library: &Library::new(&target), optimize, rows_limit: 4096 };
             for (case, g) in shapes.iter().enumerate() {
                 // The third kind of product has shifts by channel, which direct kernels serve.
                 let product = product(&mut random, g.cout, 9 * g.cin, case % 2);
@@ -387,7 +391,7 @@ pub(crate) mod tests {
     #[test]
     fn what_does_not_fit_is_left_alone() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+        let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
         let mut random = Random(52);
         let same = [1, 1, 1, 1, 1, 1];
         for g in [

@@ -12,8 +12,7 @@
 use crate::arith::requant::{MAX_SHIFT, Shift, high};
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, KernelBuilder};
-use crate::kernels::armv7em::engine::Ending;
-use crate::kernels::armv7em::widen;
+use crate::kernels::armv7em::engine::{Ending, Order, widen_kernel};
 use crate::kernels::armv7em::winograd::engine::stored;
 use crate::kernels::armv7em::winograd::four::{Columns, LEFT_OF_LINE, LINE, SIDE, transformed_line};
 use crate::kernels::armv7em::winograd::{Products, TILES, Tile};
@@ -31,7 +30,7 @@ const WIDE: usize = 4 * TILES;
 
 /// The way, if there is one.
 pub(crate) fn way(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
-    if want.optimize != Optimize::Speed || !stores(want.target, 2 * SIDE * g.cin * g.cout) {
+    if want.optimize != Optimize::Speed || !stores(want.target(), 2 * SIDE * g.cin * g.cout) {
         return Ok(None);
     }
     match g.kernel {
@@ -73,7 +72,7 @@ fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Cand
     if !columns.fits() || !products.fits() {
         return Ok(None);
     }
-    let core = &want.target.core;
+    let (library, core) = (want.library, want.core());
     let width = g.output[1] + 2;
     let read = g.input[1].min(width - g.pads[1].min(width));
     let (left, right) = (g.pads[1] * g.cin, (g.pads[1] + read) * g.cin);
@@ -107,8 +106,9 @@ fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Cand
     for (from, to) in [(0, left), (right, width * g.cin)] {
         k.for_("i", from, to, |k, i| k.store(t, i, 0));
     }
-    let widen = widen::kernel(read * g.cin, core)?;
-    let (columns, products) = (columns.kernel(core)?, products.kernel(core)?);
+    let widen = widen_kernel(read * g.cin, Order::Parted, library)?;
+    let columns = library.once(&columns, || columns.kernel(core))?;
+    let products = library.once(&products, || products.kernel(core))?;
     k.for_("n", 0, g.batch, |k, n| {
         k.for_("row", 0, g.output[0], |k, row| {
             let from = x.from(n * g.x[0] + row * g.x[2]);
@@ -133,6 +133,7 @@ mod tests {
     use crate::kernels::armv7em::engine::Dsp;
     use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
     use crate::kernels::armv7em::winograd::engine::tests::run_over;
+    use crate::kernels::library::Library;
     use crate::kernels::offer::Engine;
     use crate::kernels::portable::conv::{self, Kernels};
     use crate::kernels::trial::{Random, run};
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn the_way_equals_the_plain_loops() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+        let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
         let mut random = Random(55);
         let mut over = 0;
         let shapes = [
@@ -189,7 +190,7 @@ mod tests {
         let mut random = Random(56);
         for chip in ["stm32l4r5", "stm32u575", "stm32h7a3"] {
             let target = secateur_targets::find(chip).unwrap();
-            let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+            let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
             for (c, most) in [(16, 0.95), (32, 0.82), (64, 0.75)] {
                 let g = geometry(c, c, [1, 32], [1, 3], [1, 1, 0, 1, 0, 1]);
                 let product = product(&mut random, g.cout, 3 * g.cin, 0);

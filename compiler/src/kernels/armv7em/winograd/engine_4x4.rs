@@ -29,7 +29,7 @@ use crate::tensor::{DType, Data};
 
 /// The ways there are.
 pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    if want.optimize != Optimize::Speed || !stores(want.target, 2 * XI * g.cin * g.cout) {
+    if want.optimize != Optimize::Speed || !stores(want.target(), 2 * XI * g.cin * g.cout) {
         return Ok(Vec::new());
     }
     let mut ways = Vec::new();
@@ -73,7 +73,7 @@ fn spell(
     if !rows.fits() || !columns.fits() || !products.fits() {
         return Ok(None);
     }
-    let core = &want.target.core;
+    let (library, core) = (want.library, want.core());
     let mut place = Workspace::default();
     let (band, bands) = (band(g), bands(across));
     let edge_len = g.input[1] * g.cin;
@@ -104,9 +104,10 @@ fn spell(
     args.push(Bind::aligned("weights", packed_u, 4));
     args.extend([Bind::Scalar(product.x_zp), Bind::Scalar(rnd)]);
 
-    let walk = Walk { g, across, x, t, edge, keep, zx, rows: rows.kernel(core)? };
+    let walk = Walk { g, across, x, t, edge, keep, zx, rows: library.once(&rows, || rows.kernel(core))? };
     walk.padding(&mut k, &|k, from, n| columns_of_padding(k, t, from, n * g.cin / 2, zx.into()));
-    let (columns, products) = (columns.kernel(core)?, products.kernel(core)?);
+    let columns = library.once(&columns, || columns.kernel(core))?;
+    let products = library.once(&products, || products.kernel(core))?;
     walk.images(&mut k, &mut |k, from, to| {
         for b in 0..bands {
             k.call(&columns, vec![t.from(from + b * band), v.from(2 * across * b)]);
@@ -134,13 +135,14 @@ mod tests {
     use super::*;
     use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
     use crate::kernels::armv7em::winograd::engine::tests::run_over;
+    use crate::kernels::library::Library;
     use crate::kernels::portable::conv::{self, Kernels};
     use crate::kernels::trial::{Random, run};
 
     #[test]
     fn every_way_equals_the_plain_loops() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+        let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
         let mut random = Random(53);
         let same = [1, 1, 1, 1, 1, 1];
         let mut shapes = vec![
@@ -194,7 +196,7 @@ mod tests {
         let mut random = Random(54);
         for core in ["stm32l4r5", "stm32u575", "stm32h7a3"] {
             let target = secateur_targets::find(core).unwrap();
-            let want = Want { target: &target, optimize: Optimize::Speed, rows_limit: 4096 };
+            let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
             for (g, best) in [
                 (geometry(16, 6, [7, 17], [3, 3], [1, 1, 1, 0, 1, 1]), "winograd-4x4"),
                 (geometry(16, 8, [8, 10], [3, 3], [1, 1, 1, 0, 1, 0]), "winograd-4x4-square"),

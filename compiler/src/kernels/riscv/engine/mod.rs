@@ -144,6 +144,7 @@ impl Window {
 }
 
 /// The kernel that computes a block of pixels, by what it computes.
+#[derive(Debug)]
 enum Block {
     Scalar(Scalar),
     Depthwise(Depthwise),
@@ -276,7 +277,7 @@ impl Riscv {
                 }
             }
         }
-        let kernel = whole.kernel(want.target)?;
+        let kernel = want.library.once(&whole, || whole.kernel(want.target()))?;
         Ok(Some(RowOf { kernel, calls, pixels, last: n - blocks * pixels, weights, words }))
     }
 }
@@ -435,7 +436,7 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let room = k.buffer("rows", DType::I8, len, Access::ReadWrite);
     let zx = k.scalar("zx", -128, 127);
     args.extend([Bind::Workspace(0), Bind::Scalar(packed.x_zp)]);
-    let filler = Filler::new(g, &tiling, (x, room, zx), want.target)?;
+    let filler = Filler::new(g, &tiling, (x, room, zx), want.library)?;
     if filler.once {
         filler.fill(&mut k, 0.into(), len);
     }

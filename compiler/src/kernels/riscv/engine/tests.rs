@@ -2,6 +2,7 @@
 
 use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
 use crate::kernels::call::Call;
+use crate::kernels::library::Library;
 use crate::kernels::portable::conv::{self, Kernels};
 use crate::kernels::portable::dense;
 use crate::kernels::riscv::engine::*;
@@ -95,7 +96,7 @@ fn convolutions_equal_the_plain_loops() {
         let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
         for (engine, name) in &ENGINES {
             let target = secateur_targets::find(name).unwrap();
-            let want = Want { target: &target, optimize: Optimize::Balanced, rows_limit };
+            let want = Want { library: &Library::new(&target), optimize: Optimize::Balanced, rows_limit };
             let says = format!("case {case} on {name}: {g:?}");
             let ways = engine.conv(g, &product, &want).unwrap();
             assert!(!ways.is_empty(), "{says}");
@@ -132,7 +133,11 @@ fn dense_layers_equal_the_plain_loops() {
         let y: usize = rows.rows.iter().map(|a| (a.len - 1) * a.y).sum::<usize>() + rows.outputs.len;
         for (engine, name) in &ENGINES {
             let target = secateur_targets::find(name).unwrap();
-            let want = Want { target: &target, optimize: Optimize::Balanced, rows_limit: ROWS_LIMIT };
+            let want = Want {
+                library: &Library::new(&target),
+                optimize: Optimize::Balanced,
+                rows_limit: ROWS_LIMIT,
+            };
             let says = format!("case {case} on {name}");
             let ways = engine.dense(rows, &product, &want).unwrap();
             assert!(!ways.is_empty(), "{says}");
