@@ -74,38 +74,14 @@ impl Histogram {
         }
     }
 
-    pub(super) fn merge(&mut self, other: &Histogram) {
-        let mut other = other.clone();
-        while other.width < self.width {
-            other.widen();
-        }
-        while self.width < other.width {
-            self.widen();
-        }
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *mine += theirs;
-        }
-        self.lo = self.lo.min(other.lo);
-        self.hi = self.hi.max(other.hi);
+    /// The quantization of least square error.
+    pub(super) fn quant(&self) -> Quant {
+        shared(&[self])
     }
 
-    /// As if all had been seen `n` times.
-    pub(super) fn times(mut self, n: u64) -> Self {
-        self.counts.iter_mut().for_each(|count| *count *= n);
-        self
-    }
-
-    /// The quantization `known` where it serves these values well: its error is 40 dB below
-    /// them, or at most twice the least one. Else that of least error.
+    /// [`shared_or`] of one.
     pub(super) fn quant_or(&self, known: Quant) -> Quant {
-        let best = self.quant();
-        if self.lo > self.hi {
-            return known;
-        }
-        let bins = self.occupied();
-        let (least, have) = (error(&bins, &best, f64::INFINITY), error(&bins, &known, f64::INFINITY));
-        let signal: f64 = bins.iter().map(|&(x, n)| n * x * x).sum();
-        if have <= 2.0 * least || have * 1e4 <= signal { known } else { best }
+        shared_or(&[self], known, self.quant())
     }
 
     /// Mean and count of every occupied bin.
@@ -119,35 +95,93 @@ impl Histogram {
         })
         .collect()
     }
+}
 
-    /// The quantization of least square error: both ends are drawn in, one after the other,
-    /// from the full range (Banner et al., 2019, do the same for one symmetric end).
-    pub(super) fn quant(&self) -> Quant {
-        let (lo, hi) = (self.lo.min(0.0), self.hi.max(0.0));
-        let full = affine(lo, hi);
-        if self.lo > self.hi || hi - lo < 1e-30 {
-            return full;
+/// What one quantization must hold, as error counts for it.
+struct View {
+    bins: Vec<(f64, f64)>,
+    /// The error that the full range costs, or would on the average.
+    base: f64,
+}
+
+fn views(all: &[&Histogram], full: &Quant) -> Vec<View> {
+    let step = f64::from(full.scale[0]);
+    all.iter()
+        .map(|h| {
+            let bins = h.occupied();
+            // Zeros are exact.
+            let count: f64 = bins.iter().filter(|(x, _)| *x != 0.0).map(|(_, n)| n).sum();
+            let base = error(&bins, full, f64::INFINITY).max(count * step * step / 12.0);
+            View { bins, base }
+        })
+        .collect()
+}
+
+/// How often a view may have the error that the full range costs it.
+const WORSE: f64 = 2.0;
+
+/// Sum of the views' errors, each against its base; infinite where clipping costs one too much.
+fn cost(views: &[View], quant: &Quant, limit: f64) -> f64 {
+    let mut sum = 0.0;
+    for view in views.iter().filter(|v| v.base > 0.0) {
+        let most = if views.len() > 1 { WORSE * view.base } else { limit * view.base };
+        let e = error(&view.bins, quant, most);
+        if e > most {
+            return f64::INFINITY;
         }
-        let bins = self.occupied();
-        let mut best = (error(&bins, &full, f64::INFINITY), full, 1.0f32, 1.0f32);
-        for _ in 0..2 {
-            for end in 0..2 {
-                if (end == 0 && lo == 0.0) || (end == 1 && hi == 0.0) {
-                    continue;
-                }
-                for step in 1..=40u8 {
-                    let keep = 1.0 - 0.02 * f32::from(step);
-                    let (l, h) = if end == 0 { (keep, best.3) } else { (best.2, keep) };
-                    let candidate = affine(lo * l, hi * h);
-                    let e = error(&bins, &candidate, best.0);
-                    if e < best.0 {
-                        best = (e, candidate, l, h);
-                    }
+        sum += e / view.base;
+    }
+    sum
+}
+
+/// The full range of what the views hold.
+pub(super) fn full(all: &[&Histogram]) -> (f32, f32) {
+    all.iter().fold((0.0, 0.0), |(lo, hi), h| (lo.min(h.lo), hi.max(h.hi)))
+}
+
+/// One quantization for several views of a value: of least square error, where none has more than
+/// twice the error of the full range. Both ends are drawn in, one after the other, from that
+/// (Banner et al., 2019, do the same for one symmetric end).
+pub(super) fn shared(all: &[&Histogram]) -> Quant {
+    let (lo, hi) = full(all);
+    let full = affine(lo, hi);
+    if hi - lo < 1e-30 {
+        return full;
+    }
+    let views = views(all, &full);
+    let mut best = (cost(&views, &full, f64::INFINITY), full, 1.0f32, 1.0f32);
+    for _ in 0..2 {
+        for end in 0..2 {
+            if (end == 0 && lo == 0.0) || (end == 1 && hi == 0.0) {
+                continue;
+            }
+            for step in 1..=40u8 {
+                let keep = 1.0 - 0.02 * f32::from(step);
+                let (l, h) = if end == 0 { (keep, best.3) } else { (best.2, keep) };
+                let candidate = affine(lo * l, hi * h);
+                let e = cost(&views, &candidate, best.0);
+                if e < best.0 {
+                    best = (e, candidate, l, h);
                 }
             }
         }
-        best.1
     }
+    best.1
+}
+
+/// The quantization `known` where it serves all views well: the error is 40 dB below the view, or
+/// at most twice that of `best`. Else `best`.
+pub(super) fn shared_or(all: &[&Histogram], known: Quant, best: Quant) -> Quant {
+    if all.iter().all(|h| h.lo > h.hi) {
+        return known;
+    }
+    let serves = |h: &&Histogram| {
+        let bins = h.occupied();
+        let (least, have) = (error(&bins, &best, f64::INFINITY), error(&bins, &known, f64::INFINITY));
+        let signal: f64 = bins.iter().map(|&(x, n)| n * x * x).sum();
+        have <= 2.0 * least || have * 1e4 <= signal
+    };
+    if all.iter().all(serves) { known } else { best }
 }
 
 /// Sum of squared errors that a quantization makes; stops early beyond `limit`.
@@ -182,11 +216,6 @@ mod tests {
         two.add(&a);
         assert_eq!(one.counts, two.counts);
         assert_eq!(one.width, two.width);
-        let (mut left, mut right) = (Histogram::new(), Histogram::new());
-        left.add(&a);
-        right.add(&b);
-        left.merge(&right);
-        assert_eq!(left.counts, one.counts);
     }
 
     #[test]
@@ -203,6 +232,20 @@ mod tests {
         // Rounding costs 1e6 * (hi / 255)^2 / 12, clipping (3 - hi)^2: least at 1.3.
         let (_, hi) = range(&h.quant());
         assert!((1.2..=1.42).contains(&hi), "{hi}");
+    }
+
+    /// Readers of the rare end of a value, as Relu and maxima are, keep it.
+    #[test]
+    fn an_end_that_a_view_needs_is_not_clipped() {
+        let (mut all, mut top) = (Histogram::new(), Histogram::new());
+        for _ in 0..1000 {
+            all.add(&(0..=1000).map(|i| i as f32 / 1000.0).collect::<Vec<_>>());
+        }
+        all.add(&[3.0]);
+        top.add(&[0.0, 0.0, 3.0]);
+        assert!(range(&all.quant()).1 < 1.5);
+        let (_, hi) = range(&shared(&[&all, &top]));
+        assert!((hi - 3.0).abs() <= 3.0 / 255.0, "{hi}");
     }
 
     #[test]

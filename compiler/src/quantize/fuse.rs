@@ -4,7 +4,8 @@
 //! layers with constant weights are `Dense`, added constants their bias, Relu and Clip their clamp.
 //! Law: only values without a `Quant` of their own disappear.
 
-use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
+use super::settle::limits;
+use crate::graph::{Graph, NodeId, Patch, Quant, ValueId};
 use crate::ops::{Dense, Op, Transpose};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -165,14 +166,7 @@ fn add_to_bias(graph: &mut Graph, id: NodeId) {
 
 fn activation_to_clamp(graph: &mut Graph, id: NodeId) {
     let Some(x) = graph[id].inputs[0] else { return };
-    let clamp = match &graph[id].op {
-        Op::Relu(_) => Clamp { lo: 0.0, hi: f32::INFINITY },
-        Op::Clip(c) => Clamp {
-            lo: c.min.map_or(f32::NEG_INFINITY, |v| v as f32),
-            hi: c.max.map_or(f32::INFINITY, |v| v as f32),
-        },
-        _ => return,
-    };
+    let Some(clamp) = limits(&graph[id].op) else { return };
     let Some(producer) = private_producer(graph, x) else { return };
     let fusable = matches!(
         graph[producer].op,

@@ -8,6 +8,7 @@
 
 mod bias;
 mod calibrate;
+mod correction;
 mod fuse;
 mod ports;
 mod ptq;

@@ -1,13 +1,17 @@
 //! Post-training int8: a float graph and calibration samples in, a graph with `Quant`s out.
 //!
 //! Two walks over the nodes, all samples at each: the float one fills a histogram per value,
-//! the second computes with the quantized values and weights so far and corrects every bias by
-//! the mean error of its channel. Only values that some node still reads are kept.
+//! the second computes with the quantized values and weights so far, beside the float ones, and
+//! corrects every bias by the mean error of its channel. Only values that some node still reads
+//! are kept.
 //! Law: the samples' order and the machine change nothing; every sum has a fixed order.
 
 use super::calibrate::{Histogram, affine};
+use super::correction::{seen_by_readers, shifts};
 use super::scales::choose;
-use super::settle::{Constants, Spread, fixed, integer_form, settle_with, spread};
+use super::settle::{
+    Constants, Spread, computes_on_integers, constants, fixed, integer_form, settle_with, spread,
+};
 use super::weights;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
@@ -31,11 +35,11 @@ pub fn quantize(
     let inputs = crate::samples::split(samples, graph, None)?;
     divisors(graph);
     let seen = observe(graph, &inputs, observer)?;
-    for (value, quant) in choose(graph, &seen, inputs.len()) {
+    for (value, quant) in choose(graph, &seen) {
         Patch::new(graph).set_quant(value, Some(quant));
     }
     dragged(graph, &seen);
-    correct(graph, &inputs, &seen, observer)?;
+    correct(graph, &inputs, observer)?;
     settle_with(graph, Constants::Rounded)
 }
 
@@ -49,9 +53,7 @@ pub fn complete(graph: &mut Graph, samples: &Samples, observer: &mut dyn Observe
         missing = true;
         Spread::Bounds
     });
-    // Samples hold real values: they cannot be followed through a quantizer that stayed a node.
-    let opaque = |op: &Op| matches!(op, Op::QuantizeLinear(_) | Op::DequantizeLinear(_));
-    if !missing || graph.nodes().any(|(_, n)| opaque(&n.op)) {
+    if !missing {
         return Ok(false);
     }
     let inputs = crate::samples::split(samples, graph, None)?;
@@ -119,8 +121,6 @@ pub(super) struct Seen {
     pub(super) histograms: Vec<Option<Histogram>>,
     /// For what only Softmax reads: the quantization that changes its probabilities least.
     pub(super) logits: BTreeMap<ValueId, Quant>,
-    /// Mean of each output channel of Conv and Dense before the fused activation.
-    means: BTreeMap<NodeId, Vec<f64>>,
 }
 
 /// The tensors of all samples for every value that is still needed.
@@ -236,29 +236,10 @@ fn channel_axis(graph: &Graph, id: NodeId) -> Option<usize> {
     }
 }
 
-/// Mean over samples and positions, by channel.
-fn channel_means(tensors: &[Tensor], axis: usize) -> Vec<f64> {
-    let Some(shape) = tensors.first().map(Tensor::shape) else { return Vec::new() };
-    let channels = shape[axis];
-    let inner: usize = shape[axis + 1..].iter().product();
-    let mut sums = vec![0f64; channels];
-    for v in tensors.iter().filter_map(Tensor::as_f32) {
-        for (i, run) in v.chunks(inner.max(1)).enumerate() {
-            sums[i % channels] += run.iter().map(|&x| f64::from(x)).sum::<f64>();
-        }
-    }
-    let count = (tensors.len() * shape.iter().product::<usize>() / channels.max(1)).max(1) as f64;
-    sums.into_iter().map(|s| s / count).collect()
-}
-
 /// The first walk: the float model.
 fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<Seen> {
     let mut walk = Walk::new(graph, inputs);
-    let mut seen = Seen {
-        histograms: vec![None; graph.values().count()],
-        logits: BTreeMap::new(),
-        means: BTreeMap::new(),
-    };
+    let mut seen = Seen { histograms: vec![None; graph.values().count()], logits: BTreeMap::new() };
     for &v in graph.inputs() {
         if let Some(tensors) = &walk.live[v.index()] {
             seen.histograms[v.index()] = histogram(graph, v, tensors)?;
@@ -269,12 +250,14 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
         stop(observer)?;
         observer.progress("calibrate", done, 2 * order.len());
         let mut results = walk.eval(graph, id, inputs.len(), &[])?;
-        if let Some(axis) = channel_axis(graph, id) {
-            seen.means.insert(id, channel_means(&results[0], axis));
-        }
         let clamp = graph[id].clamp;
         for (&v, tensors) in graph[id].outputs.iter().zip(&mut results) {
-            *tensors = std::mem::take(tensors).into_iter().map(|t| clamped(t, clamp)).collect();
+            let quant = graph[v].quant.as_ref().filter(|q| q.axis.is_none());
+            let held = |t| match quant {
+                None => clamped(t, clamp),
+                Some(quant) => rounded(clamped(t, clamp), quant),
+            };
+            *tensors = std::mem::take(tensors).into_iter().map(held).collect();
             seen.histograms[v.index()] = histogram(graph, v, tensors)?;
         }
         if let (Op::Softmax(_), Some(v)) = (&graph[id].op, graph[id].inputs[0])
@@ -347,13 +330,9 @@ fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<His
 
 /// The second walk: weights become integers, and biases take back the mean error that rounding
 /// of everything before them makes in each channel (Nagel et al., 2019, with data).
-fn correct(
-    graph: &mut Graph,
-    inputs: &[Vec<Tensor>],
-    seen: &Seen,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    let mut walk = Walk::new(graph, inputs);
+fn correct(graph: &mut Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<()> {
+    let float = graph.clone();
+    let (mut exact, mut walk) = (Walk::new(graph, inputs), Walk::new(graph, inputs));
     for &v in graph.inputs() {
         if let (Some(quant), Some(tensors)) = (&graph[v].quant, &mut walk.live[v.index()]) {
             *tensors = std::mem::take(tensors).into_iter().map(|t| rounded(t, quant)).collect();
@@ -363,13 +342,22 @@ fn correct(
     for (done, &id) in order.iter().enumerate() {
         stop(observer)?;
         observer.progress("calibrate", order.len() + done, 2 * order.len());
-        let mut results = match (channel_axis(graph, id), seen.means.get(&id)) {
-            (Some(axis), Some(means)) if integer_form(&graph[id].op) => {
-                corrected(graph, &walk, id, inputs.len(), axis, means)?
+        let mut want = exact.eval(&float, id, inputs.len(), &[])?;
+        let mut results = match channel_axis(graph, id) {
+            Some(axis) if integer_form(&graph[id].op) => corrected(graph, &walk, id, axis, &want[0])?,
+            _ => {
+                // As integers they have errors of their own, which the biases behind take back.
+                if computes_on_integers(graph, id) {
+                    constants(graph, id, Constants::Rounded)?;
+                }
+                walk.eval(graph, id, inputs.len(), &[])?
             }
-            _ => walk.eval(graph, id, inputs.len(), &[])?,
         };
         let clamp = graph[id].clamp;
+        for tensors in &mut want {
+            *tensors = std::mem::take(tensors).into_iter().map(|t| clamped(t, clamp)).collect();
+        }
+        exact.advance(&float, id, want);
         for (&v, tensors) in graph[id].outputs.iter().zip(&mut results) {
             let quant = graph[v].quant.clone();
             *tensors = std::mem::take(tensors)
@@ -385,22 +373,23 @@ fn correct(
     Ok(())
 }
 
-/// Quantizes the weights of a node, corrects its bias, and gives its results with both.
+/// Quantizes the weights of a node, corrects its bias towards the results that it should have before
+/// its clamp, and gives those with both.
 fn corrected(
     graph: &mut Graph,
     walk: &Walk,
     id: NodeId,
-    samples: usize,
     axis: usize,
-    means: &[f64],
+    want: &[Tensor],
 ) -> Result<Vec<Vec<Tensor>>> {
     let node = graph[id].clone();
+    let (samples, channels) = (want.len(), graph[node.outputs[0]].shape[axis]);
     let operand = |i: usize| node.inputs.get(i).copied().flatten();
     let (Some(x), Some(w)) = (operand(0), operand(1)) else { return walk.eval(graph, id, samples, &[]) };
     let Some(real) = graph[w].constant().cloned() else { return walk.eval(graph, id, samples, &[]) };
     let bias = match operand(2) {
-        None => vec![0.0; means.len()],
-        Some(b) => graph[b].constant().map(|t| t.to_f32_vec()).unwrap_or_else(|| vec![0.0; means.len()]),
+        None => vec![0.0; channels],
+        Some(b) => graph[b].constant().map(|t| t.to_f32_vec()).unwrap_or_else(|| vec![0.0; channels]),
     };
     let quant = match &graph[x].quant {
         Some(input) => weights::within_accumulator(&real, weights::per_channel(&real), &bias, input),
@@ -416,8 +405,7 @@ fn corrected(
     patch.node_mut(id).inputs[1] = Some(constant);
 
     let mut results = walk.eval(graph, id, samples, &[(1, rounded_weights)])?;
-    let have = channel_means(&results[0], axis);
-    let shift: Vec<f32> = means.iter().zip(&have).map(|(want, have)| (want - have) as f32).collect();
+    let shift = shifts(want, &results[0], axis, &seen_by_readers(graph, id));
     if shift.iter().all(|s| *s == 0.0) {
         return Ok(results);
     }

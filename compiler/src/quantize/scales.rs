@@ -4,18 +4,18 @@
 //! node computes or reads. Law: values that operators only move share one scale, and it covers
 //! everything that is stored with it, constants included.
 
-use super::calibrate::Histogram;
+use super::calibrate::{Histogram, affine, full, range, shared, shared_or};
 use super::ptq::Seen;
 use super::qdq::carries;
 use super::settle::{fixed, integer_form};
-use crate::graph::{Graph, NodeId, Quant, ValueId, ValueKind};
-use crate::ops::Op;
+use crate::graph::{Graph, Node, NodeId, Quant, ValueId, ValueKind};
+use crate::ops::{Op, PadMode};
 use crate::tensor::DType;
 use std::collections::BTreeMap;
 
 /// A quantization for every value that an integer node computes or reads.
-pub(super) fn choose(graph: &Graph, seen: &Seen, samples: usize) -> Vec<(ValueId, Quant)> {
-    let class = tie(graph);
+pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
+    let class = tie(graph, seen);
     let mut members: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
     for (v, value) in graph.values() {
         let touched = |id: NodeId| integer_form(&graph[id].op);
@@ -26,10 +26,10 @@ pub(super) fn choose(graph: &Graph, seen: &Seen, samples: usize) -> Vec<(ValueId
             members.entry(class[v.index()]).or_default().push(v);
         }
     }
+    let decisive = decisive(graph);
     let mut chosen = Vec::new();
     for group in members.values() {
-        // What is only moved adds nothing to the range, except a padding and what is moved out
-        // of a constant.
+        // A scale known beforehand is that of what is computed, and of nothing moved to it.
         let source = |v: &&ValueId| {
             graph.producer(**v).is_none_or(|p| {
                 let moved = graph[p].inputs.first().copied().flatten();
@@ -38,73 +38,61 @@ pub(super) fn choose(graph: &Graph, seen: &Seen, samples: usize) -> Vec<(ValueId
                     || moved.is_some_and(|x| graph[x].constant().is_some())
             })
         };
-        let sources: Vec<ValueId> = group.iter().filter(source).copied().collect();
-        let known: Vec<Option<Quant>> =
-            sources.iter().map(|&v| graph.producer(v).and_then(|p| fixed(&graph[p].op))).collect();
-        let mut all = Histogram::new();
-        let cut = cut(graph, group);
-        for v in if !cut.is_empty() {
-            &cut
-        } else if sources.is_empty() {
-            group
-        } else {
-            &sources
-        } {
-            if let Some(h) = &seen.histograms[v.index()] {
-                all.merge(h);
-            }
-        }
-        // Operands of a Concat that are no members of the class are stored with its scale too.
-        let joined = joined(graph, seen, group, samples);
-        let alone = joined.is_empty();
-        joined.iter().for_each(|h| all.merge(h));
+        let known: Vec<Option<Quant>> = group
+            .iter()
+            .filter(source)
+            .map(|&v| graph.producer(v).and_then(|p| fixed(&graph[p].op)))
+            .collect();
+        let views = views(graph, seen, group);
+        let (lo, hi) = full(&views);
         let quant = match known.first() {
-            Some(Some(first)) if alone && known.iter().all(|k| k.as_ref() == Some(first)) => {
-                all.quant_or(first.clone())
+            _ if group.iter().any(|v| decisive[v.index()]) => affine(lo, hi),
+            Some(Some(first)) if known.iter().all(|k| k.as_ref() == Some(first)) => {
+                shared_or(&views, first.clone(), shared(&views))
             }
-            _ if group.len() == 1 && alone && seen.logits.contains_key(&group[0]) => {
-                seen.logits[&group[0]].clone()
-            }
-            _ => all.quant(),
+            _ if group.len() == 1 && seen.logits.contains_key(&group[0]) => seen.logits[&group[0]].clone(),
+            _ => shared(&views),
         };
         chosen.extend(group.iter().map(|&v| (v, quant.clone())));
     }
     chosen
 }
 
-/// The results that stand for a value which only Relu and Clip read: what they cut away needs no
-/// steps, and a number beyond the range of the results saturates to what they would make of it.
-fn cut(graph: &Graph, group: &[ValueId]) -> Vec<ValueId> {
-    let [v] = group else { return Vec::new() };
-    let readers = graph.consumers(*v);
-    let cuts = |&r: &NodeId| matches!(graph[r].op, Op::Relu(_) | Op::Clip(_));
-    if graph.outputs().contains(v) || !readers.iter().all(cuts) {
-        return Vec::new();
-    }
-    readers.iter().map(|&r| graph[r].outputs[0]).collect()
-}
-
-/// What constants and results with a scale of their own bring to the classes that a Concat joins
-/// them to: a constant counts once a sample.
-fn joined(graph: &Graph, seen: &Seen, group: &[ValueId], samples: usize) -> Vec<Histogram> {
-    let mut all = Vec::new();
-    for &v in group {
-        let Some(concat) = graph.producer(v).filter(|&p| matches!(graph[p].op, Op::Concat(_))) else {
-            continue;
+/// By value index, whether a node decides by it, itself or behind element-wise operators: which is
+/// the greatest, which whole number it reaches. A clipped end cannot tell, and the last of 256ths
+/// is not one.
+fn decisive(graph: &Graph) -> Vec<bool> {
+    let mut decisive = vec![false; graph.values().count()];
+    for id in graph.topological().into_iter().rev() {
+        let node = &graph[id];
+        let decides = match &node.op {
+            Op::ArgMax(_) => true,
+            Op::Cast(cast) => !cast.to.is_float(),
+            op => (op.is_elementwise() || carries(op)) && node.outputs.iter().any(|v| decisive[v.index()]),
         };
-        for &x in graph[concat].inputs.iter().flatten() {
-            if let Some(real) = graph[x].real_constant() {
-                let mut histogram = Histogram::new();
-                histogram.add(&real.to_f32_vec());
-                all.push(histogram.times(samples as u64));
-            } else if keeps_own(graph, x)
-                && let Some(Some(histogram)) = seen.histograms.get(x.index())
-            {
-                all.push(histogram.clone());
-            }
+        for v in node.inputs.iter().flatten().filter(|_| decides) {
+            decisive[v.index()] = true;
         }
     }
-    all
+    decisive
+}
+
+/// What the readers of a group see of it, each with its own weight: a value as it is, or what Relu
+/// and Clip leave of it. What is only moved to other members adds nothing.
+fn views<'a>(graph: &Graph, seen: &'a Seen, group: &[ValueId]) -> Vec<&'a Histogram> {
+    let mut all: Vec<ValueId> = Vec::new();
+    for &v in group {
+        let readers = graph.consumers(v);
+        let cuts = |r: &NodeId| matches!(graph[*r].op, Op::Relu(_) | Op::Clip(_));
+        let within = |r: &NodeId| tied(&graph[*r].op) && graph[*r].outputs.iter().all(|o| group.contains(o));
+        let whole = |r: &NodeId| !cuts(r) && !within(r);
+        if readers.is_empty() || graph.outputs().contains(&v) || readers.iter().any(whole) {
+            all.push(v);
+        }
+        // What they cut away needs no steps: beyond the range it saturates to the same result.
+        all.extend(readers.iter().filter(|r| cuts(r)).map(|&r| graph[r].outputs[0]));
+    }
+    all.iter().filter_map(|v| seen.histograms.get(v.index())?.as_ref()).collect()
 }
 
 /// A bounded result (a probability, a gate) that others read too keeps its own scale and is
@@ -119,8 +107,18 @@ fn tied(op: &Op) -> bool {
     carries(op) && !matches!(op, Op::Relu(_) | Op::Clip(_))
 }
 
+/// Whether a Pad writes what lies far from all that its operand holds: that would only make the
+/// steps of the operand wide, for all who read it.
+fn widens(graph: &Graph, node: &Node, seen: &Seen) -> bool {
+    let (Op::Pad(pad), Some(Some(x))) = (&node.op, node.inputs.first()) else { return false };
+    let Some(Some(own)) = seen.histograms.get(x.index()) else { return false };
+    let ((lo, hi), value) = (full(&[own]), pad.value as f32);
+    let known = graph.producer(*x).and_then(|p| fixed(&graph[p].op)).map_or((lo, hi), |q| range(&q));
+    pad.mode == PadMode::Constant && !(lo.min(known.0) <= value && value <= hi.max(known.1))
+}
+
 /// Classes of values that share a scale, by value index: union-find over moving operators.
-fn tie(graph: &Graph) -> Vec<usize> {
+fn tie(graph: &Graph, seen: &Seen) -> Vec<usize> {
     fn root(class: &mut [usize], mut i: usize) -> usize {
         while class[i] != i {
             class[i] = class[class[i]];
@@ -130,7 +128,7 @@ fn tie(graph: &Graph) -> Vec<usize> {
     }
     let mut class: Vec<usize> = (0..graph.values().count()).collect();
     for (_, node) in graph.nodes() {
-        if !tied(&node.op) {
+        if !tied(&node.op) || widens(graph, node, seen) {
             continue;
         }
         let Some(&first) = node.outputs.first() else { continue };

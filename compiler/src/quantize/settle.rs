@@ -283,17 +283,22 @@ pub(super) fn fixed(op: &Op) -> Option<Quant> {
     }
 }
 
+/// The interval that a Relu or a Clip leaves.
+pub(super) fn limits(op: &Op) -> Option<Clamp> {
+    match op {
+        Op::Relu(_) => Some(Clamp { lo: 0.0, hi: f32::INFINITY }),
+        Op::Clip(c) => Some(Clamp {
+            lo: c.min.map_or(f32::NEG_INFINITY, |v| v as f32),
+            hi: c.max.map_or(f32::INFINITY, |v| v as f32),
+        }),
+        _ => None,
+    }
+}
+
 /// A Relu or Clip that stayed a node of its own is a `Requantize` with a clamp.
 fn activations_to_requantize(graph: &mut Graph) {
     for id in graph.topological() {
-        let clamp = match &graph[id].op {
-            Op::Relu(_) => Clamp { lo: 0.0, hi: f32::INFINITY },
-            Op::Clip(c) => Clamp {
-                lo: c.min.map_or(f32::NEG_INFINITY, |v| v as f32),
-                hi: c.max.map_or(f32::INFINITY, |v| v as f32),
-            },
-            _ => continue,
-        };
+        let Some(clamp) = limits(&graph[id].op) else { continue };
         if !computes_on_integers(graph, id) {
             continue;
         }
@@ -345,7 +350,7 @@ pub(super) fn computes_on_integers(graph: &Graph, id: NodeId) -> bool {
 }
 
 /// Real constants of an integer node become integers, or stay where the rule says so.
-fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Result<()> {
+pub(super) fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Result<()> {
     let node = graph[id].clone();
     let output = node.outputs[0];
     for (i, v) in node.inputs.iter().enumerate() {
