@@ -4,7 +4,8 @@ use crate::emit::{self, EmitOptions, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
 use crate::observe::{Observer, Silent};
-use crate::options::{Language, Optimize, Options, Quantize};
+use crate::options::{Language, Options, Quantize};
+use crate::policy::Policy;
 use crate::program::{self, Program};
 use crate::report::{self, NotMeasured, Report};
 use crate::schedule::{self, Library, Schedule};
@@ -105,13 +106,13 @@ fn compile_unhelped(
         quantize::quantize(&mut graph, samples, options, observer)?;
         graph::verify(&graph)?;
     }
-    let library = Library::new(target);
+    let (library, policy) = (Library::new(target), Policy::from(options.optimize));
     let mut weighed = None;
     passes::run_quantized_by(
         &mut graph,
         &mut |forms| {
             step(observer, "weigh")?;
-            let (which, plan) = weigh::best(forms, &library, options.optimize)?;
+            let (which, plan) = weigh::best(forms, &library, policy)?;
             weighed = Some(plan);
             Ok(which)
         },
@@ -129,7 +130,7 @@ fn compile_unhelped(
     step(observer, "schedule")?;
     let Plan { schedule, mut program } = match weighed {
         Some(plan) => plan,
-        None => weigh::plan(&graph, &library, options.optimize)?,
+        None => weigh::plan(&graph, &library, policy)?,
     };
     if wanted("schedule") {
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
@@ -145,9 +146,9 @@ fn compile_unhelped(
     let mut report = Report::new(&program, target);
     report.warnings = graph.warnings().to_vec();
     // Speed and size are paid for with memory: say how much.
-    report.total.arena_balanced = match options.optimize {
-        Optimize::Speed => Some(schedule::schedule_with(&graph, &library, Optimize::Balanced)?.arena),
-        _ => schedule.arena_balanced,
+    report.total.arena_balanced = match policy.spends_flash() {
+        true => Some(schedule::schedule_with(&graph, &library, Policy::BALANCED)?.arena),
+        false => schedule.arena_balanced,
     };
     let settings = EmitOptions {
         digest: digest.clone(),

@@ -38,6 +38,7 @@ pub mod onnx;
 pub mod ops;
 pub mod options;
 pub mod passes;
+pub mod policy;
 pub mod program;
 pub mod quantize;
 pub mod report;

@@ -22,10 +22,10 @@ pub enum Optimize {
     /// and the flash has room; workspace up to three quarters of the chip's RAM.
     Speed,
     /// Weights stay about as large as they are, code is unrolled where it pays most, workspace is
-    /// kept within `schedule::balanced`.
+    /// kept within `policy::balanced`.
     #[default]
     Balanced,
-    /// Least flash, then fewest cycles, within `schedule::most_for_size`.
+    /// Least flash, then fewest cycles, within `policy::most_for_size`.
     Size,
 }
 

@@ -9,15 +9,12 @@
 use crate::error::{Error, Result, Site};
 use crate::graph::Graph;
 use crate::lower;
-use crate::options::Optimize;
+use crate::policy::Policy;
 use crate::program::Program;
 use crate::program::cost;
 use crate::schedule::{self, Library, Schedule};
 use secateur_targets::Target;
 use std::collections::BTreeMap;
-
-/// What a form must come down to to be taken before an earlier one.
-const GAIN: f64 = 0.99;
 
 /// A form's schedule and program.
 pub(crate) struct Plan {
@@ -26,8 +23,8 @@ pub(crate) struct Plan {
 }
 
 /// Schedules and lowers.
-pub(crate) fn plan(graph: &Graph, library: &Library<'_>, optimize: Optimize) -> Result<Plan> {
-    let schedule = schedule::schedule_with(graph, library, optimize)?;
+pub(crate) fn plan(graph: &Graph, library: &Library<'_>, policy: Policy) -> Result<Plan> {
+    let schedule = schedule::schedule_with(graph, library, policy)?;
     let program = lower::lower(graph, &schedule)?;
     Ok(Plan { schedule, program })
 }
@@ -61,28 +58,24 @@ impl Needs {
         self.arena <= other.arena && self.flash <= other.flash && self.cycles <= other.cycles
     }
 
-    /// What is to be least, as shares of what another takes. Speed and size count for three, what
-    /// is not asked for still counts for one.
-    fn share(&self, of: &Needs, optimize: Optimize) -> f64 {
+    /// What is to be least, as shares of what another takes.
+    fn share(&self, of: &Needs, policy: Policy) -> f64 {
         let share = |a: f64, b: f64| if b > 0.0 { a / b } else { 1.0 };
-        let (time, flash, arena) = match optimize {
-            Optimize::Speed => (3.0, 1.0, 1.0),
-            Optimize::Balanced => (1.0, 1.0, 1.0),
-            Optimize::Size => (1.0, 3.0, 1.0),
-        };
-        time * share(self.cycles, of.cycles)
-            + flash * share(self.flash as f64, of.flash as f64)
-            + arena * share(self.arena as f64, of.arena as f64)
+        policy.share(
+            share(self.cycles, of.cycles),
+            share(self.flash as f64, of.flash as f64),
+            share(self.arena as f64, of.arena as f64),
+        )
     }
 }
 
 /// The best of several forms. A form that cannot be lowered is none, unless all cannot.
-pub(crate) fn best(forms: &[Graph], library: &Library<'_>, optimize: Optimize) -> Result<(usize, Plan)> {
+pub(crate) fn best(forms: &[Graph], library: &Library<'_>, policy: Policy) -> Result<(usize, Plan)> {
     let mut kept: Option<Needs> = None;
     let mut found: Option<(usize, Plan, Needs)> = None;
     let mut failed = None;
     for (i, form) in forms.iter().enumerate() {
-        let plan = match plan(form, library, optimize) {
+        let plan = match plan(form, library, policy) {
             Ok(plan) => plan,
             Err(e) => {
                 failed.get_or_insert(e);
@@ -93,7 +86,7 @@ pub(crate) fn best(forms: &[Graph], library: &Library<'_>, optimize: Optimize) -
         let base = *kept.get_or_insert(needs);
         // A form with fewer channels comes before one that keeps some, unless that gains something.
         let better = found.as_ref().is_none_or(|(first, _, best)| {
-            *first == 0 || needs.share(&base, optimize) < best.share(&base, optimize) * GAIN
+            *first == 0 || policy.gains(needs.share(&base, policy), best.share(&base, policy))
         });
         if needs.within(&base) && better {
             found = Some((i, plan, needs));

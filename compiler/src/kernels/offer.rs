@@ -15,7 +15,7 @@ use crate::kernels::library::Library;
 use crate::kernels::problem::{Geometry, Rows};
 use crate::kernels::product::Product;
 use crate::kernels::vector::Run;
-use crate::options::Optimize;
+use crate::policy::Policy;
 use secateur_targets::{Core, Target};
 
 /// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
@@ -47,7 +47,7 @@ impl Candidate {
 pub(crate) struct Want<'a> {
     /// The kernels made so far, and the target.
     pub(crate) library: &'a Library<'a>,
-    pub(crate) optimize: Optimize,
+    pub(crate) policy: Policy,
     /// Bytes of widened input rows, where cutting a row of outputs into tiles can keep it.
     pub(crate) rows_limit: usize,
 }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::kernels::call::Call;
 pub use crate::kernels::library::Library;
-use crate::options::Optimize;
+use crate::policy::{Policy, most_for_size};
 use crate::select::{self, Variant};
 use secateur_targets::Target;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ pub struct Schedule {
     pub arena: usize,
     /// The greatest sum of bytes live in one group: no placement of this order needs less.
     pub arena_lower_bound: usize,
-    /// The arena of [`Optimize::Balanced`], where the plan was held against it.
+    /// The arena of [`Policy::BALANCED`], where the plan was held against it.
     pub arena_balanced: Option<usize>,
 }
 
@@ -146,26 +146,21 @@ impl Schedule {
 }
 
 /// Chooses for every node and value.
-pub fn schedule(graph: &Graph, target: &Target, optimize: Optimize) -> Result<Schedule> {
-    schedule_with(graph, &Library::new(target), optimize)
+pub fn schedule(graph: &Graph, target: &Target, policy: impl Into<Policy>) -> Result<Schedule> {
+    schedule_with(graph, &Library::new(target), policy.into())
 }
 
 /// As [`schedule`], on the target of a library, which keeps what is generated.
-pub fn schedule_with(graph: &Graph, library: &Library<'_>, optimize: Optimize) -> Result<Schedule> {
-    if optimize != Optimize::Size {
-        return planned(graph, library, optimize, None);
+pub fn schedule_with(graph: &Graph, library: &Library<'_>, policy: Policy) -> Result<Schedule> {
+    if !policy.saves_flash() {
+        return planned(graph, library, policy, None);
     }
     // Flash is not saved at any price: memory stays about what it is.
-    let mut balanced = planned(graph, library, Optimize::Balanced, None)?;
+    let mut balanced = planned(graph, library, Policy::BALANCED, None)?;
     let most = most_for_size(balanced.arena);
-    let mut least = planned(graph, library, Optimize::Size, Some((most, &balanced)))?;
+    let mut least = planned(graph, library, policy, Some((most, &balanced)))?;
     (least.arena_balanced, balanced.arena_balanced) = (Some(balanced.arena), Some(balanced.arena));
     Ok(if least.arena <= most { least } else { balanced })
-}
-
-/// Bytes of arena that `size` may take where `balanced` takes so many: an eighth more, or 1 KiB.
-pub fn most_for_size(balanced: usize) -> usize {
-    balanced + (balanced / 8).max(1024)
 }
 
 /// A plan; where it is held against another one, nodes that need more than so many bytes of arena
@@ -173,7 +168,7 @@ pub fn most_for_size(balanced: usize) -> usize {
 fn planned(
     graph: &Graph,
     library: &Library<'_>,
-    optimize: Optimize,
+    policy: Policy,
     held: Option<(usize, &Schedule)>,
 ) -> Result<Schedule> {
     if graph.topological().len() != graph.nodes().count() {
@@ -189,7 +184,7 @@ fn planned(
                 choices[id.index()] = Some(Choice::view());
                 continue;
             }
-            match variant::choose(graph, id, &layouts, library, optimize, code) {
+            match variant::choose(graph, id, &layouts, library, policy, code) {
                 Ok(choice) => choices[id.index()] = Some(choice),
                 Err(e) => refused.push(e),
             }
@@ -198,23 +193,18 @@ fn planned(
     };
     let mut code = variant::Code::new(true);
     let mut choices = choose(&mut code)?;
-    if code.large(optimize) {
+    if code.large(policy) {
         code = variant::Code::new(false);
         choices = choose(&mut code)?;
     }
     let mut storage = least(graph, &uses, &layouts, &choices)?;
-    let budget = match optimize {
-        // A bare core has no memory of its own to run short of.
-        Optimize::Speed if library.target().ram() == 0 => usize::MAX,
-        Optimize::Speed => (library.target().ram() / 4 * 3) as usize,
-        Optimize::Balanced | Optimize::Size => {
-            // What results that overwrite their operand save is left to the workspaces.
-            let bare = |c: &Choice| Choice { workspace: 0, in_place: false, ..c.clone() };
-            let bare: Vec<Option<Choice>> = choices.iter().map(|c| c.as_ref().map(bare)).collect();
-            let budget = balanced(least(graph, &uses, &layouts, &bare)?.lower_bound);
-            held.map_or(budget, |(most, _)| most.min(budget))
-        }
-    };
+    let budget = policy.most_arena(library.target(), || {
+        // What results that overwrite their operand save is left to the workspaces.
+        let bare = |c: &Choice| Choice { workspace: 0, in_place: false, ..c.clone() };
+        let bare: Vec<Option<Choice>> = choices.iter().map(|c| c.as_ref().map(bare)).collect();
+        least(graph, &uses, &layouts, &bare).map(|storage| storage.lower_bound)
+    })?;
+    let budget = held.map_or(budget, |(most, _)| most.min(budget));
     // Nodes that run when memory is short get by with less workspace, where there is a way.
     loop {
         let mut shrunk = false;
@@ -222,7 +212,7 @@ fn planned(
             let id = short.node;
             if let Some(choice) = &choices[id.index()]
                 && let Some(less) =
-                    variant::smaller(graph, id, &layouts, (library, optimize), choice, short, code.unrolled)?
+                    variant::smaller(graph, id, &layouts, (library, policy), choice, short, code.unrolled)?
             {
                 choices[id.index()] = Some(less);
                 shrunk = true;
@@ -240,19 +230,13 @@ fn planned(
         }
         storage = least(graph, &uses, &layouts, &choices)?;
     }
-    let want = variant::want(library, optimize);
+    let want = variant::want(library, policy);
     let copies = graph.outputs().iter().map(|&v| match graph[v].constant() {
         Some(_) => select::copied(graph, v, &want).map(|copy| Some(Choice::of(copy))),
         None => Ok(None),
     });
     let copies = copies.collect::<Result<_>>()?;
     Ok(storage.placed(layouts, choices, copies))
-}
-
-/// Bytes of arena that `balanced` takes where the values alone need `bare`: workspace for 18 in a
-/// hundred more, but between 2.5 and 4 KiB, where the kernels' speed levels off.
-fn balanced(bare: usize) -> usize {
-    bare + (bare * 18 / 100).clamp(2560, 4096)
 }
 
 /// The order of the nodes that needs least memory, among those worth trying.

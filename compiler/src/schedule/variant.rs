@@ -6,19 +6,13 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::library::Library;
 use crate::kernels::offer::{ROWS_LIMIT, UNROLLED, Want};
-use crate::options::Optimize;
-use crate::select::{Price, Variant, variants};
+use crate::policy::{Policy, Price};
+use crate::select::{Variant, variants};
 use std::collections::BTreeMap;
 
-/// Growth of a layer's weights that `balanced` takes for any gain: a quarter, and half a kilobyte.
-const GROWTH: (usize, usize) = (4, 512);
-/// Cycles that each byte beyond that must save. Transformed weights in flash save 6 a byte,
-/// weights of depthwise windows in pairs some 40.
-const PRICE: f64 = 24.0;
-
 /// What a node may spend at first.
-pub(crate) fn want<'a>(library: &'a Library<'a>, optimize: Optimize) -> Want<'a> {
-    Want { library, optimize, rows_limit: ROWS_LIMIT }
+pub(crate) fn want<'a>(library: &'a Library<'a>, policy: Policy) -> Want<'a> {
+    Want { library, policy, rows_limit: ROWS_LIMIT }
 }
 
 /// The choice for a node that is not a mere view. `layouts` is by value index and final.
@@ -28,17 +22,17 @@ pub(crate) fn choose(
     node: NodeId,
     layouts: &[Option<Layout>],
     library: &Library<'_>,
-    optimize: Optimize,
+    policy: Policy,
     code: &mut Code,
 ) -> Result<Choice> {
-    let want = want(library, optimize);
+    let want = want(library, policy);
     let mut all = affordable(variants(graph, node, layouts, &want)?, &want);
     let shared = |variant: &Variant| variant.name != UNROLLED;
     if !code.unrolled && all.iter().any(|(variant, _)| shared(variant)) {
         all.retain(|(variant, _)| shared(variant));
     }
     // The first of equals, so that engines list what they like best first.
-    let best = all.into_iter().min_by_key(|(_, price)| key(price, optimize));
+    let best = all.into_iter().min_by_key(|(_, price)| policy.rank(price));
     let (variant, _) = best.ok_or_else(|| Error::internal(graph[node].site(), "no variant is left"))?;
     code.texts.extend(variant.texts());
     Ok(Choice::of(variant))
@@ -56,9 +50,8 @@ impl Code {
         Code { unrolled, texts: BTreeMap::new() }
     }
     /// Whether there is more than a model's native kernels should take.
-    pub(crate) fn large(&self, optimize: Optimize) -> bool {
-        let most = if optimize == Optimize::Speed { 18 << 10 } else { 11 << 10 };
-        self.texts.values().sum::<usize>() > most
+    pub(crate) fn large(&self, policy: Policy) -> bool {
+        self.texts.values().sum::<usize>() > policy.most_code()
     }
 }
 
@@ -70,7 +63,7 @@ pub(crate) fn smaller(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
-    (library, optimize): (&Library<'_>, Optimize),
+    (library, policy): (&Library<'_>, Policy),
     choice: &Choice,
     Crowded { room, over, .. }: Crowded,
     unrolled: bool,
@@ -81,7 +74,7 @@ pub(crate) fn smaller(
         if found.as_ref().is_some_and(|best| !best.0.0) {
             break;
         }
-        let want = Want { library, optimize, rows_limit };
+        let want = Want { library, policy, rows_limit };
         for (variant, price) in affordable(variants(graph, node, layouts, &want)?, &want) {
             let result = if variant.in_place() { 0 } else { over };
             if variant.workspace + result >= choice.workspace || (variant.name == UNROLLED && !unrolled) {
@@ -89,7 +82,7 @@ pub(crate) fn smaller(
             }
             let needed = variant.workspace.next_multiple_of(8) + result;
             let fits = needed <= room;
-            let (first, second) = if fits { key(&price, optimize) } else { (needed as u64, 0) };
+            let (first, second) = if fits { policy.rank(&price) } else { (needed as u64, 0) };
             if found.as_ref().is_none_or(|best| (!fits, first, second) < best.0) {
                 found = Some(((!fits, first, second), variant));
             }
@@ -107,25 +100,6 @@ fn affordable(all: Vec<Variant>, want: &Want<'_>) -> Vec<(Variant, Price)> {
             (variant, price)
         })
         .collect();
-    if want.optimize == Optimize::Balanced {
-        let least = all.iter().map(|(_, price)| price.weights).min().unwrap_or(0);
-        let free = least + least / GROWTH.0 + GROWTH.1;
-        let modest = all.iter().filter(|(_, price)| price.weights <= free);
-        let modest_cycles = modest.map(|(_, price)| price.cycles).fold(f64::INFINITY, f64::min);
-        all.retain(|(_, price)| {
-            let more = price.weights.saturating_sub(free) as f64;
-            more * PRICE <= (modest_cycles - price.cycles).max(0.0)
-        });
-    }
+    want.policy.affordable(&mut all);
     all
-}
-
-/// What is to be least: predicted cycles, or flash.
-fn key(price: &Price, optimize: Optimize) -> (u64, u64) {
-    // Predicted cycles are whole up to rounding; their order is what counts.
-    let cycles = price.cycles as u64;
-    match optimize {
-        Optimize::Size => (price.weights as u64 + price.code as u64, cycles),
-        Optimize::Speed | Optimize::Balanced => (cycles, 0),
-    }
 }

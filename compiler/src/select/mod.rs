@@ -32,6 +32,7 @@ use crate::graph::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId};
 use crate::kernel::{Access, Buf, Kernel, KernelBuilder};
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::offer::{Candidate, Want};
+use crate::policy::Price;
 use crate::program::cost;
 use crate::tensor::{DType, Data, row_major_strides};
 use secateur_targets::Target;
@@ -48,17 +49,6 @@ pub(crate) struct Variant {
     pub(crate) calls: Vec<Call>,
     /// Bytes of arena needed beside operands and results.
     pub(crate) workspace: usize,
-}
-
-/// What a variant costs on a core.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Price {
-    /// Predicted cycles of one run; 0 where the core has no cost table.
-    pub(crate) cycles: f64,
-    /// Bytes of machine code of the native kernels, each once.
-    pub(crate) code: usize,
-    /// Bytes of coefficients and tables in flash.
-    pub(crate) weights: usize,
 }
 
 impl Variant {
@@ -80,6 +70,7 @@ impl Variant {
     pub(crate) fn in_place(&self) -> bool {
         self.calls.iter().any(Call::in_place)
     }
+    /// What it costs on a core: asked here and nowhere else.
     pub(crate) fn price(&self, target: &Target) -> Price {
         Price {
             cycles: self.calls.iter().map(|call| call.cycles(target)).sum(),

@@ -53,6 +53,13 @@ fn unsafe_stands_only_in_the_runtime() {
 }
 
 #[test]
+fn only_the_policy_knows_what_is_optimized_for() {
+    let texts = ["use crate::options::Optimize;", "fn f() -> bool { want.optimize == Optimize::Speed }"];
+    planted(rooms::aims, "compiler/src/kernels/mve/engine.rs", &texts);
+    hold(&files::rust(), rooms::aims);
+}
+
+#[test]
 fn the_library_does_no_io() {
     let texts = [
         "fn f() { std::fs::read(\"x\"); }",

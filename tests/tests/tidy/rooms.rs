@@ -10,9 +10,9 @@ use syn::visit::{self, Visit};
 
 /// From the ground up.
 const ROOMS: &[&str] = &[
-    "error", "warning", "tensor", "npy", "options", "observe", "arith", "kernel", "program", "emit", "asm",
-    "kernels", "ops", "graph", "samples", "onnx", "quantize", "passes", "select", "schedule", "lower",
-    "weigh", "report", "artifact", "compare", "cli",
+    "error", "warning", "tensor", "npy", "options", "policy", "observe", "arith", "kernel", "program",
+    "emit", "asm", "kernels", "ops", "graph", "samples", "onnx", "quantize", "passes", "select", "schedule",
+    "lower", "weigh", "report", "artifact", "compare", "cli",
 ];
 
 /// Names of the crate root that are macros, or come from other crates.
@@ -85,6 +85,33 @@ impl<'ast> Visit<'ast> for Named {
         self.tokens(&item.tokens.to_string());
         visit::visit_macro(self, item);
     }
+}
+
+/// The name `Optimize` in code that is no test.
+#[derive(Default)]
+struct Aims(bool);
+
+impl<'ast> Visit<'ast> for Aims {
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        if !only_in_tests(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+    fn visit_ident(&mut self, ident: &'ast syn::Ident) {
+        self.0 |= ident == "Optimize";
+    }
+}
+
+/// What is spent for what is decided by the policy: nobody else asks what the user wants.
+pub(crate) fn aims(file: &File) -> Vec<String> {
+    let Some(at) = module(&file.path) else { return vec![] };
+    let tests = file.path.ends_with("/tests.rs") || file.path.contains("/tests/");
+    if tests || ["options", "policy", "cli"].contains(&at[0].as_str()) {
+        return vec![];
+    }
+    let mut found = Aims::default();
+    found.visit_file(&syn::parse_file(&file.text).unwrap_or_else(|e| panic!("{}: {e}", file.path)));
+    if found.0 { vec![format!("{}: names `Optimize`; ask the policy", file.path)] } else { vec![] }
 }
 
 /// A room names no later one.

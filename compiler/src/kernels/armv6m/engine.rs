@@ -25,7 +25,6 @@ use crate::kernels::problem::Geometry;
 use crate::kernels::problem::Rows;
 use crate::kernels::product::{Product, reach_len};
 use crate::kernels::vector::Run;
-use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use secateur_targets::{Cost, Target};
 use std::sync::Arc;
@@ -56,7 +55,7 @@ impl Engine for Thumb {
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let Some(core) = &want.core().cost else { return Ok(Vec::new()) };
         let mut ways: Vec<Candidate> = dense(rows, product, (want.library, core))?.into_iter().collect();
-        if want.optimize == Optimize::Speed && ways.iter().any(|way| way.way == "dense") {
+        if want.policy.spends_flash() && ways.iter().any(|way| way.way == "dense") {
             // Twice the flash of a layer that reads each weight once.
             ways.extend(one_row(rows.inputs.len, product, (want.library, core), "dense-words")?);
         }

@@ -20,14 +20,13 @@ use crate::kernels::product::Product;
 use crate::kernels::winograd_tiles::{
     Walk, Workspace, band, bands, biases, filter, fits, group, in_place, stores,
 };
-use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use secateur_targets::Cost;
 
 /// The ways there are.
 pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>, core: &Cost) -> Result<Vec<Candidate>> {
     let mut ways = Vec::new();
-    if want.optimize != Optimize::Size && stores(want.target(), 2 * XI * g.cin * g.cout) {
+    if !want.policy.saves_flash() && stores(want.target(), 2 * XI * g.cin * g.cout) {
         for (way, across) in [("winograd-4x4", 4), ("winograd-4x4-square", 2)] {
             ways.extend(spell(g, product, (want.library, core), way, across)?);
         }
@@ -137,11 +136,14 @@ mod tests {
     use crate::kernels::library::Library;
     use crate::kernels::portable::conv::{self, Kernels};
     use crate::kernels::trial::{Random, run};
+    use crate::options::Optimize;
+    use crate::policy::Policy;
 
     #[test]
     fn every_way_equals_the_plain_loops() {
         let target = secateur_targets::find("rp2040").unwrap();
-        let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
+        let want =
+            Want { library: &Library::new(&target), policy: Policy::from(Optimize::Speed), rows_limit: 4096 };
         let core = target.core.cost.as_ref().unwrap();
         let mut random = Random(83);
         let same = [1, 1, 1, 1, 1, 1];
@@ -182,7 +184,11 @@ mod tests {
         let mut random = Random(84);
         for chip in ["rp2040", "cortex-m3"] {
             let target = secateur_targets::find(chip).unwrap();
-            let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
+            let want = Want {
+                library: &Library::new(&target),
+                policy: Policy::from(Optimize::Speed),
+                rows_limit: 4096,
+            };
             let core = target.core.cost.as_ref().unwrap();
             let shapes = [
                 (geometry(16, 6, [7, 17], [3, 3], [1, 1, 1, 0, 1, 1]), "winograd-4x4", 0.7),

@@ -18,7 +18,6 @@ use crate::kernels::library::Library;
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::{Product, reach_len};
-use crate::options::Optimize;
 use crate::tensor::DType;
 use std::sync::Arc;
 
@@ -106,8 +105,8 @@ pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
         sh: ending.sh,
         lo,
         hi,
-        round: if want.optimize == Optimize::Speed { ROUND } else { even_round(pairs) },
-        halves: dual(want) && want.optimize == Optimize::Speed,
+        round: if want.policy.spends_flash() { ROUND } else { even_round(pairs) },
+        halves: dual(want) && want.policy.spends_flash(),
         ahead: dual(want),
     };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..sizes };

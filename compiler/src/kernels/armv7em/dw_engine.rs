@@ -26,7 +26,7 @@ use crate::kernels::library::Library;
 use crate::kernels::offer::{Candidate, ROWS_LIMIT, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::Product;
-use crate::options::Optimize;
+use crate::policy::Policy;
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ const KNOWN: usize = 2048;
 const NARROW: usize = 8;
 
 impl View {
-    fn of(g: &Geometry, optimize: Optimize) -> Option<View> {
+    fn of(g: &Geometry, policy: Policy) -> Option<View> {
         let outputs = g.output[0] * g.output[1] * g.groups;
         let along = |a: usize| {
             let of = |v: &[usize; 2]| [v[a], v[1 - a]];
@@ -75,7 +75,7 @@ impl View {
                 y: [g.y[2 + a], g.y[3 - a]],
                 taps: of(&taps),
                 pitch: 0,
-                known: optimize == Optimize::Speed && g.y[3 - a] <= 255 && outputs >= KNOWN,
+                known: policy.spends_flash() && g.y[3 - a] <= 255 && outputs >= KNOWN,
             }
         };
         let mut views = [along(0), along(1)];
@@ -84,8 +84,8 @@ impl View {
         }
         let view = views.into_iter().find(|v| v.dilations[0] == 1 || v.kernel[0] == 1)?;
         let columns = view.columns();
-        let shared = view.square() && optimize != Optimize::Speed && (NARROW + 1..=PITCH).contains(&columns);
-        let other = !view.square() && !view.line() && optimize != Optimize::Speed && columns <= PITCH;
+        let shared = view.square() && !policy.spends_flash() && (NARROW + 1..=PITCH).contains(&columns);
+        let other = !view.square() && !view.line() && !policy.spends_flash() && columns <= PITCH;
         let pitch = match (shared, other) {
             (true, _) => PITCH,
             (_, true) => columns.next_power_of_two().max(LEAST_PITCH),
@@ -371,7 +371,7 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
 pub(crate) fn pairs(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
     let side_by_side = g.x[1] == 1 && g.y[1] == 1;
     let fits = side_by_side && g.cin == 1 && g.cout == 1 && g.groups >= GROUP;
-    let Some(v) = View::of(g, want.optimize).filter(|_| fits) else {
+    let Some(v) = View::of(g, want.policy).filter(|_| fits) else {
         return Ok(Vec::new());
     };
     let per_band = v.band(3 * want.rows_limit);

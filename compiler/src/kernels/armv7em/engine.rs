@@ -25,7 +25,6 @@ use crate::kernels::problem::Geometry;
 use crate::kernels::problem::Rows;
 use crate::kernels::product::{Product, reach_len};
 use crate::kernels::vector::Run;
-use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use secateur_targets::{Pairing, Target};
 use std::sync::Arc;
@@ -181,8 +180,8 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         sh: ending.sh,
         lo,
         hi,
-        round: if want.optimize != Optimize::Speed && inputs * outputs < SMALL { SHORT } else { ROUND },
-        halves: dual(want) && want.optimize == Optimize::Speed,
+        round: if !want.policy.spends_flash() && inputs * outputs < SMALL { SHORT } else { ROUND },
+        halves: dual(want) && want.policy.spends_flash(),
         ahead: dual(want),
     };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
@@ -263,7 +262,7 @@ fn column(
         return Ok(None);
     };
     // At speed a loop of twice the length saves another hundredth.
-    let round = if want.optimize == Optimize::Speed { 2 * one.round } else { one.round };
+    let round = if want.policy.spends_flash() { 2 * one.round } else { one.round };
     let eight = Column { pairs: one.pairs, outputs: one.outputs, sh, lo: one.lo, hi: one.hi, round };
     if !eight.fits() {
         return Ok(None);

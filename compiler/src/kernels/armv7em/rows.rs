@@ -12,7 +12,6 @@ use crate::kernels::call::{Bind, Call};
 use crate::kernels::offer::{Candidate, UNROLLED, Want};
 use crate::kernels::problem::{Axis, Rows, merge};
 use crate::kernels::product::{Product, reach_len};
-use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ const WHOLE: usize = 16;
 
 /// Two rows or more: by the function that serves any length, and by one for these inputs.
 pub(crate) fn rows(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    let apart = want.optimize != Optimize::Size && rows.inputs.len <= 4 * WHOLE;
+    let apart = !want.policy.saves_flash() && rows.inputs.len <= 4 * WHOLE;
     let ways = [Some(("rows", false)), Some((UNROLLED, true)).filter(|_| apart)];
     let ways = ways.into_iter().flatten().map(|named| way(rows, product, want, named));
     ways.filter_map(Result::transpose).collect()
@@ -41,14 +40,10 @@ fn way(
     if rows.inputs.x != 1 || rows.outputs.y != 1 || inner.len < 2 {
         return Ok(None);
     }
-    let (any_shift, unrolled) = match want.optimize {
-        Optimize::Speed => (false, 16),
-        Optimize::Balanced => (false, 8),
-        Optimize::Size => (true, 4),
-    };
+    let (any_shift, unrolled) = want.policy.by_aim((false, 16), (false, 8), (true, 4));
     let dual = crate::kernels::armv7em::engine::dual(want);
     // There weights of two bytes gain a sixth; all layers take them, so that they share code.
-    let halves = dual && want.optimize == Optimize::Speed;
+    let halves = dual && want.policy.spends_flash();
     let reach = product.reach()?;
     let (lo, hi) = ending.limits;
     let sizes = Dense {

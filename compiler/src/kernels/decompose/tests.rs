@@ -8,6 +8,7 @@ use crate::kernels::portable::conv::{Kernels, conv};
 use crate::kernels::registry::engine;
 use crate::kernels::trial::{Random, run};
 use crate::options::Optimize;
+use crate::policy::Policy;
 
 /// Channels of all groups; `more`: strides, pads at top, left, bottom, right, dilations.
 fn geometry(
@@ -63,7 +64,11 @@ fn shapes() -> Vec<Geometry> {
 fn alike(core: &str) {
     let mut target = secateur_targets::find("stm32l4r5").unwrap();
     target.core = secateur_targets::core(core).unwrap();
-    let want = Want { library: &Library::new(&target), optimize: Optimize::Balanced, rows_limit: ROWS_LIMIT };
+    let want = Want {
+        library: &Library::new(&target),
+        policy: Policy::from(Optimize::Balanced),
+        rows_limit: ROWS_LIMIT,
+    };
     let engine = engine(&target).unwrap();
     let mut random = Random(77);
     for (case, g) in shapes().iter().enumerate() {

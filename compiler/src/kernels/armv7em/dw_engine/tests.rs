@@ -4,6 +4,8 @@ use super::*;
 use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
 use crate::kernels::portable::conv::{Kernels, conv};
 use crate::kernels::trial::{Random, run};
+use crate::options::Optimize;
+use crate::policy::Policy;
 
 #[test]
 fn depthwise_convolutions_equal_the_plain_loops() {
@@ -45,11 +47,11 @@ fn depthwise_convolutions_equal_the_plain_loops() {
     for (case, g) in shapes.iter().enumerate() {
         for (rows_limit, optimize) in [(ROWS_LIMIT, Optimize::Balanced), (128, Optimize::Speed)] {
             let product = product(&mut random, g.groups, g.kernel[0] * g.kernel[1], case);
-            let want = Want { library: &Library::new(&target), optimize, rows_limit };
+            let want = Want { library: &Library::new(&target), policy: Policy::from(optimize), rows_limit };
             let ways = pairs(g, &product, &want).unwrap();
             assert!(!ways.is_empty(), "case {case} does not fit");
             over += ways.iter().filter(|way| way.in_place()).count();
-            let v = View::of(g, want.optimize).unwrap();
+            let v = View::of(g, want.policy).unwrap();
             banded += usize::from(v.band(3 * rows_limit) < v.output[0]);
             match multiply(&v, v.output[0], &Ending::of(&product).unwrap()) {
                 Multiply::Tiles(_) => tiles += 1,

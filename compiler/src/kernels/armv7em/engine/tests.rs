@@ -7,6 +7,8 @@ use crate::kernels::portable::conv::{self, Kernels};
 use crate::kernels::portable::dense;
 use crate::kernels::problem::Axis;
 use crate::kernels::trial::{Random, run};
+use crate::options::Optimize;
+use crate::policy::Policy;
 use crate::tensor::Tensor;
 
 /// A product of random weights with zero points at the ends.
@@ -65,7 +67,11 @@ fn conv(g: &Geometry, product: &Product, rows_limit: usize) -> Result<Option<Can
         return depthwise(g, product, rows_limit, &library);
     }
     let optimize = crate::options::Optimize::Balanced;
-    crate::kernels::armv7em::bands::bands(g, product, &Want { library: &library, optimize, rows_limit })
+    crate::kernels::armv7em::bands::bands(
+        g,
+        product,
+        &Want { library: &library, policy: Policy::from(optimize), rows_limit },
+    )
 }
 
 #[test]
@@ -137,7 +143,11 @@ fn convolutions_equal_the_plain_loops() {
 #[test]
 fn dense_layers_equal_the_plain_loops() {
     let target = secateur_targets::find("stm32l4r5").unwrap();
-    let want = Want { library: &Library::new(&target), optimize: Optimize::Balanced, rows_limit: ROWS_LIMIT };
+    let want = Want {
+        library: &Library::new(&target),
+        policy: Policy::from(Optimize::Balanced),
+        rows_limit: ROWS_LIMIT,
+    };
     let mut random = Random(32);
     let axis = |len, x, y| Axis { len, x, y };
     let shapes = [

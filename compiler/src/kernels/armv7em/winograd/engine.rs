@@ -24,7 +24,6 @@ use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::Product;
 use crate::kernels::winograd_tiles::{Workspace, filter, in_place, packed, padded};
-use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
@@ -45,11 +44,11 @@ pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<V
     let mut ways = super::engine_4x4::ways(g, product, want)?;
     ways.extend(super::engine_1d::way(g, product, want)?);
     let Some(plan) = Plan::of(g, product, want) else { return Ok(ways) };
-    if want.optimize == Optimize::Speed {
+    if want.policy.spends_flash() {
         ways.extend(plan.spell("winograd", None)?);
     }
     for (parts, way) in MADE {
-        if g.cout.is_multiple_of(2 * parts) && want.optimize != Optimize::Size {
+        if g.cout.is_multiple_of(2 * parts) && !want.policy.saves_flash() {
             ways.extend(plan.spell(way, Some(parts))?);
         }
     }
@@ -94,10 +93,10 @@ impl<'a> Plan<'a> {
             sh,
             lo: ending.limits.0,
             hi: ending.limits.1,
-            straight: if want.optimize == Optimize::Speed { 32 } else { 16 },
+            straight: if want.policy.spends_flash() { 32 } else { 16 },
         };
         let rows = Rows { len: g.input[1] * c, keeps: in_place(g, 2) };
-        let unroll = if want.optimize == Optimize::Speed { 2 } else { 1 };
+        let unroll = if want.policy.spends_flash() { 2 } else { 1 };
         let columns = Columns { channels: c, unroll };
         if !rows.fits() || !columns.fits() || !products.fits() {
             return None;
@@ -316,6 +315,8 @@ pub(crate) mod tests {
     use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
     use crate::kernels::portable::conv::{self, Kernels};
     use crate::kernels::trial::{Random, run};
+    use crate::options::Optimize;
+    use crate::policy::Policy;
 
     #[test]
     fn every_way_equals_the_plain_loops() {
@@ -339,7 +340,8 @@ pub(crate) mod tests {
         });
         let mut over = 0;
         for optimize in [Optimize::Speed, Optimize::Balanced] {
-            let want = Want { library: &Library::new(&target), optimize, rows_limit: 4096 };
+            let want =
+                Want { library: &Library::new(&target), policy: Policy::from(optimize), rows_limit: 4096 };
             for (case, g) in shapes.iter().enumerate() {
                 // The third kind of product has shifts by channel, which direct kernels serve.
                 let product = product(&mut random, g.cout, 9 * g.cin, case % 2);
@@ -391,7 +393,8 @@ pub(crate) mod tests {
     #[test]
     fn what_does_not_fit_is_left_alone() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
+        let want =
+            Want { library: &Library::new(&target), policy: Policy::from(Optimize::Speed), rows_limit: 4096 };
         let mut random = Random(52);
         let same = [1, 1, 1, 1, 1, 1];
         for g in [

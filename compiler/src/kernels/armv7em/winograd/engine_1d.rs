@@ -22,7 +22,6 @@ use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::product::Product;
 use crate::kernels::winograd_tiles::{Workspace, biases, stores};
-use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 
 /// Outputs of a group of tiles.
@@ -30,7 +29,7 @@ const WIDE: usize = 4 * TILES;
 
 /// The way, if there is one.
 pub(crate) fn way(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
-    if want.optimize != Optimize::Speed || !stores(want.target(), 2 * SIDE * g.cin * g.cout) {
+    if !want.policy.spends_flash() || !stores(want.target(), 2 * SIDE * g.cin * g.cout) {
         return Ok(None);
     }
     match g.kernel {
@@ -137,11 +136,14 @@ mod tests {
     use crate::kernels::offer::Engine;
     use crate::kernels::portable::conv::{self, Kernels};
     use crate::kernels::trial::{Random, run};
+    use crate::options::Optimize;
+    use crate::policy::Policy;
 
     #[test]
     fn the_way_equals_the_plain_loops() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
+        let want =
+            Want { library: &Library::new(&target), policy: Policy::from(Optimize::Speed), rows_limit: 4096 };
         let mut random = Random(55);
         let mut over = 0;
         let shapes = [
@@ -190,7 +192,11 @@ mod tests {
         let mut random = Random(56);
         for chip in ["stm32l4r5", "stm32u575", "stm32h7a3"] {
             let target = secateur_targets::find(chip).unwrap();
-            let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
+            let want = Want {
+                library: &Library::new(&target),
+                policy: Policy::from(Optimize::Speed),
+                rows_limit: 4096,
+            };
             for (c, most) in [(16, 0.95), (32, 0.82), (64, 0.75)] {
                 let g = geometry(c, c, [1, 32], [1, 3], [1, 1, 0, 1, 0, 1]);
                 let product = product(&mut random, g.cout, 3 * g.cin, 0);

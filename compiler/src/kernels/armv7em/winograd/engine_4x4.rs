@@ -24,12 +24,11 @@ use crate::kernels::product::Product;
 use crate::kernels::winograd_tiles::{
     Walk, Workspace, band, bands, biases, filter, fits, group, in_place, stores, tile,
 };
-use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 
 /// The ways there are.
 pub(crate) fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    if want.optimize != Optimize::Speed || !stores(want.target(), 2 * XI * g.cin * g.cout) {
+    if !want.policy.spends_flash() || !stores(want.target(), 2 * XI * g.cin * g.cout) {
         return Ok(Vec::new());
     }
     let mut ways = Vec::new();
@@ -138,11 +137,14 @@ mod tests {
     use crate::kernels::library::Library;
     use crate::kernels::portable::conv::{self, Kernels};
     use crate::kernels::trial::{Random, run};
+    use crate::options::Optimize;
+    use crate::policy::Policy;
 
     #[test]
     fn every_way_equals_the_plain_loops() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
+        let want =
+            Want { library: &Library::new(&target), policy: Policy::from(Optimize::Speed), rows_limit: 4096 };
         let mut random = Random(53);
         let same = [1, 1, 1, 1, 1, 1];
         let mut shapes = vec![
@@ -196,7 +198,11 @@ mod tests {
         let mut random = Random(54);
         for core in ["stm32l4r5", "stm32u575", "stm32h7a3"] {
             let target = secateur_targets::find(core).unwrap();
-            let want = Want { library: &Library::new(&target), optimize: Optimize::Speed, rows_limit: 4096 };
+            let want = Want {
+                library: &Library::new(&target),
+                policy: Policy::from(Optimize::Speed),
+                rows_limit: 4096,
+            };
             for (g, best) in [
                 (geometry(16, 6, [7, 17], [3, 3], [1, 1, 1, 0, 1, 1]), "winograd-4x4"),
                 (geometry(16, 8, [8, 10], [3, 3], [1, 1, 1, 0, 1, 0]), "winograd-4x4-square"),

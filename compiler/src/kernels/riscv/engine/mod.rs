@@ -29,7 +29,6 @@ use crate::kernels::riscv::gemm::{self as product, Product as Scalar, Sizes};
 use crate::kernels::riscv::gemm_rvv::{self, Lanes};
 use crate::kernels::riscv::rows::{Filler, Tiling, side_by_side};
 use crate::kernels::vector::Run;
-use crate::options::Optimize;
 use crate::tensor::{DType, Data};
 use secateur_targets::Target;
 use std::sync::Arc;
@@ -61,7 +60,7 @@ impl Engine for Riscv {
 
 /// Steps between two branches: a branch costs less than the flash of spelling out more.
 pub(crate) fn unroll(want: &Want<'_>) -> usize {
-    if want.optimize == Optimize::Speed { product::UNROLL } else { product::UNROLL / 2 }
+    if want.policy.spends_flash() { product::UNROLL } else { product::UNROLL / 2 }
 }
 
 /// A product as the kernels take it.

@@ -8,6 +8,7 @@ use crate::kernels::portable::dense;
 use crate::kernels::riscv::engine::*;
 use crate::kernels::trial::{Random, run};
 use crate::options::Optimize;
+use crate::policy::Policy;
 
 const ENGINES: [(Riscv, &str); 2] =
     [(Riscv { vectors: false }, "rv32imc"), (Riscv { vectors: true }, "rv32imcv")];
@@ -96,7 +97,11 @@ fn convolutions_equal_the_plain_loops() {
         let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
         for (engine, name) in &ENGINES {
             let target = secateur_targets::find(name).unwrap();
-            let want = Want { library: &Library::new(&target), optimize: Optimize::Balanced, rows_limit };
+            let want = Want {
+                library: &Library::new(&target),
+                policy: Policy::from(Optimize::Balanced),
+                rows_limit,
+            };
             let says = format!("case {case} on {name}: {g:?}");
             let ways = engine.conv(g, &product, &want).unwrap();
             assert!(!ways.is_empty(), "{says}");
@@ -135,7 +140,7 @@ fn dense_layers_equal_the_plain_loops() {
             let target = secateur_targets::find(name).unwrap();
             let want = Want {
                 library: &Library::new(&target),
-                optimize: Optimize::Balanced,
+                policy: Policy::from(Optimize::Balanced),
                 rows_limit: ROWS_LIMIT,
             };
             let says = format!("case {case} on {name}");
