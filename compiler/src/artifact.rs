@@ -106,7 +106,7 @@ fn compile_unhelped(
         quantize::quantize(&mut graph, samples, options, observer)?;
         graph::verify(&graph)?;
     }
-    let (library, policy) = (Library::new(target), Policy::from(options.optimize));
+    let (library, policy) = (Library::new(target), Policy::from(options));
     let mut weighed = None;
     passes::run_quantized_by(
         &mut graph,
@@ -132,6 +132,7 @@ fn compile_unhelped(
         Some(plan) => plan,
         None => weigh::plan(&graph, &library, policy)?,
     };
+    heard(&graph, options)?;
     if wanted("schedule") {
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
     }
@@ -147,7 +148,7 @@ fn compile_unhelped(
     report.warnings = graph.warnings().to_vec();
     // Speed and size are paid for with memory: say how much.
     report.total.arena_balanced = match policy.spends_flash() {
-        true => Some(schedule::schedule_with(&graph, &library, Policy::BALANCED)?.arena),
+        true => Some(schedule::schedule_with(&graph, &library, policy.balanced())?.arena),
         false => schedule.arena_balanced,
     };
     let settings = EmitOptions {
@@ -197,7 +198,7 @@ pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
             quantize::quantize(&mut graph, &samples, options, &mut Silent)?;
         }
         passes::run_quantized(&mut graph, &mut |_, _| {})?;
-        let schedule = schedule::schedule(&graph, &target, options.optimize)?;
+        let schedule = schedule::schedule(&graph, &target, options)?;
         lower::lower(&graph, &schedule).map(|_| ())
     };
     decide().map_err(helped)?;
@@ -220,6 +221,18 @@ fn made_up(graph: &Graph) -> Samples {
         samples.arrays.insert(value.name.clone(), tensor);
     }
     samples
+}
+
+/// Every wish for a kernel is for a layer that there is.
+fn heard(graph: &Graph, options: &Options) -> Result<()> {
+    for wish in &options.kernels {
+        if !graph.nodes().any(|(_, node)| wish.wants(&node.name)) {
+            let names: Vec<String> = graph.nodes().map(|(_, node)| format!("`{}`", node.name)).collect();
+            let why = format!("no layer is called `{}`", wish.layers);
+            return Err(Error::option("kernel", why).help(format!("the layers are {}", names.join(", "))));
+        }
+    }
+    Ok(())
 }
 
 /// Says what to do about a model's fault where nothing better is said.

@@ -5,7 +5,7 @@
 //! Law: nobody else names `Optimize` but the options and the fronts, so that a change of policy is a
 //! change of this file.
 
-use crate::options::Optimize;
+use crate::options::{KernelWish, Optimize, Options};
 use secateur_targets::Target;
 
 /// Growth of a layer's weights that `balanced` takes for any gain: a quarter, and half a kilobyte.
@@ -18,8 +18,9 @@ const GAIN: f64 = 0.99;
 
 /// What a user wants, as the compiler asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub struct Policy<'a> {
     optimize: Optimize,
+    kernels: &'a [KernelWish],
 }
 
 /// What a kernel variant, a plan or a program costs, in one unit each.
@@ -33,10 +34,15 @@ pub struct Price {
     pub weights: usize,
 }
 
-impl Policy {
-    /// `balanced`, which the other aims are held against.
-    pub const BALANCED: Policy = Policy { optimize: Optimize::Balanced };
-
+impl<'a> Policy<'a> {
+    /// The same wishes under `balanced`, which the other aims are held against.
+    pub(crate) fn balanced(self) -> Policy<'a> {
+        Policy { optimize: Optimize::Balanced, ..self }
+    }
+    /// The kernel variant that a layer must run, if there is a wish.
+    pub(crate) fn kernel(self, layer: &str) -> Option<&'a str> {
+        self.kernels.iter().rev().find(|wish| wish.wants(layer)).map(|wish| wish.variant.as_str())
+    }
     /// Whether flash is spent wherever that saves cycles: weights stored larger, loops spelled out,
     /// code for one layer alone.
     pub(crate) fn spends_flash(self) -> bool {
@@ -109,9 +115,15 @@ impl Policy {
     }
 }
 
-impl From<Optimize> for Policy {
-    fn from(optimize: Optimize) -> Policy {
-        Policy { optimize }
+impl From<Optimize> for Policy<'static> {
+    fn from(optimize: Optimize) -> Policy<'static> {
+        Policy { optimize, kernels: &[] }
+    }
+}
+
+impl<'a> From<&'a Options> for Policy<'a> {
+    fn from(options: &'a Options) -> Policy<'a> {
+        Policy { optimize: options.optimize, kernels: &options.kernels }
     }
 }
 

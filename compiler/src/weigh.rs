@@ -23,7 +23,7 @@ pub(crate) struct Plan {
 }
 
 /// Schedules and lowers.
-pub(crate) fn plan(graph: &Graph, library: &Library<'_>, policy: Policy) -> Result<Plan> {
+pub(crate) fn plan(graph: &Graph, library: &Library<'_>, policy: Policy<'_>) -> Result<Plan> {
     let schedule = schedule::schedule_with(graph, library, policy)?;
     let program = lower::lower(graph, &schedule)?;
     Ok(Plan { schedule, program })
@@ -59,7 +59,7 @@ impl Needs {
     }
 
     /// What is to be least, as shares of what another takes.
-    fn share(&self, of: &Needs, policy: Policy) -> f64 {
+    fn share(&self, of: &Needs, policy: Policy<'_>) -> f64 {
         let share = |a: f64, b: f64| if b > 0.0 { a / b } else { 1.0 };
         policy.share(
             share(self.cycles, of.cycles),
@@ -70,7 +70,7 @@ impl Needs {
 }
 
 /// The best of several forms. A form that cannot be lowered is none, unless all cannot.
-pub(crate) fn best(forms: &[Graph], library: &Library<'_>, policy: Policy) -> Result<(usize, Plan)> {
+pub(crate) fn best(forms: &[Graph], library: &Library<'_>, policy: Policy<'_>) -> Result<(usize, Plan)> {
     let mut kept: Option<Needs> = None;
     let mut found: Option<(usize, Plan, Needs)> = None;
     let mut failed = None;

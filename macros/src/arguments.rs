@@ -9,8 +9,18 @@ use syn::{Error, Ident, LitInt, LitStr, Result, Token};
 
 /// Arguments that take a text.
 const TEXTS: [&str; 6] = ["target", "core", "flash", "ram", "quantize", "optimize"];
-const ALL: [&str; 9] =
-    ["target", "core", "flash", "ram", "quantize", "optimize", "calibrate", "dims", "allow_overflow"];
+const ALL: [&str; 10] = [
+    "target",
+    "core",
+    "flash",
+    "ram",
+    "quantize",
+    "optimize",
+    "calibrate",
+    "dims",
+    "kernel",
+    "allow_overflow",
+];
 
 /// What stands in the parentheses of the attribute.
 pub(crate) struct Arguments {
@@ -19,6 +29,8 @@ pub(crate) struct Arguments {
     /// Key (empty for a single array) and file.
     pub(crate) calibrate: Vec<(String, LitStr)>,
     pub(crate) dims: Vec<(String, LitInt)>,
+    /// Pattern of layers' names and kernel variant.
+    pub(crate) kernel: Vec<(String, LitStr)>,
     pub(crate) allow_overflow: bool,
     names: Vec<Ident>,
 }
@@ -72,6 +84,7 @@ impl Parse for Arguments {
             texts: Vec::new(),
             calibrate: Vec::new(),
             dims: Vec::new(),
+            kernel: Vec::new(),
             allow_overflow: false,
             names: Vec::new(),
         };
@@ -87,6 +100,7 @@ impl Parse for Arguments {
             let text = name.to_string();
             match text.as_str() {
                 "dims" => arguments.dims = pairs(input)?,
+                "kernel" => arguments.kernel = pairs(input)?,
                 "allow_overflow" => {
                     input.parse::<Token![=]>()?;
                     arguments.allow_overflow = input.parse::<syn::LitBool>()?.value;

@@ -11,7 +11,7 @@ use quote::{format_ident, quote, quote_spanned};
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
 use secateur_compiler::error::Fault;
-use secateur_compiler::options::{Language, Optimize, Quantize};
+use secateur_compiler::options::{KernelWish, Language, Optimize, Quantize};
 use secateur_compiler::targets::{self, Target};
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, Silent, Site, Warning, npy, onnx};
@@ -81,6 +81,11 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
         }
         options.dims.insert(dim.clone(), n);
     }
+    options.kernels = arguments
+        .kernel
+        .iter()
+        .map(|(layers, variant)| KernelWish { layers: layers.clone(), variant: variant.value() })
+        .collect();
     options.allow_overflow = arguments.allow_overflow;
     let samples = (!calibration.arrays.is_empty()).then_some(&calibration);
     let artifact = compile(&model, &target, samples, &options, &mut Silent).map_err(|e| {

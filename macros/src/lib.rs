@@ -38,6 +38,7 @@ use proc_macro::TokenStream;
 /// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model, and used where a QDQ model has values without a scale; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
 /// | `allow_overflow = true` | compile a model too that does not fit the chip's memories |
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
+/// | `kernel("conv*" = "gemm")` | a kernel variant that layers must run, instead of the fastest |
 ///
 /// Where a chip or sizes are given, weights and arena must fit, with the code and stack that the
 /// native kernels announce. What the Rust around them adds is not counted: the macro cannot build

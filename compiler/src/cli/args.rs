@@ -3,7 +3,7 @@
 use super::{data, model, output};
 use crate::emit::names;
 use crate::error::{Error, Fault, Result, Site};
-use crate::options::{Language, Optimize, Options, Quantize};
+use crate::options::{KernelWish, Language, Optimize, Options, Quantize};
 use crate::tensor::Samples;
 use clap::ValueEnum;
 use secateur_targets::Target;
@@ -70,6 +70,11 @@ pub(crate) struct ModelArgs {
     /// What to spend: flash and RAM for cycles, or cycles and a little RAM for flash.
     #[arg(long, value_enum, default_value = "balanced")]
     pub(crate) optimize: OptimizeArg,
+    /// A kernel variant that layers must run, instead of the fastest; repeat for more. Names as the
+    /// report prints them, or `portable`; `*` and `?` in the name of a layer stand for any text
+    /// and for one character.
+    #[arg(long, value_name = "GLOB=VARIANT", value_parser = parse_kernel)]
+    pub(crate) kernel: Vec<KernelWish>,
     /// Unlabelled samples to calibrate a float model with, or values of a QDQ model that have no
     /// scale (.npy, or .npz with one key an input).
     #[arg(long, value_name = "X.npy|X.npz")]
@@ -88,6 +93,15 @@ pub(crate) fn parse_dim(text: &str) -> Result<(String, usize), String> {
     match size.parse() {
         Ok(n) if n > 0 => Ok((name.to_string(), n)),
         _ => Err("the size must be a positive integer".into()),
+    }
+}
+
+fn parse_kernel(text: &str) -> Result<KernelWish, String> {
+    match text.rsplit_once('=') {
+        Some((layers, variant)) if !layers.is_empty() && !variant.is_empty() => {
+            Ok(KernelWish { layers: layers.into(), variant: variant.into() })
+        }
+        _ => Err("give GLOB=VARIANT, as in 'conv*=gemm'".into()),
     }
 }
 
@@ -118,6 +132,7 @@ impl ModelArgs {
                 OptimizeArg::Balanced => Optimize::Balanced,
                 OptimizeArg::Size => Optimize::Size,
             },
+            kernels: self.kernel.clone(),
             emit: Vec::new(),
             dims: self.dim.iter().cloned().collect(),
             allow_overflow: self.allow_overflow,

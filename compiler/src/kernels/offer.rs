@@ -47,7 +47,7 @@ impl Candidate {
 pub(crate) struct Want<'a> {
     /// The kernels made so far, and the target.
     pub(crate) library: &'a Library<'a>,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Policy<'a>,
     /// Bytes of widened input rows, where cutting a row of outputs into tiles can keep it.
     pub(crate) rows_limit: usize,
 }

@@ -119,7 +119,7 @@ pub struct Schedule {
     pub arena: usize,
     /// The greatest sum of bytes live in one group: no placement of this order needs less.
     pub arena_lower_bound: usize,
-    /// The arena of [`Policy::BALANCED`], where the plan was held against it.
+    /// The arena of `balanced`, where the plan was held against it.
     pub arena_balanced: Option<usize>,
 }
 
@@ -146,17 +146,17 @@ impl Schedule {
 }
 
 /// Chooses for every node and value.
-pub fn schedule(graph: &Graph, target: &Target, policy: impl Into<Policy>) -> Result<Schedule> {
+pub fn schedule<'a>(graph: &Graph, target: &Target, policy: impl Into<Policy<'a>>) -> Result<Schedule> {
     schedule_with(graph, &Library::new(target), policy.into())
 }
 
 /// As [`schedule`], on the target of a library, which keeps what is generated.
-pub fn schedule_with(graph: &Graph, library: &Library<'_>, policy: Policy) -> Result<Schedule> {
+pub fn schedule_with(graph: &Graph, library: &Library<'_>, policy: Policy<'_>) -> Result<Schedule> {
     if !policy.saves_flash() {
         return planned(graph, library, policy, None);
     }
     // Flash is not saved at any price: memory stays about what it is.
-    let mut balanced = planned(graph, library, Policy::BALANCED, None)?;
+    let mut balanced = planned(graph, library, policy.balanced(), None)?;
     let most = most_for_size(balanced.arena);
     let mut least = planned(graph, library, policy, Some((most, &balanced)))?;
     (least.arena_balanced, balanced.arena_balanced) = (Some(balanced.arena), Some(balanced.arena));
@@ -168,7 +168,7 @@ pub fn schedule_with(graph: &Graph, library: &Library<'_>, policy: Policy) -> Re
 fn planned(
     graph: &Graph,
     library: &Library<'_>,
-    policy: Policy,
+    policy: Policy<'_>,
     held: Option<(usize, &Schedule)>,
 ) -> Result<Schedule> {
     if graph.topological().len() != graph.nodes().count() {

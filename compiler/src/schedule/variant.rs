@@ -7,11 +7,11 @@ use crate::graph::{Graph, NodeId};
 use crate::kernels::library::Library;
 use crate::kernels::offer::{ROWS_LIMIT, UNROLLED, Want};
 use crate::policy::{Policy, Price};
-use crate::select::{Variant, variants};
+use crate::select::{PORTABLE, Variant, variants};
 use std::collections::BTreeMap;
 
 /// What a node may spend at first.
-pub(crate) fn want<'a>(library: &'a Library<'a>, policy: Policy) -> Want<'a> {
+pub(crate) fn want<'a>(library: &'a Library<'a>, policy: Policy<'a>) -> Want<'a> {
     Want { library, policy, rows_limit: ROWS_LIMIT }
 }
 
@@ -22,13 +22,14 @@ pub(crate) fn choose(
     node: NodeId,
     layouts: &[Option<Layout>],
     library: &Library<'_>,
-    policy: Policy,
+    policy: Policy<'_>,
     code: &mut Code,
 ) -> Result<Choice> {
     let want = want(library, policy);
-    let mut all = affordable(variants(graph, node, layouts, &want)?, &want);
+    let mut all = allowed(graph, node, layouts, &want)?;
     let shared = |variant: &Variant| variant.name != UNROLLED;
-    if !code.unrolled && all.iter().any(|(variant, _)| shared(variant)) {
+    let free = policy.kernel(&graph[node].name).is_none();
+    if free && !code.unrolled && all.iter().any(|(variant, _)| shared(variant)) {
         all.retain(|(variant, _)| shared(variant));
     }
     // The first of equals, so that engines list what they like best first.
@@ -50,7 +51,7 @@ impl Code {
         Code { unrolled, texts: BTreeMap::new() }
     }
     /// Whether there is more than a model's native kernels should take.
-    pub(crate) fn large(&self, policy: Policy) -> bool {
+    pub(crate) fn large(&self, policy: Policy<'_>) -> bool {
         self.texts.values().sum::<usize>() > policy.most_code()
     }
 }
@@ -63,7 +64,7 @@ pub(crate) fn smaller(
     graph: &Graph,
     node: NodeId,
     layouts: &[Option<Layout>],
-    (library, policy): (&Library<'_>, Policy),
+    (library, policy): (&Library<'_>, Policy<'_>),
     choice: &Choice,
     Crowded { room, over, .. }: Crowded,
     unrolled: bool,
@@ -75,7 +76,7 @@ pub(crate) fn smaller(
             break;
         }
         let want = Want { library, policy, rows_limit };
-        for (variant, price) in affordable(variants(graph, node, layouts, &want)?, &want) {
+        for (variant, price) in allowed(graph, node, layouts, &want)? {
             let result = if variant.in_place() { 0 } else { over };
             if variant.workspace + result >= choice.workspace || (variant.name == UNROLLED && !unrolled) {
                 continue;
@@ -91,15 +92,36 @@ pub(crate) fn smaller(
     Ok(found.map(|(_, variant)| Choice::of(variant)))
 }
 
-/// The variants whose flash is worth it, with their prices.
-fn affordable(all: Vec<Variant>, want: &Want<'_>) -> Vec<(Variant, Price)> {
-    let mut all: Vec<(Variant, Price)> = all
+/// The variants that may be taken, with their prices: those whose flash is worth it, or the one that
+/// the user wants.
+///
+/// Errors: the node cannot be compiled, or has no variant of the name that is wanted.
+fn allowed(
+    graph: &Graph,
+    node: NodeId,
+    layouts: &[Option<Layout>],
+    want: &Want<'_>,
+) -> Result<Vec<(Variant, Price)>> {
+    let name = &graph[node].name;
+    let wish = want.policy.kernel(name);
+    let mut all: Vec<(Variant, Price)> = variants(graph, node, layouts, want, wish == Some(PORTABLE))?
         .into_iter()
         .map(|variant| {
             let price = variant.price(want.target());
             (variant, price)
         })
         .collect();
-    want.policy.affordable(&mut all);
-    all
+    let Some(wish) = wish else {
+        want.policy.affordable(&mut all);
+        return Ok(all);
+    };
+    let mut names: Vec<String> = all.iter().map(|(variant, _)| format!("`{}`", variant.name)).collect();
+    all.retain(|(variant, _)| variant.name == wish);
+    if all.is_empty() {
+        names.push(format!("`{PORTABLE}`"));
+        names.dedup();
+        let why = format!("{} has no kernel `{wish}`; it has {}", graph[node].site(), names.join(", "));
+        return Err(Error::option("kernel", why));
+    }
+    Ok(all)
 }

@@ -75,7 +75,7 @@ fn run(cx: &mut Cx<'_>, name: &str, from: &View, to: &View, moves: &[Move]) -> R
         let run = |n| if port.table.is_some() { Run::Table { n } } else { Run::Copy { n } };
         if to.elem == DType::I8
             && let Some((outer, n)) = nest.runs(RUN_LEAST)
-            && let Some(run) = run(n).kernel(cx.want.library)?
+            && let Some(run) = cx.native(run(n))?
         {
             outer.write(&mut k, &[m.to.into(), m.from.into()], &mut |k, at| {
                 let table = port.table.map(|t| t.from(0));

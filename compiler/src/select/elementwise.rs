@@ -77,7 +77,7 @@ pub(crate) fn mapped(cx: &mut Cx<'_>, x: &View, y: &View, table: Bind) -> Result
     let map = k.buffer("table", DType::I8, 256, Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
     if let Some((outer, n)) = nest.runs(RUN_LEAST)
-        && let Some(run) = (Run::Table { n }).kernel(cx.want.library)?
+        && let Some(run) = cx.native(Run::Table { n })?
     {
         outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
             k.call(&run, vec![from.from(&at[1]), map.from(0), to.from(&at[0])]);
@@ -372,7 +372,7 @@ fn in_runs(
     scalars: &[i32],
 ) -> Result<bool> {
     let Some((outer, n)) = p.nest.runs(RUN_LEAST) else { return Ok(false) };
-    let Some(kernel) = run(n).kernel(cx.want.library)? else { return Ok(false) };
+    let Some(kernel) = cx.native(run(n))? else { return Ok(false) };
     let mut k = KernelBuilder::new(name);
     let a = p.a.param(&mut k, "a", Access::Read);
     let b = p.b.param(&mut k, "b", Access::Read);

@@ -40,7 +40,7 @@ pub(super) fn select_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
         return run_time_weights(cx, &g);
     };
     let product = cx.product(w)?;
-    if x.quant.is_some() {
+    if x.quant.is_some() && !cx.portable {
         cx.offers = cx.here(conv_offers(&g, &product, &cx.want))?;
     }
     if !cx.offers.is_empty() {
@@ -83,7 +83,7 @@ pub(super) fn select_dense(cx: &mut Cx<'_>) -> Result<()> {
     }
     let rows = rows(&x, &y);
     let product = cx.product(w)?;
-    if x.quant.is_some() {
+    if x.quant.is_some() && !cx.portable {
         cx.offers = cx.here(dense_offers(&rows, &product, &cx.want))?;
     }
     if cx.offers.is_empty() { cx.call(dense(&rows, &product)) } else { Ok(()) }

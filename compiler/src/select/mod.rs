@@ -32,6 +32,7 @@ use crate::graph::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId};
 use crate::kernel::{Access, Buf, Kernel, KernelBuilder};
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::offer::{Candidate, Want};
+use crate::kernels::vector::Run;
 use crate::policy::Price;
 use crate::program::cost;
 use crate::tensor::{DType, Data, row_major_strides};
@@ -86,10 +87,10 @@ impl Variant {
 }
 
 /// The name of a variant that runs on any core.
-const PORTABLE: &str = "portable";
+pub(crate) const PORTABLE: &str = "portable";
 
 /// The variants of a node that is not a mere view; `layouts` is by value index and final. None
-/// where the node writes nothing.
+/// where the node writes nothing. With `portable`, only the one without native kernels.
 ///
 /// Errors: the node cannot be compiled, or an engine failed to write a kernel that it has.
 pub(crate) fn variants(
@@ -97,8 +98,10 @@ pub(crate) fn variants(
     node: NodeId,
     layouts: &[Option<Layout>],
     want: &Want<'_>,
+    portable: bool,
 ) -> Result<Vec<Variant>> {
     let mut cx = Cx::new(graph, node, graph[node].clamp, layouts, want);
+    cx.portable = portable;
     table::select(&mut cx).map_err(|e| e.at(graph[node].site()))?;
     if cx.offers.is_empty() {
         return Ok(vec![Variant::only(cx.calls)]);
@@ -195,6 +198,8 @@ pub(crate) struct Cx<'a> {
     node: NodeId,
     clamp: Clamp,
     calls: Vec<Call>,
+    /// Whether native kernels are left out.
+    portable: bool,
     /// What the core's engine offers instead of `calls`.
     offers: Vec<Candidate>,
 }
@@ -207,7 +212,16 @@ impl<'a> Cx<'a> {
         layouts: &'a [Option<Layout>],
         want: &Want<'a>,
     ) -> Self {
-        Cx { graph, layouts, want: *want, node, clamp, calls: Vec::new(), offers: Vec::new() }
+        Cx {
+            graph,
+            layouts,
+            want: *want,
+            node,
+            clamp,
+            calls: Vec::new(),
+            portable: false,
+            offers: Vec::new(),
+        }
     }
     /// An error that names this node.
     fn unsupported(&self, why: &str) -> Error {
@@ -220,6 +234,10 @@ impl<'a> Cx<'a> {
     }
     fn node(&self) -> &'a Node {
         &self.graph[self.node]
+    }
+    /// The native kernel of an innermost loop, where the core has one that may be used.
+    fn native(&self, run: Run) -> Result<Option<Arc<Kernel>>> {
+        if self.portable { Ok(None) } else { run.kernel(self.want.library) }
     }
     /// The activation fused into the node; none in a copy that belongs to no node.
     fn clamp(&self) -> Clamp {

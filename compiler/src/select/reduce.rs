@@ -83,7 +83,7 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     let by = multiplier(si / so / r.count as f64).map_err(|e| e.at(cx.node().site()))?;
     if let Some((outer, windows)) = windows(&r)
         && let Some((Averaging { m, rnd, sh, up }, even)) = Averaging::one(by, zo, r.count)
-        && let Some(run) = (Run::Mean { windows, up, sh, lo, hi, even }).kernel(cx.want.library)?
+        && let Some(run) = cx.native(Run::Mean { windows, up, sh, lo, hi, even })?
     {
         let given = k.like(&run, 2);
         outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
@@ -126,7 +126,7 @@ pub(crate) fn maximum(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
     if x.elem == DType::I8
         && y.quant.is_some()
         && let Some((outer, windows)) = windows(&r)
-        && let Some(run) = (Run::Max { windows }).kernel(cx.want.library)?
+        && let Some(run) = cx.native(Run::Max { windows })?
     {
         let mut k = KernelBuilder::new("max_s8");
         let from = x.param(&mut k, "x", Access::Read);

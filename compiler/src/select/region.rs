@@ -96,9 +96,7 @@ pub(crate) fn regions(
                 let known = kernels.iter().find(|k| k.0 == windows).map(|k| k.1.clone());
                 let kernel = match known {
                     Some(kernel) => Some(kernel),
-                    None => {
-                        run(windows).kernel(cx.want.library)?.inspect(|k| kernels.push((windows, k.clone())))
-                    }
+                    None => cx.native(run(windows))?.inspect(|k| kernels.push((windows, k.clone()))),
                 };
                 found = kernel.map(|kernel| Region { rows: r, columns: c, kernel, calls });
                 if found.is_some() {

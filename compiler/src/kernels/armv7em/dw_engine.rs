@@ -59,7 +59,7 @@ const KNOWN: usize = 2048;
 const NARROW: usize = 8;
 
 impl View {
-    fn of(g: &Geometry, policy: Policy) -> Option<View> {
+    fn of(g: &Geometry, policy: Policy<'_>) -> Option<View> {
         let outputs = g.output[0] * g.output[1] * g.groups;
         let along = |a: usize| {
             let of = |v: &[usize; 2]| [v[a], v[1 - a]];

@@ -1,6 +1,7 @@
 //! Products of two factors against the float meaning of their graph.
 
 use super::*;
+use crate::options::Optimize;
 use crate::policy::Policy;
 use crate::schedule::{Library, schedule_with};
 
@@ -64,9 +65,9 @@ fn each_kernel_is_generated_once() {
         let target = secateur_targets::find(core).unwrap();
         let generated = |layers: usize| {
             let (library, graph) = (Library::new(&target), chain(layers));
-            schedule_with(&graph, &library, Policy::BALANCED).unwrap();
+            schedule_with(&graph, &library, Policy::from(Optimize::Balanced)).unwrap();
             let first = library.generated();
-            schedule_with(&graph, &library, Policy::BALANCED).unwrap();
+            schedule_with(&graph, &library, Policy::from(Optimize::Balanced)).unwrap();
             assert_eq!(library.generated(), first, "{core}: a second plan generates again");
             first
         };
