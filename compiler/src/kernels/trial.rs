@@ -1,7 +1,12 @@
 //! Proves one spelled call and runs it in the evaluator: the tests' way to a kernel without a graph.
 
+use crate::arith::quant::{Clamp, Quant};
+use crate::arith::requant::Shift;
 use crate::kernel::ParamKind;
 use crate::kernels::call::{Bind, Call};
+use crate::kernels::epilogue::Finish;
+use crate::kernels::problem::Geometry;
+use crate::kernels::product::Product;
 use crate::program::machine::Machine;
 use crate::program::prove;
 use crate::program::{Arg, Buffer, BufferId, Constant, ConstantId, Entry, Layer, Place, Port, Program, Step};
@@ -32,6 +37,57 @@ impl Random {
     }
     pub(crate) fn floats(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.within(-1000, 1000) as f32 / 500.0).collect()
+    }
+}
+
+/// A product of random weights with zero points at the ends.
+pub(crate) fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
+    let w = (0..rows * taps).map(|_| random.within(-127, 127) as i8).collect();
+    let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
+    let b = (0..rows).map(|_| random.within(-5000, 5000) as i32).collect();
+    let b = Tensor::new(vec![rows], Data::I32(b)).unwrap();
+    let q = |scale, zp| Quant::per_tensor(DType::I8, scale, zp);
+    let (x_zp, y_zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
+    let clamp = if case.is_multiple_of(2) { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
+    let scale = 0.004 / (taps as f32).sqrt();
+    let w_q = Quant { axis: Some(0), ..q(scale, 0) };
+    let w_q = Quant { scale: vec![scale; rows], zero_point: vec![0; rows], ..w_q };
+    let q_b = Quant { dtype: DType::I32, ..q(scale * 0.1, 0) };
+    let (x_q, y_q) = (q(0.1, x_zp), q(0.05, y_zp));
+    let mut product = Product::int((&w, &w_q), Some((&b, Some(&q_b))), &x_q, &y_q, clamp).unwrap();
+    // Every third layer has a shift for each channel.
+    if let (2, Finish::Int(r)) = (case % 3, &mut product.finish) {
+        r.shift = Shift::Channel((0..rows).map(|c| r.at(c).s + c as u32 % 3).collect());
+    }
+    product
+}
+
+/// A convolution of one sample and group, channels last; `more`: strides, pads at top, left, bottom,
+/// right.
+pub(crate) fn geometry(
+    cin: usize,
+    cout: usize,
+    input: [usize; 2],
+    kernel: [usize; 2],
+    more: [usize; 6],
+) -> Geometry {
+    let [sy, sx, top, left, bottom, right] = more;
+    let out = |n: usize, pads: usize, k: usize, s: usize| (n + pads - k) / s + 1;
+    let output = [out(input[0], top + bottom, kernel[0], sy), out(input[1], left + right, kernel[1], sx)];
+    let lay = |c: usize, [h, w]: [usize; 2]| [c * h * w, 1, w * c, c];
+    Geometry {
+        batch: 1,
+        groups: 1,
+        cin,
+        cout,
+        input,
+        output,
+        kernel,
+        strides: [sy, sx],
+        dilations: [1, 1],
+        pads: [top, left],
+        x: lay(cin, input),
+        y: lay(cout, output),
     }
 }
 

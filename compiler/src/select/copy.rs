@@ -88,7 +88,7 @@ fn run(cx: &mut Cx<'_>, name: &str, from: &View, to: &View, moves: &[Move]) -> R
             k.store(port.y, &at[0], port.value(&at[1]));
         });
     }
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 /// The same elements in another layout, possibly quantized otherwise.
@@ -127,7 +127,7 @@ fn scatter(cx: &mut Cx<'_>, x: &View, y: &View) -> Result<()> {
         };
         k.store(port.y, index(y), port.value(index(x)));
     });
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 /// Splits the row-major index space of two shapes into axes on which both have a stride.
@@ -332,7 +332,7 @@ fn fill(cx: &mut Cx<'_>, y: &View, value: f64) -> Result<()> {
     let mut k = KernelBuilder::new(named("fill", y.elem));
     let to = y.param(&mut k, "y", Access::Write);
     nest.write(&mut k, &[0.into()], &mut |k, at| k.store(to, &at[0], stored.clone()));
-    cx.step(k.finish()?, vec![y.arg.clone()])
+    cx.step(k, vec![y.arg.clone()])
 }
 
 /// Gather along an axis. One constant index is a plain copy; else the indices are read at run
@@ -375,7 +375,7 @@ pub(crate) fn gather(cx: &mut Cx<'_>, axis: usize) -> Result<()> {
         let from = step(at[1].clone(), i.into(), x.strides[axis] as isize);
         k.store(port.y, &at[0], port.value(from));
     });
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 #[cfg(test)]

@@ -82,12 +82,12 @@ pub(crate) fn mapped(cx: &mut Cx<'_>, x: &View, y: &View, table: Bind) -> Result
         outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
             k.call(&run, vec![from.from(&at[1]), map.from(0), to.from(&at[0])]);
         });
-        return cx.step(k.finish()?, vec![x.arg.clone(), table, y.arg.clone()]);
+        return cx.step(k, vec![x.arg.clone(), table, y.arg.clone()]);
     }
     nest.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
         k.store(to, &at[0], map.at(from.at(&at[1]) + 128));
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), table, y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), table, y.arg.clone()])
 }
 
 /// A function of one operand: by `f` on the loaded element, or by table when quantized.
@@ -111,7 +111,7 @@ pub(crate) fn unary(cx: &mut Cx<'_>, name: &str, f: impl Fn(Expr) -> Expr) -> Re
         let value = f(value.into());
         k.store(to, &at[0], clamped(value, clamp, y.elem));
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), y.arg.clone()])
 }
 
 /// Clip by limits in the type of the element; the lower one first, so that the upper one wins
@@ -230,7 +230,7 @@ fn plain(cx: &mut Cx<'_>, op: Arith, p: &Pair) -> Result<()> {
         let value = clamped(wrapped(wide, elem), clamp, elem);
         k.store(to, &at[0], value);
     });
-    cx.step(k.finish()?, vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()])
+    cx.step(k, vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()])
 }
 
 /// An I64 expression reduced to what `elem` can hold, modulo its width, in the type that
@@ -359,7 +359,7 @@ fn sum(cx: &mut Cx<'_>, p: &Pair, sign: f64) -> Result<()> {
     });
     let mut args = vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()];
     args.extend([ma, mb, c, s, lo, hi].map(Bind::Scalar));
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 /// The operation by the core's native kernels, `scalars` behind the operands; false where it
@@ -385,7 +385,7 @@ fn in_runs(
     });
     let mut args = vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()];
     args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
-    cx.step(k.finish()?, args)?;
+    cx.step(k, args)?;
     Ok(true)
 }
 
@@ -410,7 +410,7 @@ fn wide_sum(cx: &mut Cx<'_>, p: &Pair, ra: f64, rb: f64) -> Result<()> {
         let value = (acc >> s) + long(zo.into());
         k.store(to, &at[0], value.clamp(long(lo.into()), long(hi.into())).i32());
     });
-    cx.step(k.finish()?, vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()])
+    cx.step(k, vec![p.a.arg.clone(), p.b.arg.clone(), p.y.arg.clone()])
 }
 
 fn product(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
@@ -436,7 +436,7 @@ fn product(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
         let acc = (x0.at(&at[1]) - zero_a) * (x1.at(&at[2]) - zero_b);
         k.store(to, &at[0], apply(acc));
     });
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 /// The quotient by a table of reciprocals, so that nothing divides and no branch depends on data.
@@ -473,5 +473,5 @@ fn quotient(cx: &mut Cx<'_>, p: &Pair) -> Result<()> {
     });
     let mut args = vec![p.a.arg.clone(), p.b.arg.clone(), table, p.y.arg.clone()];
     args.extend([za, zo, lo, hi].map(Bind::Scalar));
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }

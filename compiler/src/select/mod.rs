@@ -283,9 +283,9 @@ impl<'a> Cx<'a> {
         let align = align.max(data.dtype().size());
         Bind::Data { name: name.into(), data, align }
     }
-    /// Appends a call.
-    fn step(&mut self, kernel: Arc<Kernel>, args: Vec<Bind>) -> Result<()> {
-        self.calls.push(Call { kernel, args });
+    /// Appends a call of a kernel under construction.
+    fn step(&mut self, k: KernelBuilder, args: Vec<Bind>) -> Result<()> {
+        self.calls.push(Call { kernel: k.finish()?, args });
         Ok(())
     }
     /// An engine's offer as a variant of this node, its data named after the node.

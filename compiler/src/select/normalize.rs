@@ -50,7 +50,7 @@ pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
                 let value = from.at(&at[1]) * gains.at(&at[2]) + offsets.at(&at[2]);
                 k.store(to, &at[0], clamped(value, clamp, DType::F32));
             });
-            cx.step(k.finish()?, vec![x.arg.clone(), g, o, y.arg.clone()])
+            cx.step(k, vec![x.arg.clone(), g, o, y.arg.clone()])
         }
         (Some((gain, offset)), true) => scaled(cx, "batch_normalization_s8", &x, &y, &nest, &gain, &offset),
         (None, true) => Err(cx.unsupported("its parameters are computed at run time")),
@@ -68,7 +68,7 @@ pub(crate) fn normalize(cx: &mut Cx<'_>, epsilon: f32) -> Result<()> {
                 k.store(to, &at[0], clamped(value, clamp, DType::F32));
             });
             cx.step(
-                k.finish()?,
+                k,
                 vec![
                     x.arg.clone(),
                     p[0].arg.clone(),
@@ -130,5 +130,5 @@ pub(super) fn scaled(
         let value = if wide { acc.clamp(long(lo.into()), long(hi.into())).i32() } else { acc.clamp(lo, hi) };
         k.store(to, &at[0], value);
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), m, c, y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), m, c, y.arg.clone()])
 }

@@ -159,7 +159,7 @@ pub(crate) fn max_pool(cx: &mut Cx<'_>, window: &Window<'_>) -> Result<()> {
         let from = x.param(&mut k, "x", Access::Read);
         let to = y.param(&mut k, "y", Access::Write);
         write(&mut k, (&x, from), (&y, to), &axes, &regions, &|_| Vec::new());
-        cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])?;
+        cx.step(k, vec![x.arg.clone(), y.arg.clone()])?;
         // The table is a pass of its own over the result, which is the smaller side.
         return table.map_or(Ok(()), |table| mapped(cx, &y, &y, table));
     }
@@ -179,7 +179,7 @@ pub(crate) fn max_pool(cx: &mut Cx<'_>, window: &Window<'_>) -> Result<()> {
         };
         k.store(to, at, value);
     });
-    cx.step(k.finish()?, [Some(x.arg.clone()), table, Some(y.arg.clone())].into_iter().flatten().collect())
+    cx.step(k, [Some(x.arg.clone()), table, Some(y.arg.clone())].into_iter().flatten().collect())
 }
 
 /// AveragePool.
@@ -209,7 +209,7 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
             let count = if steady { float(most as f32) } else { count(place).f32() };
             k.store(to, at, clamped(sum / count, clamp, DType::F32));
         });
-        return cx.step(k.finish()?, args);
+        return cx.step(k, args);
     }
     let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
     let (lo, hi) = y.limits(clamp);
@@ -236,7 +236,7 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
             });
             k.store(to, at, apply(ties_to_even(by, sum.into())));
         });
-        return cx.step(k.finish()?, args);
+        return cx.step(k, args);
     }
     let Multiplier { m, s } = multiplier(si / so).map_err(|e| e.at(site))?;
     let by_count = |n: usize| if n == 0 { m } else { libm::rint(f64::from(m) / n as f64) as i32 };
@@ -259,7 +259,7 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
         let all = std::iter::once(Expr::from(sum)).chain(out).collect();
         k.store(to, at, instr(&requantize_instr(), all));
     });
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 /// An average by native kernels, `which` giving the number of the multiplier by the taps that
@@ -285,6 +285,6 @@ fn averaged(
         [offset, m, rnd].map(|v| CallArg::Scalar(int(v))).to_vec()
     };
     write(&mut k, (x, from), (y, to), axes, &regions, &scalars);
-    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])?;
+    cx.step(k, vec![x.arg.clone(), y.arg.clone()])?;
     Ok(true)
 }

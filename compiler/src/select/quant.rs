@@ -42,7 +42,7 @@ pub(crate) fn requantize(cx: &mut Cx<'_>) -> Result<()> {
         };
         k.store(result, &at[0], value);
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), y.arg.clone()])
 }
 
 /// `clamp(round_half_even(steps) + zero)`; limited before the cast, so that nothing overflows.
@@ -87,7 +87,7 @@ pub(crate) fn quantize_linear(cx: &mut Cx<'_>, axis: Option<usize>) -> Result<()
     let mut args = vec![x.arg.clone(), scale.arg.clone()];
     args.extend(zero.map(|z| z.arg.clone()));
     args.push(y.arg.clone());
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 /// DequantizeLinear as a node of its own.
@@ -122,7 +122,7 @@ pub(crate) fn dequantize_linear(cx: &mut Cx<'_>, axis: Option<usize>) -> Result<
     let mut args = vec![x.arg.clone(), scale.arg.clone()];
     args.extend(zero.map(|z| z.arg.clone()));
     args.push(y.arg.clone());
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 /// Cast: floats truncate and saturate, integers wrap, anything but zero is true.
@@ -147,7 +147,7 @@ pub(crate) fn cast(cx: &mut Cx<'_>) -> Result<()> {
         let value = converted(v.into(), x.elem, y.elem);
         k.store(result, &at[0], clamped(value, clamp, y.elem));
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), y.arg.clone()])
 }
 
 fn converted(v: Expr, from: DType, to: DType) -> Expr {

@@ -73,7 +73,7 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
             r.inner.write(k, &at[1..], &mut |k, at| k.add_to(sum, from.at(&at[0])));
             k.store(to, &at[0], clamped(sum / r.count as f32, clamp, DType::F32));
         });
-        return cx.step(k.finish()?, args);
+        return cx.step(k, args);
     }
     let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
     if r.count > 1 << 22 {
@@ -92,7 +92,7 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
             k.call(&run, args);
         });
         args.extend([-zi * r.count as i32, m[0], rnd].map(Bind::Scalar));
-        return cx.step(k.finish()?, args);
+        return cx.step(k, args);
     }
     let offset = k.scalar("offset", -(128 << 22), 128 << 22);
     args.push(Bind::Scalar(-zi * r.count as i32));
@@ -102,7 +102,7 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
         r.inner.write(k, &at[1..], &mut |k, at| k.add_to(sum, from.at(&at[0])));
         k.store(to, &at[0], apply(ties_to_even(by, sum.into())));
     });
-    cx.step(k.finish()?, args)
+    cx.step(k, args)
 }
 
 /// What is below every element: where a maximum starts.
@@ -134,7 +134,7 @@ pub(crate) fn maximum(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
         outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
             k.call(&run, vec![from.from(&at[1]), to.from(&at[0])]);
         });
-        cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])?;
+        cx.step(k, vec![x.arg.clone(), y.arg.clone()])?;
         return table.map_or(Ok(()), |table| mapped(cx, &y, &y, table));
     }
     let mut k = KernelBuilder::new(named("max", y.elem));
@@ -151,7 +151,7 @@ pub(crate) fn maximum(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
         };
         k.store(to, &at[0], value);
     });
-    cx.step(k.finish()?, [Some(x.arg.clone()), table, Some(y.arg.clone())].into_iter().flatten().collect())
+    cx.step(k, [Some(x.arg.clone()), table, Some(y.arg.clone())].into_iter().flatten().collect())
 }
 
 /// The index of the greatest element along an axis; quantization keeps the order.
@@ -178,5 +178,5 @@ pub(crate) fn arg_max(cx: &mut Cx<'_>, axis: usize, last: bool) -> Result<()> {
         });
         k.store(to, &at[0], index.i64());
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), y.arg.clone()])
 }

@@ -67,7 +67,7 @@ fn single(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize], log: bool) -> Res
             k.store(to, &at[0], clamped(value, clamp, DType::F32));
         });
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), y.arg.clone()])
 }
 
 /// `exp(-d * scale)` by distance `d`, with [`EXP_BITS`] fraction bits.
@@ -118,7 +118,7 @@ fn quantized(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<()> 
             k.store(to, &at[0], instr(&requantize_high_instr(), all));
         });
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), table, y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), table, y.arg.clone()])
 }
 
 /// A sum of 2^30 to 2^50 as `mantissa * 2^doublings` with the mantissa within 2^30..2^31: the
@@ -210,7 +210,7 @@ fn quantized_log(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<
             k.store(to, &at[0], (steps + long(zo.into())).clamp(long(lo.into()), long(hi.into())).i32());
         });
     });
-    cx.step(k.finish()?, vec![x.arg.clone(), exps, lns, y.arg.clone()])
+    cx.step(k, vec![x.arg.clone(), exps, lns, y.arg.clone()])
 }
 
 #[cfg(test)]

@@ -132,10 +132,9 @@ fn spell(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
     use crate::kernels::library::Library;
     use crate::kernels::portable::conv::{self, Kernels};
-    use crate::kernels::trial::{Random, run};
+    use crate::kernels::trial::{Random, geometry, product, run};
     use crate::options::Optimize;
     use crate::policy::Policy;
 

@@ -1,12 +1,11 @@
 //! Parts against the whole convolution, in the evaluator.
 
 use super::*;
-use crate::kernels::armv7em::engine::tests::product;
 use crate::kernels::library::Library;
 use crate::kernels::offer::ROWS_LIMIT;
 use crate::kernels::portable::conv::{Kernels, conv};
 use crate::kernels::registry::engine;
-use crate::kernels::trial::{Random, run};
+use crate::kernels::trial::{Random, product, run};
 use crate::options::Optimize;
 use crate::policy::Policy;
 

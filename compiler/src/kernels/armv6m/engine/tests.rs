@@ -1,12 +1,10 @@
 //! The engine's ways against the plain loops, in the evaluator.
 
 use super::*;
-use crate::arith::quant::{Clamp, Quant};
 use crate::kernels::portable::conv::{self, Kernels};
 use crate::kernels::portable::dense;
 use crate::kernels::problem::Axis;
-use crate::kernels::trial::{Random, run};
-use crate::tensor::Tensor;
+use crate::kernels::trial::{Random, product, run};
 
 fn target() -> Target {
     secateur_targets::find("cortex-m0plus").unwrap()
@@ -14,23 +12,6 @@ fn target() -> Target {
 
 fn made<'a>(library: &'a Library<'a>) -> Made<'a> {
     (library, library.core().cost.as_ref().unwrap())
-}
-
-/// A product of random weights with zero points at the ends.
-fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
-    let w = (0..rows * taps).map(|_| random.within(-127, 127) as i8).collect();
-    let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
-    let b = (0..rows).map(|_| random.within(-5000, 5000) as i32).collect();
-    let b = Tensor::new(vec![rows], Data::I32(b)).unwrap();
-    let q = |scale, zp| Quant::per_tensor(DType::I8, scale, zp);
-    let (x_zp, y_zp) = ([-128, 127, 3][case % 3], [0, -128, 127, -9][case % 4]);
-    let clamp = if case.is_multiple_of(2) { Clamp::NONE } else { Clamp { lo: 0.0, hi: 6.0 } };
-    let scale = 0.004 / (taps as f32).sqrt();
-    let w_q = Quant { axis: Some(0), ..q(scale, 0) };
-    let w_q = Quant { scale: vec![scale; rows], zero_point: vec![0; rows], ..w_q };
-    let q_b = Quant { dtype: DType::I32, ..q(scale * 0.1, 0) };
-    let (x_q, y_q) = (q(0.1, x_zp), q(0.05, y_zp));
-    Product::int((&w, &w_q), Some((&b, Some(&q_b))), &x_q, &y_q, clamp).unwrap()
 }
 
 fn geometry(

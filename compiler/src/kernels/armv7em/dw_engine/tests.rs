@@ -1,9 +1,8 @@
 //! Depthwise convolutions in pairs of rows against the plain loops, in the evaluator.
 
 use super::*;
-use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
 use crate::kernels::portable::conv::{Kernels, conv};
-use crate::kernels::trial::{Random, run};
+use crate::kernels::trial::{Random, geometry, product, run};
 use crate::options::Optimize;
 use crate::policy::Policy;
 

@@ -312,9 +312,8 @@ fn within(weights: &[i32], bias: &[i32], channels: usize) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::kernel::ParamKind;
-    use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
     use crate::kernels::portable::conv::{self, Kernels};
-    use crate::kernels::trial::{Random, run};
+    use crate::kernels::trial::{Random, geometry, product, run};
     use crate::options::Optimize;
     use crate::policy::Policy;
 

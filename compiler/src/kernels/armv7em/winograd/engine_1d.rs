@@ -130,12 +130,11 @@ fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Cand
 mod tests {
     use super::*;
     use crate::kernels::armv7em::engine::Dsp;
-    use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
     use crate::kernels::armv7em::winograd::engine::tests::run_over;
     use crate::kernels::library::Library;
     use crate::kernels::offer::Engine;
     use crate::kernels::portable::conv::{self, Kernels};
-    use crate::kernels::trial::{Random, run};
+    use crate::kernels::trial::{Random, geometry, product, run};
     use crate::options::Optimize;
     use crate::policy::Policy;
 

@@ -132,11 +132,10 @@ fn columns_of_padding(k: &mut KernelBuilder, t: Buf, from: usize, pairs: usize, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
     use crate::kernels::armv7em::winograd::engine::tests::run_over;
     use crate::kernels::library::Library;
     use crate::kernels::portable::conv::{self, Kernels};
-    use crate::kernels::trial::{Random, run};
+    use crate::kernels::trial::{Random, geometry, product, run};
     use crate::options::Optimize;
     use crate::policy::Policy;
 

@@ -1,17 +1,16 @@
 //! The engine's ways against the plain loops, in the evaluator.
 
 use super::*;
-use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
 use crate::kernels::offer::ROWS_LIMIT;
 use crate::kernels::portable::conv::{self, Kernels};
 use crate::kernels::portable::dense;
-use crate::kernels::trial::{Random, run};
+use crate::kernels::trial::{Random, geometry, product, run};
 
-/// The loops of the kernels against the plain ones, on random and extreme inputs.
 fn target() -> Target {
     secateur_targets::find("apollo510").unwrap()
 }
 
+/// The loops of the kernels against the plain ones, on random and extreme inputs.
 fn alike(case: usize, call: &Call, plain: &Call, x_len: usize, y_len: usize, random: &mut Random) {
     for _ in 0..2 {
         let x = [Data::I8(random.bytes(x_len))];

@@ -1,12 +1,11 @@
 //! Both engines' ways against the plain loops, in the evaluator.
 
-use crate::kernels::armv7em::engine::{tests::geometry, tests::product};
 use crate::kernels::call::Call;
 use crate::kernels::library::Library;
 use crate::kernels::portable::conv::{self, Kernels};
 use crate::kernels::portable::dense;
 use crate::kernels::riscv::engine::*;
-use crate::kernels::trial::{Random, run};
+use crate::kernels::trial::{Random, geometry, product, run};
 use crate::options::Optimize;
 use crate::policy::Policy;
 
