@@ -254,6 +254,41 @@ pub struct Native {
     pub cycles: u64,
     /// Bytes of machine code.
     pub bytes: u32,
+    /// Its instructions on a model of the core.
+    #[cfg(test)]
+    pub(crate) simulation: Simulation,
+}
+
+/// What runs a native form on a model of its core: takes the arguments of the call and the memory,
+/// as address and bytes of each region.
+#[cfg(test)]
+#[derive(Clone)]
+pub(crate) struct Simulation(pub(crate) Simulate);
+
+#[cfg(test)]
+type Simulate = Arc<dyn Fn(&[u32], &mut Vec<(u32, Vec<u8>)>) + Send + Sync>;
+
+#[cfg(test)]
+impl std::fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Simulation")
+    }
+}
+
+/// Two natives of one text run alike.
+#[cfg(test)]
+impl PartialEq for Simulation {
+    fn eq(&self, _: &Simulation) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+impl Eq for Simulation {}
+
+#[cfg(test)]
+impl std::hash::Hash for Simulation {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
 /// A function over buffers and scalars.

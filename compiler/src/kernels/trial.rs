@@ -1,8 +1,10 @@
-//! Proves one spelled call and runs it in the evaluator: the tests' way to a kernel without a graph.
+//! Proves one call, runs it in the evaluator and on models of the cores: the tests' way to a kernel
+//! without a graph.
 
 use crate::arith::quant::{Clamp, Quant};
 use crate::arith::requant::Shift;
-use crate::kernel::ParamKind;
+use crate::error::Result;
+use crate::kernel::{Access, CallArg, Kernel, KernelBuilder, ParamId, ParamKind};
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::problem::Geometry;
@@ -11,6 +13,7 @@ use crate::program::machine::Machine;
 use crate::program::prove;
 use crate::program::{Arg, Buffer, BufferId, Constant, ConstantId, Entry, Layer, Place, Port, Program, Step};
 use crate::tensor::{DType, Data, Tensor};
+use std::sync::Arc;
 
 /// A small generator of numbers (Knuth's MMIX constants).
 pub(crate) struct Random(pub(crate) u64);
@@ -91,21 +94,52 @@ pub(crate) fn geometry(
     }
 }
 
-/// The program of one call: operands are its inputs, the result (of `len`) its output, which
-/// stands where operand 0 does if it is `over` that.
-pub(crate) fn program(call: &Call, operands: &[Data], (elem, len): (DType, usize), over: bool) -> Program {
+/// Operands, results and workspace stand at multiples of so many bytes, the strictest that a kernel
+/// asks for.
+const ALIGN: usize = 128;
+
+/// Where operands and results stand behind a multiple of [`ALIGN`]: what a schedule promises. A
+/// workspace stands at its own promise.
+const PROMISED: usize = 4;
+const WORKSPACE: usize = 8;
+
+/// Where a call's result stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed {
+    /// Where operand 0 stands.
+    pub(crate) over: bool,
+    /// Operands and result begin so many bytes behind a multiple of [`ALIGN`].
+    pub(crate) from: usize,
+}
+
+impl Placed {
+    pub(crate) fn apart() -> Placed {
+        Placed { over: false, from: PROMISED }
+    }
+    pub(crate) fn over() -> Placed {
+        Placed { over: true, from: PROMISED }
+    }
+}
+
+/// The program of one call: operands are its inputs, the result (of `len`) its output.
+pub(crate) fn program(
+    call: &Call,
+    operands: &[Data],
+    (elem, len): (DType, usize),
+    placed: Placed,
+) -> Program {
     let mut p = Program { name: "trial".into(), ..Program::default() };
     let mut arena = 0usize;
     let mut port = |name: &str, elem: DType, len: usize| {
-        let at = arena;
-        arena = (at + len * elem.size()).next_multiple_of(8);
+        let at = arena + placed.from.next_multiple_of(elem.size().min(8));
+        arena = (at + len * elem.size()).next_multiple_of(ALIGN);
         Port { name: name.into(), shape: vec![len], elem, real: elem, affine: None, at }
     };
     let buffer = |elem, len, place| Buffer { name: "b".into(), elem, len, place, holds: None };
     let inputs = operands.iter().enumerate();
     p.inputs = inputs.map(|(i, data)| port(&format!("x{i}"), data.dtype(), data.len())).collect();
     p.outputs = vec![port("y", elem, len)];
-    if over {
+    if placed.over {
         p.outputs[0].at = p.inputs[0].at;
     }
     for port in p.inputs.iter().chain(&p.outputs) {
@@ -131,8 +165,9 @@ pub(crate) fn program(call: &Call, operands: &[Data], (elem, len): (DType, usize
             }
             Bind::Workspace(offset) => {
                 let ParamKind::Buffer { elem, len, .. } = param.kind else { panic!("not a buffer") };
-                p.arena = p.arena.max((arena + offset + len * elem.size()).next_multiple_of(8));
-                p.buffers.push(buffer(elem, len, Place::Arena(arena + offset)));
+                let at = arena + WORKSPACE + offset;
+                p.arena = p.arena.max((at + len * elem.size()).next_multiple_of(ALIGN));
+                p.buffers.push(buffer(elem, len, Place::Arena(at)));
                 Arg::Buffer { buffer: BufferId(p.buffers.len() as u32 - 1), offset: 0 }
             }
         });
@@ -156,21 +191,71 @@ pub(crate) fn program(call: &Call, operands: &[Data], (elem, len): (DType, usize
     p
 }
 
-/// The result of one call. A kernel that may write over operand 0 is run so too.
+/// A kernel `(operands.., result, lent, scalars..)` around one that changes its first buffer, which
+/// operands must not be: it lends a copy, and what becomes of that stands behind the result.
+pub(crate) fn lending(kernel: &Arc<Kernel>) -> Arc<Kernel> {
+    let mut k = KernelBuilder::new("lending");
+    let (mut from, mut result, mut lent) = (None, None, None);
+    let mut args = Vec::new();
+    for (i, param) in kernel.params.iter().enumerate() {
+        let ParamKind::Buffer { elem, len, access } = param.kind else { continue };
+        if access == Access::Write {
+            let kept = kernel.buffer(ParamId(0)).map_or(0, |b| b.1);
+            let y = k.buffer(&param.name, elem, len + kept, Access::Write);
+            let keep = k.buffer("lent", DType::I8, kept, Access::ReadWrite);
+            args[0] = keep.from(0);
+            args.push(y.from(0));
+            (result, lent) = (Some((y, len)), Some((keep, kept)));
+        } else {
+            let x = k.buffer(&param.name, elem, len, Access::Read);
+            args.push(x.from(0));
+            from = from.or(Some(x).filter(|_| i == 0));
+        }
+    }
+    let (x, (y, len), (keep, kept)) = (from.unwrap(), result.unwrap(), lent.unwrap());
+    let scalars = k.like(kernel, args.len());
+    args.extend(scalars.into_iter().map(|s| CallArg::Scalar(s.into())));
+    k.for_("i", 0, kept, |k, i| k.store(keep, i, x.at(i)));
+    k.call(kernel, args);
+    k.for_("i", 0, kept, |k, i| k.store(y, i + len, keep.at(i)));
+    k.finish().unwrap()
+}
+
+/// The result of one call: what the kernel means, and what its native forms do on models of their
+/// cores, which must be the same. A kernel that may write over operand 0 does that too.
 pub(crate) fn run(call: &Call, operands: &[Data], elem: DType, len: usize) -> Data {
-    let apart = run_placed(call, operands, (elem, len), false);
-    if call.args.contains(&Bind::ResultInPlace) {
-        let over = run_placed(call, operands, (elem, len), true);
+    let apart = run_placed(call, operands, (elem, len), Placed::apart());
+    if call.in_place() {
+        let over = run_placed(call, operands, (elem, len), Placed::over());
         assert_eq!(over, apart, "{} over its operand", call.kernel.name);
     }
     apart
 }
 
-fn run_placed(call: &Call, operands: &[Data], result: (DType, usize), over: bool) -> Data {
-    let p = program(call, operands, result, over);
+/// The same for kernels whose operands and results may begin anywhere.
+pub(crate) fn run_anywhere(call: &Call, operands: &[Data], elem: DType, len: usize) -> Data {
+    let first = run(call, operands, elem, len);
+    for over in [false, true].into_iter().take(1 + usize::from(call.in_place())) {
+        for from in 1..4 {
+            let result = run_placed(call, operands, (elem, len), Placed { over, from });
+            assert_eq!(result, first, "{}, over its operand: {over}", call.kernel.name);
+        }
+    }
+    first
+}
+
+fn run_placed(call: &Call, operands: &[Data], result: (DType, usize), placed: Placed) -> Data {
+    let p = program(call, operands, result, placed);
     prove(&p).unwrap_or_else(|e| panic!("{e}"));
-    let mut machine = Machine::new(&p).unwrap();
     let inputs: Vec<Tensor> =
         operands.iter().map(|d| Tensor::new(vec![d.len()], d.clone()).unwrap()).collect();
-    machine.run(&inputs).unwrap_or_else(|e| panic!("{}: {e}", call.kernel.name)).remove(0).into_data()
+    let result = |machine: Result<Machine>| {
+        let name = &call.kernel.name;
+        let mut results = machine.unwrap().run(&inputs).unwrap_or_else(|e| panic!("{name}: {e}"));
+        results.remove(0).into_data()
+    };
+    let meaning = result(Machine::new(&p));
+    let native = result(Machine::of_natives(&p));
+    assert_eq!(native, meaning, "{}: its instructions against its meaning", call.kernel.name);
+    meaning
 }

@@ -221,3 +221,6 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

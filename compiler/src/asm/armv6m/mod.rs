@@ -280,14 +280,19 @@ impl Code {
     }
     /// The native text, return included.
     pub(crate) fn finish(mut self, core: &Cost) -> Result<Native> {
+        #[cfg(test)]
+        let code = self.clone();
+        let stack = self.kept() + self.frame + self.deepest;
         self.leave();
         let cycles: f64 = self.insts.iter().map(|(i, n)| n * cycles(i, core)).sum();
         Ok(Native {
             feature: "thumb".into(),
             text: self.text(wide(core))?,
-            stack: self.kept() + self.frame + self.deepest,
+            stack,
             cycles: libm::rint(cycles) as u64,
             bytes: self.insts.iter().map(|(i, _)| i.size()).sum(),
+            #[cfg(test)]
+            simulation: simulate::of(code, stack),
         })
     }
     #[cfg(test)]

@@ -3,7 +3,8 @@
 //! outside the buffers panic, as do callee-saved registers that do not come back.
 
 use crate::asm::armv6m::{Code, Cond, Inst, R};
-use crate::asm::armv7em::simulate::Memory;
+use crate::asm::armv7em::simulate::{Memory, simulation};
+use crate::kernel::Simulation;
 
 /// Where the stack ends, and its size.
 const STACK: (u32, usize) = (0x2000_0000, 4096);
@@ -14,30 +15,12 @@ pub(crate) struct Ran {
     pub(crate) stack: u32,
 }
 
-/// Runs a function of buffers that are read, of one behind them that is written, and of more that
-/// are read: what it writes. The stack it takes is at most what is announced.
-pub(crate) fn output(code: Code, operands: &[Vec<u8>], len: usize, more: &[Vec<u8>]) -> Vec<u8> {
-    let all = operands.iter().cloned().chain([vec![0; len]]).chain(more.iter().cloned());
-    called(code, all.collect(), operands.len(), &[], 0)
-}
-
-/// The same with numbers behind the buffers, and buffers that stand so many bytes behind a word.
-pub(crate) fn placed(code: Code, operands: &[Vec<u8>], len: usize, scalars: &[u32], at: u32) -> Vec<u8> {
-    let all = operands.iter().cloned().chain([vec![0; len]]);
-    called(code, all.collect(), operands.len(), scalars, at)
-}
-
-fn called(code: Code, buffers: Vec<Vec<u8>>, written: usize, scalars: &[u32], at: u32) -> Vec<u8> {
-    let place = |i: u32| 0x3000_0000 + (i << 24) + at;
-    let regions: Vec<(u32, Vec<u8>)> = (0..).map(place).zip(buffers).collect();
-    let args: Vec<u32> = regions.iter().map(|r| r.0).chain(scalars.iter().copied()).collect();
-    let mut memory = Memory { regions };
-    let ran = run(&code, &args, &mut memory);
-    // Code for either kind of core prints for the wide one.
-    let core = secateur_targets::core("cortex-m3").unwrap().cost.unwrap();
-    let announced = code.finish(&core).unwrap().stack;
-    assert!(ran.stack <= announced, "{} bytes of stack, {announced} announced", ran.stack);
-    memory.regions.swap_remove(written).1
+/// A simulation of code that takes so many bytes of stack at most.
+pub(crate) fn of(code: Code, stack: u32) -> Simulation {
+    simulation(move |args, memory| {
+        let ran = run(&code, args, memory);
+        assert!(ran.stack <= stack, "{} bytes of stack, {stack} announced", ran.stack);
+    })
 }
 
 /// Runs with the arguments in r0..r3 and on the stack.

@@ -117,6 +117,10 @@ impl Block {
         let apart = (cost.pairing == Pairing::Dual).then(|| order::quickest(self, cost));
         // An order whose registers do not fit after all is no order.
         let found = orders.chain(apart).filter_map(|block| Finished::new(self, &block, cost).ok());
+        #[cfg(test)]
+        let mut all = vec![own.assigned.clone()];
+        #[cfg(test)]
+        let found = found.inspect(|order| all.push(order.assigned.clone()));
         let best = found.fold(own, |a, b| if b.cost() < a.cost() { b } else { a });
         Ok(Native {
             feature: feature.to_string(),
@@ -124,12 +128,16 @@ impl Block {
             stack: best.stack,
             cycles: best.cycles,
             bytes: text::bytes(&best.lines),
+            #[cfg(test)]
+            simulation: simulate::of_orders(all),
         })
     }
 }
 
 /// A block in one order, assigned and priced.
 struct Finished {
+    #[cfg(test)]
+    assigned: assign::Assigned,
     lines: Vec<text::Line>,
     stack: u32,
     cycles: u64,
@@ -140,7 +148,13 @@ impl Finished {
         let assigned = assign::assign(ordered)?;
         let lines = text::lines(&assigned);
         let cycles = cost::cycles(&lines, &|label| block.trips(label), cost);
-        Ok(Finished { stack: assigned.stack(), lines, cycles })
+        Ok(Finished {
+            stack: assigned.stack(),
+            lines,
+            cycles,
+            #[cfg(test)]
+            assigned,
+        })
     }
     fn cost(&self) -> (u64, u32, u32) {
         (self.cycles, text::bytes(&self.lines), self.stack)

@@ -4,7 +4,9 @@
 use crate::asm::armv7em::assign::Assigned;
 use crate::asm::armv7em::inst::{Cond, Inst, Label, Reg, Ror};
 use crate::asm::armv7em::text;
+use crate::kernel::Simulation;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// Memory regions by base address.
 pub(crate) struct Memory {
@@ -42,6 +44,28 @@ impl Memory {
     fn put(&mut self, address: u32, v: u32, len: u32) {
         self.at(address, len).copy_from_slice(&v.to_le_bytes()[..len as usize]);
     }
+}
+
+/// A simulation of a kernel's native form, by what runs it in a memory.
+pub(crate) fn simulation(run: impl Fn(&[u32], &mut Memory) + Send + Sync + 'static) -> Simulation {
+    Simulation(Arc::new(move |args, regions| {
+        let mut memory = Memory { regions: std::mem::take(regions) };
+        run(args, &mut memory);
+        *regions = memory.regions;
+    }))
+}
+
+/// Runs all orders of a block, which do the same.
+pub(crate) fn of_orders(all: Vec<Assigned>) -> Simulation {
+    simulation(move |args, memory| {
+        let before = memory.regions.clone();
+        for (n, order) in all.iter().enumerate() {
+            let mut own = Memory { regions: before.clone() };
+            run(order, args, &mut own);
+            assert!(n == 0 || own.regions == memory.regions, "order {n} of the same instructions");
+            memory.regions = own.regions;
+        }
+    })
 }
 
 fn halves(v: u32) -> (i32, i32) {

@@ -15,6 +15,8 @@ mod packet;
 #[cfg(test)]
 pub(crate) mod simulate;
 
+#[cfg(test)]
+use crate::asm::armv7em::simulate::simulation;
 use crate::kernel::Native;
 use std::fmt::Write;
 
@@ -320,5 +322,10 @@ pub(crate) fn native(code: &[Code]) -> Native {
         stack: 0,
         cycles: out.packets + 1,
         bytes: 4 * (out.words + 1),
+        #[cfg(test)]
+        simulation: {
+            let code = code.to_vec();
+            simulation(move |args, memory| simulate::run(&code, args, memory, true))
+        },
     }
 }

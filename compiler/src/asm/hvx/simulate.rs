@@ -9,6 +9,9 @@ use crate::asm::hvx::{Code, Inst, Q, R, V, VECTOR};
 
 type Vector = [u8; VECTOR];
 
+/// Where arguments beyond the registers stand.
+const STACK: u32 = 0x2000_0000;
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Registers {
     pub(crate) r: [u32; 32],
@@ -24,11 +27,15 @@ impl Default for Registers {
     }
 }
 
-/// Runs with arguments in `r0`..`r5`; in order, or in the packets that are printed.
+/// Runs with arguments in `r0`..`r5` and on the stack; in order, or in the packets that are printed.
 pub(crate) fn run(code: &[Code], args: &[u32], memory: &mut Memory, in_packets: bool) {
     let mut registers = Registers::default();
-    registers.r[..args.len()].copy_from_slice(args);
+    let (first, stacked) = args.split_at(args.len().min(6));
+    registers.r[..first.len()].copy_from_slice(first);
+    registers.r[29] = STACK;
+    memory.regions.push((STACK, stacked.iter().flat_map(|v| v.to_le_bytes()).collect()));
     walk(code, &mut registers, memory, in_packets);
+    memory.regions.pop();
 }
 
 fn walk(code: &[Code], registers: &mut Registers, memory: &mut Memory, in_packets: bool) {

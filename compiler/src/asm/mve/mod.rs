@@ -16,6 +16,8 @@ mod order;
 pub(crate) mod simulate;
 mod text;
 
+#[cfg(test)]
+use crate::asm::armv7em::simulate::simulation;
 use crate::kernel::Native;
 
 /// A general-purpose register, 0 to 14; 13 is the stack pointer, 14 `lr`.
@@ -214,6 +216,8 @@ impl Block {
             stack: saved.bytes() + 4 * self.frame(),
             cycles: cost::cycles(&items, &saved, self.slots),
             bytes,
+            #[cfg(test)]
+            simulation: simulation(move |args, memory| simulate::run(&items, args, memory)),
         }
     }
     fn frame(&self) -> u32 {

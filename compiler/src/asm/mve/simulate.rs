@@ -17,11 +17,15 @@ struct Core<'a> {
     memory: &'a mut Memory,
 }
 
-/// Runs items with arguments in r0 to r3, and words of a frame from `sp` on.
+/// Runs items with arguments in r0 to r3 and on the stack, and words of a frame from `sp` on.
 pub(crate) fn run(items: &[Item], args: &[u32], memory: &mut Memory) {
     memory.regions.push((STACK.0 - STACK.1 as u32, vec![0xa5; STACK.1]));
+    for (i, &v) in args.iter().skip(4).enumerate() {
+        memory.put_aligned(STACK.0 - 64 + 4 * i as u32, v);
+    }
     let mut r = [0xdead_beef; 15];
-    r[..args.len()].copy_from_slice(args);
+    let first = args.len().min(4);
+    r[..first].copy_from_slice(&args[..first]);
     r[13] = STACK.0 - 256;
     let all = [true; 16];
     let mut core = Core { r, q: [[0x5a; 16]; 8], predicate: all, tail: all, memory };

@@ -13,6 +13,8 @@ pub(crate) mod simulate;
 mod size;
 mod text;
 
+#[cfg(test)]
+use crate::asm::armv7em::simulate::simulation;
 use crate::kernel::Native;
 use secateur_targets::{Cost, Target};
 
@@ -314,6 +316,11 @@ impl Block {
             stack,
             cycles: (self.cycles + moves + 2.0 * f64::from(self.cost.call)).round() as u64,
             bytes: size::function(&self.insts, self.slots, &saved, stack),
+            #[cfg(test)]
+            simulation: {
+                let block = self.clone();
+                simulation(move |args, memory| simulate::run(&block, args, memory))
+            },
         }
     }
 }

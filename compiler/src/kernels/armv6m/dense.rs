@@ -318,7 +318,6 @@ impl Dense {
 mod tests {
     use super::*;
     use crate::arith::requant::{Output, requant};
-    use crate::asm::armv6m::simulate::output;
     use crate::kernels::armv6m::round::rounding;
     use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
@@ -364,22 +363,22 @@ mod tests {
                 let stream = d.pack(&w, &bias, &constants).unwrap();
                 assert_eq!(stream.len(), d.stream_len());
                 let x = random.bytes(inputs);
-                let args = vec![Bind::Operand(0), Bind::Operand(1), Bind::Result(0)];
-                let call = Call { kernel: d.kernel(&cores[usize::from(wide)]).unwrap(), args };
-                let operands = [Data::I8(x.clone()), Data::I32(stream.clone())];
-                let Data::I8(body) = run(&call, &operands, DType::I8, outputs) else { panic!() };
-                let inputs_in_memory = x.iter().map(|&v| v as u8).collect();
-                let stream = stream.iter().flat_map(|v| v.to_le_bytes()).collect();
-                let operands = [inputs_in_memory, stream];
-                let code = output(d.code(true), &operands, outputs, &[]);
-                if let Form::Pieces { .. } = form {
-                    assert_eq!(code, output(d.code(false), &operands, outputs, &[]), "wide code");
-                }
+                // Code for any core of its form, and for cores with wide instructions.
+                let any = matches!(form, Form::Pieces { .. });
+                let cores = if any { &cores[..] } else { &cores[usize::from(wide)..][..1] };
+                let of = |core| {
+                    let args = vec![Bind::Operand(0), Bind::Operand(1), Bind::Result(0)];
+                    let call = Call { kernel: d.kernel(core).unwrap(), args };
+                    let operands = [Data::I8(x.clone()), Data::I32(stream.clone())];
+                    run(&call, &operands, DType::I8, outputs)
+                };
+                let bodies: Vec<Data> = cores.iter().map(of).collect();
+                let Data::I8(body) = &bodies[0] else { panic!() };
+                assert!(bodies.iter().all(|b| *b == bodies[0]));
                 for o in 0..outputs {
                     let sum: i32 = (0..inputs).map(|i| i32::from(x[i]) * w[o * inputs + i]).sum();
                     let want = r.apply(o, sum + bias[o]);
-                    assert_eq!(i32::from(body[o]), want, "body, case {case} round {round} output {o}");
-                    assert_eq!(i32::from(code[o] as i8), want, "code, case {case} round {round} output {o}");
+                    assert_eq!(i32::from(body[o]), want, "case {case} round {round} output {o}");
                 }
             }
         }

@@ -160,17 +160,17 @@ impl Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::asm::armv6m::simulate::run;
-    use crate::asm::armv7em::simulate::Memory;
+    use crate::kernels::call::{Bind, Call};
+    use crate::kernels::trial::run;
+    use crate::tensor::Data;
 
     #[test]
-    fn all_words_are_filled_and_no_more() {
+    fn all_words_are_filled() {
+        let core = secateur_targets::core("cortex-m0plus").unwrap().cost.unwrap();
         for n in [1, 3, 4, 7, 63, 1300] {
-            let mut memory = Memory { regions: vec![(0x3000_0000, vec![9; 4 * n + 4])] };
-            run(&fill_code(n), &[0x3000_0000, -100i32 as u32], &mut memory);
-            let bytes = &memory.regions[0].1;
-            assert!(bytes[..4 * n].chunks(4).all(|w| w == (-100i32).to_le_bytes()), "{n}");
-            assert_eq!(bytes[4 * n..], [9; 4], "{n}");
+            let args = vec![Bind::Result(0), Bind::Scalar(-100)];
+            let call = Call { kernel: fill(n, &core).unwrap(), args };
+            assert_eq!(run(&call, &[], DType::I32, n), Data::I32(vec![-100; n]), "{n}");
         }
     }
 }

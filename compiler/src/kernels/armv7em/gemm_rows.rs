@@ -501,11 +501,8 @@ const WIDEN_SIZE: u32 = 4 * 10;
 mod tests {
     use super::*;
     use crate::arith::requant::{Multiplier, high, requantize};
-    use crate::asm::armv7em::assign::assign;
-    use crate::asm::armv7em::order;
-    use crate::asm::armv7em::simulate::{Memory, run as simulate};
     use crate::kernels::call::{Bind, Call};
-    use crate::kernels::trial::{Random, run};
+    use crate::kernels::trial::{Random, run_anywhere};
     use crate::tensor::Data;
 
     #[test]
@@ -567,49 +564,28 @@ mod tests {
             let scalars = d.scalars(x_zp, each[0].0);
             let mut args = vec![
                 Bind::Operand(0),
-                Bind::aligned("w", Data::I16(stream.clone()), 4),
+                Bind::aligned("w", Data::I16(stream), 4),
                 Bind::Result(0),
                 Bind::Workspace(0),
             ];
             args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
             let m7 = secateur_targets::core("cortex-m7").unwrap();
             let call = Call { kernel: d.kernel(&m7).unwrap(), args };
-            let Data::I8(body) = run(&call, &[Data::I8(x.clone())], DType::I8, y_len) else { panic!() };
-            let block = d.block().unwrap();
-            let cost = m7.cost.clone().unwrap();
-            let mut orders = vec![block.clone()];
-            orders.extend(order::searches(&cost).into_iter().map(|s| order::order(&block, &cost, s)));
-            orders.push(order::quickest(&block, &cost));
-            for (number, ordered) in orders.iter().enumerate() {
-                // Inputs begin at an odd address, as a caller's array may.
-                let mut bytes = vec![0u8];
-                bytes.extend(x.iter().map(|&v| v as u8));
-                let halves = |v: &[i16]| v.iter().flat_map(|h| h.to_le_bytes()).collect::<Vec<u8>>();
-                let regions = vec![
-                    (0x1000_0000, bytes),
-                    (0x2000_0000, halves(&stream)),
-                    (0x3000_0000, vec![0; y_len]),
-                    (0x4000_0000, vec![0; 2 * d.wide_len()]),
-                ];
-                let mut memory = Memory { regions };
-                let mut args = vec![0x1000_0001, 0x2000_0000, 0x3000_0000, 0x4000_0000];
-                args.extend(scalars.iter().map(|&s| s as u32));
-                simulate(&assign(ordered).unwrap(), &args, &mut memory);
-                for row in 0..d.rows {
-                    for c in 0..d.outputs {
-                        let dot: i64 = (0..n)
-                            .map(|i| {
-                                let x = i64::from(x[row * d.steps.0 + i]) - i64::from(x_zp);
-                                x * i64::from(w[c * n + i])
-                            })
-                            .sum();
-                        let by = Multiplier { m: m[c], s: sh[c] + 32 };
-                        let want = requantize((dot + i64::from(bias[c])) as i32, by, zp, d.lo, d.hi);
-                        let at = row * d.steps.1 + c;
-                        assert_eq!(i32::from(body[at]), want, "body, case {case} row {row} channel {c}");
-                        let got = i32::from(memory.regions[2].1[at] as i8);
-                        assert_eq!(got, want, "order {number}, case {case} row {row} channel {c}");
-                    }
+            let Data::I8(body) = run_anywhere(&call, &[Data::I8(x.clone())], DType::I8, y_len) else {
+                panic!()
+            };
+            for row in 0..d.rows {
+                for c in 0..d.outputs {
+                    let dot: i64 = (0..n)
+                        .map(|i| {
+                            let x = i64::from(x[row * d.steps.0 + i]) - i64::from(x_zp);
+                            x * i64::from(w[c * n + i])
+                        })
+                        .sum();
+                    let by = Multiplier { m: m[c], s: sh[c] + 32 };
+                    let want = requantize((dot + i64::from(bias[c])) as i32, by, zp, d.lo, d.hi);
+                    let at = row * d.steps.1 + c;
+                    assert_eq!(i32::from(body[at]), want, "case {case} row {row} channel {c}");
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::kernel::interval::Interval;
 use crate::kernel::{CallArg, Expr, Kernel, Param, ParamId, ParamKind, Stmt, Ty, Var, VarId, print_stmt};
 use crate::program::machine::env::{Base, Env, Mem, Site};
 use crate::program::machine::expr::{FloatCode, FloatKind, IntCode, IntKind};
-use crate::program::machine::lanes::{self, IntLane, Target};
+use crate::program::machine::lanes::{self, Target};
 use crate::program::machine::legal::Touch;
 use crate::program::machine::loops::accumulates;
 use crate::program::machine::memory::{Integer, put_f32, with_integer};
@@ -113,6 +113,9 @@ pub(crate) struct Compiler {
     pub(crate) loops_in_lanes: usize,
     /// Takes lanes wherever they are legal, whatever they cost: for tests.
     pub(crate) always_lanes: bool,
+    /// Runs native forms in the place of bodies.
+    #[cfg(test)]
+    pub(crate) natives: bool,
 }
 
 impl Compiler {
@@ -138,6 +141,11 @@ impl Compiler {
     }
     /// A whole kernel with its parameters bound.
     pub(crate) fn kernel(&mut self, kernel: &Kernel, bound: Vec<Bound>) -> Result<(Run, f64), No> {
+        #[cfg(test)]
+        if let (true, Some(native)) = (self.natives, kernel.native.first()) {
+            let run = crate::program::machine::natives::simulated(kernel, bound, &native.simulation);
+            return if self.vector.is_some() { Err(No) } else { Ok((run, 1.0)) };
+        }
         let mut scope = Scope {
             kernel: Some(kernel),
             params: &kernel.params,
@@ -261,7 +269,7 @@ impl Compiler {
             IntKind::Linear(a, k) if fixed(self, &a) => (Bind::Linear(a, k), None),
             kind => {
                 let slot = self.int_lanes();
-                (Bind::IntLanes(slot), Some(fill_slot(slot, kind.lane())))
+                (Bind::IntLanes(slot), Some(lanes::fill_slot(slot, kind.lane())))
             }
         }
     }
@@ -275,7 +283,7 @@ impl Compiler {
             }
             kind => {
                 let slot = self.float_lanes();
-                (Bind::FloatLanes(slot), Some(fill_float_slot(slot, kind)))
+                (Bind::FloatLanes(slot), Some(lanes::fill_float_slot(slot, kind)))
             }
         }
     }
@@ -287,7 +295,7 @@ impl Compiler {
             let value = self.float(scope, value)?;
             if in_lanes {
                 let slot = self.float_lanes();
-                (Bind::FloatLanes(slot), fill_float_slot(slot, value.kind), value.cost + self.pass())
+                (Bind::FloatLanes(slot), lanes::fill_float_slot(slot, value.kind), value.cost + self.pass())
             } else {
                 let slot = self.float_slot();
                 let f = value.uniform()?.code();
@@ -298,7 +306,7 @@ impl Compiler {
             if in_lanes {
                 let slot = self.int_lanes();
                 let cost = value.cost + self.pass();
-                (Bind::IntLanes(slot), fill_slot(slot, value.kind.lane()), cost)
+                (Bind::IntLanes(slot), lanes::fill_slot(slot, value.kind.lane()), cost)
             } else {
                 let slot = self.int_slot(Root::Mutable, Interval::of(ty));
                 let f = value.uniform()?.code();
@@ -504,23 +512,4 @@ impl Compiler {
         });
         Ok((run, cost + 5.0 * args.len() as f64))
     }
-}
-
-fn fill_slot(slot: usize, lane: IntLane) -> Run {
-    Box::new(move |env| {
-        let n = env.lanes;
-        let mut v = std::mem::take(&mut env.lane_ints[slot]);
-        lane.fill(env, &mut v[..n]);
-        env.lane_ints[slot] = v;
-    })
-}
-
-fn fill_float_slot(slot: usize, kind: FloatKind) -> Run {
-    let lane = kind.lane();
-    Box::new(move |env| {
-        let n = env.lanes;
-        let mut v = std::mem::take(&mut env.lane_floats[slot]);
-        lane.fill(env, &mut v[..n]);
-        env.lane_floats[slot] = v;
-    })
 }

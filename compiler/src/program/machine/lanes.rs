@@ -4,6 +4,7 @@
 
 use crate::kernel::{BinOp, Ty};
 use crate::program::machine::env::{Env, Fault, Mem, Site};
+use crate::program::machine::expr::FloatKind;
 use crate::program::machine::memory::{Integer, get_f32, put_f32, with_integer};
 use crate::program::machine::uniform::{self, FloatFn, IntFn};
 
@@ -412,4 +413,27 @@ fn term(x: i32, am: i32, y: i32, bm: i32) -> i32 {
 #[inline(always)]
 fn of<T: Integer>(bytes: &[u8]) -> i32 {
     T::get(bytes, 0) as i32
+}
+
+type Code = Box<dyn Fn(&mut Env) + Send + Sync>;
+
+/// Code that fills a slot of lanes.
+pub(crate) fn fill_slot(slot: usize, lane: IntLane) -> Code {
+    Box::new(move |env| {
+        let n = env.lanes;
+        let mut v = std::mem::take(&mut env.lane_ints[slot]);
+        lane.fill(env, &mut v[..n]);
+        env.lane_ints[slot] = v;
+    })
+}
+
+/// The same for floats.
+pub(crate) fn fill_float_slot(slot: usize, kind: FloatKind) -> Code {
+    let lane = kind.lane();
+    Box::new(move |env| {
+        let n = env.lanes;
+        let mut v = std::mem::take(&mut env.lane_floats[slot]);
+        lane.fill(env, &mut v[..n]);
+        env.lane_floats[slot] = v;
+    })
 }

@@ -16,6 +16,8 @@ mod legal;
 mod loops;
 mod memory;
 #[cfg(test)]
+mod natives;
+#[cfg(test)]
 mod tests;
 mod uniform;
 
@@ -61,6 +63,17 @@ impl Machine {
     /// Checks that every buffer and argument lies where the program says there is room, and
     /// initialises the states. Refusals are defects of the lowering: `Fault::Internal`.
     pub fn new(program: &Program) -> Result<Machine> {
+        Machine::with(program, Compiler::default)
+    }
+
+    /// A machine that runs native forms, on models of their cores, in the place of the bodies of
+    /// kernels that have one.
+    #[cfg(test)]
+    pub(crate) fn of_natives(program: &Program) -> Result<Machine> {
+        Machine::with(program, || Compiler { natives: true, ..Compiler::default() })
+    }
+
+    fn with(program: &Program, compiler: impl Fn() -> Compiler) -> Result<Machine> {
         let mut regions = vec![vec![0; program.arena]];
         regions.extend(program.constants.iter().map(|c| c.bytes.clone()));
         let memory = Memory { regions };
@@ -112,7 +125,7 @@ impl Machine {
                     }
                 });
             }
-            steps.push(compile_step(k, bound, &mut env)?);
+            steps.push(compile_step(compiler(), k, bound, &mut env)?.0);
         }
         let states = program
             .states
@@ -249,13 +262,9 @@ fn skip(s: Slice, offset: usize) -> Option<Slice> {
     Some(Slice { start: s.start + offset * s.elem.size(), len, ..s })
 }
 
-/// Compiles a kernel for given arguments and makes room for it in the environment.
-fn compile_step(kernel: &Kernel, bound: Vec<Bound>, env: &mut Env) -> Result<Step> {
-    compile_step_with(Compiler::default(), kernel, bound, env).map(|(step, _)| step)
-}
-
-/// As [`compile_step`] with a compiler's settings; also tells how many loops run in lanes.
-fn compile_step_with(
+/// Compiles a kernel for given arguments and makes room for it in the environment; also tells how many
+/// loops run in lanes.
+fn compile_step(
     mut compiler: Compiler,
     kernel: &Kernel,
     bound: Vec<Bound>,

@@ -91,8 +91,7 @@ fn compiled_with(
             }
         })
         .collect();
-    let (step, in_lanes) =
-        crate::program::machine::compile_step_with(compiler, kernel, bound, &mut env).unwrap();
+    let (step, in_lanes) = crate::program::machine::compile_step(compiler, kernel, bound, &mut env).unwrap();
     (step.run)(&mut env);
     let result = env.failure.take().map_or(Ok(()), |f| Err(crate::program::machine::explain(f, &step.sites)));
     (result, env.memory, in_lanes)

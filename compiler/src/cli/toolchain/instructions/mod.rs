@@ -12,7 +12,7 @@ use super::{Elf, Model, Optimize, build};
 use crate::emit::{self, EmitOptions};
 use crate::kernel::{Access, Kernel, KernelBuilder, Native};
 use crate::kernels::call::{Bind, Call};
-use crate::kernels::trial::{Random, program};
+use crate::kernels::trial::{Placed, Random, program};
 use crate::options::Language;
 use crate::tensor::{DType, Data, Tensor};
 use secateur_targets::Target;
@@ -112,7 +112,7 @@ fn spellings_equal_meanings(core: &str, table: Table, cases: &[Case], open: bool
         k.call(kernel, vec![from.from(0), to.from(i * table.output())]);
     }
     let call = Call { kernel: k.finish().unwrap(), args: vec![Bind::Operand(0), Bind::Result(0)] };
-    let program = program(&call, &[Data::I32(x.clone())], (DType::I32, len), false);
+    let program = program(&call, &[Data::I32(x.clone())], (DType::I32, len), Placed::apart());
     let options = EmitOptions { features: target.core.features.clone(), ..EmitOptions::default() };
     let files = emit::c::emit(&program, &options).unwrap();
     let model = Model { program: &program, files: &files };

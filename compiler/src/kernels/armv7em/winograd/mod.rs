@@ -91,24 +91,7 @@ pub(crate) fn transformed(g: [i32; 9]) -> [i32; 16] {
 
 #[cfg(test)]
 mod tests {
-    use crate::asm::armv7em::Block;
-    use crate::asm::armv7em::assign::assign;
-    use crate::asm::armv7em::simulate::{Memory, run};
-
     pub(crate) fn m4() -> secateur_targets::Core {
         secateur_targets::core("cortex-m4").unwrap()
-    }
-    /// Buffers after a block ran on them, one argument each, scalars behind.
-    pub(crate) fn native(block: &Block, buffers: Vec<Vec<u8>>, scalars: &[u32]) -> Vec<Vec<u8>> {
-        let base = |i: usize| 0x1000_0000 * (i as u32 + 1);
-        let mut args: Vec<u32> = (0..buffers.len()).map(base).collect();
-        args.extend(scalars);
-        let regions = buffers.into_iter().enumerate().map(|(i, b)| (base(i), b)).collect();
-        let mut memory = Memory { regions };
-        run(&assign(block).unwrap(), &args, &mut memory);
-        memory.regions.into_iter().map(|r| r.1).collect()
-    }
-    pub(crate) fn bytes(v: &[i16]) -> Vec<u8> {
-        v.iter().flat_map(|h| h.to_le_bytes()).collect()
     }
 }
