@@ -229,7 +229,8 @@ fn heard(graph: &Graph, options: &Options) -> Result<()> {
         if !graph.nodes().any(|(_, node)| wish.wants(&node.name)) {
             let names: Vec<String> = graph.nodes().map(|(_, node)| format!("`{}`", node.name)).collect();
             let why = format!("no layer is called `{}`", wish.layers);
-            return Err(Error::option("kernel", why).help(format!("the layers are {}", names.join(", "))));
+            let help = format!("the layers are {}", names.join(", "));
+            return Err(Error::entry("kernel", &wish.layers, why).help(help));
         }
     }
     Ok(())

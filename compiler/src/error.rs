@@ -44,8 +44,12 @@ pub enum Site {
     Value(String),
     /// A file, as the user named it.
     File(String),
+    /// A place in a text file; line and column count from 1.
+    Line { file: String, line: usize, column: usize },
     /// An option by its flag or argument name, without dashes.
     Option(String),
+    /// What an option says of a name: a dimension, or a layer or pattern of layers.
+    Entry { option: String, name: String },
     /// A kernel of the lowered program.
     Kernel(String),
 }
@@ -65,7 +69,8 @@ impl fmt::Display for Site {
             }
             Site::Value(name) => write!(f, "tensor `{name}`"),
             Site::File(name) => write!(f, "file `{name}`"),
-            Site::Option(name) => write!(f, "option `{name}`"),
+            Site::Line { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Site::Option(name) | Site::Entry { option: name, .. } => write!(f, "option `{name}`"),
             Site::Kernel(name) => write!(f, "kernel `{name}`"),
         }
     }
@@ -91,6 +96,10 @@ impl Error {
     }
     pub fn option(name: &str, message: impl Into<String>) -> Self {
         Self::new(Fault::Option, Site::Option(name.into()), message)
+    }
+    /// A refusal of what an option says of a name.
+    pub fn entry(option: &str, name: &str, message: impl Into<String>) -> Self {
+        Self::new(Fault::Option, Site::Entry { option: option.into(), name: name.into() }, message)
     }
     pub fn data(site: Site, message: impl Into<String>) -> Self {
         Self::new(Fault::Data, site, message)

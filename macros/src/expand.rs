@@ -11,11 +11,11 @@ use quote::{format_ident, quote, quote_spanned};
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
 use secateur_compiler::error::Fault;
-use secateur_compiler::options::{KernelWish, Language, Optimize, Quantize};
-use secateur_compiler::targets::{self, Target};
+use secateur_compiler::options::{self, FILE_NAME, Language, MAX_BYTES, Place, Settings};
+use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, Silent, Site, Warning, npy, onnx};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use syn::{Attribute, Error, Fields, ItemStruct, LitStr, Result};
 
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> Result<TokenStream> {
@@ -30,73 +30,43 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
         ));
     }
     let mut files = Files { root, read: Vec::new() };
-    let target = target(&arguments, &mut files)?;
+    let (settings, said) = settings(&arguments, &mut files)?;
+    // What an option's error stands on, and its words: those of a file name its line.
+    let refused = |e: secateur_compiler::Error| {
+        let place = settings.place_of(&e.site).or_else(|| match e.fault {
+            Fault::Data => settings.place("calibrate"),
+            Fault::Target => settings.place("target"),
+            _ => None,
+        });
+        Error::new(arguments.span(place), in_arguments(&settings.located(e).to_string()))
+    };
+    let target = target(&arguments, &settings, &mut files, &refused)?;
     let model = files.model(&arguments.model)?;
     let mut calibration = Samples::default();
-    for (key, file) in &arguments.calibrate {
-        let bytes = files.bytes(file)?;
+    for (key, file) in settings.calibrate.iter().flat_map(|given| &given.value.0) {
+        let span = arguments.span(Some(&file.place));
+        let bytes = files.bytes(&file.value.0, span)?;
         let array = npy::read(&bytes).map_err(|e| {
             let hint = if bytes.starts_with(b"PK") {
                 "\nan .npz is given array by array: `calibrate(x = \"x.npy\", y = \"y.npy\")`"
             } else {
                 ""
             };
-            Error::new(file.span(), format!("{e}{hint}"))
+            Error::new(span, format!("{e}{hint}"))
         })?;
         calibration.arrays.insert(key.clone(), array);
     }
     let name = names::module_name(&item.ident.to_string());
-    let mut options = Options { name: name.clone(), emit: vec![Language::Rust], ..Options::default() };
-    if let Some(text) = arguments.text("quantize") {
-        options.quantize = match text.value().as_str() {
-            "int8" => Quantize::Int8,
-            "none" => Quantize::None,
-            other => {
-                return Err(Error::new(
-                    text.span(),
-                    format!("`{other}` is no kind of quantization; there are \"int8\" and \"none\""),
-                ));
-            }
-        };
-    }
-    if let Some(text) = arguments.text("optimize") {
-        options.optimize = match text.value().as_str() {
-            "speed" => Optimize::Speed,
-            "balanced" => Optimize::Balanced,
-            "size" => Optimize::Size,
-            other => {
-                return Err(Error::new(
-                    text.span(),
-                    format!(
-                        "nothing is optimized for `{other}`; there are \"speed\", \"balanced\" and \"size\""
-                    ),
-                ));
-            }
-        };
-    }
-    for (dim, size) in &arguments.dims {
-        let n = size.base10_parse::<usize>()?;
-        if n == 0 {
-            return Err(Error::new(size.span(), "the size of a dimension is at least 1"));
-        }
-        options.dims.insert(dim.clone(), n);
-    }
-    options.kernels = arguments
-        .kernel
-        .iter()
-        .map(|(layers, variant)| KernelWish { layers: layers.clone(), variant: variant.value() })
-        .collect();
-    options.allow_overflow = arguments.allow_overflow;
+    // The struct names the module, and the macro reads one file of Rust, whatever a file says.
+    let options = Options {
+        name: name.clone(),
+        emit: vec![Language::Rust],
+        as_crate: false,
+        dump_after: Vec::new(),
+        ..settings.options()
+    };
     let samples = (!calibration.arrays.is_empty()).then_some(&calibration);
-    let artifact = compile(&model, &target, samples, &options, &mut Silent).map_err(|e| {
-        let span = match (&e.site, e.fault) {
-            (Site::Option(option), _) => arguments.span(option),
-            (_, Fault::Data) => arguments.span("calibrate"),
-            (_, Fault::Target) => arguments.span("target"),
-            _ => arguments.model.span(),
-        };
-        Error::new(span, in_arguments(&e.to_string()))
-    })?;
+    let artifact = compile(&model, &target, samples, &options, &mut Silent).map_err(refused)?;
     let text =
         &artifact.files.first().ok_or_else(|| Error::new(Span::call_site(), "no Rust was emitted"))?.text;
     let code: TokenStream = text
@@ -108,7 +78,9 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
     let ty = format_ident!("{}", names::type_name(&name), span = Span::call_site());
     let named = if *ident == ty { quote!(#ty) } else { quote!(#ty as #ident) };
     let read = files.read;
-    let warnings = artifact.report.warnings.iter().map(|w| warning(w, &arguments, attrs));
+    let said = said.iter().map(|w| warning(w, arguments.config_span(), attrs));
+    let found = artifact.report.warnings.iter();
+    let warnings = said.chain(found.map(|w| warning(w, arguments.span(settings.place_of(&w.site)), attrs)));
     Ok(quote! {
         #( #warnings )*
         #[doc(hidden)]
@@ -132,11 +104,7 @@ fn in_arguments(text: &str) -> String {
 
 /// A warning of the compiler as rustc shows one: stable Rust has no other way for a macro than a
 /// deprecated item whose note is the text. `#[allow(deprecated)]` on the struct silences it.
-fn warning(warning: &Warning, arguments: &Arguments, attrs: &[Attribute]) -> TokenStream {
-    let span = match &warning.site {
-        Site::Option(option) => arguments.span(option),
-        _ => arguments.model.span(),
-    };
+fn warning(warning: &Warning, span: Span, attrs: &[Attribute]) -> TokenStream {
     let levels = attrs.iter().filter(|a| ["allow", "expect"].iter().any(|l| a.path().is_ident(l)));
     let text = in_arguments(&warning.to_string());
     let used = quote_spanned!(span=> model_warning);
@@ -160,7 +128,7 @@ struct Files<'a> {
 impl Files<'_> {
     /// The model in one piece, with the tensors that lie in files beside it.
     fn model(&mut self, file: &LitStr) -> Result<Vec<u8>> {
-        let bytes = self.bytes(file)?;
+        let bytes = self.bytes(&file.value(), file.span())?;
         let folder = Path::new(&file.value()).parent().map(Path::to_path_buf).unwrap_or_default();
         let mut beside = |name: &str| self.external(&folder, name);
         let whole = onnx::embed(&bytes, &mut beside).map_err(|e| Error::new(file.span(), e.to_string()))?;
@@ -199,19 +167,18 @@ impl Files<'_> {
         });
     }
 
-    fn bytes(&mut self, file: &LitStr) -> Result<Vec<u8>> {
-        let path = file.value();
-        let full = self.root.join(&path);
+    fn bytes(&mut self, path: &str, span: Span) -> Result<Vec<u8>> {
+        let full = self.root.join(path);
         let bytes = std::fs::read(&full).map_err(|e| {
             Error::new(
-                file.span(),
+                span,
                 format!(
                     "file `{path}` cannot be read: {}\nit is looked for relative to the crate's Cargo.toml",
                     reason(&e)
                 ),
             )
         })?;
-        self.track(Path::new(&path));
+        self.track(Path::new(path));
         Ok(bytes)
     }
 }
@@ -226,38 +193,67 @@ fn reason(e: &std::io::Error) -> String {
     }
 }
 
-fn target(arguments: &Arguments, files: &mut Files<'_>) -> Result<Target> {
-    let [core, flash, ram] = ["core", "flash", "ram"].map(|name| arguments.text(name));
-    let size = |text: &LitStr| {
-        targets::parse_size(&text.value()).map_err(|e| Error::new(text.span(), e.to_string()))
+/// All levels together: arguments, the file of options, defaults; and a warning.
+fn settings(arguments: &Arguments, files: &mut Files<'_>) -> Result<(Settings, Option<Warning>)> {
+    let (mut settings, model) = (arguments.settings.clone(), PathBuf::from(arguments.model.value()));
+    let beside = model.with_file_name(FILE_NAME);
+    // A link to nowhere is there, and is refused as what cannot be read.
+    let file = match &arguments.config {
+        Some(file) => Some(file.value()),
+        None if files.root.join(&beside).symlink_metadata().is_ok() => Some(beside.display().to_string()),
+        None => None,
     };
-    match (arguments.text("target"), core, flash, ram) {
-        (Some(target), None, None, None) => {
-            let name = target.value();
-            let refused = |e: targets::TargetError| Error::new(target.span(), e.to_string());
-            if name.ends_with(".toml") {
-                let text = String::from_utf8(files.bytes(target)?)
-                    .map_err(|_| Error::new(target.span(), "the file is not UTF-8 text"))?;
-                targets::parse(&text).map_err(refused)
-            } else {
-                targets::find(&name).map_err(refused)
+    let mut warning = None;
+    if let Some(file) = file {
+        let span = arguments.config_span();
+        let refused = |e: secateur_compiler::Error| Error::new(span, e.to_string());
+        let bytes = files.bytes(&file, span)?;
+        if bytes.len() > MAX_BYTES {
+            let why =
+                format!("file `{file}` holds more than {MAX_BYTES} bytes, which no file of options takes");
+            return Err(Error::new(span, why));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::new(span, format!("file `{file}` is not UTF-8 text")))?;
+        let stem = model.file_stem().unwrap_or_default().to_string_lossy();
+        let is_model = |name: &str| files.root.join(model.with_file_name(format!("{name}.onnx"))).is_file();
+        let read = options::parse(&file, &text).and_then(|f| f.of_model(&stem, &is_model));
+        let (of_file, said) = read.map_err(refused)?;
+        settings.over(of_file);
+        warning = said;
+    }
+    settings.over(Settings::defaults());
+    Ok((settings, warning))
+}
+
+fn target(
+    arguments: &Arguments,
+    settings: &Settings,
+    files: &mut Files<'_>,
+    refused: &dyn Fn(secateur_compiler::Error) -> Error,
+) -> Result<Target> {
+    let span = arguments.span(settings.place("target"));
+    let mut unread = None;
+    let mut read = |file: &str| {
+        let read = files.bytes(file, span).and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|_| Error::new(span, "the file is not UTF-8 text"))
+        });
+        read.map_err(|e| {
+            let message = e.to_string();
+            unread = Some(e);
+            secateur_compiler::Error::new(Fault::Target, Site::Option("target".into()), message)
+        })
+    };
+    let found = settings.target(&mut read);
+    match unread {
+        Some(e) => Err(e),
+        None => found.map_err(|e| {
+            let refusal = refused(e.clone());
+            // An argument's own span says which option it is.
+            match settings.place_of(&e.site) {
+                Some(Place::Argument(_)) => Error::new(refusal.span(), e.message),
+                _ => refusal,
             }
-        }
-        (None, Some(core), Some(flash), Some(ram)) => {
-            targets::core_only(&core.value(), size(flash)?, size(ram)?)
-                .map_err(|e| Error::new(core.span(), e.to_string()))
-        }
-        (None, None, None, None) => {
-            targets::find("host").map_err(|e| Error::new(arguments.model.span(), e.to_string()))
-        }
-        (Some(_), ..) => Err(Error::new(
-            arguments.span("target"),
-            "give `target`, or `core` with `flash` and `ram`, not both",
-        )),
-        _ => {
-            let given =
-                ["core", "flash", "ram"].into_iter().find(|n| arguments.text(n).is_some()).unwrap_or("core");
-            Err(Error::new(arguments.span(given), "`core`, `flash` and `ram` are given together"))
-        }
+        }),
     }
 }

@@ -39,6 +39,10 @@ use proc_macro::TokenStream;
 /// | `allow_overflow = true` | compile a model too that does not fit the chip's memories |
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
 /// | `kernel("conv*" = "gemm")` | a kernel variant that layers must run, instead of the fastest |
+/// | `config = "options.toml"` | a file of options, instead of `secateur.toml` beside the model |
+///
+/// What no argument says is as the file `secateur.toml` in the model's folder has it, if there is one,
+/// the file that `secateur compile` reads too.
 ///
 /// Where a chip or sizes are given, weights and arena must fit, with the code and stack that the
 /// native kernels announce. What the Rust around them adds is not counted: the macro cannot build

@@ -113,7 +113,7 @@ fn normal(name: &str) -> String {
 
 /// The name with the fewest edits, if few enough to be a slip; a name that starts with the
 /// wanted one, or the other way round, counts as near (`nrf52` for `nrf52840`).
-fn nearest(wanted: &str, names: &[String]) -> Option<String> {
+pub fn nearest(wanted: &str, names: &[String]) -> Option<String> {
     let bare = |s: &str| s.replace(['-', ' '], "");
     let wanted = bare(wanted);
     if wanted.is_empty() {

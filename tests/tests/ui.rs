@@ -31,6 +31,7 @@ fn package() -> tempfile::TempDir {
         ("tests/ui/models/calib.npy", "calib.npy"),
         ("tests/ui/models/wrong.npy", "wrong.npy"),
         ("tests/ui/models/unsupported.onnx", "unsupported.onnx"),
+        ("tests/ui/models/wrong.toml", "wrong.toml"),
     ] {
         std::fs::copy(repository().join(from), models.join(to)).expect(from);
     }

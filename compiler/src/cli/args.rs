@@ -1,107 +1,133 @@
-//! Flags that several subcommands share, and how they become the entry's arguments.
+//! The flags of the options, and with the `secateur.toml` what the entry takes.
+//!
+//! In: the command line. Out: a [`Job`]. Law: flags are made from the table of options; a flag goes
+//! over the file, and the file over the defaults.
 
-use super::{data, model, output};
+use super::{config, data, model};
+use crate::Artifact;
+use crate::artifact::compile;
 use crate::emit::names;
-use crate::error::{Error, Fault, Result, Site};
-use crate::options::{KernelWish, Language, Optimize, Options, Quantize};
+use crate::error::Result;
+use crate::observe::Observer;
+use crate::options::{
+    DECLARED, Declared, Form, Front, Given, Language, Leaf, Options, Place, Raw, Settings, Untyped,
+};
 use crate::tensor::Samples;
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use secateur_targets::Target;
 use std::path::{Path, PathBuf};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum QuantizeArg {
-    Int8,
-    None,
-}
-
-impl From<QuantizeArg> for Quantize {
-    fn from(arg: QuantizeArg) -> Quantize {
-        match arg {
-            QuantizeArg::Int8 => Quantize::Int8,
-            QuantizeArg::None => Quantize::None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OptimizeArg {
-    /// Fewest cycles, for more flash, and for RAM up to three quarters of the chip's.
-    Speed,
-    /// Fast: weights grow by a quarter at most unless each byte saves 24 cycles; workspace takes 18 %
-    /// of what the values take, 2.5 KiB at least and 4 KiB at most.
-    Balanced,
-    /// Least flash, for more cycles, and for at most an eighth more RAM than balanced takes, or 1 KiB.
-    Size,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum EmitArg {
-    C,
-    Rust,
-}
-
-/// The flags of `compile` that every command with a model takes.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct ModelArgs {
-    /// The trained model.
+/// A model, where its file of options is, and the options' flags that a front takes.
+#[derive(Debug, Clone)]
+pub(crate) struct ModelArgs<const FRONT: u8 = COMMAND> {
     pub(crate) model: PathBuf,
-    /// Chip to compile for: a name from `secateur targets`, or a TOML file.
-    #[arg(long, value_name = "NAME|FILE.toml")]
-    pub(crate) target: Option<String>,
-    /// Core of a chip that has no file; give `--flash` and `--ram` with it.
-    #[arg(long, conflicts_with = "target", requires = "flash", requires = "ram")]
-    pub(crate) core: Option<String>,
-    /// Flash of that chip, as 256K, 1M or bytes.
-    #[arg(long, requires = "core", value_parser = parse_size)]
-    pub(crate) flash: Option<u64>,
-    /// RAM of that chip.
-    #[arg(long, requires = "core", value_parser = parse_size)]
-    pub(crate) ram: Option<u64>,
-    /// Go on where the model does not fit these memories, or those of the chip, with a warning.
-    #[arg(long)]
-    pub(crate) allow_overflow: bool,
-    /// Name of the emitted module and C prefix; the file's name by default.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// Arithmetic of the emitted code.
-    #[arg(long, value_enum, default_value = "int8")]
-    pub(crate) quantize: QuantizeArg,
-    /// What to spend: flash and RAM for cycles, or cycles and a little RAM for flash.
-    #[arg(long, value_enum, default_value = "balanced")]
-    pub(crate) optimize: OptimizeArg,
-    /// A kernel variant that layers must run, instead of the fastest; repeat for more. Names as the
-    /// report prints them, or `portable`; `*` and `?` in the name of a layer stand for any text
-    /// and for one character.
-    #[arg(long, value_name = "GLOB=VARIANT", value_parser = parse_kernel)]
-    pub(crate) kernel: Vec<KernelWish>,
-    /// Unlabelled samples to calibrate a float model with, or values of a QDQ model that have no
-    /// scale (.npy, or .npz with one key an input).
-    #[arg(long, value_name = "X.npy|X.npz")]
-    pub(crate) calibrate: Option<PathBuf>,
-    /// Size of a symbolic dimension; repeat for more.
-    #[arg(long, value_name = "NAME=N", value_parser = parse_dim)]
-    pub(crate) dim: Vec<(String, usize)>,
+    config: Option<PathBuf>,
+    flags: Settings,
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
-    secateur_targets::parse_size(text).map_err(|e| e.to_string())
-}
+pub(crate) const INSPECT: u8 = Front::Inspect as u8;
+pub(crate) const COMMAND: u8 = Front::Command as u8;
+pub(crate) const COMPILE: u8 = Front::Compile as u8;
 
-pub(crate) fn parse_dim(text: &str) -> Result<(String, usize), String> {
-    let (name, size) = text.rsplit_once('=').ok_or("give NAME=N")?;
-    match size.parse() {
-        Ok(n) if n > 0 => Ok((name.to_string(), n)),
-        _ => Err("the size must be a positive integer".into()),
+fn front(number: u8) -> Front {
+    match number {
+        INSPECT => Front::Inspect,
+        COMPILE => Front::Compile,
+        _ => Front::Command,
     }
 }
 
-fn parse_kernel(text: &str) -> Result<KernelWish, String> {
-    match text.rsplit_once('=') {
-        Some((layers, variant)) if !layers.is_empty() && !variant.is_empty() => {
-            Ok(KernelWish { layers: layers.into(), variant: variant.into() })
+/// The words that a leaf takes, each with its meaning.
+fn words(choices: &[(&'static str, &'static str)]) -> PossibleValuesParser {
+    PossibleValuesParser::new(choices.iter().map(|(word, help)| match sentence(help) {
+        help if help.is_empty() => PossibleValue::new(*word),
+        help => PossibleValue::new(*word).help(help),
+    }))
+}
+
+/// A language by its word.
+pub(crate) fn language() -> impl TypedValueParser<Value = Language> {
+    words(Language::CHOICES).try_map(|word| {
+        let raw = Raw { place: Place::Flag, value: Untyped::Word(word) };
+        Language::read(&raw).ok_or("is no language")
+    })
+}
+
+/// A help text as clap's own derive would have it.
+fn sentence(help: &str) -> String {
+    help.trim().trim_end_matches('.').to_owned()
+}
+
+fn flag(option: &'static Declared) -> Arg {
+    let arg = Arg::new(option.name).long(option.name).help(sentence(option.help));
+    let arg = match option.shape.form {
+        Form::Switch => return arg.action(ArgAction::SetTrue),
+        Form::One | Form::OneOrTable => arg.value_name(option.value),
+        Form::List if !option.shape.choices.is_empty() => {
+            arg.value_name(option.value).action(ArgAction::Append).value_delimiter(',')
         }
-        _ => Err("give GLOB=VARIANT, as in 'conv*=gemm'".into()),
+        Form::List | Form::Table | Form::Layers => arg.value_name(option.value).action(ArgAction::Append),
+    };
+    let arg = if option.default.is_empty() { arg } else { arg.default_value(option.default) };
+    // A table's words have more in them than a leaf's.
+    let of_leaves = matches!(option.shape.form, Form::One | Form::List | Form::OneOrTable);
+    if of_leaves && !option.shape.choices.is_empty() {
+        arg.value_parser(words(option.shape.choices))
+    } else {
+        arg
+    }
+}
+
+impl<const FRONT: u8> clap::Args for ModelArgs<FRONT> {
+    fn augment_args(command: Command) -> Command {
+        let path = || clap::value_parser!(PathBuf);
+        let command =
+            command
+                .arg(
+                    Arg::new("model")
+                        .value_name("MODEL")
+                        .required(true)
+                        .value_parser(path())
+                        .help("The trained model"),
+                )
+                .arg(Arg::new("config").long("config").value_name("FILE").value_parser(path()).help(
+                    "File of options, instead of `secateur.toml` beside the model; a flag wins over it",
+                ));
+        command.args(DECLARED.iter().filter(|o| o.is_for(front(FRONT))).map(flag))
+    }
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<const FRONT: u8> FromArgMatches for ModelArgs<FRONT> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Settings::default();
+        let given = |o: &&Declared| {
+            o.is_for(front(FRONT)) && matches.value_source(o.name) == Some(ValueSource::CommandLine)
+        };
+        for option in DECLARED.iter().filter(given) {
+            let words: Vec<String> = match option.shape.form {
+                Form::Switch => vec!["true".to_owned()],
+                _ => matches.get_many::<String>(option.name).unwrap_or_default().cloned().collect(),
+            };
+            for word in words {
+                let key = format!("--{}", option.name);
+                option
+                    .word(&word, Place::Flag)
+                    .and_then(|raw| flags.set(option.name, &key, &raw))
+                    .map_err(|e| clap::Error::raw(ErrorKind::ValueValidation, e.message))?;
+            }
+        }
+        let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
+        Ok(ModelArgs { model: path("model").unwrap_or_default(), config: path("config"), flags })
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 
@@ -112,53 +138,40 @@ pub(crate) struct Job {
     pub(crate) target: Target,
     pub(crate) calibration: Option<Samples>,
     pub(crate) options: Options,
+    /// Where the options come from, for what is refused.
+    pub(crate) settings: Settings,
 }
 
-impl ModelArgs {
-    /// Reads the files and resolves the target.
-    pub(crate) fn job(&self) -> Result<Job> {
-        let model = model::read(&self.model)?;
-        let name = self.name.clone().unwrap_or_else(|| {
-            let (name, note) = name_of(&self.model);
-            note.iter().for_each(|note| eprintln!("note: {note}"));
-            name
-        });
-        let calibration = self.calibrate.as_deref().map(data::read_samples).transpose()?;
-        let options = Options {
-            name,
-            quantize: self.quantize.into(),
-            optimize: match self.optimize {
-                OptimizeArg::Speed => Optimize::Speed,
-                OptimizeArg::Balanced => Optimize::Balanced,
-                OptimizeArg::Size => Optimize::Size,
-            },
-            kernels: self.kernel.clone(),
-            emit: Vec::new(),
-            dims: self.dim.iter().cloned().collect(),
-            allow_overflow: self.allow_overflow,
-            ..Options::default()
-        };
-        Ok(Job { model, target: self.target()?, calibration, options })
+impl<const FRONT: u8> ModelArgs<FRONT> {
+    /// All levels together.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let mut settings = self.flags.clone();
+        if let Some(file) = config::of(&self.model, self.config.as_deref())? {
+            settings.over(file);
+        }
+        settings.over(Settings::defaults());
+        Ok(settings)
     }
 
-    fn target(&self) -> Result<Target> {
-        let refused = |e: secateur_targets::TargetError, option: &str| {
-            Error::new(Fault::Target, Site::Option(option.into()), e.to_string())
-        };
-        if let (Some(core), Some(flash), Some(ram)) = (&self.core, self.flash, self.ram) {
-            return secateur_targets::core_only(core, flash, ram).map_err(|e| refused(e, "core"));
+    /// All levels together, with a name for what is emitted.
+    pub(crate) fn named(&self) -> Result<Settings> {
+        let mut settings = self.settings()?;
+        if settings.name.is_none() {
+            let (value, note) = name_of(&self.model);
+            note.iter().for_each(|note| eprintln!("note: {note}"));
+            settings.name = Some(Given { value, place: Place::Default });
         }
-        match self.target.as_deref() {
-            None => secateur_targets::find("host").map_err(|e| refused(e, "target")),
-            Some(file) if file.ends_with(".toml") => {
-                let path = Path::new(file);
-                let text = String::from_utf8(output::read(path)?)
-                    .map_err(|_| Error::new(Fault::Target, Site::File(file.into()), "is not UTF-8 text"))?;
-                secateur_targets::parse(&text)
-                    .map_err(|e| Error::new(Fault::Target, Site::File(file.into()), e.to_string()))
-            }
-            Some(name) => secateur_targets::find(name).map_err(|e| refused(e, "target")),
-        }
+        Ok(settings)
+    }
+
+    /// Reads the files and resolves the target.
+    pub(crate) fn job(&self) -> Result<Job> {
+        let settings = self.named()?;
+        let model = model::read(&self.model)?;
+        let files = settings.calibrate.as_ref().map(|given| &given.value.0);
+        let calibration = files.map(|files| data::read_all(files)).transpose()?;
+        let target = config::target(&settings)?;
+        Ok(Job { model, target, calibration, options: settings.options(), settings })
     }
 }
 
@@ -169,6 +182,11 @@ impl Job {
         languages.dedup();
         self.options.emit = languages;
         self
+    }
+    /// Compiles; what is refused for an option of a file is refused at its line.
+    pub(crate) fn compile(&self, options: &Options, observer: &mut dyn Observer) -> Result<Artifact> {
+        compile(&self.model, &self.target, self.calibration.as_ref(), options, observer)
+            .map_err(|e| self.settings.located(e))
     }
 }
 
@@ -187,10 +205,32 @@ pub(crate) fn name_of(path: &Path) -> (String, Option<String>) {
 mod tests {
     use super::*;
 
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        model: ModelArgs<COMPILE>,
+    }
+
+    fn flags(words: &[&str]) -> Result<Options, String> {
+        let words = ["secateur", "kws.onnx"].iter().chain(words);
+        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|e| e.to_string())?;
+        Ok(line.model.flags.options())
+    }
+
+    #[test]
+    fn every_declared_option_is_a_flag_that_clap_accepts() {
+        <Line as clap::CommandFactory>::command().debug_assert();
+        assert_eq!(flags(&[]).unwrap(), Options::default());
+    }
+
     #[test]
     fn dimensions_parse() {
-        assert_eq!(parse_dim("unk=1=3"), Ok(("unk=1".into(), 3)));
-        assert!(parse_dim("n").is_err() && parse_dim("n=0").is_err());
+        let dims = |text: &str| flags(&["--dim", text]).map(|o| o.dims);
+        assert_eq!(dims("unk=1=3").unwrap(), [("unk=1".to_owned(), 3)].into());
+        for wrong in ["n", "n=0", "=3", "n=x", "n=-1", "n=9223372036854775808"] {
+            let said = dims(wrong).unwrap_err();
+            assert!(said.contains("`--dim"), "{wrong}: {said}");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use super::args::ModelArgs;
 use super::progress::Terminal;
 use super::{data, output, print_json, table, warn};
-use crate::artifact::compile;
 use crate::compare::{LayerError, compare};
 use crate::error::{Error, Result};
 use crate::report::SCHEMA;
@@ -35,7 +34,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }
     };
     let mut observer = Terminal::new();
-    let artifact = compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, &mut observer)?;
+    let artifact = job.compile(&job.options, &mut observer)?;
     let samples = data::split(&samples, &artifact.imported, Some(args.limit))?;
     let layers = compare(&artifact, &samples, &mut observer)?;
     drop(observer);

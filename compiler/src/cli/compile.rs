@@ -1,8 +1,8 @@
 //! `secateur compile`: writes the model's C or Rust and says what it needs.
 
-use super::args::{EmitArg, Job, ModelArgs};
+use super::args::{COMPILE, Job, ModelArgs};
 use super::progress::Terminal;
-use super::{data, engine, folder, output, print_json, signals, table, warn};
+use super::{config, data, engine, folder, output, print_json, signals, table, warn};
 use crate::artifact::Artifact;
 use crate::emit::File;
 use crate::error::{Error, Fault, Result, Site};
@@ -13,38 +13,31 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelArgs<COMPILE>,
     /// Folder to write to; made if it does not exist.
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Languages to emit.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "c")]
-    emit: Vec<EmitArg>,
-    /// Emit Rust as a small crate.
-    #[arg(long = "crate")]
-    as_crate: bool,
-    /// Write the text form after a pass or stage (`NAME.PASS.txt`); repeat for more.
-    #[arg(long, value_name = "PASS")]
-    dump_after: Vec<String>,
     /// Build the output and compare it with the evaluator on the calibration samples first.
     #[arg(long)]
     check: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Compile nothing: print what holds and where each value comes from, as a `secateur.toml`.
+    #[arg(long)]
+    print_config: bool,
 }
 
 /// How many calibration samples `--check` runs.
 const CHECKED: usize = 20;
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let languages = args.emit.iter().map(|e| match e {
-        EmitArg::C => Language::C,
-        EmitArg::Rust => Language::Rust,
-    });
-    let mut job = args.model.job()?.emitting(languages.collect());
-    job.options.as_crate = args.as_crate;
-    job.options.dump_after.clone_from(&args.dump_after);
+    if args.print_config {
+        let settings = args.model.named()?;
+        config::target(&settings)?;
+        return output::print(&config::print(&settings, &args.model.model));
+    }
+    let job = args.model.job()?;
     let folder = args
         .output
         .clone()

@@ -3,6 +3,7 @@
 use super::output;
 use crate::error::{Error, Fault, Result, Site};
 use crate::npy;
+use crate::options::{FilePath, Given};
 use crate::tensor::{Samples, Tensor};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
@@ -68,6 +69,20 @@ pub fn read_samples(path: &Path) -> Result<Samples> {
         if samples.arrays.insert(name.clone(), array).is_some() {
             return Err(broken(format!("two of its arrays are called `{name}`")));
         }
+    }
+    Ok(samples)
+}
+
+/// Reads samples: one file without a name, or one `.npy` array for each name.
+pub(crate) fn read_all(files: &[(String, Given<FilePath>)]) -> Result<Samples> {
+    if let [(name, file)] = files
+        && name.is_empty()
+    {
+        return read_samples(Path::new(&file.value.0));
+    }
+    let mut samples = Samples::default();
+    for (name, file) in files {
+        samples.arrays.insert(name.clone(), read_npy(Path::new(&file.value.0))?);
     }
     Ok(samples)
 }

@@ -9,7 +9,7 @@ use super::progress::Terminal;
 use super::{data, folder, output, table, warn};
 use crate::error::{Error, Fault, Result, Site};
 use crate::npy;
-use crate::options::{Language, Options};
+use crate::options::{Language, Options, Settings};
 use crate::tensor::Samples;
 use std::path::PathBuf;
 
@@ -39,7 +39,13 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         .map_err(|e| Error::new(Fault::Internal, Site::Whole, e.to_string()))?;
     let options =
         Options { name: "watch_cnn1d".into(), emit: vec![Language::C, Language::Rust], ..Options::default() };
-    let job = Job { model: MODEL.to_vec(), target, calibration: Some(unnamed(CALIBRATION)?), options };
+    let job = Job {
+        model: MODEL.to_vec(),
+        target,
+        calibration: Some(unnamed(CALIBRATION)?),
+        options,
+        settings: Settings::default(),
+    };
     output::print(
         "watch_cnn1d: which of seven exercises, from a watch's motion sensor\n\
          float ONNX -> int8 for nrf52840 (Cortex-M4F, 64 MHz)\n\n",

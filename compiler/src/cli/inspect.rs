@@ -1,6 +1,6 @@
 //! `secateur inspect`: what a model is made of, and what of it is not supported.
 
-use super::args::{self, QuantizeArg};
+use super::args::{INSPECT, ModelArgs};
 use super::{model, output, print_json, table, warn};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::Graph;
@@ -9,18 +9,11 @@ use crate::options::Options;
 use crate::{artifact, onnx, report};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The trained model.
-    model: PathBuf,
-    /// Size of a symbolic dimension; repeat for more.
-    #[arg(long, value_name = "NAME=N", value_parser = args::parse_dim)]
-    dim: Vec<(String, usize)>,
-    /// Arithmetic that the model is asked about, as for `compile`.
-    #[arg(long, value_enum, default_value = "int8")]
-    quantize: QuantizeArg,
+    #[command(flatten)]
+    model: ModelArgs<INSPECT>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -58,12 +51,11 @@ fn layers(graph: &Graph) -> Vec<Layer> {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let bytes = model::read(&args.model)?;
-    let options = Options {
-        dims: args.dim.iter().cloned().collect(),
-        quantize: args.quantize.into(),
-        ..Options::default()
-    };
+    let settings = args.model.settings()?;
+    let wanted = settings.options();
+    let bytes = model::read(&args.model.model)?;
+    // Whether a model is supported depends on nothing else.
+    let options = Options { dims: wanted.dims, quantize: wanted.quantize, ..Options::default() };
     let graph = match artifact::supported(&bytes, &options) {
         Ok(graph) => graph,
         Err(error) => {
@@ -73,7 +65,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             {
                 output::print(&survey(&found, &error))?;
             }
-            return Err(error);
+            return Err(settings.located(error));
         }
     };
     warn(graph.warnings());

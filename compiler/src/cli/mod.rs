@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod compare;
 mod compile;
+mod config;
 pub mod data;
 mod demo;
 mod disk;

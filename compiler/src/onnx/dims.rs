@@ -39,10 +39,11 @@ impl Dims {
             } else {
                 format!("its dimensions are {}", list.join(", "))
             };
-            return Err(Error::option("dim", format!("the model has no dimension `{stray}`")).help(help));
+            let why = format!("the model has no dimension `{stray}`");
+            return Err(Error::entry("dim", stray, why).help(help));
         }
         if let Some((name, _)) = given.iter().find(|(_, n)| **n == 0) {
-            return Err(Error::option("dim", format!("dimension `{name}` must be at least 1")));
+            return Err(Error::entry("dim", name, format!("dimension `{name}` must be at least 1")));
         }
         Ok(Dims { named })
     }

@@ -121,7 +121,7 @@ fn allowed(
         names.push(format!("`{PORTABLE}`"));
         names.dedup();
         let why = format!("{} has no kernel `{wish}`; it has {}", graph[node].site(), names.join(", "));
-        return Err(Error::option("kernel", why));
+        return Err(Error::entry("kernel", &graph[node].name, why));
     }
     Ok(all)
 }

@@ -13,7 +13,7 @@ mod result;
 
 use self::counter::Stretch;
 use self::result::{Bench, Figures, Report, Row};
-use super::args::{EmitArg, Job, ModelArgs};
+use super::args::{self, Job, ModelArgs};
 use super::progress::Terminal;
 use super::{data, engine, output, print_json, toolchain, warn};
 use crate::artifact::Artifact;
@@ -34,8 +34,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Count the output in one language; both by default.
-    #[arg(long, value_enum)]
-    emit: Option<EmitArg>,
+    #[arg(long, value_parser = args::language())]
+    emit: Option<Language>,
     /// A sample to run, the first of a file; without one, random numbers of a fixed seed.
     #[arg(long, value_name = "X.npy|X.npz")]
     data: Option<PathBuf>,
@@ -62,8 +62,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     let languages = match args.emit {
-        Some(EmitArg::C) => vec![Language::C],
-        Some(EmitArg::Rust) => vec![Language::Rust],
+        Some(language) => vec![language],
         None => vec![Language::C, Language::Rust],
     };
     let old = args.compare.as_deref().map(compare::read).transpose()?;

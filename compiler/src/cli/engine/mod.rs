@@ -3,7 +3,7 @@
 
 use super::args::Job;
 use super::toolchain;
-use crate::artifact::{Artifact, compile};
+use crate::artifact::Artifact;
 use crate::error::Result;
 use crate::graph::Graph;
 use crate::observe::Observer;
@@ -133,21 +133,22 @@ pub(crate) enum Prepared {
 /// the chip is decided by all that is known then.
 pub(crate) fn measured(job: &Job, observer: &mut dyn Observer) -> Result<Artifact> {
     let options = Options { allow_overflow: true, ..job.options.clone() };
-    let mut artifact = compile(&job.model, &job.target, job.calibration.as_ref(), &options, observer)?;
+    let mut artifact = job.compile(&options, observer)?;
     measure(&mut artifact, &job.target)?;
-    artifact.hold_memory(job.options.allow_overflow)?;
+    artifact.hold_memory(job.options.allow_overflow).map_err(|e| job.settings.located(e))?;
     Ok(artifact)
 }
 
 /// Compiles what the engine needs: the float engine needs no calibration and no lowering.
 pub(crate) fn prepare(job: &Job, engine: Engine, observer: &mut dyn Observer) -> Result<Prepared> {
     if engine == Engine::Float {
-        return Ok(Prepared::Imported(crate::onnx::import(&job.model, &job.options.dims)?));
+        let imported = crate::onnx::import(&job.model, &job.options.dims);
+        return Ok(Prepared::Imported(imported.map_err(|e| job.settings.located(e))?));
     }
     let artifact = match engine {
         // Who runs on the target must fit it, code and stack included.
         Engine::Emulator | Engine::EmulatorRust => measured(job, observer)?,
-        _ => compile(&job.model, &job.target, job.calibration.as_ref(), &job.options, observer)?,
+        _ => job.compile(&job.options, observer)?,
     };
     Ok(Prepared::Compiled(Box::new(artifact)))
 }

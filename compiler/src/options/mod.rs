@@ -1,0 +1,263 @@
+//! The one set of options behind flags, macro arguments and `secateur.toml`.
+//!
+//! In: what each level says, as [`Settings`]: a file's top level, its section for the model, flags or
+//! arguments. Out: [`Options`], which the compiler reads, and the [`target`](Settings::target). Law: an
+//! option is one line of the table below; the fronts, the file and the docs are made from it.
+//!
+//! A build script that has a `secateur.toml` gives its text:
+//!
+//! ```
+//! use secateur_compiler::options::{self, Settings};
+//!
+//! let text = "optimize = \"size\"\n[model.kws]\noptimize = \"speed\"\n";
+//! let file = options::parse("models/secateur.toml", text)?;
+//! let (mut settings, _warning) = file.of_model("kws", &|_| false)?;
+//! settings.over(Settings::defaults());
+//! assert_eq!(settings.options().optimize, options::Optimize::Speed);
+//! # Ok::<(), secateur_compiler::Error>(())
+//! ```
+
+mod declare;
+mod file;
+mod kind;
+mod print;
+mod target;
+mod value;
+
+pub use declare::{Declared, Front, Reach, declared, unknown_argument};
+pub use file::{FILE_NAME, File, MAX_BYTES, parse};
+pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Printed, Shape, Switch};
+pub use print::print;
+pub use value::{Bytes, ChipName, FilePath, Given, Leaf, Place, Raw, Untyped, Wrong};
+
+use declare::declare;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+declare! {
+    /// Chip to compile for: a name from `secateur targets`, or a TOML file.
+    target: ChipName, "target", "NAME|FILE.toml",
+        default "host", Compilers, instead of ["core", "flash", "ram"];
+    /// Core of a chip that has no file; give `flash` and `ram` with it.
+    core: String, "core", "CORE",
+        default "", Compilers, instead of ["target"];
+    /// Flash of that chip, as 256K, 1M or bytes.
+    flash: Bytes, "flash", "FLASH",
+        default "", Compilers;
+    /// RAM of that chip.
+    ram: Bytes, "ram", "RAM",
+        default "", Compilers;
+    /// Go on where the model does not fit these memories, or those of the chip, with a warning.
+    allow_overflow: Switch, "allow-overflow", "",
+        default "false", Compilers;
+    /// Name of the emitted module and C prefix; the file's name by default.
+    name: String, "name", "NAME",
+        default "", Commands;
+    /// Arithmetic of the emitted code.
+    quantize: Quantize, "quantize", "QUANTIZE",
+        default "int8", Everyone;
+    /// What to spend: flash and RAM for cycles, or cycles and a little RAM for flash.
+    optimize: Optimize, "optimize", "OPTIMIZE",
+        default "balanced", Compilers;
+    /// A kernel variant that layers must run, instead of the fastest; repeat for more. Names as the
+    /// report prints them, or `portable`; `*` and `?` in the name of a layer stand for any text
+    /// and for one character.
+    kernel: Layers<String>, "kernel", "GLOB=VARIANT",
+        default "", Compilers;
+    /// Unlabelled samples to calibrate a float model with, or values of a QDQ model that have no
+    /// scale (.npy, or .npz with one key an input).
+    calibrate: OneOrNamed<FilePath>, "calibrate", "X.npy|X.npz",
+        default "", Compilers;
+    /// Size of a symbolic dimension; repeat for more.
+    dim: Named<usize>, "dim" also "dims", "NAME=N",
+        default "", Everyone;
+    /// Languages to emit.
+    emit: Vec<Language>, "emit", "EMIT",
+        default "c", Compile;
+    /// Emit Rust as a small crate.
+    as_crate: Switch, "crate", "",
+        default "false", Compile;
+    /// Write the text form after a pass or stage (`NAME.PASS.txt`); repeat for more.
+    dump_after: Vec<String>, "dump-after", "PASS",
+        default "", Compile;
+}
+
+impl Settings {
+    /// The lowest level: what holds where nobody says otherwise.
+    pub fn defaults() -> Settings {
+        let mut settings = Settings::default();
+        for option in DECLARED.iter().filter(|o| !o.default.is_empty()) {
+            let given = option.word(option.default, Place::Default);
+            let set = given.and_then(|raw| settings.set(option.name, option.name, &raw));
+            debug_assert!(set.is_ok(), "{set:?}");
+        }
+        settings
+    }
+
+    /// What the compiler reads.
+    pub fn options(&self) -> Options {
+        fn put<T: Clone>(to: &mut T, from: &Option<Given<T>>) {
+            if let Some(given) = from {
+                to.clone_from(&given.value);
+            }
+        }
+        let mut options = Options::default();
+        put(&mut options.name, &self.name);
+        put(&mut options.quantize, &self.quantize);
+        put(&mut options.optimize, &self.optimize);
+        put(&mut options.emit, &self.emit);
+        options.emit.sort_unstable();
+        options.emit.dedup();
+        put(&mut options.dump_after, &self.dump_after);
+        options.as_crate = self.as_crate.as_ref().is_some_and(|g| g.value.0);
+        options.allow_overflow = self.allow_overflow.as_ref().is_some_and(|g| g.value.0);
+        let dims = self.dim.iter().flat_map(|g| &g.value.0);
+        options.dims = dims.map(|(name, size)| (name.clone(), size.value)).collect();
+        let kernels = self.kernel.iter().flat_map(|g| &g.value.0);
+        let wish = |(layers, variant): &(String, Given<String>)| KernelWish {
+            layers: layers.clone(),
+            variant: variant.value.clone(),
+        };
+        options.kernels = kernels.map(wish).collect();
+        options
+    }
+}
+
+/// An enum of the words that an option takes.
+macro_rules! choices {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $help:literal])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        pub enum $name {
+            $($(#[doc = $help])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl Leaf for $name {
+            const WHAT: &'static str = "a word";
+            const CHOICES: &'static [(&'static str, &'static str)] = &[$(($word, concat!($($help),*))),+];
+            fn read(raw: &Raw) -> Option<$name> {
+                match &raw.value {
+                    Untyped::Word(word) | Untyped::Text(word) => match word.as_str() {
+                        $($word => Some($name::$variant),)+
+                        _ => None,
+                    },
+                    _ => None,
+                }
+            }
+            fn show(&self) -> String {
+                match self {
+                    $($name::$variant => concat!("\"", $word, "\"").to_owned(),)+
+                }
+            }
+        }
+    };
+}
+
+choices! {
+    /// How activations and weights are represented.
+    Quantize {
+        /// 8-bit integers throughout: calibrated, or as the model's own QDQ nodes say.
+        Int8 = "int8",
+        /// The model as it is: 32-bit floats (QDQ models stay integer).
+        None = "none",
+    }
+}
+
+choices! {
+    /// What is spent when speed, flash and memory pull apart; `policy` has the thresholds.
+    Optimize {
+        /// Fewest cycles, for more flash, and for RAM up to three quarters of the chip's.
+        Speed = "speed",
+        /// Fast: weights grow by a quarter at most unless each byte saves 24 cycles; workspace takes 18 %
+        /// of what the values take, 2.5 KiB at least and 4 KiB at most.
+        Balanced = "balanced",
+        /// Least flash, for more cycles, and for at most an eighth more RAM than balanced takes, or 1 KiB.
+        Size = "size",
+    }
+}
+
+choices! {
+    /// A language that is emitted.
+    Language {
+        C = "c",
+        Rust = "rust",
+    }
+}
+
+/// A kernel variant that layers must run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelWish {
+    /// Names of layers: `*` stands for any text, `?` for one character.
+    pub layers: String,
+    /// The variant's name as the report prints it, or `portable`.
+    pub variant: String,
+}
+
+impl KernelWish {
+    /// Whether the wish is for a layer of that name.
+    pub fn wants(&self, layer: &str) -> bool {
+        matches(&self.layers, layer)
+    }
+}
+
+/// Whether a pattern is for a name.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    // Where the last star stands, and how much of the name it has taken.
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&c) if c == '?' || c == name[n] => (p, n) = (p + 1, n + 1),
+            _ => {
+                let Some((at, taken)) = star else { return false };
+                star = Some((at, taken + 1));
+                (p, n) = (at + 1, taken + 1);
+            }
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+/// Everything of a compilation that a user can ask for, but for target and samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Name of the emitted module, file and C prefix: an identifier; empty means the file stem.
+    pub name: String,
+    pub quantize: Quantize,
+    pub optimize: Optimize,
+    /// Kernel variants that layers must run; of several wishes for a layer the last holds.
+    pub kernels: Vec<KernelWish>,
+    /// Languages to emit, sorted.
+    pub emit: Vec<Language>,
+    /// Emit Rust as a small crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
+    pub as_crate: bool,
+    /// Sizes for symbolic dimensions; a batch dimension that is not named is 1.
+    pub dims: BTreeMap<String, usize>,
+    /// Compile a model that does not fit the chip's memories too, with a warning.
+    pub allow_overflow: bool,
+    /// Names of passes (or stages) after which the text form is kept in the artifact.
+    pub dump_after: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            name: String::new(),
+            quantize: Quantize::Int8,
+            optimize: Optimize::Balanced,
+            kernels: Vec::new(),
+            emit: vec![Language::C],
+            as_crate: false,
+            dims: BTreeMap::new(),
+            allow_overflow: false,
+            dump_after: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

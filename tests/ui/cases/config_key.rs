@@ -1,0 +1,7 @@
+#[secateur::model(
+    "models/watch.onnx",
+    config = "models/wrong.toml"
+)]
+pub struct Watch;
+
+fn main() {}
