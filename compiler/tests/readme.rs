@@ -1,5 +1,6 @@
 //! What README and docs tell a user to type is typed: shell lines and C of fenced blocks, and every
-//! `secateur ...` that stands within a sentence. (Rust and TOML: suite `ui` of the tests.)
+//! `secateur ...` that stands within a sentence. (Rust, TOML and what is shown: suites `ui` and
+//! `configuration` of the tests.)
 //!
 //! It stands in this package, because only here does Cargo say where the binary is. Law: a block
 //! that no rule here knows fails, so a new line of the docs needs a rule, not luck.
@@ -196,8 +197,8 @@ fn every_line_that_a_user_would_type_runs() {
                     }
                 }
                 "c" => c.push(block),
-                // Suite `ui` of the tests.
-                "rust" | "toml" => {}
+                // Suites `ui` and `configuration` of the tests.
+                "rust" | "toml" | "text" => {}
                 // Suite `build_systems` of the tests.
                 "make" | "cmake" => {}
                 other => {
