@@ -4,9 +4,17 @@
 //! In: a function that a generator of `kernels` writes as instructions. Out: a
 //! [`crate::kernel::Native`]: text that a `.S` file and naked functions share, with its bytes, its
 //! stack and its cycles. Law: an instruction set knows its instructions, and no kernel.
+//!
+//! A set's instructions are rows of one table ([`table`]): each has its operands, text, size, kind,
+//! meaning, and a case on the emulator, by construction. Every function is checked when it is made
+//! ([`verify`]).
 
 pub(crate) mod armv6m;
-pub mod armv7em;
+pub(crate) mod armv7em;
 pub(crate) mod hvx;
 pub(crate) mod mve;
 pub(crate) mod riscv;
+#[cfg(test)]
+pub(crate) mod simulate;
+pub(crate) mod table;
+mod verify;

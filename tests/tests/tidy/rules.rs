@@ -54,7 +54,6 @@ pub(crate) const LONG: &[(&str, usize)] = &[
     ("compiler/src/kernels/armv7em/gemm_rows.rs", 620),
     ("compiler/src/kernels/mve/gemm.rs", 670),
     ("compiler/src/kernels/riscv/gemm_swar.rs", 550),
-    ("compiler/src/asm/armv7em/text.rs", 590),
     ("compiler/src/kernels/armv6m/winograd.rs", 590),
     ("compiler/src/kernels/armv7em/winograd/four.rs", 570),
     ("compiler/src/kernels/armv7em/winograd/products.rs", 600),

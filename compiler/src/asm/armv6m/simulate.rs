@@ -3,7 +3,7 @@
 //! outside the buffers panic, as do callee-saved registers that do not come back.
 
 use crate::asm::armv6m::{Code, Cond, Inst, R};
-use crate::asm::armv7em::simulate::{Memory, simulation};
+use crate::asm::simulate::{Memory, simulation};
 use crate::kernel::Simulation;
 
 /// Where the stack ends, and its size.

@@ -6,31 +6,32 @@
 
 use crate::asm::armv7em::Block;
 use crate::asm::armv7em::inst::{Inst, Label, Reg};
+use crate::asm::table::Touch;
 use crate::error::{Error, Result, Site};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// r0..r12, then lr as 14.
-pub const MACHINE: [u32; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
+pub(crate) const MACHINE: [u32; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14];
 /// What a callee must keep: r4..r11; lr holds the way back.
-const KEPT: [u32; 9] = [4, 5, 6, 7, 8, 9, 10, 11, 14];
+pub(crate) const KEPT: [u32; 9] = [4, 5, 6, 7, 8, 9, 10, 11, 14];
 
 /// A block over machine registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assigned {
+pub(crate) struct Assigned {
     /// Registers by machine number.
-    pub insts: Vec<Inst>,
-    pub slots: u32,
+    pub(crate) insts: Vec<Inst>,
+    pub(crate) slots: u32,
     /// Registers saved at entry, ascending; lr is always among them.
-    pub saved: Vec<u32>,
+    pub(crate) saved: Vec<u32>,
 }
 
 impl Assigned {
     /// Bytes of stack: saved registers and frame.
-    pub fn stack(&self) -> u32 {
+    pub(crate) fn stack(&self) -> u32 {
         4 * (self.saved.len() as u32 + self.slots)
     }
     /// Distance from the stack pointer to stack argument `n` (the fifth argument is 4).
-    pub fn argument(&self, n: u32) -> u32 {
+    pub(crate) fn argument(&self, n: u32) -> u32 {
         self.stack() + 4 * (n - 4)
     }
 }
@@ -92,7 +93,7 @@ fn ranges(block: &Block) -> (Vec<BTreeSet<Reg>>, BTreeMap<Reg, (usize, usize)>) 
         live[i].iter().for_each(|&reg| touch(reg, 2 * i));
         let (written, read) = inst.operands();
         read.iter().for_each(|&reg| touch(reg, 2 * i));
-        let from = if inst.writes_early() { 2 * i } else { 2 * i + 1 };
+        let from = 2 * i + usize::from(inst.touched(Touch::Early).is_none());
         written.iter().for_each(|&reg| {
             touch(reg, from);
             touch(reg, 2 * i + 1);
@@ -107,7 +108,7 @@ pub(crate) fn hulls(block: &Block) -> BTreeMap<Reg, (usize, usize)> {
 }
 
 /// Assigns machine registers.
-pub fn assign(block: &Block) -> Result<Assigned> {
+pub(crate) fn assign(block: &Block) -> Result<Assigned> {
     let refuse = |why: String| Error::internal(Site::Whole, format!("instruction block: {why}"));
     let (live, ranges) = ranges(block);
     if let Some(reg) = live.first().and_then(|l| l.iter().find(|r| !block.args.contains(r))) {
@@ -138,7 +139,8 @@ pub fn assign(block: &Block) -> Result<Assigned> {
         map.insert(reg, machine);
         active.push((to, machine));
     }
-    let insts: Vec<Inst> = block.insts.iter().map(|i| i.map(|r| Reg(map[&r]))).collect();
+    let machine = |place: u32| map.get(&Reg(place)).copied().unwrap_or(place);
+    let insts: Vec<Inst> = block.insts.iter().map(|i| i.map(&machine)).collect();
     let used: BTreeSet<u32> = map.values().copied().collect();
     let saved = KEPT.into_iter().filter(|r| *r == 14 || used.contains(r)).collect();
     Ok(Assigned { insts, slots: block.slots, saved })

@@ -59,37 +59,9 @@ pub(crate) fn kinds_pair(a: Class, b: Class) -> bool {
     !contended && !alone(a) && !alone(b) && b != Class::Dsp
 }
 
-/// The kind of an instruction whose registers are not assigned yet; of those that are spelled
-/// by several, the first.
-pub(crate) fn class(inst: &Inst) -> Class {
-    use Inst::*;
-    match inst {
-        Ldr(..) | LdrWide(..) | Ldrb(..) | Ldrsb(..) | Ldrh(..) | Ldrsh(..) | LdrPost(..) | LdrsbPost(..)
-        | LdrshPost(..) | LdrAt(..) | LdrbAt(..) | LdrsbAt(..) | LdrshAt(..) | LdrSlot(..) | LdrArg(..) => {
-            Class::Load
-        }
-        Str(..) | StrWide(..) | Strb(..) | Strh(..) | StrPost(..) | StrbPost(..) | StrhPost(..)
-        | StrAt(..) | StrbAt(..) | StrSlot(..) => Class::Store,
-        FloatTo(..) | FloatFrom(..) => Class::Float,
-        Mul(..) => Class::Mul,
-        Mla(..) | Mls(..) => Class::Mla,
-        Smull(..) => Class::LongMul,
-        AddLsl(..) | AddAsr(..) | LslImm(..) | LsrImm(..) | AsrImm(..) | Ubfx(..) | Sbfx(..) | Bfi(..)
-        | Uxtb(..) | Sxtb(..) | Uxth(..) | Sxth(..) | Pkhbt(..) | Pkh(..) | Pkhtb(..) => Class::Shift,
-        Label(_) | BranchBack(..) | Branch(..) => Class::Branch,
-        Jump(_) => Class::Jump,
-        Enter(..) => Class::Enter,
-        Adr(..) | Mov(..) | MovImm(..) | Add(..) | Sub(..) | AddImm(..) | And(..) | Orr(..) | Eor(..)
-        | Neg(..) | Lsl(..) | Lsr(..) | Asr(..) | Cmp(..) | CmpImm(..) | SubsImm(..) | MaxImm(..)
-        | MinImm(..) | Max(..) | Min(..) => Class::Alu,
-        _ => Class::Dsp,
-    }
-}
-
 /// Cycles that an instruction takes and those until its result can be used.
 pub(crate) fn times(inst: &Inst, core: &Cost) -> (u64, u64) {
-    let class = class(inst);
-    let op = Op { class, size: 4, writes: 0, reads: 0, address: 0, addend: 0, words: 1 };
+    let op = Op { words: 1, ..Op::new(inst.form().class, false) };
     let spelled = match inst {
         Inst::MaxImm(..) | Inst::MinImm(..) | Inst::Max(..) | Inst::Min(..) => 3,
         Inst::MaxBytes(..) => 2,

@@ -1,51 +1,50 @@
 //! The instructions of a block: Thumb-2 with the DSP extension, over virtual or machine
-//! registers.
+//! registers, a row each ([`crate::asm::table`]).
 //!
-//! One variant is one machine instruction unless its comment says more. The first register is the
-//! result, if there is one. Law: [`Inst::each`] names every register that an instruction
-//! reads or writes; assignment, order and cost know no others.
+//! One row is one machine instruction unless its comment says more; those have no text here and
+//! are spelled in [`super::text`]. Law: assignment, order and cost know of registers and kinds what
+//! the rows say.
+
+use crate::asm::armv7em::text::{Class, Shifted, beginning, ending, in_place};
+use crate::asm::table::{self, Imm, Num, Register, instructions, plain_operands};
+#[cfg(test)]
+use crate::asm::{
+    armv7em::simulate::{Flags, Model, ROUND, extend, high, unsigned, wide_product},
+    simulate::{clip, dual, halves, pairs, product},
+};
 
 /// A virtual register: a 32-bit value that may be written more than once. After assignment the
 /// number is the machine's, lr being 14.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Reg(pub u32);
+pub(crate) struct Reg(pub(crate) u32);
 
 /// A numeric label; may stand once in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Label(pub u32);
+pub(crate) struct Label(pub(crate) u32);
 
 /// A word of the block's own stack frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot(pub u32);
+pub(crate) struct Slot(pub(crate) u32);
 
 /// A floating-point register s0..s15 that keeps a word; only for cores that surely have an FPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Float(pub u32);
+pub(crate) struct Float(pub(crate) u32);
 
 /// Rotation of the last operand of extensions. Of pairs, `R0` takes bytes 0 and 2, `R8` bytes 1
 /// and 3.
+#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ror {
+pub(crate) enum Ror {
     R0,
     R8,
     R16,
     R24,
 }
 
-impl Ror {
-    pub fn bits(self) -> u32 {
-        match self {
-            Ror::R0 => 0,
-            Ror::R8 => 8,
-            Ror::R16 => 16,
-            Ror::R24 => 24,
-        }
-    }
-}
-
 /// What the last comparison must have found; `Lo` and `Hs` are unsigned below and not below.
+#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cond {
+pub(crate) enum Cond {
     Eq,
     Ne,
     Lo,
@@ -56,383 +55,319 @@ pub enum Cond {
     Le,
 }
 
-/// How an instruction touches a register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Touch {
-    Read,
-    Write,
-    /// Read, then written.
-    Both,
+/// The place of the first floating-point register, above all virtual ones.
+pub(crate) const FLOATS: u32 = 1 << 16;
+
+impl Register for Reg {
+    const FIRST: u32 = 0;
+    fn number(self) -> u32 {
+        self.0
+    }
+    fn of(number: u32) -> Reg {
+        Reg(number)
+    }
 }
 
-/// One instruction.
+impl Register for Float {
+    const FIRST: u32 = FLOATS;
+    fn number(self) -> u32 {
+        self.0
+    }
+    fn of(number: u32) -> Float {
+        Float(number)
+    }
+}
+
+plain_operands! {
+    Label: [];
+    Slot: [Slot(0), Slot(1)];
+    Ror: [Ror::R0, Ror::R8, Ror::R16, Ror::R24];
+    Cond: [Cond::Eq, Cond::Ne, Cond::Lo, Cond::Hs, Cond::Lt, Cond::Ge, Cond::Gt, Cond::Le];
+}
+
+type Out = table::Out<Reg>;
+type Early = table::Early<Reg>;
+type In = table::In<Reg>;
+type Both = table::Both<Reg>;
+type Addend = table::Addend<Reg>;
+type Base = table::Base<Reg>;
+type Moved = table::Moved<Reg>;
+type Index = table::Index<Reg>;
+type Amount = table::Amount<Reg>;
+
+/// What the cores and the printer ask of an instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inst {
+pub(crate) struct Form {
+    pub(crate) class: Class,
+    /// Two bytes; else four.
+    pub(crate) short: bool,
+    pub(crate) flags: Sets,
+    /// Bytes of memory, and where behind a pointer, if that is known.
+    pub(crate) access: u32,
+    pub(crate) offset: Option<u32>,
+    /// Whether the operands may stand beside each other.
+    pub(crate) encodes: bool,
+}
+
+/// Whether an instruction sets the flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sets {
+    Never,
+    /// In its short form only, spelled with an `s`: taken where the flags are free.
+    Short,
+    Always,
+}
+
+const fn wide(class: Class) -> Form {
+    Form { class, short: false, flags: Sets::Never, access: 0, offset: None, encodes: true }
+}
+/// Short under a condition.
+const fn short(class: Class, short: bool) -> Form {
+    Form { short, ..wide(class) }
+}
+/// Short under a condition and where the flags are free.
+const fn flags(class: Class, short: bool) -> Form {
+    Form { short, flags: Sets::Short, ..wide(class) }
+}
+/// Sets the flags, whatever its spelling.
+const fn compare(short: bool) -> Form {
+    Form { short, flags: Sets::Always, ..wide(Class::Alu) }
+}
+/// Of so many bytes of memory, short under a condition.
+const fn load(access: u32, short: bool) -> Form {
+    Form { short, access, ..wide(Class::Load) }
+}
+const fn store(access: u32, short: bool) -> Form {
+    Form { short, access, ..wide(Class::Store) }
+}
+
+impl Form {
+    const fn at(self, offset: u32) -> Form {
+        Form { offset: Some(offset), ..self }
+    }
+    const fn only(self, encodes: bool) -> Form {
+        Form { encodes, ..self }
+    }
+}
+
+fn low(regs: &[Reg]) -> bool {
+    regs.iter().all(|r| r.0 < 8)
+}
+/// Whether low registers and an offset fit the short form of an access of `unit` bytes.
+fn near(d: Reg, a: Reg, o: u32, unit: u32) -> bool {
+    low(&[d, a]) && o.is_multiple_of(unit) && o / unit <= 31
+}
+
+use Class::{Alu, Branch as Back, Dsp, Float as Fpu, LongMul, Shift};
+
+instructions! {
+    form Form, text s, model m: Model<'_>;
+
     /// The position of a numeric label. Flags do not live across it.
-    Label(Label),
+    Label(l: Label) wide(Back), "{l}:" => {};
     /// Branches to an earlier label, or to a later one, while the condition holds.
-    BranchBack(Cond, Label),
-    Branch(Cond, Label),
+    BranchBack(c: Cond, l: Label) short(Back, true), "b{c} {l}b" => m.branch(c, l);
+    Branch(c: Cond, l: Label) short(Back, true), "b{c} {l}f" => m.branch(c, l);
     /// Goes to a later label.
-    Jump(Label),
+    Jump(l: Label) short(Class::Jump, true), "b {l}f" => m.go(l);
     /// The address of a later label, for [`Inst::Enter`].
-    Adr(Reg, Label),
+    Adr(d: Out, l: Label) wide(Alu), "adr.w {d}, {l}f" => d = m.address(l);
     /// Goes to the address in a word of the frame: computed so that it is that of the label,
     /// the addresses of equal pieces of code being evenly apart. Bit 0 must be set.
-    Enter(Slot, Label),
+    Enter(n: Slot, l: Label) wide(Class::Enter), "ldr pc, [sp, #{n}]" => m.enter(n, l);
 
     /// Loads and stores with a byte offset of 0..=4095: words, bytes, halves, zero- or
     /// sign-extended.
-    Ldr(Reg, Reg, u32),
-    Ldrb(Reg, Reg, u32),
-    Ldrsb(Reg, Reg, u32),
-    Ldrh(Reg, Reg, u32),
-    Ldrsh(Reg, Reg, u32),
-    Str(Reg, Reg, u32),
-    Strb(Reg, Reg, u32),
-    Strh(Reg, Reg, u32),
+    Ldr(d: Out, a: Base, o: Num<0, 4095>) load(4, near(d, a, o, 4)).at(o), "ldr {d}, [{a}, #{o}]" => d = m.memory.word(a + o);
+    Ldrb(d: Out, a: Base, o: Num<0, 4095>) load(1, near(d, a, o, 1)).at(o), "ldrb {d}, [{a}, #{o}]" => d = m.memory.byte(a + o).into();
+    Ldrsb(d: Out, a: Base, o: Num<0, 4095>) load(1, false).at(o), "ldrsb {d}, [{a}, #{o}]" => d = m.memory.byte(a + o) as i8 as u32;
+    Ldrh(d: Out, a: Base, o: Num<0, 4095>) load(2, near(d, a, o, 2)).at(o), "ldrh {d}, [{a}, #{o}]" => d = m.memory.half(a + o).into();
+    Ldrsh(d: Out, a: Base, o: Num<0, 4095>) load(2, false).at(o), "ldrsh {d}, [{a}, #{o}]" => d = m.memory.half(a + o) as i16 as u32;
+    Str(v: In, a: Base, o: Num<0, 4095>) store(4, near(v, a, o, 4)).at(o), "str {v}, [{a}, #{o}]" => m.memory.put(a + o, v, 4);
+    Strb(v: In, a: Base, o: Num<0, 4095>) store(1, near(v, a, o, 1)).at(o), "strb {v}, [{a}, #{o}]" => m.memory.put(a + o, v, 1);
+    Strh(v: In, a: Base, o: Num<0, 4095>) store(2, near(v, a, o, 2)).at(o), "strh {v}, [{a}, #{o}]" => m.memory.put(a + o, v, 2);
     /// Word access spelled by four bytes whatever its registers, where code must be evenly long.
-    LdrWide(Reg, Reg, u32),
-    StrWide(Reg, Reg, u32),
+    LdrWide(d: Out, a: Base, o: Num<0, 4095>) load(4, false).at(o), "ldr.w {d}, [{a}, #{o}]" => d = m.memory.word(a + o);
+    StrWide(v: In, a: Base, o: Num<0, 4095>) store(4, false).at(o), "str.w {v}, [{a}, #{o}]" => m.memory.put(a + o, v, 4);
     /// Access at the pointer itself, which then moves by -255..=255 bytes.
-    LdrPost(Reg, Reg, i32),
-    LdrsbPost(Reg, Reg, i32),
-    LdrshPost(Reg, Reg, i32),
-    StrPost(Reg, Reg, i32),
-    StrbPost(Reg, Reg, i32),
-    StrhPost(Reg, Reg, i32),
+    LdrPost(d: Out, a: Moved, by: Imm<-255, 255>) load(4, false).at(0), "ldr {d}, [{a}], #{by}" => { d = m.memory.word(a); a = a.wrapping_add(by as u32) };
+    LdrsbPost(d: Out, a: Moved, by: Imm<-255, 255>) load(1, false).at(0), "ldrsb {d}, [{a}], #{by}" => { d = m.memory.byte(a) as i8 as u32; a = a.wrapping_add(by as u32) };
+    LdrshPost(d: Out, a: Moved, by: Imm<-255, 255>) load(2, false).at(0), "ldrsh {d}, [{a}], #{by}" => { d = m.memory.half(a) as i16 as u32; a = a.wrapping_add(by as u32) };
+    StrPost(v: In, a: Moved, by: Imm<-255, 255>) store(4, false).at(0), "str {v}, [{a}], #{by}" => { m.memory.put(a, v, 4); a = a.wrapping_add(by as u32) };
+    StrbPost(v: In, a: Moved, by: Imm<-255, 255>) store(1, false).at(0), "strb {v}, [{a}], #{by}" => { m.memory.put(a, v, 1); a = a.wrapping_add(by as u32) };
+    StrhPost(v: In, a: Moved, by: Imm<-255, 255>) store(2, false).at(0), "strh {v}, [{a}], #{by}" => { m.memory.put(a, v, 2); a = a.wrapping_add(by as u32) };
     /// Access at `a + (b << 0..=3)`.
-    LdrAt(Reg, Reg, Reg, u32),
-    LdrbAt(Reg, Reg, Reg, u32),
-    LdrsbAt(Reg, Reg, Reg, u32),
-    LdrshAt(Reg, Reg, Reg, u32),
-    StrAt(Reg, Reg, Reg, u32),
-    StrbAt(Reg, Reg, Reg, u32),
+    LdrAt(d: Out, a: Base, b: Index, n: Num<0, 3>) load(4, n == 0 && low(&[d, a, b])), "ldr {d}, [{a}, {b}{by}]", by = Shifted("lsl", n) => d = m.memory.word(a.wrapping_add(b << n));
+    LdrbAt(d: Out, a: Base, b: Index, n: Num<0, 3>) load(1, n == 0 && low(&[d, a, b])), "ldrb {d}, [{a}, {b}{by}]", by = Shifted("lsl", n) => d = m.memory.byte(a.wrapping_add(b << n)).into();
+    LdrsbAt(d: Out, a: Base, b: Index, n: Num<0, 3>) load(1, n == 0 && low(&[d, a, b])), "ldrsb {d}, [{a}, {b}{by}]", by = Shifted("lsl", n) => d = m.memory.byte(a.wrapping_add(b << n)) as i8 as u32;
+    LdrshAt(d: Out, a: Base, b: Index, n: Num<0, 3>) load(2, n == 0 && low(&[d, a, b])), "ldrsh {d}, [{a}, {b}{by}]", by = Shifted("lsl", n) => d = m.memory.half(a.wrapping_add(b << n)) as i16 as u32;
+    StrAt(v: In, a: Base, b: Index, n: Num<0, 3>) store(4, n == 0 && low(&[v, a, b])), "str {v}, [{a}, {b}{by}]", by = Shifted("lsl", n) => m.memory.put(a.wrapping_add(b << n), v, 4);
+    StrbAt(v: In, a: Base, b: Index, n: Num<0, 3>) store(1, n == 0 && low(&[v, a, b])), "strb {v}, [{a}, {b}{by}]", by = Shifted("lsl", n) => m.memory.put(a.wrapping_add(b << n), v, 1);
     /// Loads and stores a word of the frame.
-    LdrSlot(Reg, Slot),
-    StrSlot(Reg, Slot),
-    /// Loads argument `n`, the fifth (4) and later ones that the caller left on the stack.
-    LdrArg(Reg, u32),
+    LdrSlot(d: Out, n: Slot) load(4, low(&[d]) && n.0 <= 255), "ldr {d}, [sp, #{n}]" => d = m.frame[n.0 as usize];
+    StrSlot(v: In, n: Slot) store(4, low(&[v]) && n.0 <= 255), "str {v}, [sp, #{n}]" => m.frame[n.0 as usize] = v;
+    /// Loads argument `n`, the fifth (4) and later ones that the caller left on the stack: a word
+    /// above the frame.
+    LdrArg(d: Out, n: Num<4, 255>) load(4, false), "" => d = m.args[n as usize];
     /// Moves a word to and from a floating-point register.
-    FloatTo(Float, Reg),
-    FloatFrom(Reg, Float),
+    FloatTo(f: table::Out<Float>, a: In) wide(Fpu), "vmov {f}, {a}" => f = a;
+    FloatFrom(d: Out, f: table::In<Float>) wide(Fpu), "vmov {d}, {f}" => d = f;
 
-    Mov(Reg, Reg),
+    Mov(d: Out, a: In) short(Alu, true), "mov {d}, {a}" => d = a;
     /// Any 32-bit constant; two instructions where one cannot hold it.
-    MovImm(Reg, i32),
-    Add(Reg, Reg, Reg),
-    Sub(Reg, Reg, Reg),
-    /// Constant of -4095..=4095.
-    AddImm(Reg, Reg, i32),
+    MovImm(d: Out, v: Imm<{ i32::MIN }, { i32::MAX }>) wide(Alu), "" => d = v as u32;
+    Add(d: Out, a: In, b: In) if d == a || d == b { short(Alu, true) } else { flags(Alu, low(&[d, a, b])) }, "add{s} {of}", of = in_place(d, a, b) => d = a.wrapping_add(b);
+    Sub(d: Out, a: In, b: In) flags(Alu, low(&[d, a, b])), "sub{s} {d}, {a}, {b}" => d = a.wrapping_sub(b);
+    /// Constant of -4095..=4095; of 0 a move.
+    AddImm(d: Out, a: In, v: Imm<-4095, 4095>) flags(Alu, low(&[d, a]) && (v.abs() <= 7 || d == a && v.abs() <= 255)), "{sum}{s} {d}, {a}, #{n}",
+        sum = if v < 0 { "sub" } else { "add" }, s = if s.is_empty() { "w" } else { s }, n = v.abs() => d = a.wrapping_add(v as u32);
     /// `a + (b << n)` and `a + (b >> n)`, n of 1..=31.
-    AddLsl(Reg, Reg, Reg, u32),
-    AddAsr(Reg, Reg, Reg, u32),
-    And(Reg, Reg, Reg),
-    Orr(Reg, Reg, Reg),
-    Eor(Reg, Reg, Reg),
+    AddLsl(d: Out, a: In, b: In, n: Num<1, 31>) wide(Shift), "add {d}, {a}, {b}, lsl #{n}" => d = a.wrapping_add(b << n);
+    AddAsr(d: Out, a: In, b: In, n: Num<1, 31>) wide(Shift), "add {d}, {a}, {b}, asr #{n}" => d = a.wrapping_add((b as i32 >> n) as u32);
+    And(d: Out, a: In, b: In) flags(Alu, (d == a || d == b) && low(&[d, a, b])), "and{s} {d}, {of}", of = beginning(d, a, b) => d = a & b;
+    Orr(d: Out, a: In, b: In) flags(Alu, (d == a || d == b) && low(&[d, a, b])), "orr{s} {d}, {of}", of = beginning(d, a, b) => d = a | b;
+    Eor(d: Out, a: In, b: In) flags(Alu, (d == a || d == b) && low(&[d, a, b])), "eor{s} {d}, {of}", of = beginning(d, a, b) => d = a ^ b;
     /// `-a`.
-    Neg(Reg, Reg),
+    Neg(d: Out, a: In) flags(Alu, low(&[d, a])), "rsb{s} {d}, {a}, #0" => d = a.wrapping_neg();
     /// Shifts by 1..=31.
-    LslImm(Reg, Reg, u32),
-    LsrImm(Reg, Reg, u32),
-    AsrImm(Reg, Reg, u32),
+    LslImm(d: Out, a: In, n: Num<1, 31>) flags(Shift, low(&[d, a])), "lsl{s} {d}, {a}, #{n}" => d = a << n;
+    LsrImm(d: Out, a: In, n: Num<1, 31>) flags(Shift, low(&[d, a])), "lsr{s} {d}, {a}, #{n}" => d = a >> n;
+    AsrImm(d: Out, a: In, n: Num<1, 31>) flags(Shift, low(&[d, a])), "asr{s} {d}, {a}, #{n}" => d = (a as i32 >> n) as u32;
     /// Shifts by a register's low byte, below 32 here.
-    Lsl(Reg, Reg, Reg),
-    Lsr(Reg, Reg, Reg),
-    Asr(Reg, Reg, Reg),
+    Lsl(d: Out, a: In, b: Amount) flags(Alu, d == a && low(&[d, b])), "lsl{s} {d}, {a}, {b}" => d = a << (b & 31);
+    Lsr(d: Out, a: In, b: Amount) flags(Alu, d == a && low(&[d, b])), "lsr{s} {d}, {a}, {b}" => d = a >> (b & 31);
+    Asr(d: Out, a: In, b: Amount) flags(Alu, d == a && low(&[d, b])), "asr{s} {d}, {a}, {b}" => d = (a as i32 >> (b & 31)) as u32;
     /// `width` bits from bit `lsb` on, zero- or sign-extended: `(d, a, lsb, width)`.
-    Ubfx(Reg, Reg, u32, u32),
-    Sbfx(Reg, Reg, u32, u32),
+    Ubfx(d: Out, a: In, at: Num<0, 31>, n: Num<1, 32>) wide(Shift).only(at + n <= 32), "ubfx {d}, {a}, #{at}, #{n}" => d = a << (32 - at - n) >> (32 - n);
+    Sbfx(d: Out, a: In, at: Num<0, 31>, n: Num<1, 32>) wide(Shift).only(at + n <= 32), "sbfx {d}, {a}, #{at}, #{n}" => d = ((a << (32 - at - n)) as i32 >> (32 - n)) as u32;
     /// Low `width` bits of `a` over bits `lsb..` of the result.
-    Bfi(Reg, Reg, u32, u32),
+    Bfi(d: Both, a: In, at: Num<0, 31>, n: Num<1, 32>) wide(Shift).only(at + n <= 32), "bfi {d}, {a}, #{at}, #{n}" => {
+        let mask = ((1u64 << n) - 1) as u32;
+        d = d & !(mask << at) | (a & mask) << at
+    };
     /// A byte (0 the lowest) of the operand, extended.
-    Uxtb(Reg, Reg, u32),
-    Sxtb(Reg, Reg, u32),
+    Uxtb(d: Out, a: In, n: Num<0, 3>) short(Shift, n == 0 && low(&[d, a])), "uxtb {d}, {a}{by}", by = Shifted("ror", 8 * n) => d = a >> (8 * n) & 0xff;
+    Sxtb(d: Out, a: In, n: Num<0, 3>) short(Shift, n == 0 && low(&[d, a])), "sxtb {d}, {a}{by}", by = Shifted("ror", 8 * n) => d = (a >> (8 * n)) as i8 as u32;
     /// The low half, extended.
-    Uxth(Reg, Reg),
-    Sxth(Reg, Reg),
+    Uxth(d: Out, a: In) short(Shift, low(&[d, a])), "uxth {d}, {a}" => d = a & 0xffff;
+    Sxth(d: Out, a: In) short(Shift, low(&[d, a])), "sxth {d}, {a}" => d = a as i16 as u32;
 
     /// Sets the flags.
-    Cmp(Reg, Reg),
+    Cmp(a: In, b: In) compare(true), "cmp {a}, {b}" => m.flags = Flags::of(a, b);
     /// Constant of 0..=255.
-    CmpImm(Reg, u32),
+    CmpImm(a: In, v: Num<0, 255>) compare(low(&[a])), "cmp {a}, #{v}" => m.flags = Flags::of(a, v);
     /// Subtracts 0..=255 and sets the flags by the result.
-    SubsImm(Reg, Reg, u32),
+    SubsImm(d: Out, a: In, v: Num<0, 255>) compare(low(&[d, a]) && (v <= 7 || d == a)), "subs {d}, {a}, #{v}" => { m.flags = Flags::of(a, v); d = a.wrapping_sub(v) };
     /// `if r < c { r = c }` and `if r > c { r = c }`, c of -255..=255. Three instructions;
     /// spoils the flags.
-    MaxImm(Reg, i32),
-    MinImm(Reg, i32),
+    MaxImm(d: Both, v: Imm<-255, 255>) compare(false), "" => d = (d as i32).max(v) as u32;
+    MinImm(d: Both, v: Imm<-255, 255>) compare(false), "" => d = (d as i32).min(v) as u32;
     /// The same with a register.
-    Max(Reg, Reg),
-    Min(Reg, Reg),
+    Max(d: Both, a: In) compare(false), "" => d = (d as i32).max(a as i32) as u32;
+    Min(d: Both, a: In) compare(false), "" => d = (d as i32).min(a as i32) as u32;
 
     /// Low half of the first, low half of the second above it.
-    Pkhbt(Reg, Reg, Reg),
+    Pkhbt(d: Out, a: In, b: In) wide(Shift), "pkhbt {d}, {a}, {b}, lsl #16" => d = (a & 0xffff) | (b << 16);
     /// Low half of the first, high half of the second.
-    Pkh(Reg, Reg, Reg),
+    Pkh(d: Out, a: In, b: In) wide(Shift), "pkhbt {d}, {a}, {b}" => d = (a & 0xffff) | (b & 0xffff_0000);
     /// High half of the first; below it the low half of the second shifted right by 1..=31.
-    Pkhtb(Reg, Reg, Reg, u32),
+    Pkhtb(d: Out, a: In, b: In, n: Num<1, 31>) wide(Shift), "pkhtb {d}, {a}, {b}, asr #{n}" => d = (a & 0xffff_0000) | ((b as i32 >> n) as u32 & 0xffff);
     /// Bytes 0 and 2 (after rotation) of the operand, extended into halves.
-    Sxtb16(Reg, Reg, Ror),
-    Uxtb16(Reg, Reg, Ror),
+    Sxtb16(d: Out, a: In, k: Ror) wide(Dsp), "sxtb16 {d}, {a}{k}" => d = extend(0, a, k, |v| i32::from(v as i8));
+    Uxtb16(d: Out, a: In, k: Ror) wide(Dsp), "uxtb16 {d}, {a}{k}" => d = extend(0, a, k, |v| i32::from(v as u8));
     /// The same, added to the halves of the first operand.
-    Sxtab16(Reg, Reg, Reg, Ror),
-    Uxtab16(Reg, Reg, Reg, Ror),
+    Sxtab16(d: Out, a: In, b: In, k: Ror) wide(Dsp), "sxtab16 {d}, {a}, {b}{k}" => d = extend(a, b, k, |v| i32::from(v as i8));
+    Uxtab16(d: Out, a: In, b: In, k: Ror) wide(Dsp), "uxtab16 {d}, {a}, {b}{k}" => d = extend(a, b, k, |v| i32::from(v as u8));
     /// First operand plus a byte (0 the lowest), or the low half after rotation, of the second,
     /// sign-extended.
-    Sxtab(Reg, Reg, Reg, u32),
-    Sxtah(Reg, Reg, Reg, Ror),
+    Sxtab(d: Out, a: In, b: In, n: Num<0, 3>) wide(Dsp), "sxtab {d}, {a}, {b}{by}", by = Shifted("ror", 8 * n) => d = a.wrapping_add((b >> (8 * n)) as i8 as u32);
+    Sxtah(d: Out, a: In, b: In, k: Ror) wide(Dsp), "sxtah {d}, {a}, {b}{k}" => d = a.wrapping_add(b.rotate_right(k.bits()) as i16 as u32);
     /// Halves added and subtracted, wrapping; `Q` saturates.
-    Sadd16(Reg, Reg, Reg),
-    Ssub16(Reg, Reg, Reg),
-    Qadd16(Reg, Reg, Reg),
-    Qsub16(Reg, Reg, Reg),
+    Sadd16(d: Out, a: In, b: In) wide(Dsp), "sadd16 {d}, {a}, {b}" => d = pairs(a, b, |a, b| a + b);
+    Ssub16(d: Out, a: In, b: In) wide(Dsp), "ssub16 {d}, {a}, {b}" => d = pairs(a, b, |a, b| a - b);
+    Qadd16(d: Out, a: In, b: In) wide(Dsp), "qadd16 {d}, {a}, {b}" => d = pairs(a, b, |a, b| clip((a + b).into(), 16));
+    Qsub16(d: Out, a: In, b: In) wide(Dsp), "qsub16 {d}, {a}, {b}" => d = pairs(a, b, |a, b| clip((a - b).into(), 16));
 
     /// The greater of each pair of signed bytes. Two instructions, the first of which writes the
     /// result's register before the second reads the operands: they must be other registers.
-    MaxBytes(Reg, Reg, Reg),
+    MaxBytes(d: Early, a: In, b: In) wide(Dsp).only(d != a && d != b), "" => {
+        let [a, b] = [a, b].map(u32::to_le_bytes);
+        d = u32::from_le_bytes(std::array::from_fn(|i| (a[i] as i8).max(b[i] as i8) as u8))
+    };
 
-    Mul(Reg, Reg, Reg),
+    Mul(d: Out, a: In, b: In) flags(Class::Mul, (d == a || d == b) && low(&[d, a, b])), "mul{s} {d}, {of}", of = ending(d, a, b) => d = a.wrapping_mul(b);
     /// `c + a * b` and `c - a * b`.
-    Mla(Reg, Reg, Reg, Reg),
-    Mls(Reg, Reg, Reg, Reg),
+    Mla(d: Out, a: In, b: In, c: Addend) wide(Class::Mla), "mla {d}, {a}, {b}, {c}" => d = c.wrapping_add(a.wrapping_mul(b));
+    Mls(d: Out, a: In, b: In, c: Addend) wide(Class::Mla), "mls {d}, {a}, {b}, {c}" => d = c.wrapping_sub(a.wrapping_mul(b));
     /// Low and high word of the signed 64-bit product.
-    Smull(Reg, Reg, Reg, Reg),
+    Smull(lo: Out, hi: Out, a: In, b: In) wide(LongMul).only(lo != hi), "smull {lo}, {hi}, {a}, {b}" => { lo = product(a, b) as u32; hi = (product(a, b) >> 32) as u32 };
     /// `a.lo * b.lo + a.hi * b.hi`; `x` crosses the halves of b; `Smusd` subtracts the second.
-    Smuad(Reg, Reg, Reg),
-    Smuadx(Reg, Reg, Reg),
-    Smusd(Reg, Reg, Reg),
+    Smuad(d: Out, a: In, b: In) wide(Dsp), "smuad {d}, {a}, {b}" => d = dual(a, b, 0, 1);
+    Smuadx(d: Out, a: In, b: In) wide(Dsp), "smuadx {d}, {a}, {b}" => d = dual(a, b.rotate_right(16), 0, 1);
+    Smusd(d: Out, a: In, b: In) wide(Dsp), "smusd {d}, {a}, {b}" => d = dual(a, b, 0, -1);
     /// The same added to `c`, wrapping.
-    Smlad(Reg, Reg, Reg, Reg),
-    Smladx(Reg, Reg, Reg, Reg),
-    Smlsd(Reg, Reg, Reg, Reg),
+    Smlad(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smlad {d}, {a}, {b}, {c}" => d = dual(a, b, c, 1);
+    Smladx(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smladx {d}, {a}, {b}, {c}" => d = dual(a, b.rotate_right(16), c, 1);
+    Smlsd(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smlsd {d}, {a}, {b}, {c}" => d = dual(a, b, c, -1);
     /// Product of two halves: `b` bottom, `t` top.
-    Smulbb(Reg, Reg, Reg),
-    Smulbt(Reg, Reg, Reg),
-    Smultb(Reg, Reg, Reg),
-    Smultt(Reg, Reg, Reg),
+    Smulbb(d: Out, a: In, b: In) wide(Dsp), "smulbb {d}, {a}, {b}" => d = (halves(a).0 * halves(b).0) as u32;
+    Smulbt(d: Out, a: In, b: In) wide(Dsp), "smulbt {d}, {a}, {b}" => d = (halves(a).0 * halves(b).1) as u32;
+    Smultb(d: Out, a: In, b: In) wide(Dsp), "smultb {d}, {a}, {b}" => d = (halves(a).1 * halves(b).0) as u32;
+    Smultt(d: Out, a: In, b: In) wide(Dsp), "smultt {d}, {a}, {b}" => d = (halves(a).1 * halves(b).1) as u32;
     /// The same added to `c`, wrapping.
-    Smlabb(Reg, Reg, Reg, Reg),
-    Smlabt(Reg, Reg, Reg, Reg),
-    Smlatb(Reg, Reg, Reg, Reg),
-    Smlatt(Reg, Reg, Reg, Reg),
+    Smlabb(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smlabb {d}, {a}, {b}, {c}" => d = c.wrapping_add((halves(a).0 * halves(b).0) as u32);
+    Smlabt(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smlabt {d}, {a}, {b}, {c}" => d = c.wrapping_add((halves(a).0 * halves(b).1) as u32);
+    Smlatb(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smlatb {d}, {a}, {b}, {c}" => d = c.wrapping_add((halves(a).1 * halves(b).0) as u32);
+    Smlatt(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smlatt {d}, {a}, {b}, {c}" => d = c.wrapping_add((halves(a).1 * halves(b).1) as u32);
     /// `(a * b.half) >> 16`, and added to `c`.
-    Smulwb(Reg, Reg, Reg),
-    Smulwt(Reg, Reg, Reg),
-    Smlawb(Reg, Reg, Reg, Reg),
-    Smlawt(Reg, Reg, Reg, Reg),
+    Smulwb(d: Out, a: In, b: In) wide(Dsp), "smulwb {d}, {a}, {b}" => d = wide_product(a, halves(b).0);
+    Smulwt(d: Out, a: In, b: In) wide(Dsp), "smulwt {d}, {a}, {b}" => d = wide_product(a, halves(b).1);
+    Smlawb(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smlawb {d}, {a}, {b}, {c}" => d = c.wrapping_add(wide_product(a, halves(b).0));
+    Smlawt(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smlawt {d}, {a}, {b}, {c}" => d = c.wrapping_add(wide_product(a, halves(b).1));
     /// High word of `a * b`; `r` rounds it.
-    Smmul(Reg, Reg, Reg),
-    Smmulr(Reg, Reg, Reg),
+    Smmul(d: Out, a: In, b: In) wide(Dsp), "smmul {d}, {a}, {b}" => d = high(a, b, 0, 0);
+    Smmulr(d: Out, a: In, b: In) wide(Dsp), "smmulr {d}, {a}, {b}" => d = high(a, b, 0, ROUND);
     /// High word of `a * b + (c << 32)`; `r` rounds it.
-    Smmla(Reg, Reg, Reg, Reg),
-    Smmlar(Reg, Reg, Reg, Reg),
+    Smmla(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smmla {d}, {a}, {b}, {c}" => d = high(a, b, c, 0);
+    Smmlar(d: Out, a: In, b: In, c: Addend) wide(Dsp), "smmlar {d}, {a}, {b}, {c}" => d = high(a, b, c, ROUND);
     /// Arithmetic right shift by 0..=31, saturated to `bits` signed or unsigned:
     /// `(d, bits, a, shift)`.
-    Ssat(Reg, u32, Reg, u32),
-    Usat(Reg, u32, Reg, u32),
+    Ssat(d: Out, bits: Num<1, 32>, a: In, n: Num<0, 31>) wide(Dsp), "ssat {d}, #{bits}, {a}{by}", by = Shifted("asr", n) => d = clip((a as i32 >> n).into(), bits) as u32;
+    Usat(d: Out, bits: Num<0, 31>, a: In, n: Num<0, 31>) wide(Dsp), "usat {d}, #{bits}, {a}{by}", by = Shifted("asr", n) => d = unsigned(a as i32 >> n, bits) as u32;
     /// Left shift by 1..=31 instead.
-    SsatLsl(Reg, u32, Reg, u32),
+    SsatLsl(d: Out, bits: Num<1, 32>, a: In, n: Num<1, 31>) wide(Dsp), "ssat {d}, #{bits}, {a}, lsl #{n}" => d = clip(((a << n) as i32).into(), bits) as u32;
     /// Each half saturated.
-    Ssat16(Reg, u32, Reg),
-    Usat16(Reg, u32, Reg),
+    Ssat16(d: Out, bits: Num<1, 16>, a: In) wide(Dsp), "ssat16 {d}, #{bits}, {a}" => d = pairs(a, 0, |v, _| clip(v.into(), bits));
+    Usat16(d: Out, bits: Num<0, 15>, a: In) wide(Dsp), "usat16 {d}, #{bits}, {a}" => d = pairs(a, 0, |v, _| unsigned(v, bits));
 }
 
 impl Inst {
-    /// Every register in the order of the text, and how it is touched.
-    pub fn each(&mut self, f: &mut dyn FnMut(&mut Reg, Touch)) {
-        use Inst::*;
-        use Touch::{Both, Read, Write};
-        match self {
-            Label(_) | BranchBack(..) | Branch(..) | Jump(_) | Enter(..) => {}
-            Ldr(d, a, _)
-            | LdrWide(d, a, _)
-            | Ldrb(d, a, _)
-            | Ldrsb(d, a, _)
-            | Ldrh(d, a, _)
-            | Ldrsh(d, a, _)
-            | Uxtb(d, a, _)
-            | Sxtb(d, a, _)
-            | LslImm(d, a, _)
-            | LsrImm(d, a, _)
-            | AsrImm(d, a, _)
-            | Ubfx(d, a, ..)
-            | Sbfx(d, a, ..)
-            | SubsImm(d, a, _)
-            | Ssat(d, _, a, _)
-            | Usat(d, _, a, _)
-            | SsatLsl(d, _, a, _)
-            | Ssat16(d, _, a)
-            | Usat16(d, _, a) => {
-                f(d, Write);
-                f(a, Read);
-            }
-            Mov(d, a) | Neg(d, a) | Uxth(d, a) | Sxth(d, a) => {
-                f(d, Write);
-                f(a, Read);
-            }
-            AddImm(d, a, _) => {
-                f(d, Write);
-                f(a, Read);
-            }
-            Sxtb16(d, a, _) | Uxtb16(d, a, _) => {
-                f(d, Write);
-                f(a, Read);
-            }
-            Str(s, a, _) | StrWide(s, a, _) | Strb(s, a, _) | Strh(s, a, _) => {
-                f(s, Read);
-                f(a, Read);
-            }
-            LdrPost(d, a, _) | LdrsbPost(d, a, _) | LdrshPost(d, a, _) => {
-                f(d, Write);
-                f(a, Both);
-            }
-            StrPost(s, a, _) | StrbPost(s, a, _) | StrhPost(s, a, _) => {
-                f(s, Read);
-                f(a, Both);
-            }
-            StrAt(s, a, b, _) | StrbAt(s, a, b, _) => {
-                f(s, Read);
-                f(a, Read);
-                f(b, Read);
-            }
-            Adr(d, _) | LdrSlot(d, _) | LdrArg(d, _) | FloatFrom(d, _) | MovImm(d, _) => f(d, Write),
-            StrSlot(s, _) | FloatTo(_, s) => f(s, Read),
-            LdrAt(d, a, b, _)
-            | LdrbAt(d, a, b, _)
-            | LdrsbAt(d, a, b, _)
-            | LdrshAt(d, a, b, _)
-            | AddLsl(d, a, b, _)
-            | AddAsr(d, a, b, _)
-            | Pkhtb(d, a, b, _)
-            | Sxtab(d, a, b, _) => {
-                f(d, Write);
-                f(a, Read);
-                f(b, Read);
-            }
-            Sxtab16(d, a, b, _) | Uxtab16(d, a, b, _) | Sxtah(d, a, b, _) => {
-                f(d, Write);
-                f(a, Read);
-                f(b, Read);
-            }
-            Add(d, a, b)
-            | Sub(d, a, b)
-            | And(d, a, b)
-            | Orr(d, a, b)
-            | Eor(d, a, b)
-            | Lsl(d, a, b)
-            | Lsr(d, a, b)
-            | Asr(d, a, b)
-            | Pkhbt(d, a, b)
-            | Pkh(d, a, b)
-            | Sadd16(d, a, b)
-            | Ssub16(d, a, b)
-            | Qadd16(d, a, b)
-            | Qsub16(d, a, b)
-            | MaxBytes(d, a, b)
-            | Mul(d, a, b)
-            | Smuad(d, a, b)
-            | Smuadx(d, a, b)
-            | Smusd(d, a, b)
-            | Smulbb(d, a, b)
-            | Smulbt(d, a, b)
-            | Smultb(d, a, b)
-            | Smultt(d, a, b)
-            | Smulwb(d, a, b)
-            | Smulwt(d, a, b)
-            | Smmul(d, a, b)
-            | Smmulr(d, a, b) => {
-                f(d, Write);
-                f(a, Read);
-                f(b, Read);
-            }
-            Cmp(a, b) => {
-                f(a, Read);
-                f(b, Read);
-            }
-            CmpImm(a, _) => f(a, Read),
-            MaxImm(d, _) | MinImm(d, _) => f(d, Both),
-            Max(d, a) | Min(d, a) | Bfi(d, a, ..) => {
-                f(d, Both);
-                f(a, Read);
-            }
-            Mla(d, a, b, c)
-            | Mls(d, a, b, c)
-            | Smlad(d, a, b, c)
-            | Smladx(d, a, b, c)
-            | Smlsd(d, a, b, c)
-            | Smlabb(d, a, b, c)
-            | Smlabt(d, a, b, c)
-            | Smlatb(d, a, b, c)
-            | Smlatt(d, a, b, c)
-            | Smlawb(d, a, b, c)
-            | Smlawt(d, a, b, c)
-            | Smmla(d, a, b, c)
-            | Smmlar(d, a, b, c) => {
-                f(d, Write);
-                f(a, Read);
-                f(b, Read);
-                f(c, Read);
-            }
-            Smull(lo, hi, a, b) => {
-                f(lo, Write);
-                f(hi, Write);
-                f(a, Read);
-                f(b, Read);
-            }
-        }
-    }
     /// Registers written, and registers read, in the order of their text.
-    pub fn operands(&self) -> (Vec<Reg>, Vec<Reg>) {
+    pub(crate) fn operands(&self) -> (Vec<Reg>, Vec<Reg>) {
         let (mut written, mut read) = (Vec::new(), Vec::new());
-        self.clone().each(&mut |reg, touch| {
-            if touch != Touch::Read {
-                written.push(*reg);
+        self.visit(&mut |place, touch| {
+            if touch.writes() && place < FLOATS {
+                written.push(Reg(place));
             }
-            if touch != Touch::Write {
-                read.push(*reg);
+            if touch.reads() && place < FLOATS {
+                read.push(Reg(place));
             }
         });
         (written, read)
     }
-    /// The same instruction on other registers.
-    pub fn map(&self, mut f: impl FnMut(Reg) -> Reg) -> Inst {
-        let mut inst = *self;
-        inst.each(&mut |reg, _| *reg = f(*reg));
-        inst
-    }
     /// Whether control may leave the straight line after it, or enter at it.
-    pub fn ends(&self) -> bool {
+    pub(crate) fn ends(&self) -> bool {
         use Inst::*;
         matches!(self, Label(_) | BranchBack(..) | Branch(..) | Jump(_) | Enter(..))
     }
-    /// Writes the flags, whatever its spelling.
-    pub fn sets_flags(&self) -> bool {
-        use Inst::*;
-        matches!(self, Cmp(..) | CmpImm(..) | SubsImm(..) | MaxImm(..) | MinImm(..) | Max(..) | Min(..))
-    }
-    /// Whether the result must not take the register of an operand that ends here.
-    pub fn writes_early(&self) -> bool {
-        matches!(self, Inst::MaxBytes(..))
-    }
-    /// The addend of a multiply-accumulate, which its pipeline takes late.
-    pub fn addend(&self) -> Option<Reg> {
-        use Inst::*;
-        match *self {
-            Mla(.., c)
-            | Mls(.., c)
-            | Smlad(.., c)
-            | Smladx(.., c)
-            | Smlsd(.., c)
-            | Smlabb(.., c)
-            | Smlabt(.., c)
-            | Smlatb(.., c)
-            | Smlatt(.., c)
-            | Smlawb(.., c)
-            | Smlawt(.., c)
-            | Smmla(.., c)
-            | Smmlar(.., c) => Some(c),
-            _ => None,
-        }
+    /// The register that it touches so.
+    pub(crate) fn touched(&self, so: table::Touch) -> Option<Reg> {
+        let mut found = None;
+        self.visit(&mut |place, touch| {
+            if touch == so {
+                found = Some(Reg(place));
+            }
+        });
+        found
     }
 }

@@ -10,72 +10,74 @@
 //! memory but its buffers and its own stack frame. It uses floating-point registers (s0..s15,
 //! which a callee may spoil) only where the core surely has them.
 
-pub mod assign;
-pub mod cost;
-pub mod inst;
+pub(crate) mod assign;
+mod cost;
+mod inst;
 pub(crate) mod order;
-pub mod text;
+mod text;
 
 #[cfg(test)]
 pub(crate) mod simulate;
 
-pub use inst::{Cond, Float, Inst, Label, Reg, Ror, Slot};
+pub(crate) use inst::{Cond, FLOATS, Float, Inst, Label, Reg, Ror, Slot};
 
+use crate::asm::armv7em::assign::Assigned;
+use crate::asm::verify::{Convention, Step, set};
 use crate::error::{Error, Result, Site};
 use crate::kernel::Native;
 use secateur_targets::{Core, Cost, Pairing};
 
 /// A function of up to four register arguments and more on the stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Block {
+pub(crate) struct Block {
     /// Registers that hold the first arguments at entry, in order.
-    pub args: Vec<Reg>,
-    pub insts: Vec<Inst>,
+    pub(crate) args: Vec<Reg>,
+    pub(crate) insts: Vec<Inst>,
     /// Words of the frame.
-    pub slots: u32,
+    pub(crate) slots: u32,
     regs: u32,
     /// By label, how often its loop turns.
     trips: Vec<u64>,
     floats: u32,
     /// Nothing that the block stores through a pointer does it load again later, so that
     /// loads may move up before stores.
-    pub streams: bool,
+    pub(crate) streams: bool,
 }
 
 impl Block {
     /// A block with `args` register arguments (at most 4).
-    pub fn new(args: u32) -> Self {
+    pub(crate) fn new(args: u32) -> Self {
         let mut block = Block::default();
         block.args = (0..args).map(|_| block.reg()).collect();
         block
     }
-    pub fn reg(&mut self) -> Reg {
+    pub(crate) fn reg(&mut self) -> Reg {
         self.regs += 1;
         Reg(self.regs - 1)
     }
-    pub fn regs_n<const N: usize>(&mut self) -> [Reg; N] {
+    pub(crate) fn regs_n<const N: usize>(&mut self) -> [Reg; N] {
         [(); N].map(|()| self.reg())
     }
-    pub fn slot(&mut self) -> Slot {
+    pub(crate) fn slot(&mut self) -> Slot {
         self.slots += 1;
         Slot(self.slots - 1)
     }
     /// The head of a loop that turns `trips` times whenever it is entered.
-    pub fn label(&mut self, trips: u64) -> Label {
+    pub(crate) fn label(&mut self, trips: u64) -> Label {
         self.trips.push(trips);
         let label = Label(self.trips.len() as u32);
         self.push(Inst::Label(label));
         label
     }
     /// How often the loop at a label turns.
-    pub fn trips(&self, label: Label) -> u64 {
+    pub(crate) fn trips(&self, label: Label) -> u64 {
         self.trips.get(label.0 as usize - 1).copied().unwrap_or(1)
     }
-    pub fn push(&mut self, inst: Inst) {
+    pub(crate) fn push(&mut self, inst: Inst) {
         self.insts.push(inst);
     }
     /// Adds any constant to a register, in place.
-    pub fn advance(&mut self, reg: Reg, by: i32) {
+    pub(crate) fn advance(&mut self, reg: Reg, by: i32) {
         if by == 0 {
         } else if by.abs() <= 4095 {
             self.push(Inst::AddImm(reg, reg, by));
@@ -86,22 +88,22 @@ impl Block {
         }
     }
     /// A label that a forward branch may name before [`Block::place`] puts it.
-    pub fn ahead(&mut self) -> Label {
+    pub(crate) fn ahead(&mut self) -> Label {
         self.trips.push(1);
         Label(self.trips.len() as u32)
     }
-    pub fn place(&mut self, label: Label) {
+    pub(crate) fn place(&mut self, label: Label) {
         self.push(Inst::Label(label));
     }
     /// The next floating-point register that keeps a word, of sixteen. Check that the core has
     /// the `fpu` feature.
-    pub fn float(&mut self) -> Float {
+    pub(crate) fn float(&mut self) -> Float {
         self.floats += 1;
         Float(self.floats - 1)
     }
     /// Orders the instructions for a core, assigns registers and prints the text for cores with
     /// `feature`.
-    pub fn native(&self, feature: &str, core: &Core) -> Result<Native> {
+    pub(crate) fn native(&self, feature: &str, core: &Core) -> Result<Native> {
         let refuse = |why: &str| Error::internal(Site::Whole, format!("instruction block: {why}"));
         let has = |feature: &str| core.features.iter().any(|f| f == feature);
         if !has(feature) {
@@ -122,24 +124,37 @@ impl Block {
         #[cfg(test)]
         let found = found.inspect(|order| all.push(order.assigned.clone()));
         let best = found.fold(own, |a, b| if b.cost() < a.cost() { b } else { a });
+        self.verify(&best.assigned)?;
         Ok(Native {
             feature: feature.to_string(),
             text: text::print(&best.lines),
-            stack: best.stack,
+            stack: best.assigned.stack(),
             cycles: best.cycles,
             bytes: text::bytes(&best.lines),
             #[cfg(test)]
             simulation: simulate::of_orders(all),
         })
     }
+    /// Holds the finished function against the procedure call standard (AAPCS32).
+    fn verify(&self, assigned: &Assigned) -> Result<()> {
+        let floats = (0..self.floats).map(|n| FLOATS + n);
+        let convention = Convention {
+            name: "Armv7E-M",
+            entry: set(0..self.args.len() as u32),
+            has: set(assign::MACHINE.into_iter().chain(floats)),
+            kept: set(assign::KEPT.into_iter().filter(|r| !assigned.saved.contains(r))),
+            register: |place| {
+                if place < FLOATS { Reg(place).to_string() } else { Float(place - FLOATS).to_string() }
+            },
+        };
+        convention.verify(&assigned.insts.iter().map(Inst::step).collect::<Vec<_>>())
+    }
 }
 
 /// A block in one order, assigned and priced.
 struct Finished {
-    #[cfg(test)]
-    assigned: assign::Assigned,
+    assigned: Assigned,
     lines: Vec<text::Line>,
-    stack: u32,
     cycles: u64,
 }
 
@@ -148,15 +163,20 @@ impl Finished {
         let assigned = assign::assign(ordered)?;
         let lines = text::lines(&assigned);
         let cycles = cost::cycles(&lines, &|label| block.trips(label), cost);
-        Ok(Finished {
-            stack: assigned.stack(),
-            lines,
-            cycles,
-            #[cfg(test)]
-            assigned,
-        })
+        Ok(Finished { assigned, lines, cycles })
     }
     fn cost(&self) -> (u64, u32, u32) {
-        (self.cycles, text::bytes(&self.lines), self.stack)
+        (self.cycles, text::bytes(&self.lines), self.assigned.stack())
+    }
+}
+
+impl Inst {
+    fn step(&self) -> Step<'_, Inst> {
+        match *self {
+            Inst::Label(l) => Step::Label(l.0),
+            Inst::BranchBack(_, l) | Inst::Branch(_, l) => Step::Branch(l.0),
+            Inst::Jump(l) | Inst::Enter(_, l) => Step::Jump(l.0),
+            _ => Step::Inst(self),
+        }
     }
 }

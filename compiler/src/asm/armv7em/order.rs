@@ -9,8 +9,9 @@
 use crate::asm::armv7em::Block;
 use crate::asm::armv7em::assign::{MACHINE, hulls};
 use crate::asm::armv7em::cost;
-use crate::asm::armv7em::inst::{Inst, Reg};
+use crate::asm::armv7em::inst::{Inst, Reg, Sets};
 use crate::asm::armv7em::text::Class;
+use crate::asm::table::Touch;
 use secateur_targets::{Cost, Pairing};
 use std::collections::BTreeMap;
 
@@ -141,7 +142,7 @@ impl<'a> Line<'a> {
                 before[i].extend(readers[reg].drain(..).filter(|&r| r != i).map(|r| (r, false)));
                 writer[reg] = Some(i);
             }
-            if inst.sets_flags() {
+            if inst.form().flags == Sets::Always {
                 before[i].extend(flags.map(|f| (f, false)));
                 flags = Some(i);
             }
@@ -217,37 +218,22 @@ enum Base {
 
 impl Access {
     fn of(inst: &Inst, writer: impl Fn(Reg) -> Option<usize>) -> Option<Access> {
-        use Inst::*;
-        let at = |store, a: Reg, o: u32, len: i64| {
-            let o = i64::from(o);
-            Access { store, base: Base::Pointer(a, writer(a)), bytes: (o, o + len) }
-        };
-        let anywhere = |store| Access { store, base: Base::Unknown, bytes: (0, 0) };
+        let form = inst.form();
+        let store = form.class == Class::Store;
         let word = |base, store, n: u32| {
             let n = 4 * i64::from(n);
-            Access { store, base, bytes: (n, n + 4) }
+            Some(Access { store, base, bytes: (n, n + 4) })
         };
-        Some(match *inst {
-            Ldr(_, a, o) | LdrWide(_, a, o) => at(false, a, o, 4),
-            Ldrh(_, a, o) | Ldrsh(_, a, o) => at(false, a, o, 2),
-            Ldrb(_, a, o) | Ldrsb(_, a, o) => at(false, a, o, 1),
-            Str(_, a, o) | StrWide(_, a, o) => at(true, a, o, 4),
-            Strh(_, a, o) => at(true, a, o, 2),
-            Strb(_, a, o) => at(true, a, o, 1),
-            LdrPost(_, a, _) => at(false, a, 0, 4),
-            LdrshPost(_, a, _) => at(false, a, 0, 2),
-            LdrsbPost(_, a, _) => at(false, a, 0, 1),
-            StrPost(_, a, _) => at(true, a, 0, 4),
-            StrhPost(_, a, _) => at(true, a, 0, 2),
-            StrbPost(_, a, _) => at(true, a, 0, 1),
-            LdrAt(..) | LdrbAt(..) | LdrsbAt(..) | LdrshAt(..) => anywhere(false),
-            StrAt(..) | StrbAt(..) => anywhere(true),
-            LdrSlot(_, slot) => word(Base::Frame, false, slot.0),
-            StrSlot(_, slot) => word(Base::Frame, true, slot.0),
-            FloatTo(f, _) => word(Base::Float, true, f.0),
-            FloatFrom(_, f) => word(Base::Float, false, f.0),
-            _ => return None,
-        })
+        match *inst {
+            Inst::LdrSlot(_, slot) | Inst::StrSlot(_, slot) => return word(Base::Frame, store, slot.0),
+            Inst::FloatTo(f, _) => return word(Base::Float, true, f.0),
+            Inst::FloatFrom(_, f) => return word(Base::Float, false, f.0),
+            _ => {}
+        }
+        let a = inst.touched(Touch::Base).or(inst.touched(Touch::Moved))?;
+        let Some(o) = form.offset else { return Some(Access { store, base: Base::Unknown, bytes: (0, 0) }) };
+        let bytes = (o.into(), (o + form.access).into());
+        Some(Access { store, base: Base::Pointer(a, writer(a)), bytes })
     }
     /// Whether this must stay behind an earlier access.
     fn conflicts(&self, earlier: &Access, streams: bool) -> bool {
@@ -346,7 +332,7 @@ impl<'a> State<'a> {
         let (start, paired) = self.clock.start(i);
         let wait = start.saturating_sub(self.clock.now);
         if self.clock.core.pairing == Pairing::Dual {
-            let class = cost::class(inst);
+            let class = inst.form().class;
             let kind = if paired { 0 } else { 1 + u64::from(products_first && class != Class::Dsp) };
             return [wait, kind, i as u64];
         }
@@ -377,7 +363,7 @@ impl<'a> Clock<'a> {
     /// When an instruction could start, and whether as the second of a pair.
     fn start(&self, i: usize) -> (u64, bool) {
         let inst = &self.line.insts[i];
-        let addend = inst.addend();
+        let addend = inst.touched(Touch::Addend);
         let mut at = 0;
         for &(b, value) in &self.line.before[i] {
             if value {
@@ -400,7 +386,7 @@ impl<'a> Clock<'a> {
         }
         let (x, y) = (&self.line.insts[a], &self.line.insts[b]);
         let touched = self.line.written[a].iter().any(|r| self.line.touches[b].contains(r));
-        !touched && cost::kinds_pair(cost::class(x), cost::class(y))
+        !touched && cost::kinds_pair(x.form().class, y.form().class)
     }
     /// What a load in this place costs more than beside another.
     fn apart(&self, inst: &Inst) -> u64 {
@@ -408,15 +394,15 @@ impl<'a> Clock<'a> {
         if self.core.load_next >= self.core.load {
             return 0;
         }
-        let after = self.last.is_some_and(|(l, ..)| cost::class(&self.line.insts[l]) == Class::Load);
-        u64::from(after != memory(cost::class(inst)))
+        let after = self.last.is_some_and(|(l, ..)| self.line.insts[l].form().class == Class::Load);
+        u64::from(after != memory(inst.form().class))
     }
     fn take(&mut self, i: usize) {
         let (start, second) = self.start(i);
         let inst = &self.line.insts[i];
         let (taken, latency) = cost::times(inst, self.core);
         let at = start + taken.max(1);
-        let late = if cost::class(inst) == Class::Load { latency } else { 0 };
+        let late = if inst.form().class == Class::Load { latency } else { 0 };
         self.ready[i] = (at + latency, at + late);
         if !second {
             self.now = start + taken;

@@ -6,12 +6,13 @@
 //! instructions that have a 16-bit form only when they set them are spelled so.
 
 use crate::asm::armv7em::assign::Assigned;
-use crate::asm::armv7em::inst::{Cond, Inst, Label, Reg, Ror};
-use std::fmt::Write;
+use crate::asm::armv7em::inst::{Cond, FLOATS, Float, Inst, Label, Reg, Ror, Sets, Slot};
+use crate::asm::table::Touch;
+use std::fmt::{self, Display, Formatter};
 
 /// Kinds of instructions that cores tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub(crate) enum Class {
     Alu,
     /// Shifts by constants, bit fields, extensions, packing.
     Shift,
@@ -38,65 +39,124 @@ pub enum Class {
 
 /// The bit of the flags in the masks of an [`Op`]; core registers are 0..=15, floating-point
 /// ones 16..=47.
-pub const FLAGS: u64 = 1 << 48;
+pub(crate) const FLAGS: u64 = 1 << 48;
 
 /// What the issue model knows of one machine instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Op {
-    pub class: Class,
+pub(crate) struct Op {
+    pub(crate) class: Class,
     /// Bytes: 2 or 4.
-    pub size: u32,
-    pub writes: u64,
+    pub(crate) size: u32,
+    pub(crate) writes: u64,
     /// All that is read but the addend and the address.
-    pub reads: u64,
-    pub address: u64,
+    pub(crate) reads: u64,
+    pub(crate) address: u64,
     /// The addend of a multiply-accumulate.
-    pub addend: u64,
+    pub(crate) addend: u64,
     /// Words of a load or store of several.
-    pub words: u32,
+    pub(crate) words: u32,
+}
+
+impl Op {
+    pub(crate) fn new(class: Class, short: bool) -> Op {
+        let size = if short { 2 } else { 4 };
+        Op { class, size, writes: 0, reads: 0, address: 0, addend: 0, words: 0 }
+    }
 }
 
 /// A line of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    pub text: String,
+pub(crate) struct Line {
+    pub(crate) text: String,
     /// None for a label.
-    pub op: Option<Op>,
+    pub(crate) op: Option<Op>,
     /// The label that stands here or that is branched to.
-    pub label: Option<Label>,
+    pub(crate) label: Option<Label>,
 }
 
-fn r(reg: Reg) -> String {
-    match reg.0 {
-        13 => "sp".into(),
-        14 => "lr".into(),
-        n => format!("r{n}"),
+impl Display for Reg {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            13 => f.write_str("sp"),
+            14 => f.write_str("lr"),
+            n => write!(f, "r{n}"),
+        }
     }
 }
 
-fn rotation(bits: u32) -> String {
-    if bits == 0 { String::new() } else { format!(", ror #{bits}") }
-}
-
-fn ror(ror: Ror) -> String {
-    rotation(ror.bits())
-}
-
-fn cond(c: Cond) -> &'static str {
-    match c {
-        Cond::Eq => "eq",
-        Cond::Ne => "ne",
-        Cond::Lo => "lo",
-        Cond::Hs => "hs",
-        Cond::Lt => "lt",
-        Cond::Ge => "ge",
-        Cond::Gt => "gt",
-        Cond::Le => "le",
+impl Display for Float {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
     }
 }
 
-fn low(regs: &[Reg]) -> bool {
-    regs.iter().all(|r| r.0 < 8)
+impl Display for Label {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The offset from the stack pointer.
+impl Display for Slot {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", 4 * self.0)
+    }
+}
+
+impl Display for Cond {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cond::Eq => "eq",
+            Cond::Ne => "ne",
+            Cond::Lo => "lo",
+            Cond::Hs => "hs",
+            Cond::Lt => "lt",
+            Cond::Ge => "ge",
+            Cond::Gt => "gt",
+            Cond::Le => "le",
+        })
+    }
+}
+
+impl Ror {
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Ror::R0 => 0,
+            Ror::R8 => 8,
+            Ror::R16 => 16,
+            Ror::R24 => 24,
+        }
+    }
+}
+
+impl Display for Ror {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Shifted("ror", self.bits()).fmt(f)
+    }
+}
+
+/// How the last operand is shifted, and by how much; by nothing is left out.
+pub(crate) struct Shifted(pub(crate) &'static str, pub(crate) u32);
+
+impl Display for Shifted {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.1 == 0 { Ok(()) } else { write!(f, ", {} #{}", self.0, self.1) }
+    }
+}
+
+/// The operands of a sum: two where the result is one of them.
+pub(crate) fn in_place(d: Reg, a: Reg, b: Reg) -> String {
+    if d == a || d == b { format!("{d}, {}", if d == a { b } else { a }) } else { format!("{d}, {a}, {b}") }
+}
+
+/// Two operands of which either may come first, the first not `last`.
+pub(crate) fn ending(last: Reg, a: Reg, b: Reg) -> String {
+    if a == last { format!("{b}, {a}") } else { format!("{a}, {b}") }
+}
+
+/// The same, the second not `first`.
+pub(crate) fn beginning(first: Reg, a: Reg, b: Reg) -> String {
+    if b == first { format!("{b}, {a}") } else { format!("{a}, {b}") }
 }
 
 fn bit(reg: Reg) -> u64 {
@@ -133,33 +193,20 @@ pub(crate) fn lines(block: &Assigned) -> Vec<Line> {
 pub(crate) fn spelled(block: &Assigned) -> (Vec<Line>, Vec<usize>) {
     let (mut out, mut firsts) = (Vec::new(), Vec::new());
     let list = |last: &str| {
-        let names = block.saved.iter().map(|&n| if n == 14 { last.to_owned() } else { r(Reg(n)) });
+        let names = block.saved.iter().map(|&n| if n == 14 { last.to_owned() } else { Reg(n).to_string() });
         names.collect::<Vec<String>>().join(", ")
     };
     let mask: u64 = block.saved.iter().map(|&n| 1 << n).sum();
     // lr itself has a bit of its own in the short forms.
-    let size = if block.saved.iter().all(|&n| n < 8 || n == 14) { 2 } else { 4 };
-    let many = |class, writes, reads| Op {
-        class,
-        size,
-        writes,
-        reads,
-        address: 1 << 13,
-        addend: 0,
-        words: block.saved.len() as u32,
+    let short = block.saved.iter().all(|&n| n < 8 || n == 14);
+    let many = |class, writes, reads| {
+        let words = block.saved.len() as u32;
+        Op { writes, reads, address: 1 << 13, words, ..Op::new(class, short) }
     };
     let frame = |word: &str, out: &mut Vec<Line>| {
         if block.slots > 0 {
             let bytes = 4 * block.slots;
-            let op = Op {
-                class: Class::Alu,
-                size: if bytes <= 508 { 2 } else { 4 },
-                writes: 1 << 13,
-                reads: 1 << 13,
-                address: 0,
-                addend: 0,
-                words: 0,
-            };
+            let op = Op { writes: 1 << 13, reads: 1 << 13, ..Op::new(Class::Alu, bytes <= 508) };
             out.push(Line { text: format!("{word} sp, sp, #{bytes}"), op: Some(op), label: None });
         }
     };
@@ -188,7 +235,7 @@ fn free_flags(insts: &[Inst]) -> Vec<bool> {
         match inst {
             Inst::BranchBack(..) | Inst::Branch(..) => needed = true,
             Inst::Label(_) | Inst::Jump(_) | Inst::Enter(..) => needed = false,
-            inst if inst.sets_flags() => needed = false,
+            inst if inst.form().flags == Sets::Always => needed = false,
             _ => {}
         }
     }
@@ -235,347 +282,93 @@ struct Speller<'a> {
 }
 
 impl Speller<'_> {
-    fn line(&mut self, text: String, op: Op) {
+    /// The line of an instruction's row, with what its operands' roles say.
+    fn row(&mut self, inst: &Inst) {
+        let form = inst.form();
+        let sets = form.flags == Sets::Short && form.short && self.free;
+        let short = form.short && (sets || form.flags != Sets::Short);
+        // Shifts that set the flags take another way through the core.
+        let class = if sets && form.class == Class::Shift { Class::Alu } else { form.class };
+        let mut op = Op { words: 1, ..Op::new(class, short) };
+        inst.visit(&mut |place, touch| {
+            let bit = if place < FLOATS { 1 << place } else { 1 << (16 + place - FLOATS) };
+            match touch {
+                Touch::Read | Touch::Both | Touch::Amount => op.reads |= bit,
+                Touch::Base | Touch::Moved | Touch::Index => op.address |= bit,
+                Touch::Addend => op.addend |= bit,
+                Touch::Write | Touch::Early => {}
+            }
+            if touch.writes() {
+                op.writes |= bit;
+            }
+        });
+        let mut label = None;
+        match *inst {
+            Inst::LdrSlot(..) | Inst::StrSlot(..) => op.address |= 1 << 13,
+            Inst::BranchBack(_, l) | Inst::Branch(_, l) => (op.reads, label) = (FLAGS, Some(l)),
+            Inst::Jump(l) => label = Some(l),
+            Inst::Enter(_, l) => (op.writes, op.address, label) = (1 << 15, 1 << 13, Some(l)),
+            _ => {}
+        }
+        if sets || form.flags == Sets::Always {
+            op.writes |= FLAGS;
+        }
+        self.out.push(Line { text: inst.text(if sets { "s" } else { "" }), op: Some(op), label });
+    }
+    /// A line of a row that is spelled by several.
+    fn line(&mut self, text: String, class: Class, short: bool, (writes, reads): (u64, u64)) {
+        let op = Op { writes, reads, ..Op::new(class, short) };
         self.out.push(Line { text, op: Some(op), label: None });
-    }
-    /// An instruction that reads `reads` and writes `d`.
-    fn op(&mut self, text: String, class: Class, narrow: bool, d: Reg, reads: &[Reg]) {
-        let reads = reads.iter().fold(0, |m, &r| m | bit(r));
-        let size = if narrow { 2 } else { 4 };
-        // A line with an `s` sets the flags.
-        let word = text.split(' ').next().unwrap_or("");
-        let sets = ["movs", "adds", "subs", "rsbs", "muls", "ands", "orrs", "eors", "lsls", "lsrs", "asrs"];
-        let flags = if sets.contains(&word) { FLAGS } else { 0 };
-        self.line(text, Op { class, size, writes: bit(d) | flags, reads, address: 0, addend: 0, words: 0 });
-    }
-    /// A plain three-register instruction without a short form.
-    fn wide(&mut self, name: &str, class: Class, d: Reg, reads: &[Reg], rest: &str) {
-        let mut text = format!("{name} {}", r(d));
-        reads.iter().for_each(|&a| text += &format!(", {}", r(a)));
-        self.op(text + rest, class, false, d, reads);
-    }
-    /// A multiply-accumulate.
-    fn mac(&mut self, name: &str, class: Class, [d, a, b, c]: [Reg; 4]) {
-        let text = format!("{name} {}, {}, {}, {}", r(d), r(a), r(b), r(c));
-        let op = Op {
-            class,
-            size: 4,
-            writes: bit(d),
-            reads: bit(a) | bit(b),
-            address: 0,
-            addend: bit(c),
-            words: 0,
-        };
-        self.line(text, op);
-    }
-    /// Logic: short when in place on low registers and the flags are free.
-    fn logic(&mut self, name: &str, d: Reg, a: Reg, b: Reg) {
-        let (a, b) = if d == b { (b, a) } else { (a, b) };
-        let narrow = self.free && d == a && low(&[d, b]);
-        let s = if narrow { "s" } else { "" };
-        self.op(format!("{name}{s} {}, {}, {}", r(d), r(a), r(b)), Class::Alu, narrow, d, &[a, b]);
-    }
-    fn shift_imm(&mut self, name: &str, d: Reg, a: Reg, n: u32) {
-        let narrow = self.free && low(&[d, a]);
-        let (s, class) = if narrow { ("s", Class::Alu) } else { ("", Class::Shift) };
-        self.op(format!("{name}{s} {}, {}, #{n}", r(d), r(a)), class, narrow, d, &[a]);
-    }
-    fn shift(&mut self, name: &str, d: Reg, a: Reg, b: Reg) {
-        let narrow = self.free && d == a && low(&[d, b]);
-        let s = if narrow { "s" } else { "" };
-        self.op(format!("{name}{s} {}, {}, {}", r(d), r(a), r(b)), Class::Alu, narrow, d, &[a, b]);
-    }
-    fn load(&mut self, name: &str, d: Reg, a: Reg, place: &str, narrow: bool) {
-        let size = if narrow { 2 } else { 4 };
-        let op =
-            Op { class: Class::Load, size, writes: bit(d), reads: 0, address: bit(a), addend: 0, words: 1 };
-        self.line(format!("{name} {}, {place}", r(d)), op);
-    }
-    fn store(&mut self, name: &str, s: Reg, a: Reg, place: &str, narrow: bool) {
-        let size = if narrow { 2 } else { 4 };
-        let op =
-            Op { class: Class::Store, size, writes: 0, reads: bit(s), address: bit(a), addend: 0, words: 1 };
-        self.line(format!("{name} {}, {place}", r(s)), op);
-    }
-    /// Loads and stores at a register and a constant; `unit` is the width where a short form
-    /// exists.
-    fn at(&mut self, name: &str, d: Reg, a: Reg, o: u32, unit: Option<u32>) {
-        let narrow = unit.is_some_and(|u| low(&[d, a]) && o.is_multiple_of(u) && o / u <= 31);
-        let place = format!("[{}, #{o}]", r(a));
-        if name.starts_with('l') {
-            self.load(name, d, a, &place, narrow)
-        } else {
-            self.store(name, d, a, &place, narrow)
-        }
-    }
-    /// The same with a register as offset.
-    fn indexed(&mut self, name: &str, d: Reg, a: Reg, b: Reg, n: u32) {
-        let narrow = n == 0 && low(&[d, a, b]);
-        let by = if n == 0 { String::new() } else { format!(", lsl #{n}") };
-        let place = format!("[{}, {}{by}]", r(a), r(b));
-        if name.starts_with('l') {
-            self.load(name, d, a, &place, narrow)
-        } else {
-            self.store(name, d, a, &place, narrow)
-        }
-        if let Some(Line { op: Some(op), .. }) = self.out.last_mut() {
-            op.address |= bit(b);
-        }
-    }
-    fn post(&mut self, name: &str, d: Reg, a: Reg, by: i32) {
-        let place = format!("[{}], #{by}", r(a));
-        if name.starts_with('l') {
-            self.load(name, d, a, &place, false)
-        } else {
-            self.store(name, d, a, &place, false)
-        }
-        if let Some(Line { op: Some(op), .. }) = self.out.last_mut() {
-            op.writes |= bit(a);
-        }
-    }
-    fn stack(&mut self, name: &str, d: Reg, at: u32) {
-        let narrow = low(&[d]) && at <= 1020;
-        let place = format!("[sp, #{at}]");
-        if name.starts_with('l') {
-            self.load(name, d, Reg(13), &place, narrow)
-        } else {
-            self.store(name, d, Reg(13), &place, narrow)
-        }
-    }
-    fn compare(&mut self, text: String, narrow: bool, reads: u64) {
-        let size = if narrow { 2 } else { 4 };
-        self.line(
-            text,
-            Op { class: Class::Alu, size, writes: FLAGS, reads, address: 0, addend: 0, words: 0 },
-        );
-    }
-    fn it(&mut self, cond: &str) {
-        let op = Op { class: Class::It, size: 2, writes: 0, reads: FLAGS, address: 0, addend: 0, words: 0 };
-        self.line(format!("it {cond}"), op);
     }
     /// Replaces a register by a constant where the comparison with it holds.
     fn limit(&mut self, d: Reg, v: i32, cond: &str) {
-        let compare = if v < 0 { "cmn" } else { "cmp" };
-        self.compare(format!("{compare} {}, #{}", r(d), v.abs()), v >= 0 && low(&[d]), bit(d));
-        self.it(cond);
-        let (text, narrow) = if v < 0 {
-            (format!("mvn{cond} {}, #{}", r(d), -v - 1), false)
-        } else {
-            (format!("mov{cond} {}, #{v}", r(d)), low(&[d]))
-        };
-        self.op(text, Class::Alu, narrow, d, &[]);
+        let (compare, put) = if v < 0 { ("cmn", "mvn") } else { ("cmp", "mov") };
+        let short = v >= 0 && d.0 < 8;
+        self.line(format!("{compare} {d}, #{}", v.abs()), Class::Alu, short, (FLAGS, bit(d)));
+        self.line(format!("it {cond}"), Class::It, true, (0, FLAGS));
+        let v = if v < 0 { -v - 1 } else { v };
+        self.line(format!("{put}{cond} {d}, #{v}"), Class::Alu, short, (bit(d), 0));
     }
     fn limit_by(&mut self, d: Reg, a: Reg, cond: &str) {
-        self.compare(format!("cmp {}, {}", r(d), r(a)), true, bit(d) | bit(a));
-        self.it(cond);
-        self.op(format!("mov{cond} {}, {}", r(d), r(a)), Class::Alu, true, d, &[a]);
-    }
-    fn branch(&mut self, text: String, class: Class, label: Label) {
-        let reads = if class == Class::Branch { FLAGS } else { 0 };
-        let op = Op { class, size: 2, writes: 0, reads, address: 0, addend: 0, words: 0 };
-        self.out.push(Line { text, op: Some(op), label: Some(label) });
-    }
-    fn add_imm(&mut self, d: Reg, a: Reg, v: i32) {
-        let (name, n) = if v < 0 { ("sub", -v) } else { ("add", v) };
-        let narrow = self.free && low(&[d, a]) && (n <= 7 || (d == a && n <= 255));
-        let s = if narrow { "s" } else { "w" };
-        if v == 0 {
-            return self.op(format!("mov {}, {}", r(d), r(a)), Class::Alu, true, d, &[a]);
-        }
-        self.op(format!("{name}{s} {}, {}, #{n}", r(d), r(a)), Class::Alu, narrow, d, &[a]);
+        self.line(format!("cmp {d}, {a}"), Class::Alu, true, (FLAGS, bit(d) | bit(a)));
+        self.line(format!("it {cond}"), Class::It, true, (0, FLAGS));
+        self.line(format!("mov{cond} {d}, {a}"), Class::Alu, true, (bit(d), bit(a)));
     }
     fn constant(&mut self, d: Reg, v: u32) {
-        let name = r(d);
-        if v < 256 && self.free && low(&[d]) {
-            return self.op(format!("movs {name}, #{v}"), Class::Alu, true, d, &[]);
+        let free = self.free && d.0 < 8;
+        let mut line =
+            |text, writes, reads| self.line(text, Class::Alu, writes & FLAGS != 0, (writes, reads));
+        if v < 256 && free {
+            return line(format!("movs {d}, #{v}"), bit(d) | FLAGS, 0);
         }
         if v > 0xffff && pattern(v) {
-            return self.op(format!("mov {name}, #{v}"), Class::Alu, false, d, &[]);
+            return line(format!("mov {d}, #{v}"), bit(d), 0);
         }
         if v > 0xffff && pattern(!v) {
-            return self.op(format!("mvn {name}, #{}", !v), Class::Alu, false, d, &[]);
+            return line(format!("mvn {d}, #{}", !v), bit(d), 0);
         }
-        self.op(format!("movw {name}, #{}", v & 0xffff), Class::Alu, false, d, &[]);
+        line(format!("movw {d}, #{}", v & 0xffff), bit(d), 0);
         if v > 0xffff {
-            self.op(format!("movt {name}, #{}", v >> 16), Class::Alu, false, d, &[d]);
+            line(format!("movt {d}, #{}", v >> 16), bit(d), bit(d));
         }
     }
-
+    fn max_bytes(&mut self, d: Reg, a: Reg, b: Reg) {
+        let reads = bit(a) | bit(b);
+        self.line(format!("ssub8 {d}, {a}, {b}"), Class::Dsp, false, (bit(d) | FLAGS, reads));
+        self.line(format!("sel {d}, {a}, {b}"), Class::Dsp, false, (bit(d), reads | FLAGS));
+    }
     fn spell(&mut self, inst: &Inst) {
-        use Inst::*;
         match *inst {
-            Label(label) => {
-                self.out.push(Line { text: format!("{}:", label.0), op: None, label: Some(label) });
-            }
-            BranchBack(c, l) => self.branch(format!("b{} {}b", cond(c), l.0), Class::Branch, l),
-            Branch(c, l) => self.branch(format!("b{} {}f", cond(c), l.0), Class::Branch, l),
-            Jump(l) => self.branch(format!("b {}f", l.0), Class::Jump, l),
-            Adr(d, l) => self.op(format!("adr.w {}, {}f", r(d), l.0), Class::Alu, false, d, &[]),
-            Enter(slot, label) => {
-                let (writes, address) = (1 << 15, 1 << 13);
-                let op = Op { class: Class::Enter, size: 4, writes, reads: 0, address, addend: 0, words: 1 };
-                let text = format!("ldr pc, [sp, #{}]", 4 * slot.0);
-                self.out.push(Line { text, op: Some(op), label: Some(label) });
-            }
-            LdrWide(d, a, o) => self.at("ldr.w", d, a, o, None),
-            StrWide(s, a, o) => self.at("str.w", s, a, o, None),
-            Ldr(d, a, o) => self.at("ldr", d, a, o, Some(4)),
-            Ldrb(d, a, o) => self.at("ldrb", d, a, o, Some(1)),
-            Ldrh(d, a, o) => self.at("ldrh", d, a, o, Some(2)),
-            Ldrsb(d, a, o) => self.at("ldrsb", d, a, o, None),
-            Ldrsh(d, a, o) => self.at("ldrsh", d, a, o, None),
-            Str(s, a, o) => self.at("str", s, a, o, Some(4)),
-            Strb(s, a, o) => self.at("strb", s, a, o, Some(1)),
-            Strh(s, a, o) => self.at("strh", s, a, o, Some(2)),
-            LdrPost(d, a, by) => self.post("ldr", d, a, by),
-            LdrsbPost(d, a, by) => self.post("ldrsb", d, a, by),
-            LdrshPost(d, a, by) => self.post("ldrsh", d, a, by),
-            StrPost(s, a, by) => self.post("str", s, a, by),
-            StrbPost(s, a, by) => self.post("strb", s, a, by),
-            StrhPost(s, a, by) => self.post("strh", s, a, by),
-            LdrAt(d, a, b, n) => self.indexed("ldr", d, a, b, n),
-            LdrbAt(d, a, b, n) => self.indexed("ldrb", d, a, b, n),
-            LdrsbAt(d, a, b, n) => self.indexed("ldrsb", d, a, b, n),
-            LdrshAt(d, a, b, n) => self.indexed("ldrsh", d, a, b, n),
-            StrAt(s, a, b, n) => self.indexed("str", s, a, b, n),
-            StrbAt(s, a, b, n) => self.indexed("strb", s, a, b, n),
-            LdrSlot(d, slot) => self.stack("ldr", d, 4 * slot.0),
-            StrSlot(s, slot) => self.stack("str", s, 4 * slot.0),
-            LdrArg(d, n) => self.stack("ldr", d, self.block.argument(n)),
-            FloatTo(f, a) => {
-                let (writes, reads) = (1 << (16 + f.0), bit(a));
-                let op = Op { class: Class::Float, size: 4, writes, reads, address: 0, addend: 0, words: 0 };
-                self.line(format!("vmov s{}, {}", f.0, r(a)), op);
-            }
-            FloatFrom(d, f) => {
-                let (writes, reads) = (bit(d), 1 << (16 + f.0));
-                let op = Op { class: Class::Float, size: 4, writes, reads, address: 0, addend: 0, words: 0 };
-                self.line(format!("vmov {}, s{}", r(d), f.0), op);
-            }
-            Mov(d, a) => self.op(format!("mov {}, {}", r(d), r(a)), Class::Alu, true, d, &[a]),
-            MovImm(d, v) => self.constant(d, v as u32),
-            Add(d, a, b) if d == a || d == b => {
-                let other = if d == a { b } else { a };
-                self.op(format!("add {}, {}", r(d), r(other)), Class::Alu, true, d, &[a, b]);
-            }
-            Add(d, a, b) | Sub(d, a, b) => {
-                let name = if matches!(inst, Add(..)) { "add" } else { "sub" };
-                let narrow = self.free && low(&[d, a, b]);
-                let s = if narrow { "s" } else { "" };
-                self.op(format!("{name}{s} {}, {}, {}", r(d), r(a), r(b)), Class::Alu, narrow, d, &[a, b]);
-            }
-            AddImm(d, a, v) => self.add_imm(d, a, v),
-            AddLsl(d, a, b, n) => self.wide("add", Class::Shift, d, &[a, b], &format!(", lsl #{n}")),
-            AddAsr(d, a, b, n) => self.wide("add", Class::Shift, d, &[a, b], &format!(", asr #{n}")),
-            And(d, a, b) => self.logic("and", d, a, b),
-            Orr(d, a, b) => self.logic("orr", d, a, b),
-            Eor(d, a, b) => self.logic("eor", d, a, b),
-            Neg(d, a) => {
-                let narrow = self.free && low(&[d, a]);
-                let s = if narrow { "s" } else { "" };
-                self.op(format!("rsb{s} {}, {}, #0", r(d), r(a)), Class::Alu, narrow, d, &[a]);
-            }
-            LslImm(d, a, n) => self.shift_imm("lsl", d, a, n),
-            LsrImm(d, a, n) => self.shift_imm("lsr", d, a, n),
-            AsrImm(d, a, n) => self.shift_imm("asr", d, a, n),
-            Lsl(d, a, b) => self.shift("lsl", d, a, b),
-            Lsr(d, a, b) => self.shift("lsr", d, a, b),
-            Asr(d, a, b) => self.shift("asr", d, a, b),
-            Ubfx(d, a, at, n) => self.wide("ubfx", Class::Shift, d, &[a], &format!(", #{at}, #{n}")),
-            Sbfx(d, a, at, n) => self.wide("sbfx", Class::Shift, d, &[a], &format!(", #{at}, #{n}")),
-            Bfi(d, a, at, n) => {
-                self.op(format!("bfi {}, {}, #{at}, #{n}", r(d), r(a)), Class::Shift, false, d, &[d, a]);
-            }
-            Uxtb(d, a, n) => self.byte("uxtb", d, a, n),
-            Sxtb(d, a, n) => self.byte("sxtb", d, a, n),
-            Uxth(d, a) => self.op(format!("uxth {}, {}", r(d), r(a)), Class::Shift, low(&[d, a]), d, &[a]),
-            Sxth(d, a) => self.op(format!("sxth {}, {}", r(d), r(a)), Class::Shift, low(&[d, a]), d, &[a]),
-            Cmp(a, b) => self.compare(format!("cmp {}, {}", r(a), r(b)), true, bit(a) | bit(b)),
-            CmpImm(a, v) => self.compare(format!("cmp {}, #{v}", r(a)), low(&[a]), bit(a)),
-            SubsImm(d, a, v) => {
-                let narrow = low(&[d, a]) && (v <= 7 || d == a);
-                self.op(format!("subs {}, {}, #{v}", r(d), r(a)), Class::Alu, narrow, d, &[a]);
-            }
-            MaxImm(d, v) => self.limit(d, v, "lt"),
-            MinImm(d, v) => self.limit(d, v, "gt"),
-            Max(d, a) => self.limit_by(d, a, "lt"),
-            Min(d, a) => self.limit_by(d, a, "gt"),
-            Pkhbt(d, a, b) => self.wide("pkhbt", Class::Shift, d, &[a, b], ", lsl #16"),
-            Pkh(d, a, b) => self.wide("pkhbt", Class::Shift, d, &[a, b], ""),
-            Pkhtb(d, a, b, n) => self.wide("pkhtb", Class::Shift, d, &[a, b], &format!(", asr #{n}")),
-            Sxtb16(d, a, k) => self.wide("sxtb16", Class::Dsp, d, &[a], &ror(k)),
-            Uxtb16(d, a, k) => self.wide("uxtb16", Class::Dsp, d, &[a], &ror(k)),
-            Sxtab16(d, a, b, k) => self.wide("sxtab16", Class::Dsp, d, &[a, b], &ror(k)),
-            Uxtab16(d, a, b, k) => self.wide("uxtab16", Class::Dsp, d, &[a, b], &ror(k)),
-            Sxtab(d, a, b, n) => self.wide("sxtab", Class::Dsp, d, &[a, b], &rotation(8 * n)),
-            Sxtah(d, a, b, k) => self.wide("sxtah", Class::Dsp, d, &[a, b], &ror(k)),
-            Sadd16(d, a, b) => self.wide("sadd16", Class::Dsp, d, &[a, b], ""),
-            Ssub16(d, a, b) => self.wide("ssub16", Class::Dsp, d, &[a, b], ""),
-            Qadd16(d, a, b) => self.wide("qadd16", Class::Dsp, d, &[a, b], ""),
-            Qsub16(d, a, b) => self.wide("qsub16", Class::Dsp, d, &[a, b], ""),
-            MaxBytes(d, a, b) => {
-                self.wide("ssub8", Class::Dsp, d, &[a, b], "");
-                if let Some(Line { op: Some(op), .. }) = self.out.last_mut() {
-                    op.writes |= FLAGS;
-                }
-                self.wide("sel", Class::Dsp, d, &[a, b], "");
-                if let Some(Line { op: Some(op), .. }) = self.out.last_mut() {
-                    op.reads |= FLAGS;
-                }
-            }
-            Mul(d, a, b) => {
-                let (a, b) = if d == a { (b, a) } else { (a, b) };
-                let narrow = self.free && d == b && low(&[d, a]);
-                let s = if narrow { "s" } else { "" };
-                self.op(format!("mul{s} {}, {}, {}", r(d), r(a), r(b)), Class::Mul, narrow, d, &[a, b]);
-            }
-            Mla(d, a, b, c) => self.mac("mla", Class::Mla, [d, a, b, c]),
-            Mls(d, a, b, c) => self.mac("mls", Class::Mla, [d, a, b, c]),
-            Smull(lo, hi, a, b) => {
-                let text = format!("smull {}, {}, {}, {}", r(lo), r(hi), r(a), r(b));
-                self.op(text, Class::LongMul, false, lo, &[a, b]);
-                if let Some(Line { op: Some(op), .. }) = self.out.last_mut() {
-                    op.writes |= bit(hi);
-                }
-            }
-            Smuad(d, a, b) => self.wide("smuad", Class::Dsp, d, &[a, b], ""),
-            Smuadx(d, a, b) => self.wide("smuadx", Class::Dsp, d, &[a, b], ""),
-            Smusd(d, a, b) => self.wide("smusd", Class::Dsp, d, &[a, b], ""),
-            Smlad(d, a, b, c) => self.mac("smlad", Class::Dsp, [d, a, b, c]),
-            Smladx(d, a, b, c) => self.mac("smladx", Class::Dsp, [d, a, b, c]),
-            Smlsd(d, a, b, c) => self.mac("smlsd", Class::Dsp, [d, a, b, c]),
-            Smulbb(d, a, b) => self.wide("smulbb", Class::Dsp, d, &[a, b], ""),
-            Smulbt(d, a, b) => self.wide("smulbt", Class::Dsp, d, &[a, b], ""),
-            Smultb(d, a, b) => self.wide("smultb", Class::Dsp, d, &[a, b], ""),
-            Smultt(d, a, b) => self.wide("smultt", Class::Dsp, d, &[a, b], ""),
-            Smlabb(d, a, b, c) => self.mac("smlabb", Class::Dsp, [d, a, b, c]),
-            Smlabt(d, a, b, c) => self.mac("smlabt", Class::Dsp, [d, a, b, c]),
-            Smlatb(d, a, b, c) => self.mac("smlatb", Class::Dsp, [d, a, b, c]),
-            Smlatt(d, a, b, c) => self.mac("smlatt", Class::Dsp, [d, a, b, c]),
-            Smulwb(d, a, b) => self.wide("smulwb", Class::Dsp, d, &[a, b], ""),
-            Smulwt(d, a, b) => self.wide("smulwt", Class::Dsp, d, &[a, b], ""),
-            Smlawb(d, a, b, c) => self.mac("smlawb", Class::Dsp, [d, a, b, c]),
-            Smlawt(d, a, b, c) => self.mac("smlawt", Class::Dsp, [d, a, b, c]),
-            Smmul(d, a, b) => self.wide("smmul", Class::Dsp, d, &[a, b], ""),
-            Smmulr(d, a, b) => self.wide("smmulr", Class::Dsp, d, &[a, b], ""),
-            Smmla(d, a, b, c) => self.mac("smmla", Class::Dsp, [d, a, b, c]),
-            Smmlar(d, a, b, c) => self.mac("smmlar", Class::Dsp, [d, a, b, c]),
-            Ssat(d, n, a, s) => self.saturate("ssat", d, n, a, ("asr", s)),
-            Usat(d, n, a, s) => self.saturate("usat", d, n, a, ("asr", s)),
-            SsatLsl(d, n, a, s) => self.saturate("ssat", d, n, a, ("lsl", s)),
-            Ssat16(d, n, a) => self.saturate("ssat16", d, n, a, ("asr", 0)),
-            Usat16(d, n, a) => self.saturate("usat16", d, n, a, ("asr", 0)),
+            Inst::Label(label) => self.out.push(Line { text: inst.text(""), op: None, label: Some(label) }),
+            Inst::AddImm(d, a, 0) => self.row(&Inst::Mov(d, a)),
+            Inst::LdrArg(d, n) => self.row(&Inst::LdrSlot(d, Slot(self.block.argument(n) / 4))),
+            Inst::MovImm(d, v) => self.constant(d, v as u32),
+            Inst::MaxImm(d, v) => self.limit(d, v, "lt"),
+            Inst::MinImm(d, v) => self.limit(d, v, "gt"),
+            Inst::Max(d, a) => self.limit_by(d, a, "lt"),
+            Inst::Min(d, a) => self.limit_by(d, a, "gt"),
+            Inst::MaxBytes(d, a, b) => self.max_bytes(d, a, b),
+            _ => self.row(inst),
         }
-    }
-    fn byte(&mut self, name: &str, d: Reg, a: Reg, n: u32) {
-        let text = format!("{name} {}, {}{}", r(d), r(a), rotation(8 * n));
-        self.op(text, Class::Shift, n == 0 && low(&[d, a]), d, &[a]);
-    }
-    fn saturate(&mut self, name: &str, d: Reg, bits: u32, a: Reg, (how, by): (&str, u32)) {
-        let mut text = format!("{name} {}, #{bits}, {}", r(d), r(a));
-        if by > 0 {
-            let _ = write!(text, ", {how} #{by}");
-        }
-        self.op(text, Class::Dsp, false, d, &[a]);
     }
 }

@@ -11,14 +11,19 @@
 //! an earlier reader, and nothing else that depends may share a packet. Only registers that a
 //! callee may spoil are used: r0-r15, r28, p0, v0-v31, and the hardware loops.
 
+mod inst;
 mod packet;
 #[cfg(test)]
 pub(crate) mod simulate;
 
 #[cfg(test)]
-use crate::asm::armv7em::simulate::simulation;
+use crate::asm::simulate::simulation;
+use crate::asm::verify::{Convention, Step, set};
+use crate::error::Result;
 use crate::kernel::Native;
-use std::fmt::Write;
+pub(crate) use inst::Inst;
+use inst::{PREDICATES, VECTORS};
+use std::fmt::{Display, Formatter, Write};
 
 /// Bytes of a vector.
 pub(crate) const VECTOR: usize = 128;
@@ -34,115 +39,6 @@ pub(crate) struct V(pub(crate) u32);
 /// A vector predicate, `q0`..`q3`: a bit for each byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Q(pub(crate) u32);
-
-/// One instruction. The first register is the result, except of stores; the only scalar predicate
-/// is `p0`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inst {
-    /// Any 32-bit constant.
-    Set(R, i32),
-    Mov(R, R),
-    /// Constant of -32768..=32767.
-    Add(R, R, i32),
-    /// With a constant of -512..=511.
-    And(R, R, i32),
-    /// The low bits, as many as the constant tells.
-    LowBits(R, R, u32),
-    /// Arithmetic shift by a constant.
-    ShiftBy(R, R, u32),
-    /// The low halves of two registers, the last operand's in the lower half.
-    Halves(R, R, R),
-    /// Whether the register is greater than a constant of -512..=511.
-    Greater(R, i32),
-    /// The register where the last comparison held, else zero.
-    Kept(R, R),
-    /// Zero where the last comparison held, else the register.
-    Dropped(R, R),
-    /// Word at a byte offset.
-    LoadWord(R, R, i32),
-    /// The vector at an aligned address, which then moves on by one vector.
-    LoadNext(V, R),
-    /// The aligned vector around an address, `n` vectors on.
-    Load(V, R, i32),
-    /// At any address, `n` vectors on.
-    LoadAny(V, R, i32),
-    StoreAny(R, i32, V),
-    /// The bytes of the predicate, to the aligned vector around an address.
-    StoreMasked(Q, R, V),
-    /// The word in all lanes.
-    Splat(V, R),
-    Copy(V, V),
-    /// The byte in all bytes.
-    SplatByte(V, R),
-    SplatHalf(V, R),
-    /// Each lane: sum of four products of an unsigned byte and the scalar's signed byte.
-    Dot(V, V, R),
-    /// The same, added.
-    DotAdd(V, V, R),
-    /// Each lane: sum of four products of signed bytes, added.
-    DotLanes(V, V, V),
-    /// Each word: products of its signed halves with the scalar's, summed.
-    DotHalves(V, V, R),
-    /// Products of signed halves into a pair of words: those at even places, and at odd ones.
-    MulHalves(V, V, V),
-    /// The same with the scalar's halves, added.
-    MulHalvesAdd(V, V, R),
-    /// Signed bytes to halves, into a pair: those at even places, and at odd ones.
-    Widen(V, V),
-    /// Bytes (halves) of two vectors side by side, into a pair: those at even places, and at odd
-    /// ones. The last operand's come first.
-    PairBytes(V, V, V),
-    PairHalves(V, V, V),
-    AddWords(V, V, V),
-    SubWords(V, V, V),
-    SubHalves(V, V, V),
-    AndWords(V, V, V),
-    Xor(V, V, V),
-    /// 64-bit product of words with the low, unsigned halves of others, into a pair.
-    MulLow(V, V, V),
-    /// Adds the product with the high halves: the odd register is the product's high word then.
-    MulHighAdd(V, V, V),
-    /// Arithmetic shift of each word by another's amount.
-    ShiftRight(V, V, V),
-    /// Shifts of all words by the register's amount; the last adds what it shifts left.
-    ShiftRightAll(V, V, R),
-    ShiftLeftAll(V, V, R),
-    ShiftLeftAdd(V, V, R),
-    /// Words to halves and halves to bytes, saturated: first the lanes of the last operand.
-    PackHalves(V, V, V),
-    PackBytes(V, V, V),
-    /// Words to halves and halves to bytes, saturated, side by side: the last operand's first.
-    /// For bytes the register, `r0`..`r7`, holds zero.
-    NarrowWords(V, V, V),
-    NarrowHalves(V, V, V, R),
-    /// Bytes from the register's low bits on, of the last vector and then the one before it;
-    /// `r0`..`r7`.
-    Align(V, V, V, R),
-    /// Bytes moved up to the place that the register's low bits tell, around the end; `r0`..`r7`.
-    RotateUp(V, V, R),
-    /// Bytes exchanged with those 64 further on or back, then 32, 16 and so on, where the last
-    /// vector's byte has that bit.
-    Exchange(V, V, V),
-    /// Bytes moved down by the register's low bits, around the end.
-    RotateDown(V, V, R),
-    /// The two halves of a vector, byte by byte side by side.
-    Interleave(V, V),
-    /// Bytes by a table: those with indices of the `n`th 32, else zero. 64 pairs of bytes are a
-    /// quarter's entries and those 64 further on.
-    Lookup(V, V, V, u32),
-    /// The same, joined to what there is.
-    LookupMore(V, V, V, u32),
-    /// The first bytes: as many as the low bits tell, none at zero.
-    First(Q, R),
-    /// The same, and all at zero.
-    FirstOrAll(Q, R),
-    /// Those of the first predicate that are not of the second.
-    Without(Q, Q, Q),
-    /// Bytes of the first vector where the predicate holds, else of the second.
-    Select(V, Q, V, V),
-    MaxBytes(V, V, V),
-    MinBytes(V, V, V),
-}
 
 /// Most turns of a hardware loop whose count stands in the instruction.
 pub(crate) const MAX_TURNS: usize = 1023;
@@ -181,81 +77,21 @@ impl Code {
     }
 }
 
-impl Inst {
-    /// Text of the instruction.
-    fn text(&self) -> String {
-        use Inst::*;
-        let r = |r: R| format!("r{}", r.0);
-        let v = |v: V| format!("v{}", v.0);
-        let pair = |v: V| format!("v{}:{}", v.0 + 1, v.0);
-        match *self {
-            Set(d, c) => format!("{} = ##{c}", r(d)),
-            Mov(d, a) => format!("{} = {}", r(d), r(a)),
-            Add(d, a, c) => format!("{} = add({},#{c})", r(d), r(a)),
-            And(d, a, c) => format!("{} = and({},#{c})", r(d), r(a)),
-            LowBits(d, a, n) => format!("{} = extractu({},#{n},#0)", r(d), r(a)),
-            ShiftBy(d, a, n) => format!("{} = asr({},#{n})", r(d), r(a)),
-            Halves(d, a, b) => format!("{} = combine({}.l,{}.l)", r(d), r(a), r(b)),
-            Greater(a, c) => format!("p0 = cmp.gt({},#{c})", r(a)),
-            Kept(d, a) => format!("{} = mux(p0,{},#0)", r(d), r(a)),
-            Dropped(d, a) => format!("{} = mux(p0,#0,{})", r(d), r(a)),
-            LoadWord(d, a, o) => format!("{} = memw({}+#{o})", r(d), r(a)),
-            LoadNext(d, a) => format!("{} = vmem({}++#1)", v(d), r(a)),
-            Load(d, a, o) => format!("{} = vmem({}+#{o})", v(d), r(a)),
-            LoadAny(d, a, o) => format!("{} = vmemu({}+#{o})", v(d), r(a)),
-            StoreAny(a, o, s) => format!("vmemu({}+#{o}) = {}", r(a), v(s)),
-            StoreMasked(q, a, s) => format!("if (q{}) vmem({}+#0) = {}", q.0, r(a), v(s)),
-            Splat(d, a) => format!("{} = vsplat({})", v(d), r(a)),
-            SplatByte(d, a) => format!("{}.b = vsplat({})", v(d), r(a)),
-            SplatHalf(d, a) => format!("{}.h = vsplat({})", v(d), r(a)),
-            Copy(d, a) => format!("{} = {}", v(d), v(a)),
-            Dot(d, a, b) => format!("{}.w = vrmpy({}.ub,{}.b)", v(d), v(a), r(b)),
-            DotAdd(d, a, b) => format!("{}.w += vrmpy({}.ub,{}.b)", v(d), v(a), r(b)),
-            DotLanes(d, a, b) => format!("{}.w += vrmpy({}.b,{}.b)", v(d), v(a), v(b)),
-            DotHalves(d, a, b) => format!("{}.w = vdmpy({}.h,{}.h):sat", v(d), v(a), r(b)),
-            MulHalves(d, a, b) => format!("{}.w = vmpy({}.h,{}.h)", pair(d), v(a), v(b)),
-            MulHalvesAdd(d, a, b) => format!("{}.w += vmpy({}.h,{}.h):sat", pair(d), v(a), r(b)),
-            Widen(d, a) => format!("{}.h = vsxt({}.b)", pair(d), v(a)),
-            PairBytes(d, a, b) => format!("{}.b = vshuffoe({}.b,{}.b)", pair(d), v(a), v(b)),
-            PairHalves(d, a, b) => format!("{}.h = vshuffoe({}.h,{}.h)", pair(d), v(a), v(b)),
-            AddWords(d, a, b) => format!("{}.w = vadd({}.w,{}.w)", v(d), v(a), v(b)),
-            SubWords(d, a, b) => format!("{}.w = vsub({}.w,{}.w)", v(d), v(a), v(b)),
-            SubHalves(d, a, b) => format!("{}.h = vsub({}.h,{}.h)", v(d), v(a), v(b)),
-            AndWords(d, a, b) => format!("{} = vand({},{})", v(d), v(a), v(b)),
-            Xor(d, a, b) => format!("{} = vxor({},{})", v(d), v(a), v(b)),
-            ShiftRightAll(d, a, b) => format!("{}.w = vasr({}.w,{})", v(d), v(a), r(b)),
-            ShiftLeftAll(d, a, b) => format!("{}.w = vasl({}.w,{})", v(d), v(a), r(b)),
-            ShiftLeftAdd(d, a, b) => format!("{}.w += vasl({}.w,{})", v(d), v(a), r(b)),
-            MulLow(d, a, b) => format!("{} = vmpye({}.w,{}.uh)", pair(d), v(a), v(b)),
-            MulHighAdd(d, a, b) => format!("{} += vmpyo({}.w,{}.h)", pair(d), v(a), v(b)),
-            ShiftRight(d, a, b) => format!("{}.w = vasr({}.w,{}.w)", v(d), v(a), v(b)),
-            PackHalves(d, a, b) => format!("{}.h = vpack({}.w,{}.w):sat", v(d), v(a), v(b)),
-            PackBytes(d, a, b) => format!("{}.b = vpack({}.h,{}.h):sat", v(d), v(a), v(b)),
-            NarrowWords(d, a, b) => format!("{}.h = vsat({}.w,{}.w)", v(d), v(a), v(b)),
-            NarrowHalves(d, a, b, z) => {
-                format!("{}.b = vasr({}.h,{}.h,{}):sat", v(d), v(a), v(b), r(z))
-            }
-            Align(d, a, b, n) => format!("{} = valign({},{},{})", v(d), v(a), v(b), r(n)),
-            RotateUp(d, a, n) => format!("{} = vlalign({},{},{})", v(d), v(a), v(a), r(n)),
-            RotateDown(d, a, n) => format!("{} = vror({},{})", v(d), v(a), r(n)),
-            Exchange(d, a, b) => format!("{} = vdelta({},{})", v(d), v(a), v(b)),
-            Interleave(d, a) => format!("{}.b = vshuff({}.b)", v(d), v(a)),
-            Lookup(d, a, b, n) => format!("{}.b = vlut32({}.b,{}.b,#{n})", v(d), v(a), v(b)),
-            LookupMore(d, a, b, n) => format!("{}.b |= vlut32({}.b,{}.b,#{n})", v(d), v(a), v(b)),
-            First(q, a) => format!("q{} = vsetq({})", q.0, r(a)),
-            FirstOrAll(q, a) => format!("q{} = vsetq2({})", q.0, r(a)),
-            Without(q, a, b) => format!("q{} = and(q{},!q{})", q.0, a.0, b.0),
-            Select(d, q, a, b) => format!("{} = vmux(q{},{},{})", v(d), q.0, v(a), v(b)),
-            MaxBytes(d, a, b) => format!("{}.b = vmax({}.b,{}.b)", v(d), v(a), v(b)),
-            MinBytes(d, a, b) => format!("{}.b = vmin({}.b,{}.b)", v(d), v(a), v(b)),
-        }
+impl Display for R {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "r{}", self.0)
     }
-    /// Words of the instruction; constants that do not fit take another.
-    fn words(&self) -> u32 {
-        match self {
-            Inst::Set(..) => 2,
-            _ => 1,
-        }
+}
+
+impl Display for V {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl Display for Q {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "q{}", self.0)
     }
 }
 
@@ -299,24 +135,54 @@ impl Printed {
         }
     }
     fn packet(&mut self, insts: &[Inst], turns: u64, ends: Option<u32>) {
-        let mut texts: Vec<String> = insts.iter().map(Inst::text).collect();
+        let mut texts: Vec<String> = insts.iter().map(|i| i.text("")).collect();
         // The packet that ends a loop has a word for each bit of that news.
         let least = ends.map_or(1, |which| 2 + which as usize);
         texts.resize(texts.len().max(least), "nop".to_string());
         let end = ends.map_or(String::new(), |which| format!(":endloop{which}"));
         let _ = writeln!(self.text, "{{ {} }}{end}", texts.join("; "));
         let nops = texts.len() as u32 - insts.len() as u32;
-        self.words += nops + insts.iter().map(Inst::words).sum::<u32>();
+        self.words += nops + insts.iter().map(|i| i.form().words).sum::<u32>();
         self.packets += turns;
     }
 }
 
+/// Holds code against the calling convention. A loop turns at least once, so that what it writes
+/// is there behind it.
+fn verify(code: &[Code]) -> Result<()> {
+    let vectors = VECTORS..VECTORS + 32;
+    let convention = Convention {
+        name: "HVX",
+        entry: set((0..6).chain([29])),
+        has: set((0..16).chain([28, 29]).chain(vectors).chain(PREDICATES..PREDICATES + 4)),
+        kept: set([29]),
+        register: |place| match place {
+            0..VECTORS => R(place).to_string(),
+            VECTORS..PREDICATES => V(place - VECTORS).to_string(),
+            _ => Q(place - PREDICATES).to_string(),
+        },
+    };
+    let mut steps = Vec::new();
+    straight(code, &mut |inst| steps.push(Step::Inst(inst)));
+    convention.verify(&steps)
+}
+
+fn straight<'a>(code: &'a [Code], f: &mut dyn FnMut(&'a Inst)) {
+    for part in code {
+        match part {
+            Code::Straight(insts) => insts.iter().for_each(&mut *f),
+            Code::Loop { body, .. } => straight(body, f),
+        }
+    }
+}
+
 /// A native kernel of some code. Arguments stand in r0..r5.
-pub(crate) fn native(code: &[Code]) -> Native {
+pub(crate) fn native(code: &[Code]) -> Result<Native> {
+    verify(code)?;
     let mut out = Printed::default();
     out.code(code, 1, None);
     out.text.push_str("{ jumpr r31 }");
-    Native {
+    Ok(Native {
         feature: "hvx".to_string(),
         text: out.text,
         stack: 0,
@@ -327,5 +193,5 @@ pub(crate) fn native(code: &[Code]) -> Native {
             let code = code.to_vec();
             simulation(move |args, memory| simulate::run(&code, args, memory, true))
         },
-    }
+    })
 }

@@ -17,7 +17,7 @@ pub(crate) mod simulate;
 mod text;
 
 #[cfg(test)]
-use crate::asm::armv7em::simulate::simulation;
+use crate::asm::simulate::simulation;
 use crate::kernel::Native;
 
 /// A general-purpose register, 0 to 14; 13 is the stack pointer, 14 `lr`.

@@ -2,8 +2,8 @@
 //! (Arm DDI 0553, section C2.4): what instructions mean, beside how they are spelled.
 //! Accesses outside the buffers panic, as do words of a vector that are not aligned.
 
-use crate::asm::armv7em::simulate::Memory;
 use crate::asm::mve::{At, Bin, Half, Inst, Item, LR, Lane, Predicated, Q, R};
+use crate::asm::simulate::Memory;
 
 /// Where the stack ends, and its size.
 const STACK: (u32, usize) = (0x4000_0000, 1024);

@@ -8,13 +8,18 @@
 //! never touched, and the stack pointer stays a multiple of 16. Vectors work for any length of
 //! register: what a strip takes is what `vsetvli` gives.
 
+mod inst;
 #[cfg(test)]
 pub(crate) mod simulate;
-mod size;
 mod text;
 
+pub(crate) use inst::Inst;
+pub(crate) use inst::{Kind, Lanes, VECTORS};
+
 #[cfg(test)]
-use crate::asm::armv7em::simulate::simulation;
+use crate::asm::simulate::simulation;
+use crate::asm::verify::{Convention, Step, set};
+use crate::error::Result;
 use crate::kernel::Native;
 use secateur_targets::{Cost, Target};
 
@@ -28,6 +33,8 @@ pub(crate) struct V(pub(crate) u8);
 
 pub(crate) const ZERO: X = X(0);
 pub(crate) const SP: X = X(2);
+/// What an empty pool hands out. Its place is none.
+const NONE: X = X(127);
 
 /// Argument `n` of a call, 0..=7.
 pub(crate) const fn argument(n: u8) -> X {
@@ -39,6 +46,9 @@ const FREE: [u8; 28] = [
     10, 11, 12, 13, 14, 15, 16, 17, 5, 6, 7, 28, 29, 30, 31, 1, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
 ];
 
+/// What a callee must keep: `ra` and `s0`-`s11`.
+const KEPT: [u32; 13] = [1, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
+
 /// Hands out registers, arguments last so that they can be kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool(Vec<X>);
@@ -48,9 +58,9 @@ impl Pool {
     pub(crate) fn beside(arguments: u8) -> Pool {
         Pool(FREE.iter().rev().map(|&r| X(r)).filter(|r| !(10..10 + arguments).contains(&r.0)).collect())
     }
-    /// One register. Generators count what they need, which the tests go through.
+    /// One register; of an empty pool one that no core has, so that the function is refused.
     pub(crate) fn take(&mut self) -> X {
-        self.0.pop().unwrap_or(ZERO)
+        self.0.pop().unwrap_or(NONE)
     }
     pub(crate) fn take_n(&mut self, n: usize) -> Vec<X> {
         (0..n).map(|_| self.take()).collect()
@@ -92,77 +102,6 @@ impl Lmul {
     }
 }
 
-/// One instruction. The first register is the result, if any; offsets are bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inst {
-    Label(u32),
-    /// Branches to an earlier label while the registers differ.
-    BneBack(X, X, u32),
-    /// Branches to a later label if any bit is set; if the top bit is not.
-    BnezOn(X, u32),
-    BgezOn(X, u32),
-    Jump(u32),
-    Lb(X, X, i32),
-    Lw(X, X, i32),
-    Sb(X, X, i32),
-    Sw(X, X, i32),
-    /// Any constant.
-    Li(X, i32),
-    Mv(X, X),
-    Add(X, X, X),
-    Sub(X, X, X),
-    Or(X, X, X),
-    /// Constant of -2048..=2047.
-    Addi(X, X, i32),
-    Andi(X, X, i32),
-    Slli(X, X, u32),
-    Srai(X, X, u32),
-    Sra(X, X, X),
-    Mul(X, X, X),
-    /// High word of the signed product.
-    Mulh(X, X, X),
-    /// `a = max(a, b)` and `a = min(a, b)`, signed: a branch over a move.
-    Max(X, X),
-    Min(X, X),
-
-    /// How many of `n` (in a register) elements a strip takes, of 8, 16 or 32 bits.
-    Vset(X, X, u32, Lmul),
-    /// Rounding of `vnclip`: down.
-    RoundDown,
-    /// Loads and stores of the elements' width that is named; the strip's element count.
-    Vle8(V, X),
-    Vle32(V, X),
-    Vse8(V, X),
-    /// Loads bytes at unsigned offsets from an address.
-    Vluxei8(V, X, V),
-    /// Every element becomes the register, the other's.
-    VmvX(V, X),
-    VmvV(V, V),
-    /// Elements of half the width, sign-extended.
-    Vsext2(V, V),
-    /// Elements of a quarter of the width, sign-extended.
-    Vsext4(V, V),
-    VmulX(V, V, X),
-    VmulV(V, V, V),
-    VsubX(V, V, X),
-    VandX(V, V, X),
-    /// `d += scalar * v`, `d += u * v`, into elements of twice the width.
-    VwmaccX(V, X, V),
-    VwmaccV(V, V, V),
-    Vmulh(V, V, V),
-    VmulhX(V, V, X),
-    VaddX(V, V, X),
-    VaddV(V, V, V),
-    VsraV(V, V, V),
-    VsraX(V, V, X),
-    /// Arithmetic right shift to half the width, saturated: by a register, by nothing.
-    VnclipX(V, V, X),
-    Vnclip0(V, V),
-    VmaxX(V, V, X),
-    VmaxV(V, V, V),
-    VminX(V, V, X),
-}
-
 /// A function under construction.
 #[derive(Debug, Clone)]
 pub(crate) struct Block {
@@ -195,8 +134,10 @@ impl Block {
         })
     }
     pub(crate) fn push(&mut self, inst: Inst) {
-        let (_, read) = inst.operands();
-        if self.loaded.is_some_and(|l| read.contains(&l)) {
+        let mut reads_loaded = false;
+        let loaded = self.loaded.map(|l| u32::from(l.0));
+        inst.visit(&mut |place, touch| reads_loaded |= touch.reads() && loaded == Some(place));
+        if reads_loaded {
             self.cycles += self.times * f64::from(self.cost.load_use);
         }
         if let Inst::Vset(_, _, _, lmul) = inst {
@@ -214,21 +155,18 @@ impl Block {
     fn cycles_of(&self, inst: &Inst) -> f64 {
         let c = &self.cost;
         let group = f64::from(self.lmul.registers());
-        f64::from(match inst {
-            Inst::Label(_) => return 0.0,
-            Inst::BneBack(..) | Inst::Jump(_) => c.branch_taken,
-            Inst::BnezOn(..) | Inst::BgezOn(..) => c.branch_not_taken,
-            Inst::Lb(..) | Inst::Lw(..) => c.load,
-            Inst::Sb(..) | Inst::Sw(..) => c.store,
-            Inst::Mul(..) => c.mul,
-            Inst::Mulh(..) => c.mul_long.map_or(c.mul, |both| both - c.mul),
-            Inst::Max(..) | Inst::Min(..) => c.branch_taken,
-            Inst::Li(_, v) if (-2048..2048).contains(v) || v % 4096 == 0 => c.alu,
-            Inst::Li(..) => 2.0 * c.alu,
-            Inst::Vle8(..) | Inst::Vse8(..) => return (group / 2.0).max(1.0),
-            Inst::VwmaccX(..) | Inst::VwmaccV(..) => return 2.0 * group,
-            i if i.is_vector() => return group,
-            _ => c.alu,
+        f64::from(match inst.form().kind {
+            Kind::Label => 0.0,
+            Kind::Taken => c.branch_taken,
+            Kind::Passed => c.branch_not_taken,
+            Kind::Load => c.load,
+            Kind::Store => c.store,
+            Kind::Mul => c.mul,
+            Kind::MulHigh => c.mul_long.map_or(c.mul, |both| both - c.mul),
+            Kind::Alu(n) => f32::from(n) * c.alu,
+            Kind::Vector(Lanes::Bytes) => return (group / 2.0).max(1.0),
+            Kind::Vector(Lanes::Wide) => return 2.0 * group,
+            Kind::Vector(_) => return group,
         })
     }
     pub(crate) fn label(&mut self) -> u32 {
@@ -296,94 +234,84 @@ impl Block {
             }
         }
     }
+    #[cfg(test)]
+    pub(crate) fn insts(&self) -> &[Inst] {
+        &self.insts
+    }
     /// Callee-saved registers in use.
     fn saved(&self) -> Vec<X> {
-        let kept = |x: &X| matches!(x.0, 1 | 8 | 9 | 18..=27);
-        let written = self.insts.iter().filter_map(|i| i.operands().0).filter(kept);
-        let mut saved: Vec<X> = written.collect();
+        let mut saved = Vec::new();
+        for inst in &self.insts {
+            inst.visit(&mut |place, touch| {
+                if touch.writes() && KEPT.contains(&place) {
+                    saved.push(X(place as u8));
+                }
+            });
+        }
         saved.sort_unstable();
         saved.dedup();
         saved
     }
+    /// Holds the function against the psABI. Vectors are known by the first register of a group.
+    fn verify(&self, saved: &[X]) -> Result<()> {
+        let convention = Convention {
+            name: "RISC-V",
+            entry: set([0, 2].into_iter().chain(10..18)),
+            // All but `gp` and `tp`.
+            has: set((0..VECTORS + 32).filter(|x| !(3..5).contains(x))),
+            kept: set([2].into_iter().chain(KEPT).filter(|&x| !saved.contains(&X(x as u8)))),
+            register: |place| match place {
+                VECTORS..64 => V((place - VECTORS) as u8).to_string(),
+                _ => X(place as u8).to_string(),
+            },
+        };
+        convention.verify(&self.insts.iter().map(Inst::step).collect::<Vec<_>>())
+    }
     /// The text for cores with `feature`.
-    pub(crate) fn native(&self, feature: &str) -> Native {
+    pub(crate) fn native(&self, feature: &str) -> Result<Native> {
         let saved = self.saved();
+        self.verify(&saved)?;
         let stack = (4 * self.slots + 4 * saved.len() as u32).next_multiple_of(16);
         let moves = 2.0 * saved.len() as f64 + 2.0;
-        Native {
+        Ok(Native {
             feature: feature.to_string(),
             text: text::print(&self.insts, self.slots, &saved, stack),
             stack,
             cycles: (self.cycles + moves + 2.0 * f64::from(self.cost.call)).round() as u64,
-            bytes: size::function(&self.insts, self.slots, &saved, stack),
+            bytes: text::bytes(&self.insts, self.slots, &saved, stack),
             #[cfg(test)]
             simulation: {
                 let block = self.clone();
                 simulation(move |args, memory| simulate::run(&block, args, memory))
             },
-        }
+        })
     }
 }
 
 impl Inst {
-    fn is_vector(&self) -> bool {
-        use Inst::*;
-        matches!(
-            self,
-            Vle32(..)
-                | VmvV(..)
-                | VmulV(..)
-                | Vsext2(..)
-                | Vsext4(..)
-                | Vluxei8(..)
-                | VmvX(..)
-                | VmulX(..)
-                | VsubX(..)
-                | VandX(..)
-                | VmulhX(..)
-                | VsraX(..)
-                | Vmulh(..)
-                | VaddX(..)
-                | VaddV(..)
-                | VsraV(..)
-                | VnclipX(..)
-                | Vnclip0(..)
-                | VmaxX(..)
-                | VmaxV(..)
-                | VminX(..)
-        )
-    }
-    /// Scalar registers written and read.
-    pub(crate) fn operands(&self) -> (Option<X>, Vec<X>) {
-        use Inst::*;
+    fn step(&self) -> Step<'_, Inst> {
         match *self {
-            Label(_) | Jump(_) | RoundDown => (None, vec![]),
-            BneBack(a, b, _) => (None, vec![a, b]),
-            BnezOn(a, _) | BgezOn(a, _) => (None, vec![a]),
-            Lb(d, a, _) | Lw(d, a, _) => (Some(d), vec![a]),
-            Sb(s, a, _) | Sw(s, a, _) => (None, vec![s, a]),
-            Li(d, _) => (Some(d), vec![]),
-            Mv(d, a) | Addi(d, a, _) | Andi(d, a, _) | Slli(d, a, _) | Srai(d, a, _) => (Some(d), vec![a]),
-            Add(d, a, b) | Sub(d, a, b) | Or(d, a, b) | Sra(d, a, b) | Mul(d, a, b) | Mulh(d, a, b) => {
-                (Some(d), vec![a, b])
-            }
-            Max(d, a) | Min(d, a) => (Some(d), vec![d, a]),
-            Vset(d, n, ..) => (Some(d), vec![n]),
-            Vle8(_, a) | Vle32(_, a) | Vse8(_, a) => (None, vec![a]),
-            VwmaccX(_, a, _)
-            | Vluxei8(_, a, _)
-            | VmvX(_, a)
-            | VsubX(_, _, a)
-            | VandX(_, _, a)
-            | VmulhX(_, _, a)
-            | VmulX(_, _, a)
-            | VsraX(_, _, a)
-            | VaddX(_, _, a)
-            | VnclipX(_, _, a)
-            | VmaxX(_, _, a)
-            | VminX(_, _, a) => (None, vec![a]),
-            VmvV(..) | VmulV(..) | Vsext2(..) | Vsext4(..) | VwmaccV(..) | Vmulh(..) | VaddV(..)
-            | VsraV(..) | VmaxV(..) | Vnclip0(..) => (None, vec![]),
+            Inst::Label(l) => Step::Label(l),
+            Inst::BneBack(.., l) | Inst::BnezOn(_, l) | Inst::BgezOn(_, l) => Step::Branch(l),
+            Inst::Jump(l) => Step::Jump(l),
+            _ => Step::Inst(self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_pool_is_refused() {
+        let target = secateur_targets::find("rv32imc").unwrap();
+        for (n, fits) in [(FREE.len() - 2, true), (FREE.len() - 1, false)] {
+            let (mut b, mut pool) = (Block::new(&target).unwrap(), Pool::beside(2));
+            pool.take_n(n).into_iter().for_each(|r| b.push(Inst::Li(r, 1)));
+            let made = b.native("rv32").map(drop).map_err(|e| e.to_string());
+            assert_eq!(made.is_ok(), fits);
+            assert!(fits || made.unwrap_err().contains("touches none, which may not be touched"));
         }
     }
 }

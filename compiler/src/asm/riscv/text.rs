@@ -1,6 +1,8 @@
-//! Assembly text that GNU as and LLVM read alike: ABI names of registers, numeric labels.
+//! Assembly text that GNU as and LLVM read alike, with ABI names of registers and numeric labels,
+//! and the bytes of its machine code.
 
-use crate::asm::riscv::{Inst, Lmul, V, X};
+use crate::asm::riscv::inst::{Inst, sum, word};
+use crate::asm::riscv::{Lmul, SP, V, X};
 use std::fmt::{Display, Formatter, Result, Write};
 
 const NAMES: [&str; 32] = [
@@ -10,10 +12,9 @@ const NAMES: [&str; 32] = [
 
 impl Display for X {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(NAMES.get(self.0 as usize).unwrap_or(&"zero"))
+        f.write_str(NAMES.get(self.0 as usize).unwrap_or(&"none"))
     }
 }
-
 impl Display for V {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "v{}", self.0)
@@ -43,7 +44,7 @@ pub(crate) fn print(insts: &[Inst], slots: u32, saved: &[X], stack: u32) -> Stri
         let _ = writeln!(text, "sw {r}, {}(sp)", 4 * (slots as usize + i));
     }
     for inst in insts {
-        line(&mut text, inst);
+        let _ = writeln!(text, "{}", inst.text(""));
     }
     for (i, r) in saved.iter().enumerate() {
         let _ = writeln!(text, "lw {r}, {}(sp)", 4 * (slots as usize + i));
@@ -55,60 +56,29 @@ pub(crate) fn print(insts: &[Inst], slots: u32, saved: &[X], stack: u32) -> Stri
     text
 }
 
-fn line(text: &mut String, inst: &Inst) {
-    use Inst::*;
-    // Writing to a string cannot fail.
-    let _ = match *inst {
-        Label(l) => writeln!(text, "{l}:"),
-        BneBack(a, b, l) => writeln!(text, "bne {a}, {b}, {l}b"),
-        BnezOn(a, l) => writeln!(text, "bnez {a}, {l}f"),
-        BgezOn(a, l) => writeln!(text, "bgez {a}, {l}f"),
-        Jump(l) => writeln!(text, "j {l}f"),
-        Lb(d, a, o) => writeln!(text, "lb {d}, {o}({a})"),
-        Lw(d, a, o) => writeln!(text, "lw {d}, {o}({a})"),
-        Sb(s, a, o) => writeln!(text, "sb {s}, {o}({a})"),
-        Sw(s, a, o) => writeln!(text, "sw {s}, {o}({a})"),
-        Li(d, v) => writeln!(text, "li {d}, {v}"),
-        Mv(d, a) => writeln!(text, "mv {d}, {a}"),
-        Add(d, a, b) => writeln!(text, "add {d}, {a}, {b}"),
-        Sub(d, a, b) => writeln!(text, "sub {d}, {a}, {b}"),
-        Or(d, a, b) => writeln!(text, "or {d}, {a}, {b}"),
-        Addi(d, a, v) => writeln!(text, "addi {d}, {a}, {v}"),
-        Andi(d, a, v) => writeln!(text, "andi {d}, {a}, {v}"),
-        Slli(d, a, n) => writeln!(text, "slli {d}, {a}, {n}"),
-        Srai(d, a, n) => writeln!(text, "srai {d}, {a}, {n}"),
-        Sra(d, a, b) => writeln!(text, "sra {d}, {a}, {b}"),
-        Mul(d, a, b) => writeln!(text, "mul {d}, {a}, {b}"),
-        Mulh(d, a, b) => writeln!(text, "mulh {d}, {a}, {b}"),
-        Max(d, a) => writeln!(text, "bge {d}, {a}, 99f\nmv {d}, {a}\n99:"),
-        Min(d, a) => writeln!(text, "bge {a}, {d}, 99f\nmv {d}, {a}\n99:"),
-
-        Vset(d, n, bits, m) => writeln!(text, "vsetvli {d}, {n}, e{bits}, {m}, ta, ma"),
-        RoundDown => writeln!(text, "csrwi vxrm, 2"),
-        Vle8(d, a) => writeln!(text, "vle8.v {d}, ({a})"),
-        Vle32(d, a) => writeln!(text, "vle32.v {d}, ({a})"),
-        Vse8(s, a) => writeln!(text, "vse8.v {s}, ({a})"),
-        VmvV(d, a) => writeln!(text, "vmv.v.v {d}, {a}"),
-        Vsext2(d, a) => writeln!(text, "vsext.vf2 {d}, {a}"),
-        Vsext4(d, a) => writeln!(text, "vsext.vf4 {d}, {a}"),
-        Vluxei8(d, a, i) => writeln!(text, "vluxei8.v {d}, ({a}), {i}"),
-        VmvX(d, x) => writeln!(text, "vmv.v.x {d}, {x}"),
-        VmulV(d, a, b) => writeln!(text, "vmul.vv {d}, {a}, {b}"),
-        VsubX(d, a, x) => writeln!(text, "vsub.vx {d}, {a}, {x}"),
-        VandX(d, a, x) => writeln!(text, "vand.vx {d}, {a}, {x}"),
-        VmulhX(d, a, x) => writeln!(text, "vmulh.vx {d}, {a}, {x}"),
-        VmulX(d, a, x) => writeln!(text, "vmul.vx {d}, {a}, {x}"),
-        VwmaccX(d, x, v) => writeln!(text, "vwmacc.vx {d}, {x}, {v}"),
-        VwmaccV(d, u, v) => writeln!(text, "vwmacc.vv {d}, {u}, {v}"),
-        Vmulh(d, a, b) => writeln!(text, "vmulh.vv {d}, {a}, {b}"),
-        VaddX(d, a, x) => writeln!(text, "vadd.vx {d}, {a}, {x}"),
-        VaddV(d, a, b) => writeln!(text, "vadd.vv {d}, {a}, {b}"),
-        VsraV(d, a, b) => writeln!(text, "vsra.vv {d}, {a}, {b}"),
-        VsraX(d, a, x) => writeln!(text, "vsra.vx {d}, {a}, {x}"),
-        VnclipX(d, a, x) => writeln!(text, "vnclip.wx {d}, {a}, {x}"),
-        Vnclip0(d, a) => writeln!(text, "vnclip.wi {d}, {a}, 0"),
-        VmaxX(d, a, x) => writeln!(text, "vmax.vx {d}, {a}, {x}"),
-        VmaxV(d, a, b) => writeln!(text, "vmax.vv {d}, {a}, {b}"),
-        VminX(d, a, x) => writeln!(text, "vmin.vx {d}, {a}, {x}"),
-    };
+/// Bytes of a function, entry and exit included.
+pub(crate) fn bytes(insts: &[Inst], slots: u32, saved: &[X], stack: u32) -> u32 {
+    let mut sizes: Vec<u32> = insts.iter().map(|i| i.form().bytes).collect();
+    // Branches grow until all reach their labels.
+    loop {
+        let mut at = vec![0i32; insts.len() + 1];
+        for (i, &size) in sizes.iter().enumerate() {
+            at[i + 1] = at[i] + size as i32;
+        }
+        let label = |l: u32| insts.iter().position(|i| *i == Inst::Label(l)).map_or(0, |i| at[i]);
+        let far = |i: &usize| {
+            let near = insts[*i].form().near;
+            sizes[*i] == 2 && near.is_some_and(|(l, reach)| !(-reach..reach).contains(&(label(l) - at[*i])))
+        };
+        let far: Vec<usize> = (0..insts.len()).filter(far).collect();
+        if far.is_empty() {
+            break;
+        }
+        far.into_iter().for_each(|i| sizes[i] = 4);
+    }
+    let short = |short| if short { 2 } else { 4 };
+    let frame =
+        [-(stack as i32), stack as i32].into_iter().filter(|&v| v != 0).map(|v| short(sum(SP, SP, v)));
+    let kept = saved.iter().zip(0..).map(|(&r, i)| 2 * short(word(r, SP, 4 * (slots as i32 + i))));
+    sizes.iter().sum::<u32>() + frame.sum::<u32>() + kept.sum::<u32>() + 2
 }

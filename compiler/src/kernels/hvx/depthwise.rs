@@ -148,7 +148,7 @@ impl Depthwise {
             k.for_("block", 0, self.blocks - 1, |k, b| block(k, row, b.into(), self.lanes));
             block(k, row, (self.blocks - 1).into(), self.last);
         });
-        k.native(native(&self.code()));
+        k.native(native(&self.code())?);
         k.finish()
     }
 

@@ -44,7 +44,7 @@ impl Engine for Hvx {
         Ok(dense(rows, product, want)?.into_iter().collect())
     }
     fn run(&self, run: &Run, _target: &Target) -> Result<Vec<Native>> {
-        Ok(elementwise::code(run).map(|code| native(&code)).into_iter().collect())
+        elementwise::code(run).map(|code| native(&code)).into_iter().collect()
     }
 }
 

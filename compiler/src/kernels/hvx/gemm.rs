@@ -151,7 +151,7 @@ impl Gemm {
                 });
             });
         });
-        k.native(native(&self.code()));
+        k.native(native(&self.code())?);
         k.finish()
     }
 

@@ -48,7 +48,7 @@ impl Line {
             });
         }
         k.for_("i", left + pixels * to, total + SLACK, |k, i| k.store(y, i, zero));
-        k.native(native(&self.code()));
+        k.native(native(&self.code())?);
         k.finish()
     }
     pub(crate) fn fits(&self) -> bool {

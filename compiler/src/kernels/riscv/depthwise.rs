@@ -80,7 +80,7 @@ impl Depthwise {
             });
         });
         if let Some(block) = self.block(target).filter(|_| self.fits()) {
-            k.native(block.native("rv32"));
+            k.native(block.native("rv32")?);
         }
         k.finish()
     }

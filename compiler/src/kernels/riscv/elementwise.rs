@@ -5,6 +5,7 @@
 //! ascending order, any alignment, each result after the operands of its place.
 
 use crate::asm::riscv::{Block, Inst, Pool, X, ZERO, argument};
+use crate::error::Result;
 use crate::kernel::Native;
 use crate::kernels::riscv::strips;
 use crate::kernels::vector::{Run, Windows};
@@ -16,10 +17,10 @@ const ROUND: usize = 8;
 pub(crate) const SPELLED: usize = 4;
 
 /// The native of a run for a target's core.
-pub(crate) fn native(run: &Run, target: &Target) -> Option<Native> {
-    let block = Block::new(target)?;
+pub(crate) fn native(run: &Run, target: &Target) -> Result<Option<Native>> {
+    let Some(block) = Block::new(target) else { return Ok(None) };
     if target.has("rvv") {
-        return Some(strips::block(block, run).native("rvv"));
+        return strips::block(block, run).native("rvv").map(Some);
     }
     let block = match *run {
         Run::Copy { n } => copy(block, n),
@@ -31,7 +32,7 @@ pub(crate) fn native(run: &Run, target: &Target) -> Option<Native> {
         Run::Max { windows } => max(block, &windows),
         Run::Table { n } => table(block, n),
     };
-    Some(block.native("rv32"))
+    block.native("rv32").map(Some)
 }
 
 /// How a mean ends.

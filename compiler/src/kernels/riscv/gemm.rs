@@ -175,7 +175,7 @@ impl Product {
             }
         });
         if let Some(block) = self.block(target) {
-            k.native(block.native("rv32"));
+            k.native(block.native("rv32")?);
         }
         k.finish()
     }

@@ -107,7 +107,7 @@ impl Lanes {
             k.for_("o", 0, s.outputs, |k, o| self.body(k, &p, block, o));
         });
         if let Some(block) = self.block(target).filter(|_| self.fits()) {
-            k.native(block.native("rvv"));
+            k.native(block.native("rvv")?);
         }
         k.finish()
     }
@@ -150,7 +150,7 @@ impl Lanes {
         let mut pool = Pool::beside(if s.one_shift { 6 } else { 4 });
         let [xs, ws, cs, ys, left, vl, blocks, run_end] = [(); 8].map(|()| pool.take());
         let row = pool.take();
-        b.push(Inst::RoundDown);
+        b.push(Inst::RoundDown());
         b.push(Inst::Li(row, s.outputs as i32));
         if s.blocks > 1 {
             b.push(Inst::Li(blocks, s.blocks as i32));

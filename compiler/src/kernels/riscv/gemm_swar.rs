@@ -174,7 +174,7 @@ impl Pairs {
             }
         });
         if let Some(block) = self.block(target).filter(|_| self.fits()) {
-            k.native(block.native("rv32"));
+            k.native(block.native("rv32")?);
         }
         k.finish()
     }
@@ -452,7 +452,7 @@ pub(crate) fn pair(n: usize, target: &Target) -> Result<Arc<Kernel>> {
     let out = k.buffer("out", DType::I32, n, Access::Write);
     k.for_("i", 0, n, |k, i| k.store(out, i, a.at(i) + b.at(i) * 65536));
     if let Some(block) = pair_block(n, target) {
-        k.native(block.native("rv32"));
+        k.native(block.native("rv32")?);
     }
     k.finish()
 }

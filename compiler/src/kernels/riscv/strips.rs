@@ -90,7 +90,7 @@ fn two(
     let mut pool = Pool::beside(arguments);
     let [left, vl, sh] = [(); 3].map(|()| pool.take());
     let limits = Limits::of(&mut b, &mut pool, limits);
-    b.push(Inst::RoundDown);
+    b.push(Inst::RoundDown());
     b.push(Inst::Li(sh, shift as i32));
     strips(&mut b, n, 32, (left, vl), |b| {
         for (i, (x, bytes, wide)) in [(xa, V(0), V(8)), (xb, V(2), V(16))].into_iter().enumerate() {
@@ -159,7 +159,7 @@ fn mean(mut b: Block, w: &Windows, end: &Ending) -> Block {
     let [left, vl, turns, sh, t] = [(); 5].map(|()| pool.take());
     let walk = Walk::of(&mut pool);
     let limits = Limits::of(&mut b, &mut pool, end.limits);
-    b.push(Inst::RoundDown);
+    b.push(Inst::RoundDown());
     b.push(Inst::Li(sh, end.sh as i32));
     let (bytes, wide, sums) = (V(0), V(8), V(16));
     pixels(&mut b, w, (x, y), (turns, vl), |b| {

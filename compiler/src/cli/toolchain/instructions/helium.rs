@@ -1,9 +1,9 @@
 //! Helium; the meaning is that of [`crate::asm::mve::simulate`].
 
 use super::{Case, Table, X, Y, bytes, spellings_equal_meanings, words};
-use crate::asm::armv7em::simulate::Memory;
 use crate::asm::mve::simulate::run;
 use crate::asm::mve::{At, Bin, Block, Half, Inst, Item, LR, Lane, Predicated, Q, R, SP};
+use crate::asm::simulate::Memory;
 use std::collections::BTreeSet;
 
 /// An entry is as long as bytes of a vector reach.

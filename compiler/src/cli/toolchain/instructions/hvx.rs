@@ -2,9 +2,10 @@
 //! alignment; the packets that they are put into are run by the model too, and printed the same.
 
 use super::{Case, Table, X as FROM, Y as TO, bytes, spellings_equal_meanings, words};
-use crate::asm::armv7em::simulate::Memory;
 use crate::asm::hvx::simulate::run as simulate;
 use crate::asm::hvx::{Code, Inst, Q, R, V, VECTOR, native};
+use crate::asm::simulate::Memory;
+use std::collections::BTreeSet;
 
 /// Words of a vector.
 const LANES: usize = VECTOR / 4;
@@ -141,7 +142,7 @@ fn code(of: &[Inst]) -> Vec<Code> {
 fn spellings_equal_meanings_on_hexagon() {
     let case = |(name, insts): Try| {
         let code = code(&insts);
-        let native = native(&code);
+        let native = native(&code).unwrap_or_else(|e| panic!("{name}: {e}"));
         let meaning = move |x: &[i32]| {
             let [in_order, in_packets] = [false, true].map(|in_packets| {
                 let regions = vec![(FROM, bytes(x)), (TO, vec![0; 4 * TABLE.output()])];
@@ -154,6 +155,8 @@ fn spellings_equal_meanings_on_hexagon() {
         };
         Case { name: name.into(), native, meaning: Box::new(meaning) }
     };
+    let tried: BTreeSet<&str> = tries().iter().flat_map(|t| &t.1).map(Inst::name).collect();
+    assert_eq!(tried, Inst::NAMES.iter().copied().collect(), "rows without a case");
     let cases: Vec<Case> = tries().into_iter().map(case).collect();
     spellings_equal_meanings("hexagon-v67", TABLE, &cases, false);
 }

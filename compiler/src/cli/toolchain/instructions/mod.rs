@@ -9,6 +9,7 @@ mod riscv;
 mod thumb;
 
 use super::{Elf, Model, Optimize, build};
+use crate::asm::table::{Draw, Touch};
 use crate::emit::{self, EmitOptions};
 use crate::kernel::{Access, Kernel, KernelBuilder, Native};
 use crate::kernels::call::{Bind, Call};
@@ -61,6 +62,66 @@ impl Table {
             _ => ENDS[random.within(0, ENDS.len() as i64 - 1) as usize] as i32,
         };
         (0..self.input()).map(&mut word).collect()
+    }
+}
+
+/// Draws the operands of instructions: constants at the ends of their ranges first, then those at
+/// which encodings change, then any.
+struct Drawn {
+    random: Random,
+    round: usize,
+}
+
+/// Chooses a register, as [`Draw::register`] does.
+type Registers<'a> = &'a dyn Fn(&mut Drawn, u32, Touch) -> u32;
+
+impl Drawn {
+    /// The same numbers for the same row.
+    fn new(row: &str) -> Drawn {
+        Drawn { random: Random(row.bytes().fold(7, |v, b| v * 31 + u64::from(b))), round: 0 }
+    }
+    /// One of the first numbers.
+    fn any(&mut self, below: usize) -> usize {
+        self.random.within(0, below as i64 - 1) as usize
+    }
+    /// An instruction whose operands may stand beside each other, unless the row has some that
+    /// cannot be drawn.
+    fn legal<I>(
+        &mut self,
+        registers: Registers,
+        draw: impl Fn(&mut dyn Draw) -> Option<I>,
+        legal: impl Fn(&I) -> bool,
+    ) -> Option<I> {
+        for tries in 0.. {
+            assert!(tries < 10_000, "no legal operands");
+            let inst = draw(&mut Drawing { drawn: self, registers })?;
+            self.round += 1;
+            if legal(&inst) {
+                return Some(inst);
+            }
+        }
+        None
+    }
+}
+
+struct Drawing<'a> {
+    drawn: &'a mut Drawn,
+    registers: Registers<'a>,
+}
+
+impl Draw for Drawing<'_> {
+    fn register(&mut self, first: u32, touch: Touch) -> u32 {
+        (self.registers)(self.drawn, first, touch)
+    }
+    fn number(&mut self, lo: i64, hi: i64) -> i64 {
+        const EDGES: [i64; 14] = [-256, -255, -33, -32, -8, 0, 7, 8, 31, 32, 124, 128, 255, 256];
+        let edges: Vec<i64> = EDGES.into_iter().filter(|e| (lo..=hi).contains(e)).collect();
+        match self.drawn.round {
+            0 => lo,
+            1 => hi,
+            n if n % 2 == 0 && !edges.is_empty() => edges[self.drawn.any(edges.len())],
+            _ => self.drawn.random.within(lo, hi),
+        }
     }
 }
 

@@ -1,75 +1,134 @@
-//! RV32IM and the vectors of V: scalar registers that compressed forms reach and others, every
-//! width of elements in every group of registers, and lengths of none to more than there are.
+//! RV32IM and the vectors of V, drawn from each row of the table: scalar registers that compressed
+//! forms reach and others, every width of elements in every group of registers, and lengths of
+//! none to more than there are. By hand those that take a label.
 
-use super::{Case, Table, X as FROM, Y as TO, bytes, spellings_equal_meanings, words};
-use crate::asm::armv7em::simulate::Memory;
+use super::{Case, Drawn, Table, X as FROM, Y as TO, bytes, spellings_equal_meanings, words};
 use crate::asm::riscv::simulate::run as simulate;
-use crate::asm::riscv::{Block, Inst, Lmul, SP, V, X, ZERO, argument};
+use crate::asm::riscv::{Block, Inst, Kind, Lanes, Lmul, SP, V, VECTORS as FIRST_VECTOR, X, ZERO, argument};
+use crate::asm::simulate::Memory;
+use crate::asm::table::Touch;
 use secateur_targets::Target;
+use std::collections::BTreeSet;
 
-/// What a scalar instruction is tried on: operands from the table, a register to write, one more;
-/// pointers to the entry and to its results.
+/// Instructions tried in one case; each has four words of results: two that stores write, two of
+/// registers.
+const TRIES: usize = 8;
+const SCALARS: Table = Table { entries: 48, words: 4, results: 4 * TRIES };
+
+/// What a scalar instruction is tried on: operands from the table, a register to write, an
+/// address, an amount, one more; pointers to the entry and to its results.
 #[derive(Clone, Copy)]
 struct On {
-    a: X,
-    b: X,
-    c: X,
+    read: [X; 3],
     d: X,
+    p: X,
     t: X,
     x: X,
     y: X,
 }
 
-type Try = (&'static str, fn(&mut Block, On) -> [X; 2]);
-
-const SCALARS: Table = Table { entries: 48, words: 4, results: 2 };
-
-/// One result; the second is the first operand.
-macro_rules! one {
-    ($on:ident; $name:ident, $($arg:tt)*) => {
-        (concat!(stringify!($name), " ", stringify!($($arg)*)), |k: &mut Block, $on: On| {
-            k.push(Inst::$name($on.d, $($arg)*));
-            [$on.d, $on.a]
-        })
-    };
+impl On {
+    fn register(&self, touch: Touch, drawn: &mut Drawn) -> u32 {
+        let [a, b, c] = self.read;
+        let any = drawn.any(8);
+        let x = match touch {
+            Touch::Read | Touch::Amount => [a, b, c, a, b, c, a, ZERO][any],
+            Touch::Base => self.p,
+            Touch::Both => self.read[any % 3],
+            _ => [a, b, c, a, self.d, self.d, self.d, self.d][any],
+        };
+        x.0.into()
+    }
 }
 
-/// A result over the third operand, which is read.
-macro_rules! over {
-    ($on:ident; $name:ident, $($arg:tt)*) => {
-        (concat!(stringify!($name), " ", stringify!($($arg)*), " over"), |k: &mut Block, $on: On| {
-            k.push(Inst::$name($on.c, $($arg)*));
-            [$on.c, $on.a]
-        })
+/// The results of an instruction, the `at`th of its case.
+fn tried(k: &mut Block, on: &On, inst: Inst, at: i32) {
+    let results = 16 * at;
+    for (i, r) in (0..).zip(on.read) {
+        k.push(Inst::Lw(r, on.x, 4 * i));
+    }
+    // An address that the offset leads from to the entry or to the results.
+    let address = |k: &mut Block, from, by: i32| {
+        k.push(Inst::Li(on.p, by));
+        k.push(Inst::Add(on.p, on.p, from));
     };
-}
-
-/// A store over results that are zero, read back.
-fn stored(k: &mut Block, on: On, inst: Inst) -> [X; 2] {
+    match inst {
+        Inst::Lw(.., o) => address(k, on.x, (at & 1) * 4 - o),
+        Inst::Lb(.., o) => address(k, on.x, at - o),
+        Inst::Sw(.., o) => address(k, on.y, results - o),
+        Inst::Sb(.., o) => address(k, on.y, results + at % 4 - o),
+        _ => {}
+    }
     k.push(inst);
-    k.push(Inst::Lw(on.c, on.y, 0));
-    k.push(Inst::Lw(on.d, on.y, 4));
-    [on.c, on.d]
+    let mut written = None;
+    inst.visit(&mut |place, touch| {
+        if touch.writes() {
+            written = Some(X(place as u8));
+        }
+    });
+    written.into_iter().for_each(|d| k.push(Inst::Sw(d, on.y, results + 8)));
+}
+
+/// A loop over the table around `body`, on registers that compressed forms name, or others.
+fn looped(target: &Target, popular: bool, body: impl FnOnce(&mut Block, &On)) -> Block {
+    let mut b = Block::new(target).unwrap();
+    let first = if popular { 12 } else { 28 };
+    let [a, second, c, d] = [0, 1, 2, 3].map(|i| X(first + i));
+    let (p, t) = if popular { (X(8), X(9)) } else { (X(6), X(7)) };
+    let on = On { read: [a, second, c], d, p, t, x: argument(0), y: argument(1) };
+    let end = X(17);
+    b.point(end, on.x, (4 * SCALARS.words * SCALARS.entries) as i32);
+    b.repeat(SCALARS.entries, (on.x, end), |b| {
+        body(b, &on);
+        b.push(Inst::Addi(on.x, on.x, 4 * SCALARS.words as i32));
+        b.push(Inst::Addi(on.y, on.y, 4 * SCALARS.results as i32));
+    });
+    b
+}
+
+/// A block for each row of scalars whose operands can be drawn.
+fn drawn(target: &Target, popular: bool) -> Vec<(&'static str, Block)> {
+    let vector = |i: &Inst| {
+        matches!(i.form().kind, Kind::Vector(_)) || matches!(i, Inst::Vset(..) | Inst::RoundDown())
+    };
+    let row = |&name: &&'static str| {
+        let mut found = 0;
+        let block = looped(target, popular, |k, on| {
+            let registers = |drawn: &mut Drawn, first, touch| {
+                if first == FIRST_VECTOR { 0 } else { on.register(touch, drawn) }
+            };
+            let mut drawn = Drawn::new(name);
+            for at in 0..TRIES as i32 {
+                let inst = drawn.legal(&registers, |d| Inst::draw(name, d), Inst::legal);
+                if let Some(inst) = inst.filter(|i| !vector(i)) {
+                    tried(k, on, inst, at);
+                    found += 1;
+                }
+            }
+        });
+        (found > 0).then_some((name, block))
+    };
+    Inst::NAMES.iter().filter_map(row).collect()
 }
 
 /// 1 where a branch to a later label was not taken; `far` with much between.
-fn ahead(k: &mut Block, on: On, far: usize, inst: impl Fn(u32) -> Inst) -> [X; 2] {
-    let over = k.label();
+fn ahead(k: &mut Block, on: &On, far: usize, inst: impl Fn(u32) -> Inst) {
+    let ([a, b, c], over) = (on.read, k.label());
     k.push(Inst::Li(on.d, 0));
     k.push(inst(over));
     k.push(Inst::Li(on.d, 1));
-    (0..far).for_each(|_| k.push(Inst::Mul(on.c, on.b, on.a)));
+    (0..far).for_each(|_| k.push(Inst::Mul(c, b, a)));
     k.push(Inst::Label(over));
-    [on.d, on.a]
+    k.push(Inst::Sw(on.d, on.y, 0));
 }
 
 /// How often a loop turned: once or twice, as long as the registers differ.
-fn back(k: &mut Block, on: On, far: usize, (a, b): (X, X)) -> [X; 2] {
+fn back(k: &mut Block, on: &On, far: usize, (a, b): (X, X)) {
     let top = k.label();
     k.push(Inst::Li(on.d, 0));
     k.push(Inst::Label(top));
     k.push(Inst::Addi(on.d, on.d, 1));
-    (0..far).for_each(|_| k.push(Inst::Mul(on.t, on.b, on.d)));
+    (0..far).for_each(|_| k.push(Inst::Mul(on.t, on.read[1], on.d)));
     // The second time they are equal.
     let done = k.label();
     k.push(Inst::Addi(on.t, on.d, -2));
@@ -79,52 +138,50 @@ fn back(k: &mut Block, on: On, far: usize, (a, b): (X, X)) -> [X; 2] {
     k.push(Inst::Label(leave));
     k.push(Inst::BneBack(a, b, top));
     k.push(Inst::Label(done));
-    [on.d, on.a]
+    k.push(Inst::Sw(on.d, on.y, 0));
 }
 
-#[rustfmt::skip]
-fn scalars() -> Vec<Try> {
-    vec![
-        one!(on; Lb, on.x, 0), one!(on; Lb, on.x, 3), one!(on; Lw, on.x, 4), one!(on; Lw, on.x, 12),
-        ("Lb back", |k, on| { k.push(Inst::Addi(on.t, on.x, 2047)); k.push(Inst::Lb(on.d, on.t, -2046)); [on.d, on.a] }),
-        ("Lw back", |k, on| { k.push(Inst::Addi(on.t, on.x, 2044)); k.push(Inst::Lw(on.d, on.t, -2040)); [on.d, on.a] }),
-        ("Lw near its end", |k, on| { k.push(Inst::Addi(on.t, on.x, -124)); k.push(Inst::Lw(on.d, on.t, 124)); [on.d, on.a] }),
-        ("Lw beyond", |k, on| { k.push(Inst::Addi(on.t, on.x, -128)); k.push(Inst::Lw(on.d, on.t, 128)); [on.d, on.a] }),
-        ("Sb", |k, on| stored(k, on, Inst::Sb(on.a, on.y, 0))), ("Sb at 7", |k, on| stored(k, on, Inst::Sb(on.b, on.y, 7))),
-        ("Sw", |k, on| stored(k, on, Inst::Sw(on.a, on.y, 0))), ("Sw at 4", |k, on| stored(k, on, Inst::Sw(on.b, on.y, 4))),
-        ("Slots", |k, on| {
-            let at: Vec<i32> = (0..70).map(|_| k.slot()).collect();
-            k.push(Inst::Sw(on.a, SP, at[0]));
-            k.push(Inst::Sw(on.b, SP, at[63]));
-            k.push(Inst::Sw(on.c, SP, at[64]));
-            k.push(Inst::Lw(on.d, SP, at[0]));
-            k.push(Inst::Lw(on.t, SP, at[63]));
-            k.push(Inst::Add(on.d, on.d, on.t));
-            k.push(Inst::Lw(on.t, SP, at[64]));
-            k.push(Inst::Sub(on.d, on.d, on.t));
-            [on.d, on.b]
-        }),
-        one!(on; Li, 0), one!(on; Li, 31), one!(on; Li, 32), one!(on; Li, -32), one!(on; Li, -33), one!(on; Li, 2047), one!(on; Li, -2048),
-        one!(on; Li, 2048), one!(on; Li, 4096), one!(on; Li, 32768), one!(on; Li, 0x1_f000), one!(on; Li, 0x2_0000), one!(on; Li, 0x0123_4567),
-        one!(on; Li, -4096), one!(on; Li, -0x2_0000), one!(on; Li, -0x2_1000), one!(on; Li, i32::MIN), one!(on; Li, i32::MAX), one!(on; Li, 4097),
-        one!(on; Mv, on.b), over!(on; Mv, on.c), one!(on; Add, on.a, on.b), over!(on; Add, on.c, on.b), over!(on; Add, on.b, on.c), one!(on; Add, on.b, ZERO),
-        one!(on; Sub, on.a, on.b), over!(on; Sub, on.c, on.b), over!(on; Sub, on.b, on.c), one!(on; Or, on.a, on.b), over!(on; Or, on.c, on.b),
-        over!(on; Or, on.b, on.c), one!(on; Addi, on.a, 1), one!(on; Addi, on.a, 2047), one!(on; Addi, on.a, -2048), one!(on; Addi, on.a, 0),
-        over!(on; Addi, on.c, 31), over!(on; Addi, on.c, 32), over!(on; Addi, on.c, -32), over!(on; Addi, on.c, -33), one!(on; Addi, ZERO, 9),
-        one!(on; Andi, on.a, 1), one!(on; Andi, on.a, -2048), over!(on; Andi, on.c, 31), over!(on; Andi, on.c, 255),
-        one!(on; Slli, on.a, 1), one!(on; Slli, on.a, 31), over!(on; Slli, on.c, 16), one!(on; Srai, on.a, 1), one!(on; Srai, on.a, 31), over!(on; Srai, on.c, 16),
-        one!(on; Sra, on.a, on.b), over!(on; Sra, on.c, on.b), one!(on; Mul, on.a, on.b), over!(on; Mul, on.c, on.c), one!(on; Mulh, on.a, on.b),
-        over!(on; Mulh, on.c, on.b), over!(on; Max, on.a), over!(on; Min, on.a), over!(on; Max, ZERO), over!(on; Min, ZERO),
-        ("BnezOn", |k, on| ahead(k, on, 0, |l| Inst::BnezOn(on.a, l))), ("BgezOn", |k, on| ahead(k, on, 0, |l| Inst::BgezOn(on.a, l))),
-        ("Jump", |k, on| ahead(k, on, 0, Inst::Jump)), ("BnezOn far", |k, on| ahead(k, on, 70, |l| Inst::BnezOn(on.a, l))),
-        ("BgezOn far", |k, on| ahead(k, on, 70, |l| Inst::BgezOn(on.a, l))), ("Jump far", |k, on| ahead(k, on, 600, Inst::Jump)),
-        ("BneBack", |k, on| back(k, on, 0, (on.a, on.b))), ("BneBack zero", |k, on| back(k, on, 0, (on.a, ZERO))),
-        ("BneBack far", |k, on| back(k, on, 70, (on.a, ZERO))),
-    ]
+/// What is not drawn: constants by the way they are made, words of the frame, and branches.
+fn written(target: &Target, popular: bool) -> Vec<(&'static str, Block)> {
+    let looped = |body: &dyn Fn(&mut Block, &On)| {
+        looped(target, popular, |k, on| {
+            (0..).zip(on.read).for_each(|(i, r)| k.push(Inst::Lw(r, on.x, 4 * i)));
+            body(k, on);
+        })
+    };
+    let constants = |of: [i32; TRIES]| {
+        looped(&|k, on| (0..).zip(of).for_each(|(at, v)| tried(k, on, Inst::Li(on.d, v), at)))
+    };
+    let mut all = vec![
+        ("small constants", constants([0, 31, 32, -32, -33, 2047, -2048, 4097])),
+        ("constants", constants([2048, 4096, 32768, 0x1_f000, 0x2_0000, 0x0123_4567, -4096, -0x2_0000])),
+        ("far constants", constants([-0x2_1000, i32::MIN, i32::MAX, -2049, 0x1_f7ff, 0x1_f800, 63, 64])),
+    ];
+    let slots = looped(&|k, on| {
+        let at: Vec<i32> = (0..70).map(|_| k.slot()).collect();
+        for (slot, r) in [at[0], at[63], at[64]].into_iter().zip(on.read) {
+            k.push(Inst::Sw(r, SP, slot));
+        }
+        for (i, slot) in (0..).zip([at[0], at[63], at[64]]) {
+            k.push(Inst::Lw(on.d, SP, slot));
+            k.push(Inst::Sw(on.d, on.y, 4 * i));
+        }
+    });
+    all.push(("slots", slots));
+    for (name, far) in [("near", 0), ("far", 70), ("farther", 600)] {
+        all.push((name, looped(&|k, on| ahead(k, on, far, Inst::Jump))));
+        if far < 600 {
+            all.push((name, looped(&|k, on| ahead(k, on, far, |l| Inst::BnezOn(on.read[0], l)))));
+            all.push((name, looped(&|k, on| ahead(k, on, far, |l| Inst::BgezOn(on.read[0], l)))));
+            all.push((name, looped(&|k, on| back(k, on, far, (on.read[0], ZERO)))));
+            all.push((name, looped(&|k, on| back(k, on, far, (on.read[0], on.read[1])))));
+        }
+    }
+    all
 }
 
 fn case(name: String, block: Block, feature: &str, output: usize) -> Case {
-    let native = block.native(feature);
+    let native = block.native(feature).unwrap_or_else(|e| panic!("{name}: {e}"));
     let meaning = move |x: &[i32]| {
         let mut memory = Memory { regions: vec![(FROM, bytes(x)), (TO, vec![0; 4 * output])] };
         simulate(&block, &[FROM, TO], &mut memory);
@@ -133,35 +190,12 @@ fn case(name: String, block: Block, feature: &str, output: usize) -> Case {
     Case { name, native, meaning: Box::new(meaning) }
 }
 
-fn scalar_cases(target: &Target) -> Vec<Case> {
+fn scalar_cases(target: &Target) -> Vec<(Case, BTreeSet<&'static str>)> {
     let mut all = Vec::new();
-    for (name, write) in scalars() {
-        for (kind, first) in [("popular", 12), ("other", 28)] {
-            let mut b = Block::new(target).unwrap();
-            let [a, second, c, d] = [0, 1, 2, 3].map(|i| X(first + i));
-            let on = On {
-                a,
-                b: second,
-                c,
-                d,
-                t: X(if first == 12 { 9 } else { 7 }),
-                x: argument(0),
-                y: argument(1),
-            };
-            let end = X(17);
-            b.point(end, on.x, (4 * SCALARS.words * SCALARS.entries) as i32);
-            b.repeat(SCALARS.entries, (on.x, end), |b| {
-                for (i, r) in [a, second, c].into_iter().enumerate() {
-                    b.push(Inst::Lw(r, on.x, 4 * i as i32));
-                }
-                let results = write(b, on);
-                for (i, r) in results.into_iter().enumerate() {
-                    b.push(Inst::Sw(r, on.y, 4 * i as i32));
-                }
-                b.push(Inst::Addi(on.x, on.x, 4 * SCALARS.words as i32));
-                b.push(Inst::Addi(on.y, on.y, 4 * SCALARS.results as i32));
-            });
-            all.push(case(format!("{name} {kind}"), b, "rv32", SCALARS.output()));
+    for (kind, popular) in [("popular", true), ("other", false)] {
+        for (name, b) in drawn(target, popular).into_iter().chain(written(target, popular)) {
+            let tried = b.insts().iter().map(Inst::name).collect();
+            all.push((case(format!("{name} {kind}"), b, "rv32", SCALARS.output()), tried));
         }
     }
     all
@@ -170,7 +204,8 @@ fn scalar_cases(target: &Target) -> Vec<Case> {
 #[test]
 fn scalar_spellings_equal_meanings() {
     let target = secateur_targets::find("rv32imc").unwrap();
-    spellings_equal_meanings("rv32imc", SCALARS, &scalar_cases(&target), false);
+    let cases: Vec<Case> = scalar_cases(&target).into_iter().map(|c| c.0).collect();
+    spellings_equal_meanings("rv32imc", SCALARS, &cases, false);
 }
 
 /// Words of an operand: a group of eight registers.
@@ -180,7 +215,7 @@ const VECTORS: Table = Table { entries: 12, words: 2 + 3 * GROUP, results: GROUP
 
 /// What a vector instruction is tried on.
 #[derive(Clone, Copy)]
-struct Lanes {
+struct Operands {
     a: V,
     b: V,
     d: V,
@@ -189,72 +224,65 @@ struct Lanes {
     p: X,
 }
 
-/// Widths of results and operands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Of the elements' width.
-    Same,
-    /// A result of twice the width.
-    Wide,
-    /// An operand of twice the width.
-    Narrow,
-    /// An operand of so many times less.
-    Extend(u32),
-    /// A result of these bits, whatever the elements' width.
-    Load(u32),
-    /// Memory is written.
-    Store,
-    /// Only on elements of these bits.
-    Only(u32),
-}
-
-#[rustfmt::skip]
-fn vectors() -> Vec<(&'static str, Kind, fn(Lanes) -> Inst)> {
-    use Kind::*;
-    vec![
-        ("Vle8", Load(8), |o| Inst::Vle8(o.d, o.p)), ("Vle32", Only(32), |o| Inst::Vle32(o.d, o.p)),
-        ("Vse8", Store, |o| Inst::Vse8(o.d, X(11))), ("Vluxei8", Only(8), |o| Inst::Vluxei8(o.d, o.p, o.a)),
-        ("VmvX", Same, |o| Inst::VmvX(o.d, o.s)), ("VmvV", Same, |o| Inst::VmvV(o.d, o.a)),
-        ("Vsext2", Extend(2), |o| Inst::Vsext2(o.d, o.a)), ("Vsext4", Extend(4), |o| Inst::Vsext4(o.d, o.a)),
-        ("VmulX", Same, |o| Inst::VmulX(o.d, o.a, o.s)), ("VmulV", Same, |o| Inst::VmulV(o.d, o.a, o.b)),
-        ("VmulV in place", Same, |o| Inst::VmulV(o.d, o.d, o.b)), ("VsubX", Same, |o| Inst::VsubX(o.d, o.a, o.s)),
-        ("VandX", Same, |o| Inst::VandX(o.d, o.a, o.s)), ("VwmaccX", Wide, |o| Inst::VwmaccX(o.d, o.s, o.a)),
-        ("VwmaccV", Wide, |o| Inst::VwmaccV(o.d, o.a, o.b)), ("Vmulh", Same, |o| Inst::Vmulh(o.d, o.a, o.b)),
-        ("VmulhX", Same, |o| Inst::VmulhX(o.d, o.a, o.s)), ("VaddX", Same, |o| Inst::VaddX(o.d, o.a, o.s)),
-        ("VaddX zero", Same, |o| Inst::VaddX(o.d, o.a, ZERO)), ("VaddV", Same, |o| Inst::VaddV(o.d, o.a, o.b)),
-        ("VsraV", Same, |o| Inst::VsraV(o.d, o.a, o.b)), ("VsraX", Same, |o| Inst::VsraX(o.d, o.a, o.s)),
-        ("VsraX in place", Same, |o| Inst::VsraX(o.d, o.d, o.s)), ("VnclipX", Narrow, |o| Inst::VnclipX(o.d, o.a, o.s)),
-        ("VnclipX in place", Narrow, |o| Inst::VnclipX(o.d, o.d, o.s)), ("Vnclip0", Narrow, |o| Inst::Vnclip0(o.d, o.a)),
-        ("Vnclip0 in place", Narrow, |o| Inst::Vnclip0(o.d, o.d)), ("VmaxX", Same, |o| Inst::VmaxX(o.d, o.a, o.s)),
-        ("VmaxV", Same, |o| Inst::VmaxV(o.d, o.a, o.b)), ("VminX", Same, |o| Inst::VminX(o.d, o.a, o.s)),
-    ]
-}
-
-/// Bits of the result's elements, if the kind has such elements in such a group.
-fn result(kind: Kind, bits: u32, lmul: Lmul) -> Option<u32> {
+/// Bits of the result's elements, if there are such elements in such a group.
+fn result(lanes: Lanes, bits: u32, lmul: Lmul) -> Option<u32> {
     let wide = bits <= 16 && lmul != Lmul::M8;
-    match kind {
-        Kind::Same | Kind::Store => Some(bits),
-        Kind::Load(of) => (of <= bits).then_some(of),
-        Kind::Only(of) => (of == bits).then_some(of),
-        Kind::Extend(by) => (bits / by >= 8).then_some(bits),
-        Kind::Wide => wide.then_some(2 * bits),
-        Kind::Narrow => wide.then_some(bits),
+    match lanes {
+        Lanes::Same => Some(bits),
+        Lanes::Bytes => Some(8),
+        Lanes::Only(of) => (of == bits).then_some(of),
+        Lanes::Extend(by) => (bits / by >= 8).then_some(bits),
+        Lanes::Wide => wide.then_some(2 * bits),
+        Lanes::Narrow => wide.then_some(bits),
     }
+}
+
+/// Instructions of each row of vectors, in place too where the result has the operands' width.
+fn vectors(o: Operands) -> Vec<(Inst, Lanes)> {
+    let mut all = Vec::new();
+    for name in Inst::NAMES {
+        let mut drawn = Drawn::new(name);
+        for in_place in [false, true] {
+            let reads = std::cell::Cell::new(0);
+            let registers = |_: &mut Drawn, first: u32, touch: Touch| -> u32 {
+                match (first == FIRST_VECTOR, touch) {
+                    (true, Touch::Read) => {
+                        let nth = reads.replace(reads.get() + 1);
+                        [if in_place { o.d } else { o.a }, o.b][nth % 2].0.into()
+                    }
+                    (true, _) => o.d.0.into(),
+                    (false, Touch::Base) => o.p.0.into(),
+                    (false, _) => o.s.0.into(),
+                }
+            };
+            let Some(inst) = drawn.legal(&registers, |d| Inst::draw(name, d), Inst::legal) else { continue };
+            let Kind::Vector(lanes) = inst.form().kind else { continue };
+            let known = all.iter().any(|(i, _)| *i == inst);
+            if !in_place || matches!(lanes, Lanes::Same | Lanes::Narrow) && !known {
+                all.push((inst, lanes));
+            }
+        }
+    }
+    all
 }
 
 fn vector_cases(target: &Target) -> Vec<Case> {
     let groups = [Lmul::Half, Lmul::M1, Lmul::M2, Lmul::M4, Lmul::M8];
     let mut all = Vec::new();
-    for (name, kind, write) in vectors() {
+    let [s, p] = [14, 15].map(X);
+    let o = Operands { a: V(8), b: V(16), d: V(24), s, p };
+    for (inst, lanes) in vectors(o) {
         for bits in [8, 16, 32] {
             // Elements of 32 bits fill a register at least.
             for lmul in groups.into_iter().filter(|&l| bits < 32 || l != Lmul::Half) {
-                let Some(made) = result(kind, bits, lmul) else { continue };
+                let Some(made) =
+                    result(lanes, bits, lmul).filter(|&made| made <= bits || lanes == Lanes::Wide)
+                else {
+                    continue;
+                };
                 let mut b = Block::new(target).unwrap();
                 let [x, y] = [0, 1].map(argument);
-                let [end, n, s, p, vl, t] = [12, 13, 14, 15, 16, 17].map(X);
-                let o = Lanes { a: V(8), b: V(16), d: V(24), s, p };
+                let [end, n, vl, t] = [12, 13, 16, 17].map(X);
                 b.point(end, x, (4 * VECTORS.words * VECTORS.entries) as i32);
                 b.repeat(VECTORS.entries, (x, end), |b| {
                     b.push(Inst::Lw(n, x, 0));
@@ -267,12 +295,16 @@ fn vector_cases(target: &Target) -> Vec<Case> {
                         b.push(Inst::Vle8(v, p));
                     }
                     b.push(Inst::Addi(p, x, 8));
-                    if kind == Kind::Narrow {
-                        b.push(Inst::RoundDown);
+                    if lanes == Lanes::Narrow {
+                        b.push(Inst::RoundDown());
                     }
                     b.push(Inst::Vset(vl, n, bits, lmul));
-                    b.push(write(o));
-                    if kind != Kind::Store {
+                    let stores = matches!(inst, Inst::Vse8(..));
+                    if stores {
+                        b.push(Inst::Mv(p, y));
+                    }
+                    b.push(inst);
+                    if !stores {
                         // Bytes of the elements, not those behind them.
                         b.push(Inst::Slli(vl, vl, (made / 8).ilog2()));
                         b.push(Inst::Vset(ZERO, vl, 8, Lmul::M8));
@@ -281,7 +313,7 @@ fn vector_cases(target: &Target) -> Vec<Case> {
                     b.push(Inst::Addi(x, x, 4 * VECTORS.words as i32));
                     b.push(Inst::Addi(y, y, 4 * VECTORS.results as i32));
                 });
-                all.push(case(format!("{name} on {bits} bits, {lmul}"), b, "rvv", VECTORS.output()));
+                all.push(case(format!("{inst:?} on {bits} bits, {lmul}"), b, "rvv", VECTORS.output()));
             }
         }
     }
@@ -322,4 +354,15 @@ fn lengths_equal_meanings() {
         }
     }
     spellings_equal_meanings("rv32imcv", SCALARS, &all, false);
+}
+
+#[test]
+fn each_row_has_a_case() {
+    let target = secateur_targets::find("rv32imc").unwrap();
+    let mut tried: BTreeSet<&str> = scalar_cases(&target).into_iter().flat_map(|c| c.1).collect();
+    let o = Operands { a: V(8), b: V(16), d: V(24), s: X(14), p: X(15) };
+    tried.extend(vectors(o).iter().map(|v| v.0.name()));
+    let missing: Vec<_> = Inst::NAMES.iter().filter(|n| !tried.contains(**n)).collect();
+    // Those have cases of their own.
+    assert_eq!(missing, [&"Vset", &"RoundDown"]);
 }

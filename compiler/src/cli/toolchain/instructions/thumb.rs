@@ -6,7 +6,7 @@ use crate::asm::armv6m::simulate::run;
 use crate::asm::armv6m::{
     Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R12, SP, mask, wide,
 };
-use crate::asm::armv7em::simulate::Memory;
+use crate::asm::simulate::Memory;
 use secateur_targets::Cost;
 use std::collections::BTreeSet;
 

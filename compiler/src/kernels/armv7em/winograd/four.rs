@@ -246,9 +246,10 @@ const REACH: usize = 3;
 
 impl Columns {
     pub(crate) fn fits(&self) -> bool {
-        let c = self.channels;
-        let pairs = c / 2;
-        c.is_multiple_of(4) && [2, 4].contains(&self.tiles) && (REACH - 1) * 4 * self.rows * pairs <= 4095
+        let pairs = self.channels / 2;
+        let loads = (REACH - 1) * 4 * self.rows * pairs;
+        let stores = (REACH - 1) * 4 * TILES * pairs + 4 * (self.tiles - 1);
+        self.channels.is_multiple_of(4) && [2, 4].contains(&self.tiles) && loads.max(stores) <= 4095
     }
     pub(crate) fn t_len(&self) -> usize {
         (4 * self.tiles + 2) * self.rows * self.channels
@@ -530,9 +531,11 @@ mod tests {
             let kept = if keeps { &x[1][3 * pitch..] } else { &x[0][..] };
             assert!(t[rows.t_len()..].iter().zip(kept).all(|(&t, &kept)| t == i16::from(kept)));
         }
+        // Stores would reach too far.
+        assert!(!Columns { rows: 1, channels: 256, tiles: 4 }.fits());
         let sizes = [(4, 4), (8, 2), (16, 4), (64, 2), (64, 4), (12, 4), (132, 4), (128, 2)];
         let both = sizes.into_iter().map(|(c, tiles)| (c, tiles, SIDE));
-        for (channels, tiles, rows) in both.chain([(4, 4, 1), (24, 4, 1), (64, 4, 1), (300, 4, 1)]) {
+        for (channels, tiles, rows) in both.chain([(4, 4, 1), (24, 4, 1), (64, 4, 1), (252, 4, 1)]) {
             let columns = Columns { rows, channels, tiles };
             assert!(columns.fits());
             let t: Vec<i16> = (0..columns.t_len()).map(|_| random.within(-1280, 1280) as i16).collect();

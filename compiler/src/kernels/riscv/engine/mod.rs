@@ -54,7 +54,7 @@ impl Engine for Riscv {
         Ok(pairs.into_iter().chain(dense(self, rows, product, want)?).collect())
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
-        Ok(elementwise::native(run, target).into_iter().collect())
+        Ok(elementwise::native(run, target)?.into_iter().collect())
     }
 }
 
