@@ -261,6 +261,18 @@ fn a_section_for_a_model_that_is_not_there_is_a_warning() {
     let want =
         "warning: models/secateur.toml:2:8: no section is for the model `watch`; this one is for `watsh`";
     assert!(print().starts_with(want), "{}", print());
+    // Where nothing is compiled for lack of what the section has, it is said as well; and in JSON.
+    let eval = ["eval", "models/watch.onnx", "--data", "models/test_x.npy", "--limit", "1", "--engine"];
+    for engine in ["float", "eval"] {
+        let out = secateur(folder.path(), &[&eval[..], &[engine, "--json"]].concat());
+        assert!(words(&out.stderr).starts_with(want), "{engine}: {}", words(&out.stderr));
+        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(said["warnings"][0]["place"], "models/secateur.toml:2:8");
+    }
+    let out = secateur(folder.path(), &["inspect", "models/watch.onnx"]);
+    assert!(words(&out.stderr).starts_with(want), "{}", words(&out.stderr));
+    let said = refused(folder.path(), &["compile", "models/watch.onnx", "-o", "out", "--name", "1x"], 2);
+    assert!(said.starts_with(want) && said.contains("option `name`"), "{said}");
     std::fs::write(folder.path().join("models/watsh.onnx"), "another").unwrap();
     assert_eq!(print(), "");
 }

@@ -3,16 +3,17 @@
 //! In: the command line. Out: a [`Job`]. Law: flags are made from the table of options; a flag goes
 //! over the file, and the file over the defaults.
 
-use super::{config, data, model};
+use super::{config, data, model, warn};
 use crate::Artifact;
 use crate::artifact::compile;
 use crate::emit::names;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::options::{
     DECLARED, Declared, Form, Front, Given, Language, Leaf, Options, Place, Raw, Settings, Untyped,
 };
 use crate::tensor::Samples;
+use crate::warning::Warning;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -140,38 +141,39 @@ pub(crate) struct Job {
     pub(crate) options: Options,
     /// Where the options come from, for what is refused.
     pub(crate) settings: Settings,
+    /// What is to be said of their file, among the model's warnings.
+    pub(crate) said: Option<Warning>,
 }
 
 impl<const FRONT: u8> ModelArgs<FRONT> {
-    /// All levels together.
-    pub(crate) fn settings(&self) -> Result<Settings> {
+    /// All levels together, and what is to be said of the file.
+    pub(crate) fn settings(&self) -> Result<(Settings, Option<Warning>)> {
         let mut settings = self.flags.clone();
-        if let Some(file) = config::of(&self.model, self.config.as_deref())? {
-            settings.over(file);
-        }
+        let (file, said) = config::of(&self.model, self.config.as_deref())?;
+        settings.over(file);
         settings.over(Settings::defaults());
-        Ok(settings)
+        Ok((settings, said))
     }
 
     /// All levels together, with a name for what is emitted.
-    pub(crate) fn named(&self) -> Result<Settings> {
-        let mut settings = self.settings()?;
+    pub(crate) fn named(&self) -> Result<(Settings, Option<Warning>)> {
+        let (mut settings, said) = self.settings()?;
         if settings.name.is_none() {
             let (value, note) = name_of(&self.model);
             note.iter().for_each(|note| eprintln!("note: {note}"));
             settings.name = Some(Given { value, place: Place::Default });
         }
-        Ok(settings)
+        Ok((settings, said))
     }
 
     /// Reads the files and resolves the target.
     pub(crate) fn job(&self) -> Result<Job> {
-        let settings = self.named()?;
+        let (settings, said) = self.named()?;
         let model = model::read(&self.model)?;
         let files = settings.calibrate.as_ref().map(|given| &given.value.0);
         let calibration = files.map(|files| data::read_all(files)).transpose()?;
         let target = config::target(&settings)?;
-        Ok(Job { model, target, calibration, options: settings.options(), settings })
+        Ok(Job { model, target, calibration, options: settings.options(), settings, said })
     }
 }
 
@@ -185,8 +187,18 @@ impl Job {
     }
     /// Compiles; what is refused for an option of a file is refused at its line.
     pub(crate) fn compile(&self, options: &Options, observer: &mut dyn Observer) -> Result<Artifact> {
-        compile(&self.model, &self.target, self.calibration.as_ref(), options, observer)
-            .map_err(|e| self.settings.located(e))
+        match compile(&self.model, &self.target, self.calibration.as_ref(), options, observer) {
+            Ok(mut artifact) => {
+                artifact.report.warnings.extend(self.said.clone());
+                Ok(artifact)
+            }
+            Err(e) => Err(self.refused(e)),
+        }
+    }
+    /// A refusal at its line, after what is to be said of the file: it may be the reason.
+    pub(crate) fn refused(&self, error: Error) -> Error {
+        warn(self.said.as_slice());
+        self.settings.located(error)
     }
 }
 

@@ -33,7 +33,8 @@ const CHECKED: usize = 20;
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     if args.print_config {
-        let settings = args.model.named()?;
+        let (settings, said) = args.model.named()?;
+        warn(said.as_slice());
         config::target(&settings)?;
         return output::print(&config::print(&settings, &args.model.model));
     }

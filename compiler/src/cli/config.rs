@@ -3,27 +3,25 @@
 use super::output::{self, io_error};
 use crate::error::{Error, Fault, Result, Site};
 use crate::options::{self, ChipName, FILE_NAME, FilePath, MAX_BYTES, Settings};
+use crate::warning::Warning;
 use secateur_targets::Target;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// What the file that is named, or else the one beside the model, says of the model.
-pub(crate) fn of(model: &Path, named: Option<&Path>) -> Result<Option<Settings>> {
+/// What the file that is named, or else the one beside the model, says of the model; nothing without
+/// one.
+pub(crate) fn of(model: &Path, named: Option<&Path>) -> Result<(Settings, Option<Warning>)> {
     let beside = model.parent().unwrap_or(Path::new("")).join(FILE_NAME);
     // A link to nowhere is there, and is refused as what cannot be read.
     let path = match named {
         Some(path) => path.to_owned(),
         None if std::fs::symlink_metadata(&beside).is_ok() => beside,
-        None => return Ok(None),
+        None => return Ok((Settings::default(), None)),
     };
     let file = options::parse(&path.display().to_string(), &text(&path)?)?;
     let stem = model.file_stem().unwrap_or_default().to_string_lossy();
     let is_model = |name: &str| model.with_file_name(format!("{name}.onnx")).is_file();
-    let (settings, warning) = file.of_model(&stem, &is_model)?;
-    if let Some(warning) = warning {
-        eprintln!("warning: {warning}");
-    }
-    Ok(Some(settings))
+    file.of_model(&stem, &is_model)
 }
 
 fn text(path: &Path) -> Result<String> {

@@ -45,6 +45,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         calibration: Some(unnamed(CALIBRATION)?),
         options,
         settings: Settings::default(),
+        said: None,
     };
     output::print(
         "watch_cnn1d: which of seven exercises, from a watch's motion sensor\n\

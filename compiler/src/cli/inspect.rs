@@ -51,12 +51,12 @@ fn layers(graph: &Graph) -> Vec<Layer> {
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let settings = args.model.settings()?;
+    let (settings, said) = args.model.settings()?;
     let wanted = settings.options();
     let bytes = model::read(&args.model.model)?;
     // Whether a model is supported depends on nothing else.
     let options = Options { dims: wanted.dims, quantize: wanted.quantize, ..Options::default() };
-    let graph = match artifact::supported(&bytes, &options) {
+    let mut graph = match artifact::supported(&bytes, &options) {
         Ok(graph) => graph,
         Err(error) => {
             // What can still be said of a refused model: its operators, and which are the trouble.
@@ -65,9 +65,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             {
                 output::print(&survey(&found, &error))?;
             }
+            warn(said.as_slice());
             return Err(settings.located(error));
         }
     };
+    said.into_iter().for_each(|said| graph.warn(said));
     warn(graph.warnings());
     let layers = layers(&graph);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();

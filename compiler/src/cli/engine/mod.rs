@@ -142,8 +142,9 @@ pub(crate) fn measured(job: &Job, observer: &mut dyn Observer) -> Result<Artifac
 /// Compiles what the engine needs: the float engine needs no calibration and no lowering.
 pub(crate) fn prepare(job: &Job, engine: Engine, observer: &mut dyn Observer) -> Result<Prepared> {
     if engine == Engine::Float {
-        let imported = crate::onnx::import(&job.model, &job.options.dims);
-        return Ok(Prepared::Imported(imported.map_err(|e| job.settings.located(e))?));
+        let mut imported = crate::onnx::import(&job.model, &job.options.dims).map_err(|e| job.refused(e))?;
+        job.said.iter().cloned().for_each(|said| imported.warn(said));
+        return Ok(Prepared::Imported(imported));
     }
     let artifact = match engine {
         // Who runs on the target must fit it, code and stack included.
