@@ -238,7 +238,7 @@ fn a_file_that_cannot_be_read_is_a_clear_error() {
     let want = "secateur::environment file `latin1.toml`: is not UTF-8 text: line 2 holds other bytes";
     assert_eq!(print("latin1.toml"), want);
     write("large.toml", &vec![b'#'; 10 << 20]);
-    let want = "secateur::environment file `large.toml`: holds more than 1048576 bytes, which no file of options takes";
+    let want = "secateur::environment file `large.toml`: holds more than 262144 bytes, which no file of options takes";
     assert_eq!(print("large.toml"), want);
     // What lies beside the model is not passed over because it cannot be read.
     std::fs::create_dir(folder.path().join("models/secateur.toml")).unwrap();
@@ -341,6 +341,6 @@ fn the_macro_refuses_what_the_commands_refuse() {
     let text = said(&"#".repeat(10 << 20));
     assert_eq!(
         text,
-        "file `models/secateur.toml` holds more than 1048576 bytes, which no file of options takes"
+        "file `models/secateur.toml` holds more than 262144 bytes, which no file of options takes"
     );
 }

@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 pub const FILE_NAME: &str = "secateur.toml";
 
 /// Bytes that a file may have.
-pub const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 18;
 
 /// Keys for what a later version will read.
 const RESERVED: &[&str] = &["frontend"];
@@ -33,7 +33,8 @@ pub struct File {
 
 /// Reads the text of a file.
 pub fn parse(name: &str, text: &str) -> Result<File> {
-    let source = Source { name: name.into(), text };
+    let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+    let source = Source { name: name.into(), text, lines: std::iter::once(0).chain(ends).collect() };
     let document = DeTable::parse(text).map_err(|e| {
         let span = e.span().unwrap_or(0..0);
         let message = match (e.message(), text.get(span.clone())) {
@@ -102,6 +103,8 @@ fn key(name: &str) -> String {
 struct Source<'a> {
     name: Arc<str>,
     text: &'a str,
+    /// The byte at which each line begins.
+    lines: Vec<usize>,
 }
 
 impl Source<'_> {
@@ -111,13 +114,10 @@ impl Source<'_> {
         while !self.text.is_char_boundary(at) {
             at -= 1;
         }
-        let before = &self.text[..at];
-        let start = before.rfind('\n').map_or(0, |n| n + 1);
-        Place::Line {
-            file: self.name.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[start..].chars().filter(|c| *c != '\u{feff}').count() + 1,
-        }
+        let line = self.lines.partition_point(|start| *start <= at);
+        let before = &self.text[self.lines[line - 1]..at];
+        let column = before.chars().filter(|c| *c != '\u{feff}').count() + 1;
+        Place::Line { file: self.name.clone(), line, column }
     }
     fn raw(&self, value: &Spanned<DeValue<'_>>) -> Raw {
         let untyped = match value.get_ref() {

@@ -4,6 +4,7 @@
 //! Law: an option's line in the table names a type of this file, and has all of its behaviour by it.
 
 use super::value::{Given, Leaf, Place, Raw, Untyped, Wrong, quoted, text};
+use std::collections::BTreeSet;
 
 /// What an option's value is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,13 +96,13 @@ type Entries<T> = Vec<(String, Given<T>)>;
 
 fn entries<T: Leaf>(key: &str, raw: &Raw, shape: &Shape) -> Result<Entries<T>, Wrong> {
     let Untyped::Table(table) = &raw.value else { return Err(wrong(key, raw, shape)) };
-    let mut found: Entries<T> = Vec::with_capacity(table.len());
+    let (mut found, mut seen) = (Entries::with_capacity(table.len()), BTreeSet::new());
     for (name, raw) in table {
         let refused = |why: &str| Err(Wrong::new(&raw.place, format!("`{key}` {why}")));
         if name.is_empty() {
             return refused("has a value for an empty name");
         }
-        if found.iter().any(|(known, _)| known == name) {
+        if !seen.insert(name) {
             return refused(&format!("has two values for `{name}`"));
         }
         let value = leaf(&format!("{key}.{name}"), raw)?;
@@ -229,6 +230,13 @@ impl<T: Leaf> Kind for Layers<T> {
         entries(key, raw, &Self::SHAPE).map(Layers)
     }
     fn add(&mut self, later: Layers<T>) {
+        // One section after the other, each for another pattern: there is nothing to put in order.
+        if let ([(name, first)], Some((_, last))) = (later.0.as_slice(), self.0.last())
+            && last.place < first.place
+            && self.0.iter().all(|(known, _)| known != name)
+        {
+            return self.0.extend(later.0);
+        }
         self.0.extend(later.0);
         // A table and sections may take turns in a file; the order of a command line stays.
         self.0.sort_by(|(_, a), (_, b)| a.place.cmp(&b.place));
@@ -248,12 +256,10 @@ impl<T: Leaf> Kind for Layers<T> {
 
 impl<T> Layers<T> {
     fn last_of_each(&mut self) {
-        let names: Vec<String> = self.0.iter().map(|(name, _)| name.clone()).collect();
-        let mut at = 0;
-        self.0.retain(|(name, _)| {
-            at += 1;
-            !names[at..].contains(name)
-        });
+        let mut seen = BTreeSet::new();
+        self.0.reverse();
+        self.0.retain(|(name, _)| seen.insert(name.clone()));
+        self.0.reverse();
     }
 }
 
