@@ -51,17 +51,24 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         None => {
             let mut text = String::new();
             for (name, tensor) in &arrays {
-                let values = tensor.to_f64_vec();
-                let (lo, hi) =
-                    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
-                text += &format!(
-                    "{name}: {} {}, from {lo} to {hi}\n",
-                    tensor.dtype(),
-                    table::shape(tensor.shape())
-                );
+                let (shape, values) = (table::shape(tensor.shape()), tensor.to_f64_vec());
+                text += &format!("{name}: {} {shape}, {}\n", tensor.dtype(), extent(&values));
             }
             output::print(&text)
         }
+    }
+}
+
+/// The least and the greatest of some values, and how many are no numbers.
+fn extent(values: &[f64]) -> String {
+    let numbers: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
+    let missing = values.len() - numbers.len();
+    let (lo, hi) = numbers.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+    match (numbers.len(), missing) {
+        (0, 0) => "empty".to_string(),
+        (0, _) => format!("all {missing} values are NaN"),
+        (_, 0) => format!("from {lo} to {hi}"),
+        _ => format!("from {lo} to {hi}, {missing} of {} values are NaN", values.len()),
     }
 }
 
@@ -76,4 +83,17 @@ fn stack(outputs: &[Vec<Tensor>], index: usize) -> Result<Tensor> {
     let shape: Vec<usize> = std::iter::once(outputs.len()).chain(inner.iter().copied()).collect();
     let bytes: Vec<u8> = outputs.iter().flat_map(|o| o[index].data().to_le_bytes()).collect();
     Tensor::new(shape, Data::from_le_bytes(first.dtype(), &bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_are_no_numbers_are_counted() {
+        assert_eq!(extent(&[1.5, -2.0]), "from -2 to 1.5");
+        assert_eq!(extent(&[f64::NAN, 1.0, f64::NEG_INFINITY]), "from -inf to 1, 1 of 3 values are NaN");
+        assert_eq!(extent(&[f64::NAN; 2]), "all 2 values are NaN");
+        assert_eq!(extent(&[]), "empty");
+    }
 }
