@@ -531,6 +531,3 @@ struct Kind<'a> {
     sub: &'a Geometry,
     way: &'a Candidate,
 }
-
-#[cfg(test)]
-mod tests;

@@ -22,6 +22,8 @@ pub(crate) mod registry;
 pub(crate) mod riscv;
 pub(crate) mod rounding;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 pub(crate) mod trial;
 pub(crate) mod vector;
 pub(crate) mod winograd_tiles;

@@ -501,6 +501,3 @@ fn reciprocal(width: usize, pixels: usize) -> Option<(usize, i32)> {
         exact.then_some((m, by))
     })
 }
-
-#[cfg(test)]
-mod tests;

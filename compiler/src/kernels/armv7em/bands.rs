@@ -64,10 +64,6 @@ impl Cut {
         }
         of(rows, columns)
     }
-    #[cfg(test)]
-    pub(crate) fn tiles(&self, g: &Geometry) -> usize {
-        g.output[1].div_ceil(self.columns)
-    }
 }
 
 /// A convolution of one group.

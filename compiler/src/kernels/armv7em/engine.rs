@@ -515,6 +515,3 @@ impl<'a> RowWriter<'a> {
         });
     }
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -493,6 +493,3 @@ pub(crate) fn channels_last(weights: &[i8], g: &Geometry) -> Vec<i8> {
     }
     moved
 }
-
-#[cfg(test)]
-mod tests;
