@@ -4,7 +4,8 @@
 //! program. Passes know no target, so what a form costs is only known here: arena, flash and
 //! predicted cycles of its program.
 //!
-//! Law: no form is taken that costs more than the first one in any of the three.
+//! Law: no form is taken that costs over a hundredth more than the first one in any of the three, and
+//! none that costs more in one without saving more in the others.
 
 use crate::error::{Error, Result, Site};
 use crate::graph::Graph;
@@ -53,9 +54,10 @@ impl Needs {
         Needs { arena: program.arena, flash: constants + texts.values().sum::<usize>(), cycles }
     }
 
-    /// Whether nothing is more than another takes.
+    /// Whether nothing is over a hundredth more than another takes.
     pub fn within(&self, other: &Needs) -> bool {
-        self.arena <= other.arena && self.flash <= other.flash && self.cycles <= other.cycles
+        let bytes = |own: usize, others: usize| own <= others + others / 100;
+        bytes(self.arena, other.arena) && bytes(self.flash, other.flash) && self.cycles <= other.cycles * 1.01
     }
 
     /// What is to be least, as shares of what another takes.
@@ -85,8 +87,10 @@ pub(crate) fn best(forms: &[Graph], library: &Library<'_>, policy: Policy<'_>) -
         let needs = Needs::of(&plan.program, library.target());
         let base = *kept.get_or_insert(needs);
         // A form with fewer channels comes before one that keeps some, unless that gains something.
-        let better = found.as_ref().is_none_or(|(first, _, best)| {
-            *first == 0 || policy.gains(needs.share(&base, policy), best.share(&base, policy))
+        let (own, all) = (needs.share(&base, policy), base.share(&base, policy));
+        let better = found.as_ref().is_none_or(|(first, _, best)| match first {
+            0 => own <= all,
+            _ => policy.gains(own, best.share(&base, policy)),
         });
         if needs.within(&base) && better {
             found = Some((i, plan, needs));
