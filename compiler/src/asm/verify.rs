@@ -17,10 +17,24 @@ pub(crate) trait Instruction: Debug {
     fn legal(&self) -> bool;
 }
 
+/// A register that a loop counts in, which no instruction of a table touches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counter(pub(crate) u32, pub(crate) Touch);
+
+impl Instruction for Counter {
+    fn visit(&self, f: &mut dyn FnMut(u32, Touch)) {
+        f(self.0, self.1);
+    }
+    fn legal(&self) -> bool {
+        true
+    }
+}
+
 /// A part of a function in the order of its text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step<'a, I> {
     Inst(&'a I),
+    Counter(Counter),
     Label(u32),
     /// Goes on, or to the label.
     Branch(u32),
@@ -101,6 +115,7 @@ impl Convention {
             for step in steps {
                 match step {
                     Step::Inst(inst) => self.check(*inst, &mut now)?,
+                    Step::Counter(counter) => self.check(counter, &mut now)?,
                     Step::Label(l) => {
                         now &= at[l];
                         at.insert(*l, now);

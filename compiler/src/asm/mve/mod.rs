@@ -10,6 +10,7 @@
 //! own frame, and keeps r4-r11 and q4-q7. It uses integer instructions only, so that cores
 //! without vector floats run it.
 
+mod convention;
 mod cost;
 mod order;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod text;
 
 #[cfg(test)]
 use crate::asm::simulate::simulation;
+use crate::error::Result;
 use crate::kernel::Native;
 
 /// A general-purpose register, 0 to 14; 13 is the stack pointer, 14 `lr`.
@@ -196,6 +198,8 @@ pub(crate) struct Block {
     pub(crate) items: Vec<Item>,
     /// Words of its frame, from `sp` on.
     pub(crate) slots: u32,
+    /// Vectors that a first turn reads before they are written; nothing of them is kept.
+    pub(crate) early: Vec<Q>,
 }
 
 impl Block {
@@ -206,11 +210,12 @@ impl Block {
         }
     }
     /// Orders, counts and prints.
-    pub(crate) fn native(&self) -> Native {
+    pub(crate) fn native(&self) -> Result<Native> {
         let items = order::ordered(&self.items);
         let saved = Saved::of(&items);
+        convention::verify(&items, &saved, &self.early)?;
         let (text, bytes) = text::print(&items, &saved, self.slots);
-        Native {
+        Ok(Native {
             feature: "mve".to_string(),
             text,
             stack: saved.bytes() + 4 * self.frame(),
@@ -218,7 +223,7 @@ impl Block {
             bytes,
             #[cfg(test)]
             simulation: simulation(move |args, memory| simulate::run(&items, args, memory)),
-        }
+        })
     }
     fn frame(&self) -> u32 {
         self.slots.next_multiple_of(2)
@@ -288,6 +293,10 @@ fn counters(items: &[Item], f: &mut dyn FnMut(R)) {
     }
 }
 
+/// The places of the first vector and of the predicate.
+const VECTORS: u32 = 16;
+const PREDICATE: u32 = 24;
+
 /// A set of registers: r0..r14, then q0..q7, then the predicate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Set(u32);
@@ -298,11 +307,11 @@ impl Set {
         self
     }
     fn q(mut self, q: Q) -> Set {
-        self.0 |= 1 << (16 + q.0);
+        self.0 |= 1 << (VECTORS + u32::from(q.0));
         self
     }
     fn predicate(mut self) -> Set {
-        self.0 |= 1 << 24;
+        self.0 |= 1 << PREDICATE;
         self
     }
     fn has_r(self, n: u8) -> bool {

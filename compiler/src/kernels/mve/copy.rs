@@ -22,7 +22,7 @@ pub(crate) fn copy(n: usize) -> Result<Arc<Kernel>> {
         turns: n.div_ceil(16) as u32,
         body: vec![Inst::Load(Q(0), At::After(R(0), 16)), Inst::Store(Q(0), At::After(R(1), 16))],
     });
-    k.native(b.native());
+    k.native(b.native()?);
     k.finish()
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn fill(n: usize) -> Result<Arc<Kernel>> {
         turns: n.div_ceil(16) as u32,
         body: vec![Inst::Store(Q(0), At::After(R(0), 16))],
     });
-    k.native(b.native());
+    k.native(b.native()?);
     k.finish()
 }
 
@@ -97,7 +97,7 @@ impl Gather {
             ]),
         ];
         b.items.push(Item::Down { count: R(12), step: 1, turns: self.runs as u32, body });
-        k.native(b.native());
+        k.native(b.native()?);
         k.finish()
     }
 }
@@ -157,7 +157,7 @@ impl Planes {
             Item::Run(close),
         ];
         b.items.push(Item::Down { count: left, step: 16, turns: self.planes() as u32, body });
-        k.native(b.native());
+        k.native(b.native()?);
         k.finish()
     }
 }

@@ -228,7 +228,7 @@ impl Depthwise {
                 k.store(y, p * self.y_step + c, instr(&requantize_high_instr(), args));
             });
         });
-        k.native(self.block().native());
+        k.native(self.block().native()?);
         k.finish()
     }
 

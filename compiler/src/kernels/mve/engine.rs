@@ -55,7 +55,7 @@ impl Engine for Helium {
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         match elementwise::block(run) {
-            Some(block) => Ok(vec![block.native()]),
+            Some(block) => Ok(vec![block.native()?]),
             None => Dsp.run(run, target),
         }
     }

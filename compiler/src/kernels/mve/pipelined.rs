@@ -111,7 +111,7 @@ impl Gemm {
     fn pipeline(&self, body: Vec<Inst>) -> Block {
         let (odd, pairs) = (self.pixels % 2 == 1, self.pixels / 2);
         let (x_step, y_step) = (self.x_step as i32, self.y_step as i32);
-        let mut b = Block { slots: if odd { 4 } else { 2 }, ..Block::default() };
+        let mut b = Block { slots: if odd { 4 } else { 2 }, early: BEFORE.to_vec(), ..Block::default() };
         let mut entry = vec![Inst::Mov(W, R(1)), Inst::Mov(Y[0], R(2)), Inst::Mov(X[0], R(0))];
         entry.push(Inst::Mov(X[1], X[0]));
         advance(&mut entry, X[1], x_step);

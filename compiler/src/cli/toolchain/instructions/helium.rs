@@ -184,7 +184,7 @@ fn looped(body: Vec<Item>) -> Block {
 
 /// The predicates' counts are the entry's word in r7, cut to a few more than there are lanes.
 fn case(name: String, block: Block) -> Case {
-    let native = block.native();
+    let native = block.native().unwrap_or_else(|e| panic!("{name}: {e}"));
     let meaning = move |x: &[i32]| {
         let regions = vec![(X, bytes(x)), (Y, vec![0; 4 * TABLE.output()])];
         let mut memory = Memory { regions };
