@@ -4,8 +4,8 @@
 //! program. Passes know no target, so what a form costs is only known here: arena, flash and
 //! predicted cycles of its program.
 //!
-//! Law: no form is taken that costs over a hundredth more than the first one in any of the three, and
-//! none that costs more in one without saving more in the others.
+//! Law: what a form takes more of one than the first form, as a share, is at most a twentieth of what
+//! it saves of another; and none is taken that does not save as a whole.
 
 use crate::error::{Error, Result, Site};
 use crate::graph::Graph;
@@ -54,10 +54,14 @@ impl Needs {
         Needs { arena: program.arena, flash: constants + texts.values().sum::<usize>(), cycles }
     }
 
-    /// Whether nothing is over a hundredth more than another takes.
+    /// Whether this takes no more than another of anything, or only a little for much that it saves:
+    /// a twentieth, each as a share of what the other takes.
     pub fn within(&self, other: &Needs) -> bool {
-        let bytes = |own: usize, others: usize| own <= others + others / 100;
-        bytes(self.arena, other.arena) && bytes(self.flash, other.flash) && self.cycles <= other.cycles * 1.01
+        let bytes = |own: usize, others: usize| own as f64 / others.max(1) as f64;
+        let cycles = if other.cycles > 0.0 { self.cycles / other.cycles } else { 1.0 };
+        let shares = [bytes(self.arena, other.arena), bytes(self.flash, other.flash), cycles];
+        let saved = shares.iter().map(|share| 1.0 - share).fold(0.0, f64::max);
+        shares.iter().all(|&share| share <= 1.0 + saved / 20.0)
     }
 
     /// What is to be least, as shares of what another takes.
