@@ -17,6 +17,8 @@ mod port {
         safe fn paint() -> usize;
         #[link_name = "painted_stack"]
         safe fn painted(from: usize) -> u32;
+        #[link_name = "run_guarded"]
+        safe fn guarded(run: extern "C" fn() -> u32) -> u32;
     }
 
     const SYS_OPEN: u32 = 1;
@@ -64,6 +66,10 @@ mod port {
         loop {
             call(SYS_EXIT_EXTENDED, [ADP_STOPPED_APPLICATION_EXIT, 98, 0]);
         }
+    }
+    /// What `run` gives; all ones where it changed a register that it had to keep.
+    pub fn run_guarded(run: extern "C" fn() -> u32) -> u32 {
+        guarded(run)
     }
     pub fn paint_stack() -> usize {
         paint()

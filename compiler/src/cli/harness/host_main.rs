@@ -29,6 +29,9 @@ mod port {
         let from = unsafe { std::slice::from_raw_parts(from, bytes as usize) };
         FILES.get().and_then(|f| f.lock().ok()).is_some_and(|mut f| f.1.write_all(from).is_ok())
     }
+    pub fn run_guarded(run: extern "C" fn() -> u32) -> u32 {
+        run()
+    }
     /// The host's stack is not painted.
     pub fn paint_stack() -> usize {
         0

@@ -21,6 +21,11 @@ void serve_stop(const char *message)
     exit(98);
 }
 
+uint32_t run_guarded(uint32_t (*run)(void))
+{
+    return run();
+}
+
 uintptr_t paint_stack(void)
 {
     return 0;

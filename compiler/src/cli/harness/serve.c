@@ -144,7 +144,10 @@ static int answer(uint32_t length)
     if (sum != expected) {
         return fail("a frame came with a wrong checksum");
     }
-    const uint32_t stack = model->run();
+    const uint32_t stack = run_guarded(model->run);
+    if (stack == UINT32_MAX) {
+        return fail("the model changed a register that it had to keep");
+    }
     if (begin(OUTPUT, 8 + total(model->outputs, model->output_count)) || put_word(index) ||
         put_word(stack)) {
         return 1;

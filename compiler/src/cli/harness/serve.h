@@ -38,6 +38,8 @@ int port_read(void *to, uint32_t bytes);
 int port_write(const void *from, uint32_t bytes);
 /* Where a failed check of a model ends: says why, and ends with exit code 98. */
 void serve_stop(const char *message);
+/* What `run` gives; all ones where it changed a register that it had to keep. */
+uint32_t run_guarded(uint32_t (*run)(void));
 /* Stack painting, 0 where there is none. */
 uintptr_t paint_stack(void);
 uint32_t painted_stack(uintptr_t from);

@@ -13,7 +13,7 @@ pub struct Port {
 
 pub struct Model {
     /// Gives the bytes of stack that the model touched.
-    pub run: fn() -> u32,
+    pub run: extern "C" fn() -> u32,
     pub inputs: &'static [Port],
     pub outputs: &'static [Port],
 }
@@ -129,7 +129,10 @@ impl Link {
         if sum != expected {
             return self.fail("a frame came with a wrong checksum");
         }
-        let stack = (model.run)();
+        let stack = port::run_guarded(model.run);
+        if stack == u32::MAX {
+            return self.fail("the model changed a register that it had to keep");
+        }
         self.begin(OUTPUT, total(model.outputs).wrapping_add(8))?;
         self.put_word(index)?;
         self.put_word(stack)?;

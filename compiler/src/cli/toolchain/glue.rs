@@ -90,7 +90,7 @@ pub(super) fn models_rs(models: &[Model]) -> String {
              #[inline(never)]\nfn call_{index}() {{\n    \
              // SAFETY: one thread, and the harness holds no reference while this runs.\n    \
              unsafe {{ (*&raw mut MODEL_{index}).run_in_place() }}\n}}\n\
-             fn run_{index}() -> u32 {{\n    let mark = port::paint_stack();\n    run_begins();\n    \
+             extern \"C\" fn run_{index}() -> u32 {{\n    let mark = port::paint_stack();\n    run_begins();\n    \
              call_{index}();\n    run_ends();\n    port::painted_stack(mark)\n}}"
         );
         let _ =

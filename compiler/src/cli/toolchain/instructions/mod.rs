@@ -205,3 +205,44 @@ fn spellings_equal_meanings(core: &str, table: Table, cases: &[Case], open: bool
     }
     assert!(!cases.is_empty() && wrong.is_empty(), "{core}:\n{}", wrong.join("\n"));
 }
+
+/// A native that changes a register of its caller is caught by the harness, on every kind of core and
+/// in each bank of registers.
+#[test]
+fn changed_registers_are_caught() {
+    let cases = [
+        ("cortex-m0plus", "thumb", "mov r9, r0\nbx lr"),
+        ("cortex-m3", "thumb", "mov r11, r0\nbx lr"),
+        ("cortex-m4", "dsp", "mov r8, r0\nbx lr"),
+        ("cortex-m7", "dsp", "vmov s20, r0\nbx lr"),
+        ("cortex-m55", "mve", "vmov.i32 q7, #3\nbx lr"),
+        ("rv32imc", "rv32", "li s11, 7\nret"),
+        ("rv32imcv", "rvv", "li s7, 7\nret"),
+    ];
+    for (core, feature, text) in cases {
+        let target: Target = secateur_targets::find(core).unwrap();
+        let native = |text: &str| {
+            let mut k = KernelBuilder::new("spoils");
+            k.buffer("x", DType::I32, 1, Access::Read);
+            let y = k.buffer("y", DType::I32, 1, Access::Write);
+            k.store(y, 0, 0);
+            let simulation = crate::asm::simulate::simulation(|_, _| ());
+            let (feature, text) = (feature.to_string(), text.to_string());
+            k.native(Native { feature, text, stack: 0, cycles: 1, bytes: 8, simulation });
+            let args = vec![Bind::Operand(0), Bind::Result(0)];
+            let call = Call { kernel: k.finish().unwrap(), args };
+            let program = program(&call, &[Data::I32(vec![0])], (DType::I32, 1), Placed::apart());
+            let options = EmitOptions { features: target.core.features.clone(), ..EmitOptions::default() };
+            let files = emit::c::emit(&program, &options).unwrap();
+            let model = Model { program: &program, files: &files };
+            let image =
+                build(Language::C, &[model], &target, Optimize::Size).unwrap_or_else(|e| panic!("{e}"));
+            let input = vec![vec![Tensor::new(vec![1], Data::I32(vec![0])).unwrap()]];
+            image.run(0, &input, &mut crate::observe::Silent).map(|_| ())
+        };
+        let kept = text.rsplit_once('\n').map_or("", |(_, back)| back);
+        native(kept).unwrap_or_else(|e| panic!("{core}: {e}"));
+        let refused = native(text).expect_err(core).to_string();
+        assert!(refused.contains("a register that it had to keep"), "{core}: {refused}");
+    }
+}
