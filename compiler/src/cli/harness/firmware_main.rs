@@ -5,7 +5,7 @@
 mod models;
 mod serve;
 
-core::arch::global_asm!(include_str!("start.s"));
+core::arch::global_asm!(include_str!("start.s"), options(raw));
 
 /// How the harness reaches its files.
 mod port {
