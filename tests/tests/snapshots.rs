@@ -1,9 +1,10 @@
 //! Text forms of four small models after every stage, for a reviewer to read as a diff: graph
 //! after each pass that changed it, schedule, program, emitted C and Rust, report.
 //!
-//! Law: the snapshots are the same on every machine. Long arrays of numbers are cut to a
-//! digest, so that the text stays readable. After an intended change:
-//! `INSTA_UPDATE=always cargo test -p secateur-tests --test snapshots`, and read the diff.
+//! Law: the snapshots are the same on every machine. Long arrays of numbers and long texts are cut to
+//! a digest, so that what is left is read; the program, the C and the Rust of one model stand whole.
+//! What was cut is written to `stories/` in the target's folder for temporary files. After an intended
+//! change: `INSTA_UPDATE=always cargo test -p secateur-tests --test snapshots`, and read the diff.
 
 use secateur_compiler::artifact::compile;
 use secateur_compiler::observe::Silent;
@@ -15,8 +16,11 @@ use secateur_tests::onnx::{
 };
 use std::fmt::Write;
 
-/// Everything that a compilation tells, as one text.
-fn story(name: &str, model: &[u8], calibration: Option<Tensor>, quantize: Quantize) -> String {
+/// Lines beyond which a text is cut to its digest.
+const LONG: usize = 100;
+
+/// Everything that a compilation tells: texts and what each is.
+fn story(name: &str, model: &[u8], calibration: Option<Tensor>, quantize: Quantize) -> Vec<(String, String)> {
     let mut stages = vec!["import".to_string()];
     stages.extend(passes::names().map(str::to_string));
     stages.extend(["quantize", "schedule", "lower"].map(str::to_string));
@@ -35,21 +39,20 @@ fn story(name: &str, model: &[u8], calibration: Option<Tensor>, quantize: Quanti
     let target = secateur_compiler::targets::find("cortex-m3").expect("a core of ours");
     let artifact = compile(model, &target, samples.as_ref(), &options, &mut Silent)
         .unwrap_or_else(|e| panic!("{name}: {e}"));
-    let mut out = String::new();
+    let mut out = Vec::new();
     let mut last = "";
     for (stage, text) in &artifact.dumps {
         // Most passes leave a small model as it is.
         if text != last {
-            let _ = writeln!(out, "== after {stage}\n{text}");
+            out.push((format!("after {stage}"), shorten(text)));
         }
         last = text;
     }
     let report = serde_json::to_string_pretty(&artifact.report).expect("a report is JSON");
-    let _ = writeln!(out, "== report\n{report}");
-    for file in artifact.files.iter().filter(|f| f.text.contains(name)) {
-        let _ = writeln!(out, "== {}\n{}", file.path, file.text);
-    }
-    shorten(&out)
+    out.push(("report".to_string(), report + "\n"));
+    let files = artifact.files.iter().filter(|f| f.text.contains(name));
+    out.extend(files.map(|f| (f.path.clone(), shorten(&f.text))));
+    out
 }
 
 /// Cuts runs of lines that hold nothing but numbers, and long literals, to their digest.
@@ -103,7 +106,21 @@ fn wave(n: usize, step: usize, scale: f32) -> Vec<f32> {
 }
 
 fn check(name: &str, model: &[u8], calibration: Option<Tensor>, quantize: Quantize) {
-    insta::assert_snapshot!(name, story(name, model, calibration, quantize));
+    let (mut cut, mut whole) = (String::new(), String::new());
+    for (what, text) in story(name, model, calibration, quantize) {
+        let lines = text.lines().count();
+        let shown = match lines > LONG {
+            true => format!("[{lines} lines, {:08x}]\n", fnv(&text)),
+            false => text.clone(),
+        };
+        let _ = writeln!(cut, "== {what}\n{shown}");
+        let _ = writeln!(whole, "== {what}\n{text}");
+    }
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("stories");
+    let written = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(folder.join(name).with_extension("txt"), whole));
+    written.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    insta::assert_snapshot!(name, cut);
 }
 
 /// Two dense layers around a Relu, quantized from samples.
@@ -206,6 +223,14 @@ fn tiny_qdq() {
         opset: 13,
     };
     check("tiny_qdq", &model.bytes(), None, Quantize::Int8);
+    for (what, text) in story("tiny_qdq", &model.bytes(), None, Quantize::Int8) {
+        match what.as_str() {
+            "after lower" => insta::assert_snapshot!("tiny_qdq_program", text),
+            "tiny_qdq.c" => insta::assert_snapshot!("tiny_qdq_c", text),
+            "tiny_qdq.rs" => insta::assert_snapshot!("tiny_qdq_rust", text),
+            _ => {}
+        }
+    }
 }
 
 /// The bundled wearable model, from its calibration samples.

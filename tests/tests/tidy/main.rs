@@ -164,6 +164,15 @@ fn source_files_stay_readable() {
     hold(&files, rules::length);
 }
 
+/// Long texts are digests: nobody reads a diff of thousands of lines.
+#[test]
+fn snapshots_stay_readable() {
+    planted(rules::length, "tests/tests/snapshots/x.snap", &[&"text\n".repeat(rules::LINES + 1)]);
+    let files: Vec<File> = files::all().into_iter().filter(|f| f.path.ends_with(".snap")).collect();
+    assert!(files.len() > 10, "{} snapshots", files.len());
+    hold(&files, rules::length);
+}
+
 /// Whether a command is in tests/tools.txt, or stands there in another version: where a toolchain
 /// takes whichever of several it finds, one of them is installed.
 fn is_listed(command: &str, listed: &BTreeSet<&str>) -> bool {
