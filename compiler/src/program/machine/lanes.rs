@@ -3,6 +3,7 @@
 //! Law: lane `i` gets exactly what iteration `i` alone would compute.
 
 use crate::kernel::{BinOp, Ty};
+use crate::program::machine::compile::Run;
 use crate::program::machine::env::{Env, Fault, Mem, Site};
 use crate::program::machine::expr::FloatKind;
 use crate::program::machine::memory::{Integer, get_f32, put_f32, with_integer};
@@ -415,10 +416,8 @@ fn of<T: Integer>(bytes: &[u8]) -> i32 {
     T::get(bytes, 0) as i32
 }
 
-type Code = Box<dyn Fn(&mut Env) + Send + Sync>;
-
 /// Code that fills a slot of lanes.
-pub(crate) fn fill_slot(slot: usize, lane: IntLane) -> Code {
+pub(crate) fn fill_slot(slot: usize, lane: IntLane) -> Run {
     Box::new(move |env| {
         let n = env.lanes;
         let mut v = std::mem::take(&mut env.lane_ints[slot]);
@@ -428,7 +427,7 @@ pub(crate) fn fill_slot(slot: usize, lane: IntLane) -> Code {
 }
 
 /// The same for floats.
-pub(crate) fn fill_float_slot(slot: usize, kind: FloatKind) -> Code {
+pub(crate) fn fill_float_slot(slot: usize, kind: FloatKind) -> Run {
     let lane = kind.lane();
     Box::new(move |env| {
         let n = env.lanes;
