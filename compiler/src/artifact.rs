@@ -97,7 +97,7 @@ fn compile_unhelped(
     } else if options.quantize == Quantize::None && calibration.is_some() {
         unused(&mut graph, "the model stays in floats");
     }
-    if options.quantize == Quantize::Int8 && !quantized {
+    if options.quantize != Quantize::None && !quantized {
         step(observer, "calibrate")?;
         let samples = calibration.ok_or_else(|| {
             Error::option("calibrate", "a float model needs calibration samples to become int8")
@@ -193,7 +193,7 @@ pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
             .map_err(|e| Error::new(Fault::Target, Site::Option("target".into()), e.to_string()))?;
         let mut graph = imported.clone();
         passes::run(&mut graph, &mut |_, _| {})?;
-        if options.quantize == Quantize::Int8 && !quantize::is_quantized(&graph) {
+        if options.quantize != Quantize::None && !quantize::is_quantized(&graph) {
             let samples = made_up(&graph);
             quantize::quantize(&mut graph, &samples, options, &mut Silent)?;
         }

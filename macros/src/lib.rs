@@ -33,7 +33,7 @@ use proc_macro::TokenStream;
 /// |---|---|
 /// | `target = "nrf52840"` | chip or core by name, or a TOML file; without it the host |
 /// | `core = "cortex-m4", flash = "256K", ram = "64K"` | a chip without a file |
-/// | `quantize = "int8"` | `"int8"` (the default) or `"none"` |
+/// | `quantize = "int8"` | `"int8"` (the default), `"w4a8"` or `"none"` |
 /// | `optimize = "balanced"` | `"speed"`, `"balanced"` (the default) or `"size"` |
 /// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model, and used where a QDQ model has values without a scale; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
 /// | `allow_overflow = true` | compile a model too that does not fit the chip's memories |

@@ -21,7 +21,7 @@ pub fn compiled(zoo: &Path, model: &str, target: &Target, quantize: Quantize) ->
     let path = zoo.join(model);
     let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{model}: {e}"));
     let calib = path.with_file_name("calib.npy");
-    let samples = (quantize == Quantize::Int8 && calib.is_file()).then(|| {
+    let samples = (quantize != Quantize::None && calib.is_file()).then(|| {
         let mut samples = Samples::default();
         samples.arrays.insert(String::new(), crate::npy(&calib));
         samples

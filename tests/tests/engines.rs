@@ -73,7 +73,7 @@ fn check(model: &str, core: &str, quantize: Quantize, engines: &[(Language, &str
             wrong.push(format!("{model}: {language:?} on {on}: {differ} of {} samples", inputs.len()));
         }
         if on != "host" {
-            let integer = quantize == Quantize::Int8;
+            let integer = quantize != Quantize::None;
             let broken = broken_rules(image.file(), &target(on), integer);
             wrong.extend(broken.iter().map(|b| format!("{model}: {language:?}: {b}")));
         }
@@ -109,6 +109,16 @@ fn all_alike(models: &[&str], quantize: Quantize) {
 #[test]
 fn calibrated_models_give_the_same_bits_everywhere() {
     all_alike(CALIBRATED, Quantize::Int8);
+}
+
+#[test]
+fn weights_of_four_bits_give_the_same_bits_everywhere() {
+    let models = ["ours/watch_cnn1d/model.onnx", "third_party/mlperf_ic_resnet8/model.onnx"];
+    all_alike(&models, Quantize::W4a8);
+    let cores = ["cortex-m0plus", "cortex-m7", "cortex-m55"];
+    let on = |core: &&str| check(models[0], core, Quantize::W4a8, &[(Language::C, core)]);
+    let wrong: Vec<String> = cores.iter().flat_map(on).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

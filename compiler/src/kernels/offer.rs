@@ -25,6 +25,9 @@ pub(crate) const ROWS_LIMIT: usize = 4096;
 /// too: not for models whose code is large already.
 pub(crate) const UNROLLED: &str = "rows_unrolled";
 
+/// Products whose weights take four bits each.
+pub(crate) const DENSE4: &str = "dense4";
+
 /// One way to spell a node with native kernels.
 #[derive(Debug)]
 pub(crate) struct Candidate {

@@ -108,6 +108,10 @@ impl Product {
         self.x_zp = 0;
         self
     }
+    /// Whether four bits hold each weight.
+    pub(crate) fn four_bits(&self) -> bool {
+        matches!(&self.weights, Data::I32(w) if w.iter().all(|w| (-8..=7).contains(w)))
+    }
     /// The weights in another order (indices into [`Product::weights`]), as narrow as they go.
     pub(crate) fn packed(&self, order: &[usize]) -> Data {
         match &self.weights {
@@ -120,12 +124,54 @@ impl Product {
             other => other.clone(),
         }
     }
+    /// The same, two weights of four bits a byte where `four` says so: the low one first.
+    pub(crate) fn coefficients(&self, order: &[usize], four: bool) -> Coefficients {
+        let data = match &self.weights {
+            Data::I32(w) if four => {
+                let digits: Vec<u8> = order.iter().map(|&i| w[i] as u8 & 15).collect();
+                let byte = |pair: &[u8]| (pair[0] | pair.get(1).unwrap_or(&0) << 4) as i8;
+                Data::I8(digits.chunks(2).map(byte).collect())
+            }
+            _ => self.packed(order),
+        };
+        Coefficients { data, four }
+    }
     /// Declares the scalar `zx` where the input has a zero point left to subtract.
     pub(crate) fn declare_zero(&self, k: &mut KernelBuilder) -> Zero {
         Zero((self.x_zp != 0).then(|| k.scalar("zx", -128, 127)))
     }
     pub(crate) fn zero_role(&self) -> Option<Bind> {
         (self.x_zp != 0).then_some(Bind::Scalar(self.x_zp))
+    }
+}
+
+/// Weights as portable loops read them, one behind the other.
+pub(crate) struct Coefficients {
+    pub(crate) data: Data,
+    four: bool,
+}
+
+/// The parameter that stands for [`Coefficients`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weights {
+    w: Buf,
+    four: bool,
+}
+
+impl Coefficients {
+    pub(crate) fn declare(&self, k: &mut KernelBuilder) -> Weights {
+        Weights { w: constant(k, "w", &self.data), four: self.four }
+    }
+}
+
+impl Weights {
+    pub(crate) fn at(self, index: impl Into<Expr>) -> Expr {
+        let index = index.into();
+        if !self.four {
+            return self.w.at(index);
+        }
+        let digit = (self.w.at(index.clone() >> 1) >> ((index & 1) << 2)) & 15;
+        (digit ^ 8) - 8
     }
 }
 

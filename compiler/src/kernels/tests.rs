@@ -38,6 +38,7 @@ const WINDOWS: &[Core] = &[
 const THUMB: &[&str] = &["depthwise", "depthwise-whole", "gemm", "winograd-4x4", "winograd-4x4-square"];
 
 const DSP: &[&str] = &[
+    "dense4",
     "depthwise",
     "gemm",
     "pairs",
@@ -54,9 +55,9 @@ const DSP: &[&str] = &[
 const PRODUCTS: &[Core] = &[
     Core { name: "cortex-m0plus", portable: 4, variants: &["dense", "dense-words", "gemm"] },
     Core { name: "cortex-m3", portable: 4, variants: &["dense", "dense-words", "gemm"] },
-    Core { name: "cortex-m4", portable: 2, variants: &["gemm", "rows", "rows_unrolled"] },
-    Core { name: "cortex-m33", portable: 2, variants: &["gemm", "rows", "rows_unrolled"] },
-    Core { name: "cortex-m7", portable: 2, variants: &["gemm", "rows", "rows_unrolled"] },
+    Core { name: "cortex-m4", portable: 2, variants: &["dense4", "gemm", "rows", "rows_unrolled"] },
+    Core { name: "cortex-m33", portable: 2, variants: &["dense4", "gemm", "rows", "rows_unrolled"] },
+    Core { name: "cortex-m7", portable: 2, variants: &["dense4", "gemm", "rows", "rows_unrolled"] },
     Core { name: "cortex-m55", portable: 0, variants: &["dot"] },
     Core { name: "rv32imc", portable: 0, variants: &["pairs", "product"] },
     Core { name: "rv32imcv", portable: 0, variants: &["product"] },
@@ -278,7 +279,7 @@ fn multiply(core: &str, seed: u64) -> Tried {
             let want = Want { library: &Library::new(&target), policy: Policy::from(optimize), rows_limit };
             let product = product(&mut random, rows.outputs.len, rows.inputs.len, case + n);
             let found = engine.dense(rows, &product, &want).unwrap();
-            let plain = dense(rows, &product).unwrap();
+            let plain = dense(rows, &product, false).unwrap();
             let reach = |of: fn(&Axis) -> usize| rows.rows.iter().map(|a| (a.len - 1) * of(a)).sum::<usize>();
             let x = random.bytes(reach(|a| a.x) + rows.inputs.len);
             let y = reach(|a| a.y) + rows.outputs.len;

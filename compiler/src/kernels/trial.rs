@@ -43,9 +43,10 @@ impl Random {
     }
 }
 
-/// A product of random weights with zero points at the ends.
+/// A product of random weights with zero points at the ends; every fifth one's fit four bits.
 pub(crate) fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
-    let w = (0..rows * taps).map(|_| random.within(-127, 127) as i8).collect();
+    let (least, most) = if case % 5 == 4 { (-8, 7) } else { (-127, 127) };
+    let w = (0..rows * taps).map(|_| random.within(least, most) as i8).collect();
     let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
     let b = (0..rows).map(|_| random.within(-5000, 5000) as i32).collect();
     let b = Tensor::new(vec![rows], Data::I32(b)).unwrap();

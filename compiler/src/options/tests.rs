@@ -184,7 +184,7 @@ fn what_is_wrong_is_refused_at_its_line_and_column() {
             "`optimize` takes \"speed\", \"balanced\" or \"size\", not \"sped\"; did you mean \"speed\"?",
             "",
         ),
-        ("quantize = 8", "1:12", "`quantize` takes \"int8\" or \"none\", not 8", ""),
+        ("quantize = 8", "1:12", "`quantize` takes \"int8\", \"w4a8\" or \"none\", not 8", ""),
         (
             "quantize = 'größer'; emit",
             "1:20",

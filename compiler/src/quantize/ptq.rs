@@ -17,10 +17,10 @@ use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::observe::Observer;
 use crate::ops::Op;
-use crate::options::Options;
+use crate::options::{Options, Quantize};
 use crate::tensor::{DType, Data, Samples, Tensor};
 use crate::warning::Warning;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Post-training quantization to int8: every activation and weight gets its `Quant`.
 ///
@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 pub fn quantize(
     graph: &mut Graph,
     samples: &Samples,
-    _options: &Options,
+    options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let inputs = crate::samples::split(samples, graph, None)?;
@@ -39,7 +39,8 @@ pub fn quantize(
         Patch::new(graph).set_quant(value, Some(quant));
     }
     dragged(graph, &seen);
-    correct(graph, &inputs, observer)?;
+    let four = if options.quantize == Quantize::W4a8 { four_bit(graph) } else { BTreeSet::new() };
+    correct(graph, &inputs, &four, observer)?;
     settle_with(graph, Constants::Rounded)
 }
 
@@ -328,9 +329,27 @@ fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<His
     Ok(Some(histogram))
 }
 
+/// Nodes whose weights take four bits: all with weights but depthwise convolutions, which have few, and
+/// the first and the last, where a model is most sensitive.
+fn four_bit(graph: &Graph) -> BTreeSet<NodeId> {
+    let weighted = |id: &NodeId| matches!(&graph[*id].op, Op::Conv(_) | Op::Dense(_));
+    let nodes: Vec<NodeId> = graph.topological().into_iter().filter(weighted).collect();
+    let inner = nodes.get(1..nodes.len().saturating_sub(1)).unwrap_or_default();
+    let depthwise = |id: NodeId| match (&graph[id].op, graph[id].inputs.get(1).copied().flatten()) {
+        (Op::Conv(conv), Some(w)) => conv.group > 1 && graph[w].shape.get(1) == Some(&1),
+        _ => false,
+    };
+    inner.iter().copied().filter(|&id| !depthwise(id)).collect()
+}
+
 /// The second walk: weights become integers, and biases take back the mean error that rounding
 /// of everything before them makes in each channel (Nagel et al., 2019, with data).
-fn correct(graph: &mut Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<()> {
+fn correct(
+    graph: &mut Graph,
+    inputs: &[Vec<Tensor>],
+    four: &BTreeSet<NodeId>,
+    observer: &mut dyn Observer,
+) -> Result<()> {
     let float = graph.clone();
     let (mut exact, mut walk) = (Walk::new(graph, inputs), Walk::new(graph, inputs));
     for &v in graph.inputs() {
@@ -344,7 +363,10 @@ fn correct(graph: &mut Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observe
         observer.progress("calibrate", order.len() + done, 2 * order.len());
         let mut want = exact.eval(&float, id, inputs.len(), &[])?;
         let mut results = match channel_axis(graph, id) {
-            Some(axis) if integer_form(&graph[id].op) => corrected(graph, &walk, id, axis, &want[0])?,
+            Some(axis) if integer_form(&graph[id].op) => {
+                let most = if four.contains(&id) { weights::FOUR_BITS } else { weights::EIGHT_BITS };
+                corrected(graph, &walk, id, (axis, most), &want[0])?
+            }
             _ => {
                 // As integers they have errors of their own, which the biases behind take back.
                 if computes_on_integers(graph, id) {
@@ -374,12 +396,13 @@ fn correct(graph: &mut Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observe
 }
 
 /// Quantizes the weights of a node, corrects its bias towards the results that it should have before
-/// its clamp, and gives those with both.
+/// its clamp, and gives those with both. `axis` is that of channels in the result, `most` the greatest
+/// integer weight.
 fn corrected(
     graph: &mut Graph,
     walk: &Walk,
     id: NodeId,
-    axis: usize,
+    (axis, most): (usize, i8),
     want: &[Tensor],
 ) -> Result<Vec<Vec<Tensor>>> {
     let node = graph[id].clone();
@@ -392,10 +415,10 @@ fn corrected(
         Some(b) => graph[b].constant().map(|t| t.to_f32_vec()).unwrap_or_else(|| vec![0.0; channels]),
     };
     let quant = match &graph[x].quant {
-        Some(input) => weights::within_accumulator(&real, weights::per_channel(&real), &bias, input),
-        None => weights::per_channel(&real),
+        Some(input) => weights::within_accumulator(&real, weights::per_channel(&real, most), &bias, input),
+        None => weights::per_channel(&real, most),
     };
-    let stored = weights::quantize(&real, &quant);
+    let stored = weights::symmetric(&real, &quant, most);
     let (weight_name, name) = (graph[w].name.clone(), format!("{}.bias", node.name));
     let rounded_weights = quant.dequantize(&stored);
     let mut patch = Patch::new(graph);

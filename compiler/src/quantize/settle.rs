@@ -360,7 +360,7 @@ pub(super) fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Resul
         }
         let Some(real) = graph[v].constant().cloned() else { continue };
         let quant = match (&node.op, i) {
-            (Op::Conv(_) | Op::Dense(_), 1) => weights::per_channel(&real),
+            (Op::Conv(_) | Op::Dense(_), 1) => weights::per_channel(&real, weights::EIGHT_BITS),
             (Op::Conv(_) | Op::Dense(_), _) => continue,
             (Op::Add(_) | Op::Sub(_) | Op::Mul(_), _) | (Op::Div(_), 1) if rule == Constants::Exact => {
                 continue;

@@ -1,16 +1,29 @@
-//! Weights as 8-bit integers: symmetric, one scale per output channel.
+//! Weights as integers of 8 or 4 bits: symmetric, one scale per output channel.
 
 use crate::graph::Quant;
 use crate::tensor::{DType, Data, Tensor, row_major_strides};
 
-/// Stores real values with `quant`: round half to even, then saturate (to -127..127 for
-/// symmetric 8-bit, so that products of two int8 never need the 17th bit).
+/// Greatest symmetric weights of 8 bits, so that products of two int8 never need the 17th bit, and of 4.
+pub(super) const EIGHT_BITS: i8 = 127;
+pub(super) const FOUR_BITS: i8 = 7;
+
+/// Stores real values with `quant`: round half to even, then saturate, to -127..127 for symmetric
+/// weights of 8 bits.
 pub(super) fn quantize(real: &Tensor, quant: &Quant) -> Tensor {
-    let strides = row_major_strides(real.shape());
     let (mut lo, hi) = quant.dtype.range().unwrap_or((0, 0));
     if quant.dtype == DType::I8 && quant.axis.is_some() {
-        lo = -127;
+        lo = -i128::from(EIGHT_BITS);
     }
+    within(real, quant, (lo, hi))
+}
+
+/// Stores weights symmetrically, `most` being the greatest.
+pub(super) fn symmetric(real: &Tensor, quant: &Quant, most: i8) -> Tensor {
+    within(real, quant, (-i128::from(most), most.into()))
+}
+
+fn within(real: &Tensor, quant: &Quant, (lo, hi): (i128, i128)) -> Tensor {
+    let strides = row_major_strides(real.shape());
     let stored: Vec<i64> = real
         .to_f32_vec()
         .iter()
@@ -28,8 +41,9 @@ pub(super) fn quantize(real: &Tensor, quant: &Quant) -> Tensor {
 
 /// Per-channel symmetric quantization along axis 0. For each channel the scale of least square
 /// error among 21 from the full range down to 60 % of it: clipping one outlier often buys
-/// resolution for all others.
-pub(super) fn per_channel(real: &Tensor) -> Quant {
+/// resolution for all others. `most` is the greatest integer weight.
+pub(super) fn per_channel(real: &Tensor, most: i8) -> Quant {
+    let most = f32::from(most);
     let channels = real.shape().first().copied().unwrap_or(1).max(1);
     let data = real.to_f32_vec();
     let row = data.len() / channels;
@@ -37,16 +51,17 @@ pub(super) fn per_channel(real: &Tensor) -> Quant {
         .map(|c| {
             let row = &data[c * row..(c + 1) * row];
             let max = row.iter().fold(0f32, |m, x| m.max(x.abs()));
-            if !(max.is_finite() && max / 127.0 >= f32::MIN_POSITIVE) {
+            if !(max.is_finite() && max / most >= f32::MIN_POSITIVE) {
                 return 1.0 / 128.0;
             }
-            let mut best = (f64::INFINITY, max / 127.0);
+            let mut best = (f64::INFINITY, max / most);
             for step in 0..=20u8 {
-                let scale = max * (1.0 - 0.02 * f32::from(step)) / 127.0;
+                let scale = max * (1.0 - 0.02 * f32::from(step)) / most;
                 let error: f64 = row
                     .iter()
                     .map(|&x| {
-                        let q = (f64::from(x) / f64::from(scale)).round_ties_even().clamp(-127.0, 127.0);
+                        let most = f64::from(most);
+                        let q = (f64::from(x) / f64::from(scale)).round_ties_even().clamp(-most, most);
                         let e = q * f64::from(scale) - f64::from(x);
                         e * e
                     })

@@ -9,6 +9,7 @@ use crate::arith::requant::{Output, requant};
 use crate::error::Result;
 use crate::kernels::call::Call;
 use crate::kernels::epilogue::Finish;
+use crate::kernels::offer::{Candidate, DENSE4};
 use crate::kernels::portable::conv::{Kernels, conv};
 use crate::kernels::portable::dense::dense;
 use crate::kernels::portable::matmul::{Addend, Outer, Pair, matmul};
@@ -22,6 +23,20 @@ impl Cx<'_> {
     fn call(&mut self, call: Result<Call>) -> Result<()> {
         let call = self.owned(self.here(call)?);
         self.calls.push(call);
+        Ok(())
+    }
+}
+
+impl Cx<'_> {
+    /// Offers portable loops over weights of four bits beside what the engine offers, where it has no
+    /// kernel for them itself; where it has nothing, they stand alone if flash is what counts.
+    fn offer4(&mut self, product: &Product, call: impl FnOnce() -> Result<Call>) -> Result<()> {
+        let known = self.offers.iter().any(|offer| offer.way == DENSE4);
+        let wanted = !self.offers.is_empty() || self.want.policy.saves_flash();
+        if product.four_bits() && !known && wanted {
+            let call = self.here(call())?;
+            self.offers.push(Candidate { way: DENSE4, call, workspace: 0 });
+        }
         Ok(())
     }
 }
@@ -41,16 +56,16 @@ pub(super) fn select_conv(cx: &mut Cx<'_>, op: &ops::Conv) -> Result<()> {
         return run_time_weights(cx, &g);
     };
     let product = cx.product(w)?;
+    let portable = |four: bool| match (pointwise(&g), four) {
+        (Some(rows), four) => dense(&rows, &product, four),
+        (None, false) => conv(&g, &product, Kernels::Packed),
+        (None, true) => conv(&g, &product, Kernels::Packed4),
+    };
     if x.quant.is_some() && !cx.portable {
         cx.offers = cx.here(conv_offers(&g, &product, &cx.want))?;
+        cx.offer4(&product, || portable(true))?;
     }
-    if !cx.offers.is_empty() {
-        return Ok(());
-    }
-    cx.call(match pointwise(&g) {
-        Some(rows) => dense(&rows, &product),
-        None => conv(&g, &product, Kernels::Packed),
-    })
+    if cx.offers.is_empty() { cx.call(portable(false)) } else { Ok(()) }
 }
 
 /// A float convolution whose weights are computed at run time, row-major or not at all.
@@ -86,8 +101,9 @@ pub(super) fn select_dense(cx: &mut Cx<'_>) -> Result<()> {
     let product = cx.product(w)?;
     if x.quant.is_some() && !cx.portable {
         cx.offers = cx.here(dense_offers(&rows, &product, &cx.want))?;
+        cx.offer4(&product, || dense(&rows, &product, true))?;
     }
-    if cx.offers.is_empty() { cx.call(dense(&rows, &product)) } else { Ok(()) }
+    if cx.offers.is_empty() { cx.call(dense(&rows, &product, false)) } else { Ok(()) }
 }
 
 /// How two run-time factors end: one multiplier, or one per column of the product, which is an

@@ -227,6 +227,9 @@ instructions! {
     And(d: Out, a: In, b: In) flags(Alu, (d == a || d == b) && low(&[d, a, b])), "and{s} {d}, {of}", of = beginning(d, a, b) => d = a & b;
     Orr(d: Out, a: In, b: In) flags(Alu, (d == a || d == b) && low(&[d, a, b])), "orr{s} {d}, {of}", of = beginning(d, a, b) => d = a | b;
     Eor(d: Out, a: In, b: In) flags(Alu, (d == a || d == b) && low(&[d, a, b])), "eor{s} {d}, {of}", of = beginning(d, a, b) => d = a ^ b;
+    /// The low bytes of both halves under a mask of 1..=255, and the high bytes.
+    MaskLow(d: Out, a: In, v: Num<1, 255>) wide(Alu), "and {d}, {a}, #{mask}", mask = v * 0x0001_0001 => d = a & (v * 0x0001_0001);
+    MaskHigh(d: Out, a: In, v: Num<1, 255>) wide(Alu), "and {d}, {a}, #{mask}", mask = v * 0x0100_0100 => d = a & (v * 0x0100_0100);
     /// `-a`.
     Neg(d: Out, a: In) flags(Alu, low(&[d, a])), "rsb{s} {d}, {a}, #0" => d = a.wrapping_neg();
     /// Shifts by 1..=31.

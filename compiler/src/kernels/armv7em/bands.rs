@@ -11,8 +11,9 @@
 
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
-use crate::kernels::armv7em::engine::{Ending, Order, call_widen, dual, packed, widen_kernel};
+use crate::kernels::armv7em::engine::{Ending, Order, Weights, call_widen, dual, packed, widen_kernel};
 use crate::kernels::armv7em::gemm::{Gemm, ROUND};
+use crate::kernels::armv7em::stream::Format;
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::library::Library;
 use crate::kernels::offer::{Candidate, Want};
@@ -67,7 +68,12 @@ impl Cut {
 }
 
 /// A convolution of one group.
-pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+pub(crate) fn bands(
+    g: &Geometry,
+    product: &Product,
+    want: &Want<'_>,
+    weights: Weights,
+) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let library = want.library;
     let [kh, kw] = g.kernel;
@@ -98,11 +104,11 @@ pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
         columns: 2,
         pitch,
         step,
+        format: Format::Packed,
         sh: ending.sh,
         lo,
         hi,
         round: if want.policy.spends_flash() { ROUND } else { even_round(pairs) },
-        halves: dual(want) && want.policy.spends_flash(),
         ahead: dual(want),
     };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..sizes };
@@ -117,8 +123,11 @@ pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
             Some((i % g.cin * kh + ky) * kw + kx)
         }));
     }
-    let Some((one, weights)) = packed(&one, product, &ending, &taps)? else { return Ok(None) };
-    let two = Gemm { sh: one.sh, ..sizes };
+    let formats = weights.formats(&ending, want);
+    let Some((one, coefficients)) = packed(&one, product, &ending, &formats, &taps)? else {
+        return Ok(None);
+    };
+    let two = Gemm { format: one.format, sh: one.sh, ..sizes };
 
     // The last window may reach into what only zero weights meet.
     let last = (cut.rows - 1) * g.strides[0] * cut.pitch + (cut.columns - 1) * g.strides[1] * g.cin;
@@ -127,7 +136,7 @@ pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let wide = k.buffer("wide", DType::I16, wide_len, Access::ReadWrite);
-    let w = k.buffer("w", DType::I16, one.stream_len(), Access::Read);
+    let w = k.buffer("w", DType::I16, one.stream().len(), Access::Read);
     let zx = k.scalar("zx", -128, 127);
     let rnd = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widener = Widener::new(g, cut, (close, order, library), (x, wide, zx))?;
@@ -176,11 +185,11 @@ pub(crate) fn bands(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<
         };
         pieces(k, "band", g.output[0], cut.rows, &mut |k, at, rows| band(k, at, rows));
     });
-    let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0), weights];
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0), coefficients];
     args.push(Bind::Scalar(product.x_zp));
     args.extend(one.sh.map(|_| Bind::Scalar(ending.rnd)));
     let call = Call { kernel: k.finish()?, args };
-    Ok(Some(Candidate { way: "gemm", call, workspace: 2 * wide_len }))
+    Ok(Some(Candidate { way: weights.way(), call, workspace: 2 * wide_len }))
 }
 
 /// A round that divides a run where there is one, so that nothing is spelled out beside its loop.

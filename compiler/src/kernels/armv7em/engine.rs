@@ -15,12 +15,13 @@ use crate::kernels::armv7em::elementwise;
 use crate::kernels::armv7em::epilogue::Rounding;
 use crate::kernels::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
 use crate::kernels::armv7em::gemv8::Column;
+use crate::kernels::armv7em::stream::Format;
 use crate::kernels::armv7em::widen;
 use crate::kernels::axes::nest;
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::epilogue::Finish;
 use crate::kernels::library::Library;
-use crate::kernels::offer::{Candidate, Engine, Want};
+use crate::kernels::offer::{Candidate, DENSE4, Engine, Want};
 use crate::kernels::problem::Geometry;
 use crate::kernels::problem::Rows;
 use crate::kernels::product::{Product, reach_len};
@@ -39,18 +40,22 @@ impl Engine for Dsp {
         let limit = 2 * want.rows_limit;
         let mut ways = crate::kernels::armv7em::winograd::engine::ways(g, product, want)?;
         ways.extend(crate::kernels::armv7em::dw_engine::pairs(g, product, want)?);
-        ways.extend(crate::kernels::armv7em::bands::bands(g, product, want)?);
+        for weights in Weights::of(product) {
+            ways.extend(crate::kernels::armv7em::bands::bands(g, product, want, weights)?);
+        }
         if g.groups > 1 {
             ways.extend(depthwise(g, product, limit, want.library)?);
         }
         Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let shared = crate::kernels::armv7em::rows::rows(rows, product, want)?;
-        if !shared.is_empty() {
-            return Ok(shared);
+        let mut ways = crate::kernels::armv7em::rows::rows(rows, product, want)?;
+        for weights in Weights::of(product) {
+            if weights == Weights::Four || ways.is_empty() {
+                ways.extend(dense(rows, product, want, weights)?);
+            }
         }
-        Ok(dense(rows, product, want)?.into_iter().collect())
+        Ok(ways)
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         elementwise::block(run).iter().map(|b| b.native("dsp", &target.core)).collect()
@@ -105,19 +110,50 @@ impl Ending<'_> {
     }
 }
 
-/// Packs a product for a block of these sizes, in the packed form if its sums allow, else in
-/// the plain form. `None` if its weights do not fit.
+/// Bits of a weight in flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weights {
+    Eight,
+    Four,
+}
+
+impl Weights {
+    /// What the weights of a product fit.
+    pub(crate) fn of(product: &Product) -> impl Iterator<Item = Weights> {
+        [Weights::Eight].into_iter().chain(product.four_bits().then_some(Weights::Four))
+    }
+    /// The variant's name.
+    pub(crate) fn way(self) -> &'static str {
+        match self {
+            Weights::Eight => "gemm",
+            Weights::Four => DENSE4,
+        }
+    }
+    /// Formats to try in this order, each with the one shift that it takes of all channels.
+    pub(crate) fn formats(self, ending: &Ending<'_>, want: &Want<'_>) -> Vec<(Format, Option<u32>)> {
+        match self {
+            Weights::Four => vec![(Format::Nibbles, ending.sh)],
+            // There weights of two bytes gain a sixth.
+            Weights::Eight if dual(want) && want.policy.spends_flash() => vec![(Format::Halves, ending.sh)],
+            Weights::Eight => vec![(Format::Packed, ending.sh), (Format::Plain, None)],
+        }
+    }
+}
+
+/// Packs a product for a block of these sizes in the first of the formats that its weights and sums
+/// fit. `None` if they fit none.
 pub(crate) fn packed(
     sizes: &Gemm,
     product: &Product,
     ending: &Ending<'_>,
+    formats: &[(Format, Option<u32>)],
     taps: &[Option<usize>],
 ) -> Result<Option<(Gemm, Bind)>> {
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
     let reach = product.reach()?;
-    for sh in [ending.sh, None] {
-        let gemm = Gemm { sh, ..*sizes };
-        if let Some(stream) = gemm.pack(w, b, ending.rounding(), &reach, taps) {
+    for &(format, sh) in formats {
+        let gemm = Gemm { format, sh, ..*sizes };
+        if let Some(stream) = gemm.stream().pack(w, b, ending.rounding(), &reach, taps) {
             return Ok(Some((gemm, Bind::aligned("weights", Data::I16(stream), 4))));
         }
     }
@@ -153,7 +189,12 @@ pub(crate) fn dual(want: &Want<'_>) -> bool {
 const SMALL: usize = 1024;
 
 /// A dense layer or pointwise convolution.
-pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+pub(crate) fn dense(
+    rows: &Rows,
+    product: &Product,
+    want: &Want<'_>,
+    weights: Weights,
+) -> Result<Option<Candidate>> {
     let (library, core) = (want.library, want.core());
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
@@ -177,24 +218,25 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         columns: 2,
         pitch,
         step: inner.y,
+        format: Format::Packed,
         sh: ending.sh,
         lo,
         hi,
         round: if !want.policy.spends_flash() && inputs * outputs < SMALL { SHORT } else { ROUND },
-        halves: dual(want) && want.policy.spends_flash(),
         ahead: dual(want),
     };
     let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
     let pairs = if inner.len > 1 && two.fits() { inner.len / 2 } else { 0 };
     let taps: Vec<Option<usize>> =
         (0..pitch).map(|i| Some(order.position(i)).filter(|&p| p < inputs)).collect();
-    let Some((one, weights)) = packed(&one, product, &ending, &taps)?.filter(|p| p.0.fits()) else {
-        return Ok(None);
-    };
-    let two = Gemm { sh: one.sh, ..two };
+    let formats = weights.formats(&ending, want);
+    let packed = packed(&one, product, &ending, &formats, &taps)?.filter(|p| p.0.fits());
+    let Some((one, stream)) = packed else { return Ok(None) };
+    let two = Gemm { format: one.format, sh: one.sh, ..two };
     // A single row: eight channels share each load of inputs.
-    let eight = if pairs == 0 && !one.halves { column(&one, product, (&ending, want), &taps)? } else { None };
-    let (eight, weights) = eight.map_or((None, weights), |(eight, weights)| (Some(eight), weights));
+    let alone = pairs == 0 && matches!(one.format, Format::Packed | Format::Plain);
+    let eight = if alone { column(&one, product, (&ending, want), &taps)? } else { None };
+    let (eight, coefficients) = eight.map_or((None, stream), |(eight, stream)| (Some(eight), stream));
 
     let axes = |step: fn(&crate::kernels::problem::Axis) -> usize, last: (usize, usize)| {
         let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
@@ -208,8 +250,8 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     let x = k.buffer("x", DType::I8, axes(|a| a.x, (inputs, 1)), Access::Read);
     let y = k.buffer("y", DType::I8, axes(|a| a.y, (outputs, 1)), Access::Write);
     let wide = k.buffer("wide", DType::I16, columns * pitch, Access::ReadWrite);
-    let stream = eight.map_or(one.stream_len(), |eight| eight.stream_len());
-    let w = k.buffer("w", DType::I16, stream, Access::Read);
+    let len = eight.map_or(one.stream(), |eight| eight.stream()).len();
+    let w = k.buffer("w", DType::I16, len, Access::Read);
     let zx = k.scalar("zx", -128, 127);
     let round = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widen_one = widen_kernel(inputs, order, library)?;
@@ -245,10 +287,11 @@ pub(crate) fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         });
     });
     let result = if rows.in_step() { Bind::ResultInPlace } else { Bind::Result(0) };
-    let mut args = vec![Bind::Operand(0), result, Bind::Workspace(0), weights, Bind::Scalar(product.x_zp)];
+    let mut args =
+        vec![Bind::Operand(0), result, Bind::Workspace(0), coefficients, Bind::Scalar(product.x_zp)];
     args.extend(round.map(|_| Bind::Scalar(ending.rnd)));
     let call = Call { kernel: k.finish()?, args };
-    Ok(Some(Candidate { way: "gemm", call, workspace: 2 * columns * pitch }))
+    Ok(Some(Candidate { way: weights.way(), call, workspace: 2 * columns * pitch }))
 }
 
 /// The product of one column by eight channels at a time, and its coefficients, if they fit.
@@ -267,7 +310,7 @@ fn column(
     if !eight.fits() {
         return Ok(None);
     }
-    let stream = eight.pack(w, b, ending.rounding(), &product.reach()?, taps);
+    let stream = eight.stream().pack(w, b, ending.rounding(), &product.reach()?, taps);
     Ok(stream.map(|s| (eight, Bind::aligned("weights", Data::I16(s), 4))))
 }
 

@@ -1,31 +1,14 @@
 //! The blocked int8 product for cores with `smlad`: columns of widened inputs (one or two at
 //! once) times four rows of weights at a time, requantized and stored.
 //!
-//! Two output channels A and B share each half-word of weights: the half holds `256 * a + b`.
-//! `smlad` with the word as it stands sums `256 * SA + SB`; after one `sxtb16` that keeps only
-//! the low bytes, `smlad` sums `SB`. Their difference `256 * SA` goes straight into `smmla`,
-//! and its shift is eight larger. So weights cost one byte in flash and half an extension.
-//!
-//! Stream of a group of four channels, in 16-bit halves: `256 * bias_A + bias_B` and `bias_B`
-//! of both pairs as words; then for each two inputs the halves of pair 0 and of pair 1; then
-//! the multipliers of B0, B1, A0, A1. Missing channels of the last group are zeros.
-//!
-//! That is exact while every `|SA| < 2^23`; sums that wrap on the way there come back. Layers
-//! with larger sums, or with a shift for each channel, take the *plain* form at two more
-//! extensions for sixteen products: bytes `a` and `b` side by side and extended each, `bias_A`
-//! and `bias_B`, and at the end multiplier, rounding constant and shift of each channel.
-//!
-//! Where a core starts two instructions at once, an extension takes the place of a product and a
-//! load costs nothing beside one: the *halves* form spends two bytes a weight, extends nothing
-//! and has no bound on sums. For each two inputs it holds the halves of A0, A1, B0 and B1.
-//!
-//! Law: a stream whose sums could be wrong is refused when it is packed.
+//! Weights lie as [`stream`](crate::kernels::armv7em::stream) says; sums stand in registers as their
+//! format gives them until a group is done.
 
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror, Slot};
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, instr};
-use crate::kernels::armv7em::epilogue::{Round, Rounding, close, word};
-use crate::kernels::rounding::requantize_high_instr;
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
+use crate::kernels::armv7em::epilogue::{Round, close};
+use crate::kernels::armv7em::stream::{Format, Stream};
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -47,15 +30,14 @@ pub(crate) struct Gemm {
     pub(crate) pitch: usize,
     /// Result elements from one column's channels to the next column's.
     pub(crate) step: usize,
-    /// Right shift of all channels after the high word of the product
-    /// ([`crate::arith::requant::high`]); `None` for the plain form.
+    /// How the weights lie.
+    pub(crate) format: Format,
+    /// As [`Stream::sh`].
     pub(crate) sh: Option<u32>,
     pub(crate) lo: i32,
     pub(crate) hi: i32,
     /// Pairs per round of a loop, at least 1: [`ROUND`] where cycles count.
     pub(crate) round: usize,
-    /// Weights take sixteen bits each.
-    pub(crate) halves: bool,
     /// Each pair of inputs of two columns loads what the next one begins with, for cores that
     /// start two instructions at once.
     pub(crate) ahead: bool,
@@ -71,25 +53,20 @@ pub(crate) const SHORT: usize = 4;
 pub(crate) const MAX_SH: u32 = 14;
 
 impl Gemm {
-    /// Halves of the stream for one group of channels.
-    pub(crate) fn group_len(&self) -> usize {
-        8 + self.pair_len() * self.runs * self.pairs + self.tail_len()
+    pub(crate) fn stream(&self) -> Stream {
+        Stream {
+            format: self.format,
+            sh: self.sh,
+            outputs: self.outputs,
+            group: GROUP,
+            pairs: self.runs * self.pairs,
+        }
     }
-    /// Halves of the stream for two inputs of a group.
-    pub(crate) fn pair_len(&self) -> usize {
-        if self.halves { 8 } else { 4 }
+    fn packed(&self) -> bool {
+        self.format == Format::Packed
     }
-    /// Whether the sums of two channels share a register.
-    pub(crate) fn packed(&self) -> bool {
-        self.sh.is_some() && !self.halves
-    }
-    /// Halves of what ends the stream of a group.
-    pub(crate) fn tail_len(&self) -> usize {
-        if self.sh.is_some() { 8 } else { 24 }
-    }
-    /// Halves of the whole stream.
-    pub(crate) fn stream_len(&self) -> usize {
-        self.outputs.div_ceil(GROUP) * self.group_len()
+    fn pair_len(&self) -> usize {
+        self.stream().pair_len()
     }
     /// Whether offsets fit the instructions and the shift leaves room.
     pub(crate) fn fits(&self) -> bool {
@@ -110,81 +87,14 @@ impl Gemm {
         self.runs * self.pairs <= limit && last <= 4095
     }
 
-    /// Packs one layer's coefficients. Runs are joined: `taps[j]` says which of a row's weights
-    /// column element `j` meets (`None`: padding). Refuses (`None`) sums or weights that do
-    /// not fit.
-    pub(crate) fn pack(
-        &self,
-        weights: &[i32],
-        bias: &[i32],
-        rounding: Rounding<'_>,
-        reach: &[(i32, i32)],
-        taps: &[Option<usize>],
-    ) -> Option<Vec<i16>> {
-        let row = weights.len() / self.outputs.max(1);
-        let bound = 1 << 23;
-        // Of each pair only A is multiplied by 256, but its partner's sum rides on it.
-        if self.packed() && reach.iter().any(|&(lo, hi)| lo <= -bound || hi >= bound) {
-            return None;
-        }
-        let weight = |o: usize, j: usize| match taps.get(j).copied().flatten() {
-            Some(t) if o < self.outputs => weights[o * row + t],
-            _ => 0,
-        };
-        let of = |v: &[i32], o: usize, missing: i32| v.get(o).copied().unwrap_or(missing);
-        let mut stream = Vec::with_capacity(self.stream_len());
-        for first in (0..self.outputs).step_by(GROUP) {
-            for pair in [first, first + 2] {
-                let (a, b) = (of(bias, pair, 0), of(bias, pair + 1, 0));
-                let first = if self.packed() { a.checked_mul(256)?.checked_add(b)? } else { a };
-                word(&mut stream, first);
-                word(&mut stream, b);
-            }
-            for p in 0..self.runs * self.pairs {
-                if self.halves {
-                    for o in [first, first + 2, first + 1, first + 3] {
-                        stream.push(i16::try_from(weight(o, 2 * p)).ok()?);
-                        stream.push(i16::try_from(weight(o, 2 * p + 1)).ok()?);
-                    }
-                    continue;
-                }
-                for pair in [first, first + 2] {
-                    for j in [2 * p, 2 * p + 1] {
-                        let (a, b) = (weight(pair, j), weight(pair + 1, j));
-                        if !(-128..=127).contains(&b) {
-                            return None;
-                        }
-                        stream.push(match self.sh {
-                            Some(_) => i16::try_from(256 * a + b).ok()?,
-                            None => i16::from_le_bytes([b as u8, i8::try_from(a).ok()? as u8]),
-                        });
-                    }
-                }
-            }
-            if self.sh.is_some() {
-                for o in [first + 1, first + 3, first, first + 2] {
-                    word(&mut stream, of(rounding.multipliers, o, 1));
-                }
-                continue;
-            }
-            for o in first..first + GROUP {
-                let (rnd, sh) = rounding.each.get(o).copied().unwrap_or((0, 1));
-                word(&mut stream, of(rounding.multipliers, o, 1));
-                word(&mut stream, rnd);
-                word(&mut stream, sh as i32);
-            }
-        }
-        Some(stream)
-    }
-
-    /// The kernel: `(acts, w, y, rnd)`, without `rnd` in the plain form, its meaning as loops and its native form.
+    /// The kernel: `(acts, w, y, rnd)`, without `rnd` where channels have their own, its meaning as loops and its native form.
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         if !self.fits() {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
         }
         let mut k = KernelBuilder::new(format!("gemm_s8_r4q{}", self.columns));
         let acts = k.buffer("acts", DType::I16, self.acts_len(), Access::Read);
-        let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
+        let w = k.buffer("w", DType::I16, self.stream().len(), Access::Read);
         let y = k.buffer("y", DType::I8, (self.columns - 1) * self.step + self.outputs, Access::Write);
         let rnd = self.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
         let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
@@ -204,79 +114,28 @@ impl Gemm {
         group: Expr,
         valid: usize,
     ) {
-        let base = k.let_("base", &group * self.group_len());
-        let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
-        // Sums by pair of channels: (A, B) of each column.
-        let mut sums: Vec<Vec<(Val, Val)>> = Vec::new();
-        for pair in 0..2usize {
-            let b = k.let_(&format!("bias_b{pair}"), word(base + (4 * pair + 2)));
-            let a = word(base + 4 * pair);
-            let a = k.let_(&format!("bias_a{pair}"), if self.packed() { (a - b) >> 8 } else { a });
-            let column = |q: usize, k: &mut KernelBuilder| {
-                (k.var(&format!("a{pair}{q}"), a), k.var(&format!("b{pair}{q}"), b))
-            };
-            sums.push((0..self.columns).map(|q| column(q, k)).collect());
-        }
+        let stream = self.stream();
+        let base = k.let_("base", &group * stream.group_len());
+        let sums = stream.open(k, w, base, self.columns);
+        let (head, pair) = (stream.head_len(), stream.pair_len());
         k.for_("run", 0, self.runs, |k, run| {
             k.for_("p", 0, self.pairs, |k, p| {
-                let at = k.let_("at", base + run * (self.pair_len() * self.pairs) + p * self.pair_len());
+                let at = k.let_("at", base + run * (pair * self.pairs) + p * pair + head);
                 let from = k.let_("from", run * self.run_pitch + p * 2);
-                for half in 0..2usize {
-                    let inputs: Vec<Val> = (0..self.columns)
-                        .map(|q| k.let_(&format!("x{half}{q}"), acts.at(from + (q * self.pitch + half))))
+                for input in 0..2usize {
+                    let values: Vec<Val> = (0..self.columns)
+                        .map(|q| k.let_(&format!("x{input}{q}"), acts.at(from + (q * self.pitch + input))))
                         .collect();
-                    for (pair, columns) in sums.iter().enumerate() {
-                        let (high, low) = self.weights(k, w, at, (pair, half));
-                        for (&x, &(a, b)) in inputs.iter().zip(columns) {
-                            k.add_to(a, x * high);
-                            k.add_to(b, x * low);
-                        }
-                    }
+                    stream.add(k, (w, &at.into(), input), &values, &sums);
                 }
             });
         });
-        let tail = self.group_len() - self.tail_len();
-        for channel in 0..valid {
-            let (pair, second) = (channel / 2, channel % 2);
-            let (m, round, shift): (Expr, Expr, Expr) = match (self.sh, rnd) {
-                (Some(sh), Some(rnd)) => {
-                    (word(base + (tail + 4 - 4 * second + 2 * pair)), rnd.into(), (sh as i32).into())
-                }
-                _ => {
-                    let at = tail + 6 * channel;
-                    // A shift has five bits, which the mask says to the proof.
-                    (word(base + at), word(base + (at + 2)), w.at(base + (at + 4)) & 31)
-                }
-            };
-            let m = k.let_("m", m);
-            for (q, &(a, b)) in sums[pair].iter().enumerate() {
-                let sum = if second == 0 { a } else { b };
-                let value = instr(
-                    &requantize_high_instr(),
-                    vec![sum.into(), m.into(), round.clone(), shift.clone(), self.lo.into(), self.hi.into()],
-                );
-                k.store(y, &group * GROUP + (q * self.step + channel), value);
+        for (c, columns) in sums.iter().enumerate().take(valid) {
+            for (q, &sum) in columns.iter().enumerate() {
+                let value = stream.close(k, (w, base, rnd), (c, sum), (self.lo, self.hi));
+                k.store(y, &group * GROUP + (q * self.step + c), value);
             }
         }
-    }
-
-    /// Weights A and B of a pair of channels for one input of the two whose part of the stream
-    /// is 8 halves from `at` on.
-    pub(crate) fn weights(
-        &self,
-        k: &mut KernelBuilder,
-        w: Buf,
-        at: Val,
-        (pair, half): (usize, usize),
-    ) -> (Val, Val) {
-        if self.halves {
-            let high = k.let_("high", w.at(at + (8 + 2 * pair + half)));
-            return (high, k.let_("low", w.at(at + (12 + 2 * pair + half))));
-        }
-        let both = k.let_("both", w.at(at + (8 + 2 * pair + half)));
-        let low = k.let_("low", ((both & 255) ^ 128) - 128);
-        let high = if self.sh.is_some() { (both - low) >> 8 } else { both >> 8 };
-        (k.let_("high", high), low)
     }
 
     /// The instructions.
@@ -285,10 +144,20 @@ impl Gemm {
         b.streams = true;
         let [acts, w, y] = [b.args[0], b.args[1], b.args[2]];
         let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
-        let frame = Frame { y: b.slot(), rnd: b.slot(), stop: b.slot(), inner: b.slot(), end: b.slot() };
+        let mut frame = Frame {
+            y: b.slot(),
+            rnd: b.slot(),
+            stop: b.slot(),
+            inner: b.slot(),
+            end: b.slot(),
+            offsets: Vec::new(),
+        };
         b.push(Inst::StrSlot(y, frame.y));
         if let Some(&rnd) = b.args.get(3) {
             b.push(Inst::StrSlot(rnd, frame.rnd));
+        }
+        if self.format == Format::Nibbles {
+            frame.offsets = self.offsets(&mut b, acts);
         }
         if !self.straight(self.round) {
             // Where the loop over runs, or over the rounds of a single run, has come to its end.
@@ -301,7 +170,7 @@ impl Gemm {
         if whole > 1 {
             let end = b.reg();
             b.push(Inst::Mov(end, w));
-            b.advance(end, (2 * self.group_len() * whole) as i32);
+            b.advance(end, (2 * self.stream().group_len() * whole) as i32);
             b.push(Inst::StrSlot(end, frame.end));
             let top = b.label(whole as u64);
             self.group(&mut b, &frame, acts, w, GROUP, 2 * self.round);
@@ -330,6 +199,11 @@ impl Gemm {
             b.push(Inst::Ldr(high[pair * q + q - 1], w, 8 * pair as u32));
             b.push(Inst::Ldr(low[pair * q + q - 1], w, 8 * pair as u32 + 4));
         }
+        if self.format == Format::Nibbles {
+            self.open_nibbles(b, frame, sums);
+        }
+        // The other columns of other formats take the bias as addend of their first product.
+        let opening = self.format != Format::Nibbles;
         let mut at = 16;
         if self.straight(straight) && self.looks_ahead() {
             let pairs =
@@ -340,7 +214,7 @@ impl Gemm {
         } else if self.straight(straight) {
             for run in 0..self.runs {
                 let from = (2 * run * self.run_pitch) as u32;
-                self.pairs(b, (acts, from), (w, at), self.pairs, sums, run == 0);
+                self.pairs(b, (acts, from), (w, at), self.pairs, sums, opening && run == 0);
                 at += (2 * self.pair_len() * self.pairs) as u32;
             }
         } else if self.runs == 1 {
@@ -349,14 +223,14 @@ impl Gemm {
                 0 if q == 1 => 0,
                 _ => (self.pairs - 1) % self.round + 1,
             };
-            self.pairs(b, (acts, 0), (w, at), first, sums, true);
+            self.pairs(b, (acts, 0), (w, at), first, sums, opening);
             b.advance(acts, 4 * first as i32);
             b.advance(w, at as i32 + (2 * self.pair_len() * first) as i32);
             self.rounds(b, (acts, w), frame.stop, (self.pairs - first) / self.round, sums);
             b.advance(acts, -4 * self.pairs as i32);
             at = 0;
         } else {
-            for pair in 0..2 {
+            for pair in (0..2).filter(|_| opening) {
                 for column in 0..q - 1 {
                     b.push(Inst::Mov(high[pair * q + column], high[pair * q + q - 1]));
                     b.push(Inst::Mov(low[pair * q + column], low[pair * q + q - 1]));
@@ -425,11 +299,13 @@ impl Gemm {
             let pairs: Vec<u32> = (0..n).map(|p| input + 4 * p as u32).collect();
             return self.pairs_ahead(b, acts, &pairs, (w, weight), (high, low), opening);
         }
-        if self.halves {
-            return self.wide_pairs(b, (acts, input), (w, weight), n, (high, low), opening);
-        }
-        if self.sh.is_none() {
-            return self.plain_pairs(b, (acts, input), (w, weight), n, (high, low), opening);
+        match self.format {
+            Format::Packed => {}
+            Format::Plain => {
+                return self.plain_pairs(b, (acts, input), (w, weight), n, (high, low), opening);
+            }
+            Format::Halves => return self.wide_pairs(b, (acts, input), (w, weight), n, (high, low), opening),
+            Format::Nibbles => return self.nibble_pairs(b, (acts, input), (w, weight), n, (high, low)),
         }
         let q = self.columns;
         // Loads side by side cost one cycle less each: with one column there are registers for
@@ -490,7 +366,7 @@ impl Gemm {
     }
 
     fn looks_ahead(&self) -> bool {
-        self.ahead && self.columns == 2 && (self.halves || self.packed())
+        self.ahead && self.columns == 2 && matches!(self.format, Format::Halves | Format::Packed)
     }
 
     /// Pairs of inputs of two columns at offsets from `acts`, ordered so that each load stands
@@ -531,7 +407,7 @@ impl Gemm {
             add(b, 0, 0, x0, u);
             word(b, v, p, 1);
             add(b, 0, 1, x1, u);
-            if self.halves {
+            if self.format == Format::Halves {
                 word(b, u, p, 2);
                 add(b, 1, 0, x0, v);
                 add(b, 1, 1, x1, v);
@@ -584,7 +460,7 @@ impl Gemm {
     }
 
     /// Loads one pair of inputs of each column.
-    fn inputs(&self, b: &mut Block, acts: Reg, at: u32) -> Vec<Reg> {
+    pub(super) fn inputs(&self, b: &mut Block, acts: Reg, at: u32) -> Vec<Reg> {
         let inputs: Vec<Reg> = (0..self.columns).map(|_| b.reg()).collect();
         for (column, &r) in inputs.iter().enumerate() {
             b.push(Inst::Ldr(r, acts, at + (2 * self.pitch * column) as u32));
@@ -593,7 +469,7 @@ impl Gemm {
     }
 
     /// One word of weights into the sums of one channel; the first takes the bias as addend.
-    fn sums(&self, b: &mut Block, word: Reg, inputs: &[Reg], sums: &[Reg], opening: bool) {
+    pub(super) fn sums(&self, b: &mut Block, word: Reg, inputs: &[Reg], sums: &[Reg], opening: bool) {
         for (&sum, &input) in sums.iter().zip(inputs) {
             let addend = if opening { sums[sums.len() - 1] } else { sum };
             b.push(Inst::Smlad(sum, input, word, addend));
@@ -611,6 +487,9 @@ impl Gemm {
         (high, low): (&[Reg], &[Reg]),
     ) {
         let q = self.columns;
+        if self.format == Format::Nibbles {
+            self.part_nibbles(b, (high, low));
+        }
         let y = b.reg();
         let limits = (self.lo, self.hi);
         if let Some(sh) = self.sh {
@@ -660,12 +539,12 @@ impl Gemm {
         }
         b.push(Inst::AddImm(y, y, GROUP as i32));
         b.push(Inst::StrSlot(y, frame.y));
-        b.advance(w, at as i32 + 2 * self.tail_len() as i32);
+        b.advance(w, at as i32 + 2 * self.stream().tail_len() as i32);
     }
 }
 
 /// Words of the block's frame.
-struct Frame {
+pub(super) struct Frame {
     /// Where the next group's results go.
     y: Slot,
     rnd: Slot,
@@ -674,6 +553,8 @@ struct Frame {
     inner: Slot,
     /// End of the whole groups' stream.
     end: Slot,
+    /// What [`Gemm::offsets`] keeps.
+    pub(super) offsets: Vec<Slot>,
 }
 
 #[cfg(test)]

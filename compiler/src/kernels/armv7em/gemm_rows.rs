@@ -7,17 +7,17 @@
 //! An odd last row is computed twice; so are the outputs that the last four share with
 //! the four before them.
 //!
-//! Streams and forms are those of [`crate::kernels::armv7em::gemm`]. The widened rows lie interleaved: a pair of
+//! Weights lie as [`crate::kernels::armv7em::stream`] says. The widened rows lie interleaved: a pair of
 //! the first row, the same pair of the second. Inputs beyond a row are widened zeros or
 //! anything, their weights are zero.
 
 use crate::asm::armv7em::{Block, Cond, Inst, Label, Reg, Ror, Slot};
 use crate::error::Result;
-use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, instr};
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
 use crate::kernels::armv7em::epilogue::Rounding;
-use crate::kernels::armv7em::gemm::{GROUP, Gemm};
+use crate::kernels::armv7em::gemm::{GROUP, MAX_SH};
+use crate::kernels::armv7em::stream::{Format, Stream};
 use crate::kernels::armv7em::widen::position;
-use crate::kernels::rounding::requantize_high_instr;
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -33,8 +33,9 @@ pub(crate) struct Dense {
     pub(crate) outputs: usize,
     /// Elements from a row of inputs to the next, from a row of outputs to the next.
     pub(crate) steps: (usize, usize),
-    /// Right shift of all channels after the high word of the product; `None` for the plain
-    /// form.
+    /// How the weights lie; not [`Format::Nibbles`].
+    pub(crate) format: Format,
+    /// As [`Stream::sh`].
     pub(crate) sh: Option<u32>,
     /// Takes that shift as a scalar too, so that layers with other shifts share the code.
     pub(crate) any_shift: bool,
@@ -43,8 +44,6 @@ pub(crate) struct Dense {
     /// Words of inputs of a piece of the product, and pieces of a round: powers of two.
     pub(crate) piece: usize,
     pub(crate) round: usize,
-    /// Weights take sixteen bits each.
-    pub(crate) halves: bool,
     /// Each pair of inputs loads what the next one begins with, for cores that start two
     /// instructions at once; not for the plain form of bytes.
     pub(crate) ahead: bool,
@@ -104,22 +103,14 @@ impl Dense {
     fn first(&self, group: usize) -> usize {
         (group * GROUP).min(self.outputs - GROUP)
     }
-    /// The product of one row, as the stream sees it.
-    pub(crate) fn gemm(&self) -> Gemm {
-        Gemm {
-            runs: 1,
-            pairs: 2 * self.pieces() * self.piece,
-            run_pitch: 0,
-            outputs: GROUP * self.groups(),
-            columns: 1,
-            pitch: 0,
-            step: 0,
+    /// How the weights of a row lie.
+    pub(crate) fn stream(&self) -> Stream {
+        Stream {
+            format: self.format,
             sh: self.sh,
-            lo: self.lo,
-            hi: self.hi,
-            round: crate::kernels::armv7em::gemm::ROUND,
-            halves: self.halves,
-            ahead: false,
+            outputs: GROUP * self.groups(),
+            group: GROUP,
+            pairs: 2 * self.pieces() * self.piece,
         }
     }
     /// Halves of the workspace.
@@ -127,15 +118,13 @@ impl Dense {
         8 * self.pieces() * self.piece + if self.ahead() { 4 } else { 0 }
     }
     pub(crate) fn ahead(&self) -> bool {
-        self.ahead && (self.halves || self.sh.is_some())
-    }
-    pub(crate) fn stream_len(&self) -> usize {
-        self.gemm().stream_len()
+        self.ahead && self.format != Format::Plain
     }
     /// Whether there is code for these sizes.
     pub(crate) fn fits(&self) -> bool {
         let powers = self.piece.is_power_of_two() && self.round.is_power_of_two();
-        powers && self.inputs >= 4 && self.outputs >= GROUP && self.rows > 0 && self.gemm().fits()
+        let shift = self.sh.is_none_or(|sh| (1..=MAX_SH).contains(&sh));
+        powers && self.inputs >= 4 && self.outputs >= GROUP && self.rows > 0 && shift
     }
 
     /// Packs a layer's coefficients; `None` if they do not fit the form.
@@ -159,7 +148,7 @@ impl Dense {
             .map(|i| Some(position(i)).filter(|&p| p < self.inputs))
             .collect();
         let rounding = Rounding { multipliers: &multipliers, each: &each };
-        self.gemm().pack(&weights, &bias, rounding, reach, &taps)
+        self.stream().pack(&weights, &bias, rounding, reach, &taps)
     }
 
     /// The values of the kernel's scalars, in order.
@@ -178,7 +167,7 @@ impl Dense {
         let x_len = (self.rows - 1) * self.steps.0 + self.inputs;
         let y_len = (self.rows - 1) * self.steps.1 + self.outputs;
         let x = k.buffer("x", DType::I8, x_len, Access::Read);
-        let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
+        let w = k.buffer("w", DType::I16, self.stream().len(), Access::Read);
         let y = k.buffer("y", DType::I8, y_len, Access::Write);
         let wide = k.buffer("wide", DType::I16, self.wide_len(), Access::ReadWrite);
         let zero = k.scalar("zx", -128, 127);
@@ -215,53 +204,27 @@ impl Dense {
         group: Expr,
         first: Expr,
     ) {
-        let len = self.gemm().group_len();
-        let base = k.let_("base", group * len);
-        let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
-        let mut sums = Vec::new();
-        for pair in 0..2usize {
-            let b = k.let_("bias_b", word(base + (4 * pair + 2)));
-            let a = word(base + 4 * pair);
-            let a = if self.gemm().packed() { (a - b) >> 8 } else { a };
-            sums.push((k.var(&format!("a{pair}"), a), k.var(&format!("b{pair}"), b)));
-        }
-        let two = self.gemm().pair_len();
+        let stream = self.stream();
+        let base = k.let_("base", group * stream.group_len());
+        let sums = stream.open(k, w, base, 1);
+        let (head, pair) = (stream.head_len(), stream.pair_len());
         let input = |k: &mut KernelBuilder, at: Expr, i: usize, value: Expr| {
             let value = k.let_("v", value);
-            let at = k.let_("at", at + two * (i / 2));
-            for (pair, &(a, b)) in sums.iter().enumerate() {
-                let (high, low) = self.gemm().weights(k, w, at, (pair, i % 2));
-                k.add_to(a, value * high);
-                k.add_to(b, value * low);
-            }
+            let at = k.let_("at", at + (head + pair * (i / 2)));
+            stream.add(k, (w, &at.into(), i % 2), &[value], &sums);
         };
         k.for_("word", 0, self.inputs / 4, |k, n| {
             for i in 0..4 {
-                input(k, base + n * (2 * two), i, wide.at(n * 4 + position(i)));
+                input(k, base + n * (2 * pair), i, wide.at(n * 4 + position(i)));
             }
         });
         let rest = self.inputs / 4 * 4;
         for i in (0..4).filter(|&i| rest + position(i) < self.inputs) {
-            input(k, base + two * rest / 2, i, wide.at(rest + position(i)));
+            input(k, base + pair * rest / 2, i, wide.at(rest + position(i)));
         }
-        let tail = len - self.gemm().tail_len();
-        for channel in 0..GROUP {
-            let (pair, second) = (channel / 2, channel % 2);
-            let (m, round, shift): (Expr, Expr, Expr) = match self.sh {
-                Some(sh) => {
-                    (word(base + (tail + 4 - 4 * second + 2 * pair)), round.into(), (sh as i32).into())
-                }
-                None => {
-                    let at = tail + 6 * channel;
-                    // A shift has five bits, which the mask says to the proof.
-                    (word(base + at), word(base + (at + 2)), w.at(base + (at + 4)) & 31)
-                }
-            };
-            let m = k.let_("m", m);
-            let sum = if second == 0 { sums[pair].0 } else { sums[pair].1 };
-            let args = vec![sum.into(), m.into(), round, shift, self.lo.into(), self.hi.into()];
-            let value = instr(&requantize_high_instr(), args);
-            k.store(y, row * self.steps.1 + &first + channel, value);
+        for (c, sum) in sums.iter().enumerate() {
+            let value = stream.close(k, (w, base, Some(round)), (c, sum[0]), (self.lo, self.hi));
+            k.store(y, row * self.steps.1 + &first + c, value);
         }
     }
 
@@ -365,7 +328,7 @@ impl Dense {
         b.push(Inst::Pkhbt(zero, zero, zero));
         b.push(Inst::StrSlot(zero, f.zero));
         let round = keep(b, 5, f.round);
-        if self.gemm().packed() {
+        if self.format == Format::Packed {
             // Of packed channels A 256 * SA remains: their constant is 2^8 larger.
             b.push(Inst::LslImm(round, round, 8));
         }
@@ -391,10 +354,10 @@ impl Dense {
         b.push(if log > 0 { Inst::LsrImm(pieces, pieces, log) } else { Inst::Mov(pieces, pieces) });
         b.push(Inst::LslImm(stop, pieces, 4 + log));
         let stream = b.reg();
-        b.push(Inst::LslImm(stream, pieces, 4 + log + u32::from(self.halves)));
+        b.push(Inst::LslImm(stream, pieces, 4 + log + u32::from(self.format == Format::Halves)));
         // The bytes of a group's stream, and where the groups end.
         let [group, outputs, count, end] = b.regs_n();
-        b.push(Inst::AddImm(group, stream, 2 * (8 + self.gemm().tail_len()) as i32));
+        b.push(Inst::AddImm(group, stream, 2 * (self.stream().head_len() + self.stream().tail_len()) as i32));
         b.push(Inst::Add(stop, wide, stop));
         if self.ahead() {
             b.push(Inst::AddImm(stop, stop, 8));
@@ -438,7 +401,7 @@ impl Dense {
 
     /// Bytes of a piece of the product.
     fn piece_size(&self) -> u32 {
-        let pair = if self.sh.is_some() || self.halves { 4 * 14 } else { 4 * 16 };
+        let pair = if self.format == Format::Plain { 4 * 16 } else { 4 * 14 };
         2 * pair * self.piece as u32
     }
 
@@ -516,9 +479,9 @@ mod tests {
             any_shift: false,
             lo: -128,
             hi: 127,
+            format: Format::Packed,
             piece: 1,
             round: 8,
-            halves: false,
             ahead: false,
             whole: false,
         };
@@ -539,9 +502,9 @@ mod tests {
             },
             Dense { rows: 7, inputs: 34, outputs: 9, steps: (34, 9), round: 2, piece: 4, ..base },
         ];
-        let plain = sizes.map(|d| Dense { sh: None, ..d });
-        let wide = sizes.map(|d| Dense { halves: true, ..d });
-        let both = plain.map(|d| Dense { halves: true, ..d });
+        let plain = sizes.map(|d| Dense { format: Format::Plain, sh: None, ..d });
+        let wide = sizes.map(|d| Dense { format: Format::Halves, ..d });
+        let both = wide.map(|d| Dense { sh: None, ..d });
         let mut random = Random(17);
         let narrow: Vec<Dense> = [sizes, plain, wide, both].concat();
         let ahead: Vec<Dense> = narrow.iter().map(|&d| Dense { ahead: true, ..d }).collect();
@@ -558,7 +521,7 @@ mod tests {
             let each: Vec<(i32, u32)> = sh.iter().map(|s| high(s + 32, zp)).collect();
             let reach = vec![(-1 << 22, 1 << 22); d.outputs];
             let stream = d.pack(&w, &bias, Rounding { multipliers: &m, each: &each }, &reach).unwrap();
-            assert_eq!(stream.len(), d.stream_len());
+            assert_eq!(stream.len(), d.stream().len());
             let x = random.bytes((d.rows - 1) * d.steps.0 + n);
             let y_len = (d.rows - 1) * d.steps.1 + d.outputs;
             let scalars = d.scalars(x_zp, each[0].0);

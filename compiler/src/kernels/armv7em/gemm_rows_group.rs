@@ -7,6 +7,7 @@
 use crate::asm::armv7em::{Block, Cond, Inst, Label, Reg, Ror};
 use crate::kernels::armv7em::gemm::GROUP;
 use crate::kernels::armv7em::gemm_rows::{Dense, Frame};
+use crate::kernels::armv7em::stream::Format;
 
 /// Sums of A and of B, by pair of channels and row.
 struct Sums {
@@ -41,7 +42,7 @@ impl Dense {
         let sums = Sums { high: [b.regs_n(), b.regs_n()], low: [b.regs_n(), b.regs_n()] };
         let acts = b.reg();
         b.push(Inst::LdrSlot(acts, f.wide));
-        let last = usize::from(self.ahead() && self.halves);
+        let last = usize::from(self.ahead() && self.format == Format::Halves);
         // The row whose products come last starts in place from the bias.
         let [a0, a1, b0, b1] = [0, 1, 2, 3].map(|channel| sums.at((channel, last)));
         b.push(Inst::Ldr(b0, w, 4));
@@ -100,12 +101,12 @@ impl Dense {
     fn piece(&self, b: &mut Block, at: (Reg, Reg), sums: &Sums, held: &mut Held, opening: bool) {
         for pair in 0..2 * self.piece {
             let opening = opening && pair == 0;
-            match (self.ahead(), self.halves, self.sh) {
-                (true, true, _) => halves_ahead(b, at, sums, held, opening),
-                (true, false, _) => packed_ahead(b, at, sums, held, opening),
-                (false, true, _) => halves(b, at, sums, opening),
-                (false, false, Some(_)) => packed(b, at, sums, opening),
-                (false, false, None) => plain(b, at, sums, opening),
+            match (self.ahead(), self.format) {
+                (true, Format::Halves) => halves_ahead(b, at, sums, held, opening),
+                (true, _) => packed_ahead(b, at, sums, held, opening),
+                (false, Format::Halves) => halves(b, at, sums, opening),
+                (false, Format::Packed) => packed(b, at, sums, opening),
+                (false, _) => plain(b, at, sums, opening),
             }
         }
     }
@@ -128,7 +129,7 @@ impl Dense {
     fn finish(&self, b: &mut Block, f: &Frame, w: Reg, sums: &Sums) {
         let [y, step, end] = b.regs_n();
         if let Some(sh) = self.sh {
-            let more = if self.gemm().packed() { 8 } else { 0 };
+            let more = if self.format == Format::Packed { 8 } else { 0 };
             // With a shift in a register there is none left for two multipliers.
             let beside = if self.any_shift { 1 } else { 2 };
             for (half, of) in [&sums.high, &sums.low].into_iter().enumerate() {
@@ -207,7 +208,7 @@ impl Dense {
                 }
                 self.store(b, of, (y, step), 1);
             }
-            b.push(Inst::AddImm(w, w, 2 * self.gemm().tail_len() as i32));
+            b.push(Inst::AddImm(w, w, 2 * self.stream().tail_len() as i32));
             b.push(Inst::LdrSlot(end, f.end));
         }
         b.push(Inst::StrSlot(y, f.at));

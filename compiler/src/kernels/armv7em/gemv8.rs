@@ -2,21 +2,18 @@
 //! layers of one row on cores with `smlad`.
 //!
 //! One load of inputs serves eight channels, and what a group costs beside its products is
-//! paid half as often as by [`crate::kernels::armv7em::gemm`], whose packed form this is: the stream of a group
-//! holds `256 * bias_A + bias_B` and `bias_B` of four pairs of channels as words, for each two
-//! inputs the halves of those pairs, and the multipliers of B0 to B3, then of A0 to A3.
+//! paid half as often as by [`crate::kernels::armv7em::gemm`]. Weights lie in groups of eight in the
+//! [packed format](Format::Packed).
 //!
 //! Bounds for two inputs of eight channels, 16 products: 5 loads, 4 extensions and 8 `smlad`. On
 //! Cortex-M4 the loads come in two runs, for there are four registers for operands: 19 cycles;
 //! on Cortex-M33 17; on Cortex-M7, where loads stand beside products, 12.
 //!
-//! Law: a stream whose sums could be wrong is refused when it is packed.
-
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val, instr};
-use crate::kernels::armv7em::epilogue::{Round, Rounding, close, word};
-use crate::kernels::rounding::requantize_high_instr;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::kernels::armv7em::epilogue::{Round, close};
+use crate::kernels::armv7em::stream::{Format, Stream};
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -41,12 +38,9 @@ const GROUP: usize = 8;
 const PAIRS: usize = GROUP / 2;
 
 impl Column {
-    fn group_len(&self) -> usize {
-        4 * PAIRS + 2 * PAIRS * self.pairs + 2 * GROUP
-    }
-    /// Halves of the stream.
-    pub(crate) fn stream_len(&self) -> usize {
-        self.outputs / GROUP * self.group_len()
+    pub(crate) fn stream(&self) -> Stream {
+        let (sh, outputs, pairs) = (Some(self.sh), self.outputs, self.pairs);
+        Stream { format: Format::Packed, sh, outputs, group: GROUP, pairs }
     }
     /// Whether there is code for these sizes.
     pub(crate) fn fits(&self) -> bool {
@@ -57,82 +51,27 @@ impl Column {
             && (1..=64).contains(&self.round)
     }
 
-    /// Packs a layer's coefficients; `taps[j]` says which of a row's weights input `j` meets.
-    /// Refuses (`None`) sums or weights that do not fit.
-    pub(crate) fn pack(
-        &self,
-        weights: &[i32],
-        bias: &[i32],
-        rounding: Rounding<'_>,
-        reach: &[(i32, i32)],
-        taps: &[Option<usize>],
-    ) -> Option<Vec<i16>> {
-        let row = weights.len() / self.outputs.max(1);
-        let bound = 1 << 23;
-        if reach.iter().any(|&(lo, hi)| lo <= -bound || hi >= bound) {
-            return None;
-        }
-        let weight = |o: usize, j: usize| taps.get(j).copied().flatten().map_or(0, |t| weights[o * row + t]);
-        let mut stream = Vec::with_capacity(self.stream_len());
-        for first in (0..self.outputs).step_by(GROUP) {
-            let pairs = || (first..first + GROUP).step_by(2);
-            for a in pairs() {
-                word(&mut stream, bias[a].checked_mul(256)?.checked_add(bias[a + 1])?);
-                word(&mut stream, bias[a + 1]);
-            }
-            for p in 0..self.pairs {
-                for a in pairs() {
-                    for j in [2 * p, 2 * p + 1] {
-                        let low = weight(a + 1, j);
-                        if !(-128..=127).contains(&low) {
-                            return None;
-                        }
-                        stream.push(i16::try_from(256 * weight(a, j) + low).ok()?);
-                    }
-                }
-            }
-            let low_first = pairs().map(|a| a + 1).chain(pairs());
-            low_first.for_each(|o| word(&mut stream, rounding.multipliers[o]));
-        }
-        Some(stream)
-    }
-
     /// The kernel `(acts, w, y, rnd)`: its meaning as loops and its native form.
     pub(crate) fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         let mut k = KernelBuilder::new("gemv_s8_r8");
         let acts = k.buffer("acts", DType::I16, 2 * self.pairs, Access::Read);
-        let w = k.buffer("w", DType::I16, self.stream_len(), Access::Read);
+        let w = k.buffer("w", DType::I16, self.stream().len(), Access::Read);
         let y = k.buffer("y", DType::I8, self.outputs, Access::Write);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
-        let word = |at: Expr| (w.at(&at) & 65535) + w.at(at + 1) * 65536;
+        let stream = self.stream();
         k.for_("group", 0, self.outputs / GROUP, |k, group| {
-            let base = k.let_("base", group * self.group_len());
-            let mut sums: Vec<(Val, Val)> = Vec::new();
-            for pair in 0..PAIRS {
-                let b = k.let_(&format!("bias_b{pair}"), word(base + (4 * pair + 2)));
-                let a = k.let_(&format!("bias_a{pair}"), (word(base + 4 * pair) - b) >> 8);
-                sums.push((k.var(&format!("a{pair}"), a), k.var(&format!("b{pair}"), b)));
-            }
-            k.for_("i", 0, 2 * self.pairs, |k, i| {
-                let v = k.let_("v", acts.at(i));
-                let at = k.let_("at", base + (i >> 1) * (2 * PAIRS) + (i & 1));
-                for (pair, &(a, b)) in sums.iter().enumerate() {
-                    let both = k.let_("both", w.at(at + (4 * PAIRS + 2 * pair)));
-                    let low = k.let_("low", ((both & 255) ^ 128) - 128);
-                    k.add_to(a, v * ((both - low) >> 8));
-                    k.add_to(b, v * low);
+            let base = k.let_("base", group * stream.group_len());
+            let sums = stream.open(k, w, base, 1);
+            k.for_("p", 0, self.pairs, |k, p| {
+                let at = k.let_("at", base + p * stream.pair_len() + stream.head_len());
+                for input in 0..2usize {
+                    let value = k.let_("v", acts.at(p * 2 + input));
+                    stream.add(k, (w, &at.into(), input), &[value], &sums);
                 }
             });
-            let tail = self.group_len() - 2 * GROUP;
-            for (pair, &(a, b)) in sums.iter().enumerate() {
-                for (second, sum) in [a, b].into_iter().enumerate() {
-                    let m = k.let_("m", word(base + (tail + GROUP - GROUP * second + 2 * pair)));
-                    let sh = self.sh as i32;
-                    let args =
-                        vec![sum.into(), m.into(), rnd.into(), sh.into(), self.lo.into(), self.hi.into()];
-                    let value = instr(&requantize_high_instr(), args);
-                    k.store(y, group * GROUP + (2 * pair + second), value);
-                }
+            for (c, sum) in sums.iter().enumerate() {
+                let value = stream.close(k, (w, base, Some(rnd)), (c, sum[0]), (self.lo, self.hi));
+                k.store(y, group * GROUP + c, value);
             }
         });
         k.native(self.block().native("dsp", core)?);
@@ -166,7 +105,7 @@ impl Column {
         if rounds > 0 {
             past(&mut b, acts, 4 * self.pairs, stop);
         }
-        past(&mut b, w, 2 * self.stream_len(), end);
+        past(&mut b, w, 2 * self.stream().len(), end);
         let top = b.label(groups as u64);
         let high: [Reg; PAIRS] = b.regs_n();
         let low: [Reg; PAIRS] = b.regs_n();
@@ -260,6 +199,7 @@ fn pair(
 mod tests {
     use super::*;
     use crate::arith::requant::{Multiplier, high, requantize};
+    use crate::kernels::armv7em::epilogue::Rounding;
     use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
     use crate::tensor::Data;
@@ -289,9 +229,9 @@ mod tests {
             let taps: Vec<Option<usize>> = (0..n).rev().map(Some).collect();
             let rounding = Rounding { multipliers: &m, each: &each };
             let reach = vec![(-(1 << 23) + 1, (1 << 23) - 1); g.outputs];
-            assert!(g.pack(&w, &bias, rounding, &[(0, 1 << 23)], &taps).is_none());
-            let stream = g.pack(&w, &bias, rounding, &reach, &taps).unwrap();
-            assert_eq!(stream.len(), g.stream_len());
+            assert!(g.stream().pack(&w, &bias, rounding, &[(0, 1 << 23)], &taps).is_none());
+            let stream = g.stream().pack(&w, &bias, rounding, &reach, &taps).unwrap();
+            assert_eq!(stream.len(), g.stream().len());
             let want: Vec<i8> = (0..g.outputs)
                 .map(|o| {
                     let sum: i32 = (0..n).map(|j| i32::from(acts[j]) * w[o * n + n - 1 - j]).sum();

@@ -6,8 +6,9 @@
 
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Kernel, KernelBuilder};
-use crate::kernels::armv7em::engine::Ending;
+use crate::kernels::armv7em::engine::{Ending, Weights};
 use crate::kernels::armv7em::gemm_rows::Dense;
+use crate::kernels::armv7em::stream::Format;
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::offer::{Candidate, UNROLLED, Want};
 use crate::kernels::problem::{Axis, Rows, merge};
@@ -42,8 +43,6 @@ fn way(
     }
     let (any_shift, unrolled) = want.policy.by_aim((false, 16), (false, 8), (true, 4));
     let dual = crate::kernels::armv7em::engine::dual(want);
-    // There weights of two bytes gain a sixth; all layers take them, so that they share code.
-    let halves = dual && want.policy.spends_flash();
     let reach = product.reach()?;
     let (lo, hi) = ending.limits;
     let sizes = Dense {
@@ -51,21 +50,21 @@ fn way(
         inputs,
         outputs,
         steps: (inner.x, inner.y),
+        format: Format::Packed,
         sh: ending.sh,
         any_shift,
         lo,
         hi,
         piece: 1,
         round: unrolled,
-        halves,
         ahead: dual,
         whole,
     };
     if !sizes.fits() {
         return Ok(None);
     }
-    let packed = [ending.sh, None].into_iter().find_map(|sh| {
-        let sizes = Dense { sh, ..sizes };
+    let packed = Weights::Eight.formats(&ending, want).into_iter().find_map(|(format, sh)| {
+        let sizes = Dense { format, sh, ..sizes };
         Some((sizes, sizes.pack(w, b, ending.rounding(), &reach)?))
     });
     let Some((sizes, stream)) = packed else { return Ok(None) };
@@ -94,7 +93,7 @@ fn nested(sizes: &Dense, outer: &[Axis], inner: &Axis, kernel: &Arc<Kernel>) -> 
     };
     let mut k = KernelBuilder::new("dense_s8_nest");
     let x = k.buffer("x", DType::I8, reach(|a| a.x, sizes.inputs), Access::Read);
-    let w = k.buffer("w", DType::I16, sizes.stream_len(), Access::Read);
+    let w = k.buffer("w", DType::I16, sizes.stream().len(), Access::Read);
     let y = k.buffer("y", DType::I8, reach(|a| a.y, sizes.outputs), Access::Write);
     let wide = k.buffer("wide", DType::I16, sizes.wide_len(), Access::ReadWrite);
     let scalars = k.like(kernel, 4);

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::problem::Geometry;
-use crate::kernels::product::{Product, Zero, constant};
+use crate::kernels::product::{Product, Weights, Zero, constant};
 use std::sync::Arc;
 
 /// Output channels computed side by side.
@@ -20,6 +20,8 @@ const BLOCK: usize = 4;
 pub(crate) enum Kernels {
     /// Known at compile time, packed in the order of reading.
     Packed,
+    /// The same, in four bits each.
+    Packed4,
     /// Operand 1 as the model has it, row-major, and operand 2 if there is a bias.
     Operands { bias: bool },
 }
@@ -28,20 +30,20 @@ pub(crate) enum Kernels {
 pub(crate) fn conv(g: &Geometry, product: &Product, kernels: Kernels) -> Result<Call> {
     let padded = g.padded();
     let product = if padded { product.clone() } else { product.clone().folded() };
-    let packed = kernels == Kernels::Packed;
+    let packed = !matches!(kernels, Kernels::Operands { .. });
     let depthwise = packed && g.depthwise();
     let order = match kernels {
         Kernels::Operands { .. } => (0..product.weights.len()).collect(),
-        Kernels::Packed if depthwise => depthwise_order(g),
-        Kernels::Packed => blocked_order(g),
+        _ if depthwise => depthwise_order(g),
+        _ => blocked_order(g),
     };
-    let weights = product.packed(&order);
+    let weights = product.coefficients(&order, kernels == Kernels::Packed4);
 
     let kind = if depthwise { "depthwise" } else { "conv" };
     let mut k = KernelBuilder::new(format!("{kind}_{}", product.finish.suffix()));
     let x = k.buffer("x", product.elem(), g.x_len(), Access::Read);
     let y = k.buffer("y", product.elem(), g.y_len(), Access::Write);
-    let w = constant(&mut k, "w", &weights);
+    let w = weights.declare(&mut k);
     let bias = constant(&mut k, "bias", &product.bias);
     let zero = product.declare_zero(&mut k);
     let tail = product.finish.declare(&mut k);
@@ -78,7 +80,7 @@ pub(crate) fn conv(g: &Geometry, product: &Product, kernels: Kernels) -> Result<
     let bias = Bind::data("bias", product.bias.clone());
     let mut args = vec![Bind::Operand(0), Bind::Result(0)];
     args.extend(match kernels {
-        Kernels::Packed => [Bind::data("weights", weights), bias],
+        Kernels::Packed | Kernels::Packed4 => [Bind::data("weights", weights.data), bias],
         Kernels::Operands { bias: false } => [Bind::Operand(1), bias],
         Kernels::Operands { bias: true } => [Bind::Operand(1), Bind::Operand(2)],
     });
@@ -103,7 +105,7 @@ fn pixel(g: &Geometry, at: &Pixel) -> Expr {
 #[derive(Clone, Copy)]
 struct Sources {
     x: Buf,
-    w: Buf,
+    w: Weights,
     bias: Buf,
     zero: Zero,
     /// Weights in blocks; else as the model has them.
@@ -451,8 +453,18 @@ mod tests {
                     })
                     .collect();
                 let call = conv(g, &product, Kernels::Packed).unwrap();
-                let got = run(&call, &[Data::I8(x)], DType::I8, g.y_len());
+                let got = run(&call, &[Data::I8(x.clone())], DType::I8, g.y_len());
                 assert_eq!(got, Data::I8(want), "case {i} round {round}");
+                // Weights of four bits: the same loops over half the bytes.
+                let Data::I32(w) = &product.weights else { panic!() };
+                let four = Data::I32(w.iter().map(|w| (w & 15) - 8).collect());
+                let product = Product { weights: four, ..product };
+                let [bytes, digits] = [Kernels::Packed, Kernels::Packed4].map(|kernels| {
+                    let call = conv(g, &product, kernels).unwrap();
+                    (run(&call, &[Data::I8(x.clone())], DType::I8, g.y_len()), call.data_bytes())
+                });
+                assert_eq!(bytes.0, digits.0, "case {i} round {round}");
+                assert_eq!(bytes.1 - digits.1, product.weights.len() / 2);
             }
         }
     }

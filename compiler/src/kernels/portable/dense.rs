@@ -15,8 +15,9 @@ use crate::kernels::product::{Product, constant, reach_len};
 /// Outputs computed side by side.
 const BLOCK: usize = 4;
 
-/// Spells the product as one call: operand 0 to result.
-pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Call> {
+/// Spells the product as one call, operand 0 to result, its weights in `four` bits each or in as many
+/// bytes as they want.
+pub(crate) fn dense(rows: &Rows, product: &Product, four: bool) -> Result<Call> {
     let product = product.clone().folded();
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     let whole = outputs / BLOCK * BLOCK;
@@ -27,7 +28,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Call> {
         }
     }
     order.extend(whole * inputs..outputs * inputs);
-    let weights = product.packed(&order);
+    let weights = product.coefficients(&order, four);
 
     let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
     let mut xs: Vec<usize> = rows.rows.iter().map(|a| a.x).collect();
@@ -42,7 +43,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Call> {
     let mut k = KernelBuilder::new(format!("dense_{}_b1x4", product.finish.suffix()));
     let x = k.buffer("x", product.elem(), x_len, Access::Read);
     let y = k.buffer("y", product.elem(), y_len, Access::Write);
-    let w = constant(&mut k, "w", &weights);
+    let w = weights.declare(&mut k);
     let bias = constant(&mut k, "bias", &product.bias);
     let tail = product.finish.declare(&mut k);
     let block = |k: &mut KernelBuilder, x0: &Expr, y0: &Expr, o: Val, size: usize| {
@@ -67,7 +68,7 @@ pub(crate) fn dense(rows: &Rows, product: &Product) -> Result<Call> {
     let mut args = vec![
         Bind::Operand(0),
         Bind::Result(0),
-        Bind::data("weights", weights),
+        Bind::data("weights", weights.data),
         Bind::data("bias", product.bias.clone()),
     ];
     args.extend(product.finish.roles());
@@ -129,7 +130,7 @@ mod tests {
             let (n, k) = (r.outputs.len, r.inputs.len);
             let (w, b, x) = (random.floats(n * k), random.floats(n), random.floats(x_len));
             let product = Product::float(&w, Some(&b), n, Clamp { lo: -1.0, hi: f32::INFINITY });
-            let call = dense(&r, &product).unwrap();
+            let call = dense(&r, &product, false).unwrap();
             let Data::F32(got) = run(&call, &[Data::F32(x.clone())], DType::F32, y_len) else { panic!() };
             for (at, o, from) in &all {
                 let sum: f64 =
@@ -159,7 +160,7 @@ mod tests {
             let bias = Tensor::new(vec![n], Data::F32(real.clone())).unwrap();
             let product = Product::int((&wt, &wq), Some((&bias, None)), &xq, &yq, Clamp::NONE).unwrap();
             let x = random.bytes(x_len);
-            let call = dense(r, &product).unwrap();
+            let call = dense(r, &product, false).unwrap();
             let Data::I8(got) = run(&call, &[Data::I8(x.clone())], DType::I8, y_len) else { panic!() };
             for (at, o, from) in &all {
                 let step = f64::from(0.1f32) * f64::from(scales[*o]);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::arith::requant::{Multiplier, high, requantize};
+use crate::kernels::armv7em::epilogue::Rounding;
 use crate::kernels::call::{Bind, Call};
 use crate::kernels::trial::{Random, run};
 use crate::tensor::Data;
@@ -15,11 +16,11 @@ fn sizes() -> Vec<Gemm> {
         columns: 2,
         pitch: 2,
         step: 4,
+        format: Format::Packed,
         sh: Some(5),
         lo: -128,
         hi: 127,
         round: ROUND,
-        halves: false,
         ahead: false,
     };
     vec![
@@ -55,20 +56,30 @@ fn sizes() -> Vec<Gemm> {
 fn body_and_instructions_are_exact() {
     let mut random = Random(21);
     // Every size in all forms.
-    let plain: Vec<Gemm> = sizes().into_iter().map(|g| Gemm { sh: None, ..g }).collect();
+    let plain: Vec<Gemm> =
+        sizes().into_iter().map(|g| Gemm { format: Format::Plain, sh: None, ..g }).collect();
     let narrow: Vec<Gemm> = sizes().into_iter().chain(plain).collect();
-    let wide: Vec<Gemm> = narrow.iter().map(|g| Gemm { halves: true, ..*g }).collect();
+    let wide: Vec<Gemm> = narrow.iter().map(|g| Gemm { format: Format::Halves, ..*g }).collect();
+    let four: Vec<Gemm> = narrow.iter().map(|g| Gemm { format: Format::Nibbles, ..*g }).collect();
     let ahead = narrow.iter().chain(&wide).filter(|g| g.columns == 2).map(|g| Gemm { ahead: true, ..*g });
     let ahead: Vec<Gemm> = ahead.collect();
-    for (case, g) in narrow.iter().chain(&wide).chain(&ahead).enumerate() {
+    for (case, g) in narrow.iter().chain(&wide).chain(&four).chain(&ahead).enumerate() {
         for round in [case % 4] {
             let k = 2 * g.runs * g.pairs;
             // Long rows take smaller weights, so that their sums stay within 2^23, and plain
             // ones biases that leave it.
-            let scale = if k > 200 && g.packed() { 4 } else { 1 };
-            let most = if g.packed() { 90_000 } else { 1 << 28 };
-            let w: Vec<i32> =
-                (random.bytes(g.outputs * k).iter()).map(|&v| i32::from(v).max(-127) / scale).collect();
+            let scale = if k > 200 && g.format == Format::Packed { 4 } else { 1 };
+            let most = match g.format {
+                Format::Packed | Format::Nibbles => 90_000,
+                Format::Plain | Format::Halves => 1 << 28,
+            };
+            // Of four bits long rows take the smaller half, so that sums stay within 2^19.
+            let weight = |v: i8| match g.format {
+                Format::Nibbles if k > 200 => i32::from(v >> 6),
+                Format::Nibbles => i32::from(v >> 4),
+                _ => i32::from(v).max(-127) / scale,
+            };
+            let w: Vec<i32> = (random.bytes(g.outputs * k).iter()).map(|&v| weight(v)).collect();
             let bias: Vec<i32> = (0..g.outputs).map(|_| random.within(-most, most) as i32).collect();
             let m: Vec<i32> =
                 (0..g.outputs).map(|_| random.within(1 << 20, i32::MAX.into()) as i32).collect();
@@ -86,10 +97,10 @@ fn body_and_instructions_are_exact() {
             let sh: Vec<u32> = (0..g.outputs).map(|_| g.sh.unwrap_or(random.within(1, 22) as u32)).collect();
             let each: Vec<(i32, u32)> = sh.iter().map(|sh| high(sh + 32, zp)).collect();
             let rounding = Rounding { multipliers: &m, each: &each };
-            let Some(stream) = g.pack(&w, &bias, rounding, &reach, &taps) else {
+            let Some(stream) = g.stream().pack(&w, &bias, rounding, &reach, &taps) else {
                 panic!("case {case} does not pack");
             };
-            assert_eq!(stream.len(), g.stream_len());
+            assert_eq!(stream.len(), g.stream().len());
             let rnd = each[0].0;
 
             let kernel = g.kernel(&secateur_targets::core("cortex-m4").unwrap()).unwrap();
@@ -124,21 +135,21 @@ fn sums_that_do_not_fit_are_refused() {
         columns: 1,
         pitch: 600,
         step: 4,
+        format: Format::Packed,
         sh: Some(5),
         lo: -128,
         hi: 127,
         round: ROUND,
-        halves: false,
         ahead: false,
     };
     let w = vec![127; 4 * 600];
     let taps: Vec<Option<usize>> = (0..600).map(Some).collect();
     let rounding = Rounding { multipliers: &[1; 4], each: &[(0, 5); 4] };
     let reach = [(0, 127 * 255 * 600); 4];
-    assert!(g.pack(&w, &[0; 4], rounding, &reach, &taps).is_none());
-    assert!(g.pack(&w, &[0; 4], rounding, &[(0, 8_000_000); 4], &taps).is_some());
+    assert!(g.stream().pack(&w, &[0; 4], rounding, &reach, &taps).is_none());
+    assert!(g.stream().pack(&w, &[0; 4], rounding, &[(0, 8_000_000); 4], &taps).is_some());
     // -128 beside a negative partner leaves sixteen bits.
-    assert!(g.pack(&vec![-128; 2400], &[0; 4], rounding, &[(0, 1); 4], &taps).is_none());
+    assert!(g.stream().pack(&vec![-128; 2400], &[0; 4], rounding, &[(0, 1); 4], &taps).is_none());
 }
 
 /// The bound of the inner loop on Cortex-M4: for two inputs times four channels times two
@@ -155,11 +166,11 @@ fn inner_loop_meets_its_bound() {
         columns: 2,
         pitch: 64,
         step: 64,
+        format: Format::Packed,
         sh: Some(5),
         lo: -128,
         hi: 127,
         round: ROUND,
-        halves: false,
         ahead: false,
     };
     let whole = cycles(&g);
