@@ -9,6 +9,7 @@ mod patch;
 mod run;
 mod text;
 mod verify;
+pub(crate) mod walk;
 
 pub use crate::arith::quant::{Clamp, Quant};
 pub use patch::Patch;

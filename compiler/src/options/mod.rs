@@ -21,6 +21,7 @@ mod declare;
 mod file;
 mod kind;
 mod print;
+mod prune;
 mod target;
 mod value;
 
@@ -28,6 +29,7 @@ pub use declare::{Declared, Front, Reach, declared, unknown_argument};
 pub use file::{FILE_NAME, File, MAX_BYTES, parse};
 pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Printed, Shape, Switch};
 pub use print::print;
+pub use prune::Pattern;
 pub use value::{Bytes, ChipName, FilePath, Given, Leaf, Place, Raw, Untyped, Wrong};
 
 use declare::declare;
@@ -176,6 +178,22 @@ choices! {
         Balanced = "balanced",
         /// Least flash, for more cycles, and for at most an eighth more RAM than balanced takes, or 1 KiB.
         Size = "size",
+    }
+}
+
+choices! {
+    /// What chooses the weights that pruning removes: the least goes first.
+    Score {
+        /// What the removal costs once the weights that stay are solved anew: second order (Optimal Brain Surgeon).
+        Obs = "obs",
+        /// The share of the layer's output energy that a group makes on the calibration samples.
+        Contribution = "contribution",
+        /// The sum of a group's magnitudes by the root of its squares.
+        Sensitivity = "sensitivity",
+        /// The mean magnitude of a group.
+        L1 = "l1",
+        /// The root mean square of a group.
+        L2 = "l2",
     }
 }
 

@@ -14,6 +14,7 @@ use super::settle::{
 };
 use super::weights;
 use crate::error::{Error, Fault, Result, Site};
+use crate::graph::walk::Walk;
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::observe::Observer;
 use crate::ops::Op;
@@ -122,78 +123,6 @@ pub(super) struct Seen {
     pub(super) histograms: Vec<Option<Histogram>>,
     /// For what only Softmax reads: the quantization that changes its probabilities least.
     pub(super) logits: BTreeMap<ValueId, Quant>,
-}
-
-/// The tensors of all samples for every value that is still needed.
-struct Walk {
-    live: Vec<Option<Vec<Tensor>>>,
-    readers: Vec<usize>,
-}
-
-impl Walk {
-    fn new(graph: &Graph, inputs: &[Vec<Tensor>]) -> Walk {
-        let count = graph.values().count();
-        let mut walk = Walk { live: vec![None; count], readers: vec![0; count] };
-        for (_, node) in graph.nodes() {
-            node.inputs.iter().flatten().for_each(|v| walk.readers[v.index()] += 1);
-        }
-        for (i, &v) in graph.inputs().iter().enumerate() {
-            walk.live[v.index()] = Some(inputs.iter().map(|sample| sample[i].clone()).collect());
-        }
-        walk
-    }
-
-    /// The results of a node for every sample, before its clamp; by output, then sample.
-    /// `constants` replaces operands by position.
-    fn eval(
-        &self,
-        graph: &Graph,
-        id: NodeId,
-        samples: usize,
-        constants: &[(usize, Tensor)],
-    ) -> Result<Vec<Vec<Tensor>>> {
-        let node = &graph[id];
-        let fixed: Vec<Option<std::borrow::Cow<'_, Tensor>>> =
-            node.inputs.iter().map(|v| v.and_then(|v| graph[v].real_constant())).collect();
-        let mut results: Vec<Vec<Tensor>> = vec![Vec::with_capacity(samples); node.outputs.len()];
-        for sample in 0..samples {
-            let mut operands: Vec<Option<&Tensor>> = Vec::with_capacity(node.inputs.len());
-            for (v, constant) in node.inputs.iter().zip(&fixed) {
-                operands.push(match v {
-                    None => None,
-                    Some(v) => constant
-                        .as_deref()
-                        .or_else(|| self.live[v.index()].as_ref().and_then(|all| all.get(sample))),
-                });
-            }
-            for (position, tensor) in constants {
-                operands.resize(operands.len().max(position + 1), None);
-                operands[*position] = Some(tensor);
-            }
-            let computed = node.op.eval(&operands).map_err(|e| e.at(node.site()))?;
-            for (all, one) in results.iter_mut().zip(computed) {
-                all.push(one);
-            }
-        }
-        Ok(results)
-    }
-
-    /// Stores a node's results and drops operands that nothing reads any more.
-    fn advance(&mut self, graph: &Graph, id: NodeId, results: Vec<Vec<Tensor>>) {
-        for (v, tensors) in graph[id].outputs.iter().zip(results) {
-            if self.readers[v.index()] > 0 {
-                self.live[v.index()] = Some(tensors);
-            }
-        }
-        for v in graph[id].inputs.iter().flatten() {
-            // Constants that the walk itself made have no place here.
-            let Some(left) = self.readers.get_mut(v.index()) else { continue };
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                self.live[v.index()] = None;
-            }
-        }
-    }
 }
 
 fn stop(observer: &mut dyn Observer) -> Result<()> {

@@ -74,6 +74,10 @@ fn the_library_does_no_io() {
         "mod tests { use std::fs; }",
     ];
     planted(rules::no_io, "compiler/src/onnx/x.rs", &texts);
+    let threads = "fn f() { std::thread::scope(|s| ()); }";
+    planted(rules::no_io, "compiler/src/onnx/x.rs", &[threads]);
+    planted(rules::no_io, "compiler/src/parallel.rs", &texts);
+    assert!(rules::no_io(&File::new("compiler/src/parallel.rs", threads)).is_empty());
     let test = File::new("compiler/src/onnx/x.rs", "#[cfg(test)] mod tests { use std::fs; }");
     assert!(rules::no_io(&test).is_empty());
     let files = files::rust();

@@ -10,9 +10,9 @@ use syn::visit::{self, Visit};
 
 /// From the ground up.
 const ROOMS: &[&str] = &[
-    "error", "warning", "tensor", "npy", "options", "policy", "observe", "arith", "kernel", "program",
-    "emit", "asm", "kernels", "ops", "graph", "samples", "onnx", "quantize", "passes", "select", "schedule",
-    "lower", "weigh", "report", "artifact", "compare", "cli",
+    "error", "warning", "tensor", "npy", "options", "policy", "observe", "parallel", "arith", "kernel",
+    "program", "emit", "asm", "kernels", "ops", "graph", "samples", "onnx", "quantize", "passes", "prune",
+    "select", "schedule", "lower", "weigh", "report", "artifact", "compare", "cli",
 ];
 
 /// Names of the crate root that are macros, or come from other crates.
