@@ -1,7 +1,9 @@
 //! Dead-channel elimination changes no bit: programs before and after, on the same inputs.
 
 use secateur_compiler::graph::{Clamp, Graph, Patch, Quant, ValueId};
-use secateur_compiler::ops::{Add, Conv, Dense, GlobalAveragePool, MaxPool, Op, Reshape, Transpose};
+use secateur_compiler::ops::{
+    Add, Concat, Conv, Dense, GlobalAveragePool, MaxPool, Mul, Op, Pad, PadMode, Reshape, Slice, Transpose,
+};
 use secateur_compiler::program::Program;
 use secateur_compiler::program::machine::Machine;
 use secateur_compiler::tensor::{DType, Data, Tensor};
@@ -95,6 +97,38 @@ impl Builder<'_> {
     }
 }
 
+impl Builder<'_> {
+    /// What may stand between a map of twelve channels and what reads it, in turns.
+    fn middle(&mut self, turn: u64, x: ValueId, size: usize) -> ValueId {
+        let conv = |group: usize| -> Op {
+            Conv { strides: vec![1, 1], pads: vec![0; 4], dilations: vec![1, 1], group }.into()
+        };
+        let quant = self.patch.graph()[x].quant.clone().expect("a quantized map");
+        let (scale, zero) = (quant.scale[0], quant.zero_point[0]);
+        let shape = |channels: usize| [1, channels, size, size];
+        match turn % 4 {
+            0 => x,
+            1 => self.layer("grouped", conv(3), x, &[12, 4, 1, 1], &shape(12)),
+            2 => {
+                // Channels are cut out, joined and padded: they keep their bits at other indices.
+                let cut = Slice { starts: vec![0, 2, 0, 0], steps: vec![1; 4], sizes: shape(8).to_vec() };
+                let cut = self.node("cut", cut.into(), &[x], &shape(8), scale, zero);
+                let joined =
+                    self.node("joined", Concat { axis: 1 }.into(), &[cut, x], &shape(20), scale, zero);
+                let pads = vec![0, 1, 0, 0, 0, 2, 0, 0];
+                let pad = Pad { mode: PadMode::Constant, pads, value: 0.0 };
+                let wide = self.node("wide", pad.into(), &[joined], &shape(23), scale, zero);
+                self.layer("mixed", conv(1), wide, &[12, 23, 1, 1], &shape(12))
+            }
+            _ => {
+                let mean = self.node("pooled", GlobalAveragePool.into(), &[x], &[1, 12, 1, 1], scale, zero);
+                let gate = self.layer("gate", conv(1), mean, &[12, 12, 1, 1], &[1, 12, 1, 1]);
+                self.node("gated", Mul.into(), &[x, gate], &shape(12), 0.05, -9)
+            }
+        }
+    }
+}
+
 fn random_network(seed: u64) -> Graph {
     let mut graph = Graph::default();
     let mut b = Builder { patch: Patch::new(&mut graph), numbers: Numbers(seed) };
@@ -121,6 +155,9 @@ fn random_network(seed: u64) -> Graph {
         ceil_mode: false,
     };
     let pooled = b.node("pool", pool.into(), &[sum], &[1, 12, half, half], scale, zero);
+    let pooled = b.middle(seed, pooled, half);
+    let quant = b.patch.graph()[pooled].quant.clone().expect("a quantized map");
+    let (scale, zero) = (quant.scale[0], quant.zero_point[0]);
     let flat = if b.numbers.below(2) == 0 {
         let mean = b.node("mean", GlobalAveragePool.into(), &[pooled], &[1, 12, 1, 1], 0.1, 3);
         b.node("flat", Reshape { shape: vec![1, 12] }.into(), &[mean], &[1, 12], 0.1, 3)
@@ -140,6 +177,12 @@ fn random_network(seed: u64) -> Graph {
 #[test]
 fn random_networks_keep_every_bit() {
     let (mut smaller, mut before_all, mut after_all) = (0, 0, 0);
+    // Channels of a value of all networks that have it, and those that are left.
+    let channels = |graph: &Graph, name: &str| {
+        graph.values().find(|(_, v)| v.name == name).map_or(0, |(_, v)| v.shape[1])
+    };
+    let names = ["cut", "joined", "wide", "gated"];
+    let (mut whole, mut left) = ([0; 4], [0; 4]);
     for seed in 0..60 {
         let graph = random_network(seed);
         graph::verify(&graph).expect("the network is well formed");
@@ -147,6 +190,10 @@ fn random_networks_keep_every_bit() {
         passes::run_quantized(&mut pruned, &mut |_, _| {}).expect("the passes run");
         let (before, after) = (program(&graph), program(&pruned));
         smaller += usize::from(macs(&after) < macs(&before));
+        for (i, name) in names.iter().enumerate() {
+            whole[i] += channels(&graph, name);
+            left[i] += channels(&pruned, name);
+        }
         before_all += macs(&before);
         after_all += macs(&after);
         let (mut a, mut b) = (Machine::new(&before).expect("sound"), Machine::new(&after).expect("sound"));
@@ -163,6 +210,10 @@ fn random_networks_keep_every_bit() {
         }
     }
     println!("{smaller} of 60 networks shrank, {before_all} -> {after_all} MACs");
+    for (i, name) in names.iter().enumerate() {
+        println!("{name}: {} of {} channels are left", left[i], whole[i]);
+        assert!(left[i] > 0 && left[i] < whole[i], "{name}: {} of {}", left[i], whole[i]);
+    }
     assert!(smaller > 50 && after_all * 4 < before_all * 3, "{smaller}, {before_all} -> {after_all}");
 }
 

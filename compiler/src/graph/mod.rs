@@ -2,8 +2,10 @@
 //!
 //! Law: nothing here knows a target, and edits go through [`Patch`] only; [`verify`] runs
 //! between passes. Shapes are ONNX's logical shapes (NCHW for convolutions); how a value lies
-//! in memory, its [`layout`], is chosen later, by the schedule.
+//! in memory, its [`layout`], is chosen later, by the schedule. Which [`channels`] could leave it
+//! together is a question to the graph as well; whether they should is asked by passes.
 
+pub mod channels;
 pub mod layout;
 mod patch;
 mod run;

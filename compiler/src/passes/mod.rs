@@ -18,7 +18,7 @@ mod merge_common;
 mod order_flatten;
 mod sink_transpose;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::error::Result;
 use crate::graph::{Graph, Patch};

@@ -3,7 +3,9 @@
 //! In: a graph. Out: a layout per value and the set of alias nodes. Ports lie row-major;
 //! results of convolutions and pools lie channels-last, because their loops run over channels
 //! innermost; everything else follows its operand. A Transpose permutes the order and a
-//! Reshape regroups it, both without moving a byte where the order allows it.
+//! Reshape regroups it, both without moving a byte where the order allows it. (Which channels
+//! leave together, `graph::channels`, is another question: here axes move as wholes, and what an
+//! operator does to single indices of one does not matter.)
 
 use crate::graph::layout::{Layout, reshaped, transposed, untransposed, without};
 use crate::graph::{Graph, NodeId, ValueId, ValueKind};

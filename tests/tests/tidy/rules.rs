@@ -68,7 +68,6 @@ pub(crate) const LONG: &[(&str, usize)] = &[
     ("compiler/src/kernels/mve/engine.rs", 534),
     ("compiler/src/kernels/decompose.rs", 536),
     ("compiler/src/kernels/armv6m/engine.rs", 507),
-    ("compiler/src/passes/dead_channels.rs", 640),
     ("tests/tests/blocks.rs", 700),
 ];
 
