@@ -27,14 +27,16 @@ pub(crate) enum Touch {
     Early,
     /// Read, then written.
     Both,
+    /// Written in part: the rest stays, whether it holds a value or not.
+    Part,
 }
 
 impl Touch {
     pub(crate) fn reads(self) -> bool {
-        !matches!(self, Touch::Write | Touch::Early)
+        !matches!(self, Touch::Write | Touch::Early | Touch::Part)
     }
     pub(crate) fn writes(self) -> bool {
-        matches!(self, Touch::Write | Touch::Early | Touch::Both | Touch::Moved)
+        matches!(self, Touch::Write | Touch::Early | Touch::Both | Touch::Moved | Touch::Part)
     }
 }
 
@@ -74,6 +76,8 @@ pub(crate) trait Draw {
     fn register(&mut self, first: u32, touch: Touch) -> u32;
     /// A constant of a range: the ends first.
     fn number(&mut self, lo: i64, hi: i64) -> i64;
+    /// One of so many kinds, in turn; each is tried with each of the row's other choices.
+    fn choice(&mut self, of: usize) -> usize;
 }
 
 /// The value of an operand on the model `M` of a core, and what is written back to it.
@@ -131,6 +135,7 @@ roles! {
     Early Early
     In Read
     Both Both
+    Part Part
     Addend Addend
     Base Base
     Moved Moved
@@ -177,8 +182,7 @@ macro_rules! plain_operands {
             #[cfg(test)]
             fn draw(draw: &mut dyn $crate::asm::table::Draw) -> Option<$kind> {
                 let all: &[$kind] = &$all;
-                let last = all.len().checked_sub(1)?;
-                Some(all[draw.number(0, last as i64) as usize])
+                (!all.is_empty()).then(|| all[draw.choice(all.len())])
             }
         }
 

@@ -296,7 +296,7 @@ impl Speller<'_> {
                 Touch::Read | Touch::Both | Touch::Amount => op.reads |= bit,
                 Touch::Base | Touch::Moved | Touch::Index => op.address |= bit,
                 Touch::Addend => op.addend |= bit,
-                Touch::Write | Touch::Early => {}
+                Touch::Write | Touch::Early | Touch::Part => {}
             }
             if touch.writes() {
                 op.writes |= bit;

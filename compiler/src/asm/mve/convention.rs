@@ -1,9 +1,9 @@
 //! What the procedure call standard (AAPCS32) asks of a Helium function, and what an encoding asks of
 //! an instruction: [`crate::asm::verify`] refuses the rest.
 
-use crate::asm::mve::{At, Inst, Item, LR, Lane, PREDICATE, Q, R, Saved, Set, VECTORS};
+use crate::asm::mve::{Inst, Item, LR, PREDICATE, Q, R, Saved, VECTORS};
 use crate::asm::table::Touch;
-use crate::asm::verify::{Convention, Counter, Instruction, Step, set};
+use crate::asm::verify::{Convention, Counter, Step, set};
 use crate::error::Result;
 
 /// Holds a function against the procedure call standard (AAPCS32).
@@ -57,46 +57,10 @@ fn steps<'a>(items: &'a [Item], labels: &mut u32, to: &mut Vec<Step<'a, Inst>>) 
     }
 }
 
-impl Instruction for Inst {
-    fn visit(&self, f: &mut dyn FnMut(u32, Touch)) {
-        let mut e = self.effects();
-        match *self {
-            // A half is written, the other one stays what it is.
-            Inst::SetLanes(d, ..) => e.reads.0 &= !Set::default().q(d).0,
-            Inst::Narrow(_, _, d, a) | Inst::NarrowShift(_, _, d, a, _) if a != d => {
-                e.reads.0 &= !Set::default().q(d).0;
-            }
-            _ => {}
-        }
-        e.reads.members().for_each(|n| f(n as u32, Touch::Read));
-        e.writes.members().for_each(|n| f(n as u32, Touch::Write));
-    }
-    fn legal(&self) -> bool {
-        let low = |r: R| r.0 < 8;
-        let near = |at: At| match at {
-            At::Offset(_, n) | At::Before(_, n) | At::After(_, n) => (-127..=127).contains(&n),
-        };
-        match *self {
-            Inst::AddImm(_, _, v) => (-4095..=4095).contains(&v),
-            Inst::Ldr(_, _, n) | Inst::Str(_, _, n) => (-255..=4095).contains(&n),
-            Inst::LdrArg(_, n) => n >= 4,
-            Inst::Load(_, at) | Inst::Store(_, at) => near(at),
-            Inst::LoadWide(_, _, at) | Inst::StoreNarrow(_, _, at) => near(at) && low(at.base()),
-            Inst::LoadWords(_, _, n) => (-508..=508).contains(&n) && n % 4 == 0,
-            Inst::Dot { to, .. } => to.0 % 2 == 0,
-            Inst::SetLanes(_, first, ..) => first < 2,
-            Inst::NarrowShift(lane, _, _, _, n) => (1..=if lane == Lane::H { 8 } else { 16 }).contains(&n),
-            Inst::Asr(_, _, n) | Inst::ShrRound(_, _, n) | Inst::Shr(_, _, n) => (1..=32).contains(&n),
-            Inst::Then(p) => p.plain().legal(),
-            _ => true,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::asm::mve::{Bin, Block, SP};
+    use crate::asm::mve::{At, Block, Lane, SP};
 
     #[test]
     fn what_breaks_the_procedure_call_standard_is_refused() {
@@ -104,7 +68,7 @@ mod tests {
             let error = Block { items, ..Block::default() }.native().unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         };
-        let sum = Inst::Bin(Bin::Add(Lane::W), Q(0), Q(1), Q(1));
+        let sum = Inst::AddLanes(Lane::W, Q(0), Q(1), Q(1));
         refused(vec![Item::Run(vec![sum])], "touches q1, which is read before it is written");
         let set = Inst::Dup(Lane::W, Q(1), R(0));
         let maybe = Item::IfOne { count: R(1), body: vec![set] };

@@ -6,53 +6,13 @@
 //! quick waits behind what is slow. Sources: Arm 102692 (two beats a cycle), LLVM's processor model
 //! of cortex-m55 (latencies) and its model of cores that finish in order; Arm publishes no table.
 
-use crate::asm::mve::{Bin, Inst, Item, Saved};
+use crate::asm::mve::inst::{PREDICATE, Pipe};
+use crate::asm::mve::{Inst, Item, Saved};
+use crate::asm::table::Touch;
 
 /// A branch that is taken, and one that is not.
 const TAKEN: u64 = 3;
 const NOT_TAKEN: u64 = 1;
-
-/// Which unit executes a vector instruction.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pipe {
-    Memory,
-    Multiply,
-    Other,
-    Predicate,
-}
-
-fn pipe(inst: &Inst) -> Pipe {
-    match inst {
-        Inst::Load(..)
-        | Inst::LoadWide(..)
-        | Inst::LoadWords(..)
-        | Inst::Gather(..)
-        | Inst::Store(..)
-        | Inst::StoreNarrow(..)
-        | Inst::Then(_) => Pipe::Memory,
-        Inst::Dot { .. }
-        | Inst::SetLanes(_, 1, ..)
-        | Inst::TimesPlusAll(..)
-        | Inst::PlusTimesAll(..)
-        | Inst::Bin(Bin::Mul(_) | Bin::MulHigh | Bin::MulLong(_), ..) => Pipe::Multiply,
-        Inst::Vctp(..) => Pipe::Predicate,
-        _ => Pipe::Other,
-    }
-}
-
-/// Cycles from an instruction's start until its result can be used.
-fn latency(inst: &Inst) -> u64 {
-    match inst {
-        Inst::Dot { .. } | Inst::Ldr(..) | Inst::LdrArg(..) => 2,
-        Inst::TimesPlusAll(..)
-        | Inst::PlusTimesAll(..)
-        | Inst::Bin(Bin::Mul(_) | Bin::MulHigh | Bin::MulLong(_) | Bin::RoundShift, ..) => 2,
-        Inst::ShrRound(..) => 2,
-        Inst::Narrow(..) | Inst::NarrowShift(..) => 3,
-        Inst::Gather(..) => 16,
-        _ => 1,
-    }
-}
 
 /// A core in the middle of straight code.
 #[derive(Clone)]
@@ -60,60 +20,49 @@ pub(crate) struct Core {
     /// The next cycle in which an instruction can start.
     pub(crate) now: u64,
     /// When each pipe is free.
-    free: [u64; 4],
+    free: [u64; 5],
     /// When the last vector instruction is through.
     through: u64,
     /// When the last vector result is written.
     written: u64,
-    ready: [u64; 25],
+    ready: [u64; PREDICATE as usize + 1],
 }
 
 impl Core {
     pub(crate) fn new() -> Core {
-        Core { now: 0, free: [0; 4], through: 0, written: 0, ready: [0; 25] }
+        Core { now: 0, free: [0; 5], through: 0, written: 0, ready: [0; PREDICATE as usize + 1] }
     }
     /// When an instruction could start.
     pub(crate) fn start(&self, inst: &Inst) -> u64 {
-        let e = inst.effects();
-        let mut at = e.reads.members().map(|r| self.ready[r]).fold(self.now, u64::max);
-        if let Inst::Gather(_, _, q) = inst {
-            // Addresses in a vector are wanted four cycles early.
-            at = at.max(self.ready[16 + usize::from(q.0)] + 4);
-        }
-        if inst.vector() {
-            at.max(self.free[pipe(inst) as usize]).max(self.written.saturating_sub(latency(inst)))
-        } else {
-            at.max(self.through)
+        let (mut at, form) = (self.now, inst.form());
+        inst.visit(&mut |place, touch| {
+            let ready = self.ready[place as usize];
+            at = match touch {
+                Touch::Write => at,
+                // Addresses in a vector are wanted four cycles early.
+                Touch::Index => at.max(ready + 4),
+                _ => at.max(ready),
+            };
+        });
+        match form.pipe {
+            Pipe::None => at.max(self.through),
+            pipe => at.max(self.free[pipe as usize]).max(self.written.saturating_sub(form.latency)),
         }
     }
     pub(crate) fn issue(&mut self, inst: &Inst) {
-        let at = self.start(inst);
-        let e = inst.effects();
-        for r in e.writes.members() {
-            // A moved base is there in the next cycle.
-            let base = r < 16 && inst.vector() && !matches!(inst, Inst::Dot { .. });
-            self.ready[r] = at + if base { 1 } else { latency(inst) };
+        let (at, form) = (self.start(inst), inst.form());
+        inst.visit(&mut |place, touch| {
+            if touch.writes() {
+                // A moved base is there in the next cycle.
+                self.ready[place as usize] = at + if touch == Touch::Moved { 1 } else { form.latency };
+            }
+        });
+        if form.pipe != Pipe::None {
+            self.through = at + form.held;
+            self.free[form.pipe as usize] = self.through;
+            self.written = at + form.latency;
         }
-        if inst.vector() {
-            let pipe = pipe(inst);
-            let held = match inst {
-                Inst::Vctp(..) => 1,
-                // An element a cycle.
-                Inst::Gather(..) => 16,
-                _ => 2,
-            };
-            self.free[pipe as usize] = at + held;
-            self.through = self.free[pipe as usize];
-            self.written = at + latency(inst);
-        }
-        // `vpst`, and the second half of a constant, take a turn of their own.
-        let more = match inst {
-            Inst::Then(_) => 1,
-            Inst::MovImm(_, v) if *v as u32 >> 16 != 0 => 1,
-            Inst::Gather(..) => 15,
-            _ => 0,
-        };
-        self.now = at + 1 + more;
+        self.now = at + form.turns;
     }
     fn run(&mut self, insts: &[Inst]) -> u64 {
         let from = self.now;

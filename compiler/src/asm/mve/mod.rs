@@ -12,6 +12,7 @@
 
 mod convention;
 mod cost;
+mod inst;
 mod order;
 #[cfg(test)]
 pub(crate) mod simulate;
@@ -19,8 +20,11 @@ mod text;
 
 #[cfg(test)]
 use crate::asm::simulate::simulation;
+use crate::asm::verify::bit;
 use crate::error::Result;
 use crate::kernel::Native;
+pub(crate) use inst::Inst;
+use inst::{PREDICATE, VECTORS};
 
 /// A general-purpose register, 0 to 14; 13 is the stack pointer, 14 `lr`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,12 @@ pub(crate) const LR: R = R(14);
 /// A vector register, 0 to 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Q(pub(crate) u8);
+
+/// The predicate: a bit for each byte of a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct P(u8);
+
+pub(crate) const P0: P = P(0);
 
 /// Width of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +63,10 @@ pub(crate) enum At {
 }
 
 impl At {
-    fn base(self) -> R {
+    /// The register and the constant.
+    fn parts(self) -> (R, i32) {
         match self {
-            At::Offset(r, _) | At::Before(r, _) | At::After(r, _) => r,
+            At::Offset(r, n) | At::Before(r, n) | At::After(r, n) => (r, n),
         }
     }
     fn moves(self) -> bool {
@@ -68,109 +79,6 @@ impl At {
 pub(crate) enum Half {
     Bottom,
     Top,
-}
-
-/// Lane-wise operations of two vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bin {
-    Add(Lane),
-    /// High half of the signed product of words.
-    MulHigh,
-    /// Saturating signed addition.
-    QAdd(Lane),
-    Mul(Lane),
-    And,
-    /// Shift of signed words by the second operand's lanes: left, or right with rounding.
-    RoundShift,
-    Max(Lane),
-    Min(Lane),
-    /// Product of the bytes of one half of each lane pair, as half-words.
-    MulLong(Half),
-}
-
-/// One instruction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inst {
-    Mov(R, R),
-    /// Any 32-bit constant.
-    MovImm(R, i32),
-    /// A constant of -4095..=4095.
-    AddImm(R, R, i32),
-    Add(R, R, R),
-    Sub(R, R, R),
-    /// Loads and stores a word.
-    Ldr(R, R, i32),
-    Str(R, R, i32),
-    /// Argument `n`, the fifth and later ones that the caller left on the stack.
-    LdrArg(R, u32),
-    /// Sixteen bytes.
-    Load(Q, At),
-    /// Signed bytes, widened to half-words or words; the base is a low register.
-    LoadWide(Lane, Q, At),
-    /// Bytes at a base plus each byte of the vector, unsigned.
-    Gather(Q, R, Q),
-    /// Sixteen bytes at a multiple of four, offset by as much as 508.
-    LoadWords(Q, R, i32),
-    Store(Q, At),
-    /// The low byte of each half-word or word; the base is a low register.
-    StoreNarrow(Lane, Q, At),
-    /// Sum of products of sixteen signed bytes, added to the register if `acc`. The register is
-    /// even.
-    Dot {
-        acc: bool,
-        to: R,
-        a: Q,
-        b: Q,
-    },
-    /// Words 0 and 2, or 1 and 3, of a vector.
-    SetLanes(Q, u8, R, R),
-    Bin(Bin, Q, Q, Q),
-    /// Addition of a register to every lane.
-    AddAll(Lane, Q, Q, R),
-    /// `d * a + r` and `d + a * r` of words, a register taking part in every lane.
-    TimesPlusAll(Q, Q, R),
-    PlusTimesAll(Q, Q, R),
-    /// Saturating addition of a register to every half-word.
-    QAddAll(Q, Q, R),
-    /// Sign-extends one half of each pair of bytes or half-words.
-    Widen(Lane, Half, Q, Q),
-    /// Half-words or words, narrowed with saturation into one half of each lane; the other half
-    /// of the result stays. The lane is the source's.
-    Narrow(Lane, Half, Q, Q),
-    /// The same after a rounding right shift, of half-words by 1..=8 or of words by 1..=16. (Its
-    /// sibling without rounding is not used: binutils 2.40 writes this one for it.)
-    NarrowShift(Lane, Half, Q, Q, u32),
-    /// Arithmetic right shift of words by 1..=32.
-    Asr(Q, Q, u32),
-    /// Arithmetic right shift of words with rounding, by 1..=32.
-    ShrRound(Q, Q, u32),
-    /// Logical right shift of words.
-    Shr(Q, Q, u32),
-    Dup(Lane, Q, R),
-    /// Predicate: true for the first `r` lanes.
-    Vctp(Lane, R),
-    /// The instruction where the predicate holds.
-    Then(Predicated),
-}
-
-/// Instructions that may stand under a predicate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Predicated {
-    Load(Q, At),
-    LoadWide(Lane, Q, At),
-    Store(Q, At),
-    StoreNarrow(Lane, Q, At),
-}
-
-impl Predicated {
-    fn plain(self) -> Inst {
-        match self {
-            Predicated::Load(q, at) => Inst::Load(q, at),
-            Predicated::LoadWide(lane, q, at) => Inst::LoadWide(lane, q, at),
-            Predicated::Store(q, at) => Inst::Store(q, at),
-            Predicated::StoreNarrow(lane, q, at) => Inst::StoreNarrow(lane, q, at),
-        }
-    }
 }
 
 /// A part of a block.
@@ -241,26 +149,20 @@ pub(crate) struct Saved {
 
 impl Saved {
     fn of(items: &[Item]) -> Saved {
-        let (mut scalars, mut top) = ([false; 16], 3);
+        let mut written = 0;
         each(items, &mut |inst| {
-            let f = inst.effects();
-            for n in 4..12 {
-                scalars[n] |= f.writes.has_r(n as u8);
-            }
-            for q in 4..8 {
-                if f.writes.has_q(q) {
-                    top = top.max(q);
-                }
-            }
+            inst.visit(&mut |place, touch| written |= if touch.writes() { bit(place) } else { 0 });
         });
-        counters(items, &mut |r| scalars[usize::from(r.0)] = true);
-        let mut scalars: Vec<u8> = (4..12u8).filter(|&n| scalars[usize::from(n)]).collect();
+        counters(items, &mut |r| written |= bit(r.0.into()));
+        let has = |place: u32| written & bit(place) != 0;
+        let mut scalars: Vec<u8> = (4..12).filter(|&n| has(n.into())).collect();
         // With lr the stack stays a multiple of eight.
         if scalars.len().is_multiple_of(2) {
             scalars.push((4..13).find(|n| !scalars.contains(n)).unwrap_or(12));
             scalars.sort_unstable();
         }
-        Saved { scalars, vectors: top - 3 }
+        let top = (4..8).rev().find(|&q| has(VECTORS + u32::from(q)));
+        Saved { scalars, vectors: top.map_or(0, |q| q - 3) }
     }
     fn bytes(&self) -> u32 {
         4 * (self.scalars.len() as u32 + 1) + 16 * u32::from(self.vectors)
@@ -290,121 +192,5 @@ fn counters(items: &[Item], f: &mut dyn FnMut(R)) {
             }
             _ => {}
         }
-    }
-}
-
-/// The places of the first vector and of the predicate.
-const VECTORS: u32 = 16;
-const PREDICATE: u32 = 24;
-
-/// A set of registers: r0..r14, then q0..q7, then the predicate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Set(u32);
-
-impl Set {
-    fn r(mut self, r: R) -> Set {
-        self.0 |= 1 << r.0;
-        self
-    }
-    fn q(mut self, q: Q) -> Set {
-        self.0 |= 1 << (VECTORS + u32::from(q.0));
-        self
-    }
-    fn predicate(mut self) -> Set {
-        self.0 |= 1 << PREDICATE;
-        self
-    }
-    fn has_r(self, n: u8) -> bool {
-        self.0 >> n & 1 != 0
-    }
-    fn has_q(self, n: u8) -> bool {
-        self.0 >> (16 + n) & 1 != 0
-    }
-    pub(crate) fn meets(self, o: Set) -> bool {
-        self.0 & o.0 != 0
-    }
-    pub(crate) fn members(self) -> impl Iterator<Item = usize> {
-        (0..25).filter(move |n| self.0 >> n & 1 != 0)
-    }
-}
-
-/// What an instruction reads and writes, and how it meets memory.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Effects {
-    pub(crate) reads: Set,
-    pub(crate) writes: Set,
-    pub(crate) load: bool,
-    pub(crate) store: bool,
-}
-
-impl Inst {
-    pub(crate) fn effects(&self) -> Effects {
-        let none = Effects::default();
-        let set = Set::default();
-        let address = |mut e: Effects, at: At| {
-            e.reads = e.reads.r(at.base());
-            if at.moves() {
-                e.writes = e.writes.r(at.base());
-            }
-            e
-        };
-        match *self {
-            Inst::Mov(d, a) | Inst::AddImm(d, a, _) => Effects { reads: set.r(a), writes: set.r(d), ..none },
-            Inst::MovImm(d, _) => Effects { writes: set.r(d), ..none },
-            Inst::Add(d, a, b) | Inst::Sub(d, a, b) => {
-                Effects { reads: set.r(a).r(b), writes: set.r(d), ..none }
-            }
-            Inst::Ldr(d, a, _) => Effects { reads: set.r(a), writes: set.r(d), load: true, ..none },
-            Inst::Str(s, a, _) => Effects { reads: set.r(a).r(s), store: true, ..none },
-            Inst::Load(q, at) | Inst::LoadWide(_, q, at) => {
-                address(Effects { writes: set.q(q), load: true, ..none }, at)
-            }
-            Inst::LoadWords(q, r, _) => Effects { reads: set.r(r), writes: set.q(q), load: true, ..none },
-            // Nothing writes what the caller left.
-            Inst::LdrArg(d, _) => Effects { writes: set.r(d), ..none },
-            Inst::Gather(d, r, q) => Effects { reads: set.r(r).q(q), writes: set.q(d), load: true, ..none },
-            Inst::TimesPlusAll(d, a, r) | Inst::PlusTimesAll(d, a, r) => {
-                Effects { reads: set.q(d).q(a).r(r), writes: set.q(d), ..none }
-            }
-            Inst::AddAll(_, d, a, r) | Inst::QAddAll(d, a, r) => {
-                Effects { reads: set.q(a).r(r), writes: set.q(d), ..none }
-            }
-            Inst::Store(q, at) | Inst::StoreNarrow(_, q, at) => {
-                address(Effects { reads: set.q(q), store: true, ..none }, at)
-            }
-            Inst::Dot { acc, to, a, b } => {
-                let reads = set.q(a).q(b);
-                Effects { reads: if acc { reads.r(to) } else { reads }, writes: set.r(to), ..none }
-            }
-            Inst::SetLanes(q, _, a, b) => Effects { reads: set.r(a).r(b).q(q), writes: set.q(q), ..none },
-            Inst::Bin(_, d, a, b) => Effects { reads: set.q(a).q(b), writes: set.q(d), ..none },
-            Inst::Widen(_, _, d, a) | Inst::ShrRound(d, a, _) | Inst::Shr(d, a, _) | Inst::Asr(d, a, _) => {
-                Effects { reads: set.q(a), writes: set.q(d), ..none }
-            }
-            Inst::Narrow(_, _, d, a) | Inst::NarrowShift(_, _, d, a, _) => {
-                Effects { reads: set.q(a).q(d), writes: set.q(d), ..none }
-            }
-            Inst::Dup(_, q, r) => Effects { reads: set.r(r), writes: set.q(q), ..none },
-            Inst::Vctp(_, r) => Effects { reads: set.r(r), writes: set.predicate(), ..none },
-            Inst::Then(p) => {
-                let mut e = p.plain().effects();
-                e.reads = e.reads.predicate();
-                e
-            }
-        }
-    }
-    /// Whether the vector unit executes it.
-    pub(crate) fn vector(&self) -> bool {
-        !matches!(
-            self,
-            Inst::Mov(..)
-                | Inst::MovImm(..)
-                | Inst::AddImm(..)
-                | Inst::Add(..)
-                | Inst::Sub(..)
-                | Inst::Ldr(..)
-                | Inst::LdrArg(..)
-                | Inst::Str(..)
-        )
     }
 }

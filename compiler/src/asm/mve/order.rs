@@ -5,7 +5,10 @@
 //! the frame; vectors are loaded from other buffers than are stored to, so their order is free.
 
 use crate::asm::mve::cost::Core;
+use crate::asm::mve::inst::Pipe;
 use crate::asm::mve::{Inst, Item};
+use crate::asm::table::Touch;
+use crate::asm::verify::{Set, bit};
 
 pub(crate) fn ordered(items: &[Item]) -> Vec<Item> {
     items.iter().map(item).collect()
@@ -28,15 +31,23 @@ fn item(item: &Item) -> Item {
     }
 }
 
+/// What an instruction writes and reads.
+fn places(inst: &Inst) -> (Set, Set) {
+    let (mut written, mut read) = (0, 0);
+    inst.visit(&mut |place, touch| {
+        written |= if touch.writes() { bit(place) } else { 0 };
+        read |= if touch.reads() { bit(place) } else { 0 };
+    });
+    (written, read)
+}
+
 /// Whether `b` must stay behind `a`.
 fn bound(a: &Inst, b: &Inst) -> bool {
-    let (x, y) = (a.effects(), b.effects());
-    let frame = !a.vector() && !b.vector() && (x.load || x.store) && (y.load || y.store);
-    x.writes.meets(y.reads)
-        || x.writes.meets(y.writes)
-        || x.reads.meets(y.writes)
-        || (x.store && y.store)
-        || frame
+    let ((wa, ra), (wb, rb)) = (places(a), places(b));
+    let (x, y) = (a.form(), b.form());
+    let frame = x.pipe == Pipe::None && y.pipe == Pipe::None && x.memory.is_some() && y.memory.is_some();
+    let stores = x.memory == Some(Touch::Write) && y.memory == Some(Touch::Write);
+    wa & (rb | wb) != 0 || ra & wb != 0 || stores || frame
 }
 
 fn straight(run: &[Inst]) -> Vec<Inst> {

@@ -1,7 +1,7 @@
 //! Assembly text of a Helium block: unified syntax that GNU as and LLVM read alike, numeric
 //! labels. Out: the text and the bytes of its machine code.
 
-use crate::asm::mve::{At, Bin, Half, Inst, Item, LR, Lane, Q, R, SP, Saved};
+use crate::asm::mve::{At, Half, Inst, Item, LR, Lane, Q, R, SP, Saved};
 
 impl std::fmt::Display for R {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,33 +30,36 @@ impl std::fmt::Display for At {
     }
 }
 
-fn bits(lane: Lane) -> u32 {
-    match lane {
-        Lane::B => 8,
-        Lane::H => 16,
-        Lane::W => 32,
+/// Its bits.
+impl std::fmt::Display for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bits = match self {
+            Lane::B => 8,
+            Lane::H => 16,
+            Lane::W => 32,
+        };
+        write!(f, "{bits}")
     }
 }
 
-fn letter(half: Half) -> char {
-    match half {
-        Half::Bottom => 'b',
-        Half::Top => 't',
+impl std::fmt::Display for Half {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Half::Bottom { "b" } else { "t" })
+    }
+}
+
+/// The instructions that make a constant.
+pub(crate) fn constant(d: R, v: i32) -> String {
+    let (lo, hi) = (v as u32 & 0xffff, v as u32 >> 16);
+    match v {
+        0..256 if low(d) => format!("movs {d}, #{v}"),
+        _ if hi == 0 => format!("movw {d}, #{lo}"),
+        _ => format!("movw {d}, #{lo}\nmovt {d}, #{hi}"),
     }
 }
 
 fn low(r: R) -> bool {
     r.0 < 8
-}
-
-/// Bytes of a load or store of a word.
-fn word(data: R, base: R, offset: i32) -> u32 {
-    let reach = match base {
-        SP => 1020,
-        base if low(base) => 124,
-        _ => -1,
-    };
-    if low(data) && (0..=reach).contains(&offset) && offset % 4 == 0 { 2 } else { 4 }
 }
 
 struct Printer {
@@ -120,12 +123,12 @@ impl Printer {
             Item::Run(run) => self.run(run),
             Item::Low { turns, body } => {
                 // `le` needs no `dls` before it: that is a move to `lr`.
-                self.inst(&Inst::MovImm(LR, *turns as i32), false);
+                self.inst(&Inst::MovImm(LR, *turns as i32));
                 self.counted(body);
             }
             Item::Again { body, .. } => self.counted(body),
             Item::Tail { lane, count, body, .. } => {
-                self.line(4, &format!("dlstp.{} lr, {count}", bits(*lane)));
+                self.line(4, &format!("dlstp.{lane} lr, {count}"));
                 let top = self.label();
                 self.run(body);
                 self.line(4, &format!("letp lr, {top}b"));
@@ -156,96 +159,22 @@ impl Printer {
     }
     /// Neighbours under a predicate share one `vpst`.
     fn run(&mut self, run: &[Inst]) {
-        let mut i = 0;
-        while i < run.len() {
-            let n = run[i..].iter().take(4).take_while(|i| matches!(i, Inst::Then(_))).count();
-            if n == 0 {
-                self.inst(&run[i], false);
-                i += 1;
-                continue;
+        let mut rest = run;
+        while !rest.is_empty() {
+            let n = rest.iter().take(4).take_while(|i| i.form().then).count();
+            if n > 0 {
+                self.line(4, &format!("vps{}", "t".repeat(n)));
             }
-            self.line(4, &format!("vps{}", "t".repeat(n)));
-            for inst in &run[i..i + n] {
-                if let Inst::Then(p) = inst {
-                    self.inst(&p.plain(), true);
-                }
-            }
-            i += n;
+            let (now, later) = rest.split_at(n.max(1));
+            now.iter().for_each(|i| self.inst(i));
+            rest = later;
         }
     }
-    fn inst(&mut self, inst: &Inst, then: bool) {
-        let t = if then { "t" } else { "" };
-        let (bytes, line) = match *inst {
-            Inst::Mov(d, a) => (2, format!("mov {d}, {a}")),
-            Inst::MovImm(d, v @ 0..256) if low(d) => (2, format!("movs {d}, #{v}")),
-            Inst::MovImm(d, v) => {
-                let (lo, hi) = (v as u32 & 0xffff, v as u32 >> 16);
-                if hi != 0 {
-                    self.line(4, &format!("movw {d}, #{lo}"));
-                    (4, format!("movt {d}, #{hi}"))
-                } else {
-                    (4, format!("movw {d}, #{lo}"))
-                }
-            }
-            Inst::AddImm(d, a, v) if d == a && low(d) && (0..256).contains(&v) => {
-                (2, format!("adds {d}, #{v}"))
-            }
-            Inst::AddImm(d, a, v) if d == a && low(d) && (-255..0).contains(&v) => {
-                (2, format!("subs {d}, #{}", -v))
-            }
-            Inst::AddImm(d, a, v) if v < 0 => (4, format!("subw {d}, {a}, #{}", -v)),
-            Inst::AddImm(d, a, v) => (4, format!("addw {d}, {a}, #{v}")),
-            Inst::Sub(d, a, b) => {
-                (if low(d) && low(a) && low(b) { 2 } else { 4 }, format!("subs {d}, {a}, {b}"))
-            }
-            Inst::Add(d, a, b) => (if d == a { 2 } else { 4 }, format!("add {d}, {a}, {b}")),
-            Inst::Ldr(d, a, n) => (word(d, a, n), format!("ldr {d}, [{a}, #{n}]")),
-            Inst::Str(s, a, n) => (word(s, a, n), format!("str {s}, [{a}, #{n}]")),
-            Inst::Load(q, at) => (4, format!("vldrb{t}.u8 {q}, {at}")),
-            Inst::Store(q, at) => (4, format!("vstrb{t}.8 {q}, {at}")),
-            Inst::LoadWords(q, r, n) => (4, format!("vldrw{t}.u32 {q}, {}", At::Offset(r, n))),
-            Inst::LdrArg(d, n) => {
-                let from = self.arguments + 4 * (n - 4);
-                (word(d, SP, from as i32), format!("ldr {d}, [sp, #{from}]"))
-            }
-            Inst::LoadWide(lane, q, at) => (4, format!("vldrb{t}.s{} {q}, {at}", bits(lane))),
-            Inst::Gather(d, r, q) => (4, format!("vldrb{t}.u8 {d}, [{r}, {q}]")),
-            Inst::AddAll(l, d, a, r) => (4, format!("vadd.i{} {d}, {a}, {r}", bits(l))),
-            Inst::TimesPlusAll(d, a, r) => (4, format!("vmlas.s32 {d}, {a}, {r}")),
-            Inst::PlusTimesAll(d, a, r) => (4, format!("vmla.s32 {d}, {a}, {r}")),
-            Inst::Asr(d, a, n) => (4, format!("vshr.s32 {d}, {a}, #{n}")),
-            Inst::QAddAll(d, a, r) => (4, format!("vqadd.s16 {d}, {a}, {r}")),
-            Inst::StoreNarrow(lane, q, at) => (4, format!("vstrb{t}.{} {q}, {at}", bits(lane))),
-            Inst::Dot { acc, to, a, b } => {
-                (4, format!("vmladav{}.s8 {to}, {a}, {b}", if acc { "a" } else { "" }))
-            }
-            Inst::SetLanes(q, first, a, b) => (4, format!("vmov {q}[{}], {q}[{first}], {a}, {b}", first + 2)),
-            Inst::Bin(op, d, a, b) => (4, format!("{} {d}, {a}, {b}", mnemonic(op))),
-            Inst::Widen(lane, half, d, a) => (4, format!("vmovl{}.s{} {d}, {a}", letter(half), bits(lane))),
-            Inst::Narrow(lane, half, d, a) => (4, format!("vqmovn{}.s{} {d}, {a}", letter(half), bits(lane))),
-            Inst::NarrowShift(lane, half, d, a, n) => {
-                (4, format!("vqrshrn{}.s{} {d}, {a}, #{n}", letter(half), bits(lane)))
-            }
-            Inst::ShrRound(d, a, n) => (4, format!("vrshr.s32 {d}, {a}, #{n}")),
-            Inst::Shr(d, a, n) => (4, format!("vshr.u32 {d}, {a}, #{n}")),
-            Inst::Dup(lane, q, r) => (4, format!("vdup.{} {q}, {r}", bits(lane))),
-            Inst::Vctp(lane, r) => (4, format!("vctp.{} {r}", bits(lane))),
-            Inst::Then(p) => return self.inst(&p.plain(), true),
+    fn inst(&mut self, inst: &Inst) {
+        let inst = match *inst {
+            Inst::LdrArg(d, n) => Inst::Ldr(d, SP, (self.arguments + 4 * (n - 4)) as i32),
+            inst => inst,
         };
-        self.line(bytes, &line);
-    }
-}
-
-fn mnemonic(op: Bin) -> String {
-    match op {
-        Bin::Add(l) => format!("vadd.i{}", bits(l)),
-        Bin::MulHigh => "vmulh.s32".into(),
-        Bin::QAdd(l) => format!("vqadd.s{}", bits(l)),
-        Bin::Mul(l) => format!("vmul.i{}", bits(l)),
-        Bin::And => "vand".into(),
-        Bin::RoundShift => "vrshl.s32".into(),
-        Bin::Max(l) => format!("vmax.s{}", bits(l)),
-        Bin::Min(l) => format!("vmin.s{}", bits(l)),
-        Bin::MulLong(h) => format!("vmull{}.s8", letter(h)),
+        self.line(inst.form().bytes, &inst.text(""));
     }
 }

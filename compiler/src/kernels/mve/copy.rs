@@ -2,7 +2,7 @@
 //!
 //! In: lengths. Out: kernels that move rows of inputs into the workspace and set what pads them.
 
-use crate::asm::mve::{At, Block, Inst, Item, Lane, Predicated, Q, R};
+use crate::asm::mve::{At, Block, Inst, Item, Lane, P0, Q, R};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder};
 use crate::tensor::DType;
@@ -135,7 +135,7 @@ impl Planes {
         let from = if step <= 127 { At::After(walk, step) } else { At::Offset(walk, 0) };
         let to = At::After(out, 16);
         let mut turn = if ragged {
-            vec![Inst::Then(Predicated::Load(Q(0), from)), Inst::Then(Predicated::Store(Q(0), to))]
+            vec![Inst::LoadThen(P0, Q(0), from), Inst::StoreThen(P0, Q(0), to)]
         } else {
             vec![Inst::Load(Q(0), from), Inst::Store(Q(0), to)]
         };
@@ -144,7 +144,7 @@ impl Planes {
         }
         let mut open = vec![Inst::Mov(walk, x)];
         if ragged {
-            open.push(Inst::Vctp(Lane::B, left));
+            open.push(Inst::Vctp(P0, Lane::B, left));
         }
         let mut close = vec![Inst::AddImm(x, x, 16)];
         let back = self.pitch as i32 - 16 * self.pixels as i32;

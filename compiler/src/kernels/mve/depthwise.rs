@@ -12,7 +12,7 @@
 //! Stream of a plane, in bytes: sixteen weights for each tap; then bias, multiplier and, where
 //! channels differ, negative shift of each channel, as words in the order of the accumulators.
 
-use crate::asm::mve::{At, Bin, Block, Half, Inst, Item, Lane, Predicated, Q, R};
+use crate::asm::mve::{At, Block, Half, Inst, Item, Lane, P0, Q, R};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
 use crate::kernels::rounding::requantize_high_instr;
@@ -263,7 +263,7 @@ impl Depthwise {
         let advance = (self.x_step * self.share) as i32;
         let mut plane = Block::default();
         if self.ragged() {
-            plane.run([Inst::Vctp(Lane::B, LEFT)]);
+            plane.run([Inst::Vctp(P0, Lane::B, LEFT)]);
         }
         plane.items.push(Item::Low { turns: units as u32, body: vec![Item::Run(self.pixel(advance))] });
         if planes > 1 {
@@ -302,7 +302,7 @@ impl Depthwise {
         let coefficients = |insts: &mut Vec<Inst>, q: Q, at: usize| {
             insts.push(Inst::LoadWords(q, W, at as i32 - self.middle()));
         };
-        let add = |lane, d, a| Inst::Bin(Bin::Add(lane), d, d, a);
+        let add = |lane, d, a| Inst::AddLanes(lane, d, d, a);
         for (g, group) in self.groups.iter().enumerate() {
             // A row's pointer moves on with the last load of its first column.
             let mut group = group.clone();
@@ -312,7 +312,7 @@ impl Depthwise {
                 let (x, w, t) = if g == 0 && i % 2 == 1 { (Q(2), Q(3), Q(1)) } else { (x, w, Q(0)) };
                 load(&mut insts, x, tap);
                 coefficients(&mut insts, w, LANES * tap);
-                let half = |half, d| Inst::Bin(Bin::MulLong(half), d, x, w);
+                let half = |half, d| Inst::MulLong(half, d, x, w);
                 if i == 0 {
                     insts.extend([half(Half::Bottom, bottom), half(Half::Top, top)]);
                 } else if g == 0 {
@@ -337,19 +337,19 @@ impl Depthwise {
             }
         }
         let tail = LANES * self.taps();
-        let words = |insts: &mut Vec<Inst>, n: usize, op: Bin| {
+        let words = |insts: &mut Vec<Inst>, n: usize, op: fn(Q, Q, Q) -> Inst| {
             for i in 0..4 {
                 coefficients(insts, Q(4 + i), tail + 4 * LANES * n + LANES * usize::from(i));
-                insts.push(Inst::Bin(op, Q(i), Q(i), Q(4 + i)));
+                insts.push(op(Q(i), Q(i), Q(4 + i)));
             }
         };
-        words(&mut insts, 0, Bin::Add(Lane::W));
-        words(&mut insts, 1, Bin::MulHigh);
+        words(&mut insts, 0, |d, a, b| Inst::AddLanes(Lane::W, d, a, b));
+        words(&mut insts, 1, Inst::MulHigh);
         let shifted = self.sh.filter(|&sh| sh <= 16);
         match self.sh {
             Some(_) if shifted.is_some() => {}
             Some(sh) => insts.extend((0..4).map(|i| Inst::ShrRound(Q(i), Q(i), sh))),
-            None => words(&mut insts, 2, Bin::RoundShift),
+            None => words(&mut insts, 2, Inst::RoundShift),
         }
         for (even, odd) in [(Q(0), Q(1)), (Q(2), Q(3))] {
             for (half, from) in [(Half::Bottom, even), (Half::Top, odd)] {
@@ -364,20 +364,16 @@ impl Depthwise {
         insts.push(Inst::Narrow(Lane::H, Half::Top, Q(0), Q(2)));
         if self.lo > -128 {
             insts.push(Inst::Dup(Lane::B, Q(4), LEAST));
-            insts.push(Inst::Bin(Bin::Max(Lane::B), Q(0), Q(0), Q(4)));
+            insts.push(Inst::Max(Lane::B, Q(0), Q(0), Q(4)));
         }
         if self.hi < 127 {
             insts.push(Inst::Dup(Lane::B, Q(5), GREATEST));
-            insts.push(Inst::Bin(Bin::Min(Lane::B), Q(0), Q(0), Q(5)));
+            insts.push(Inst::Min(Lane::B, Q(0), Q(0), Q(5)));
         }
         let step = (self.y_step * self.share) as i32;
         let near = step <= 127;
         let at = if near { At::After(Y, step) } else { At::Offset(Y, 0) };
-        insts.push(if self.ragged() {
-            Inst::Then(Predicated::Store(Q(0), at))
-        } else {
-            Inst::Store(Q(0), at)
-        });
+        insts.push(if self.ragged() { Inst::StoreThen(P0, Q(0), at) } else { Inst::Store(Q(0), at) });
         if !near {
             far(&mut insts, Y, step);
         }

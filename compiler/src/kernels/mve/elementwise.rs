@@ -4,7 +4,7 @@
 //! In: a [`Run`]. Out: its instructions, or `None` where its sizes do not fit them.
 //! Law: as the run's: ascending order, any alignment.
 
-use crate::asm::mve::{At, Bin, Block, Half, Inst, Item, Lane, Q, R};
+use crate::asm::mve::{At, Block, Half, Inst, Item, Lane, Q, R};
 use crate::kernels::mve::pools;
 use crate::kernels::vector::Run;
 
@@ -63,10 +63,10 @@ pub(crate) fn limits(insts: &mut Vec<Inst>, (lo, hi): (i32, i32)) {
 
 pub(crate) fn clamp(insts: &mut Vec<Inst>, q: Q, (lo, hi): (i32, i32)) {
     if lo > -128 {
-        insts.push(Inst::Bin(Bin::Max(Lane::B), q, q, LEAST));
+        insts.push(Inst::Max(Lane::B, q, q, LEAST));
     }
     if hi < 127 {
-        insts.push(Inst::Bin(Bin::Min(Lane::B), q, q, GREATEST));
+        insts.push(Inst::Min(Lane::B, q, q, GREATEST));
     }
 }
 
@@ -161,8 +161,8 @@ fn product(n: usize, sh: u32, ends: (i32, i32)) -> Block {
     pairs(&mut b, n, second(ends), &|insts, x, y| {
         insts.push(Inst::AddAll(Lane::W, x, x, za));
         insts.push(Inst::AddAll(Lane::W, y, y, zb));
-        insts.push(Inst::Bin(Bin::Mul(Lane::W), x, x, y));
-        insts.push(Inst::Bin(Bin::MulHigh, x, x, Q(6)));
+        insts.push(Inst::Mul(Lane::W, x, x, y));
+        insts.push(Inst::MulHigh(x, x, Q(6)));
         insts.push(Inst::AddAll(Lane::W, x, x, rnd));
         narrow(insts, x, sh);
         clamp(insts, x, ends);

@@ -14,7 +14,7 @@
 //! Bound of the inner loop: sixteen products an instruction and two cycles an instruction in the
 //! multiply pipe make 8 MAC a cycle; for 4 x 2 accumulators 6 loads stand beside 8 products.
 
-use crate::asm::mve::{At, Bin, Block, Half, Inst, Item, LR, Lane, Predicated, Q, R, SP};
+use crate::asm::mve::{At, Block, Half, Inst, Item, LR, Lane, P0, Q, R, SP};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Native, instr};
 use crate::kernels::rounding::requantize_high_instr;
@@ -346,7 +346,7 @@ impl Gemm {
         }
         if self.predicated() {
             entry.push(Inst::MovImm(R(0), self.run as i32));
-            entry.push(Inst::Vctp(Lane::B, R(0)));
+            entry.push(Inst::Vctp(P0, Lane::B, R(0)));
         }
         if pairs > 1 {
             b.slots = 1;
@@ -434,7 +434,7 @@ impl Gemm {
         let accumulators = [0u8, 2, 4, 6, 8, 10, 12, 14].map(R);
         if self.predicated() && self.ragged() {
             // The results' predicate took the place of the inputs'.
-            insts.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(Lane::B, R(0))]);
+            insts.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(P0, Lane::B, R(0))]);
         }
         if looped {
             insts.extend(accumulators.map(|r| Inst::MovImm(r, 0)));
@@ -449,11 +449,7 @@ impl Gemm {
                 let (a, b2) = if c % 2 == 0 { (Q(0), Q(1)) } else { (Q(2), Q(3)) };
                 let input = |insts: &mut Vec<Inst>, q: Q, p: &mut Walk| {
                     let at = p.to(insts, at, next);
-                    insts.push(if self.predicated() {
-                        Inst::Then(Predicated::Load(q, at))
-                    } else {
-                        Inst::Load(q, at)
-                    });
+                    insts.push(if self.predicated() { Inst::LoadThen(P0, q, at) } else { Inst::Load(q, at) });
                 };
                 input(insts, a, px);
                 if four {
@@ -464,10 +460,10 @@ impl Gemm {
                     let from = c as i32 * wide + (j * LANES) as i32;
                     let at = pw.to(insts, from, Some(from + LANES as i32));
                     insts.push(Inst::Load(q, at));
-                    let acc = looped || c > 0;
-                    insts.push(Inst::Dot { acc, to: accumulators[j], a, b: q });
+                    let dot = if looped || c > 0 { Inst::DotAdd } else { Inst::Dot };
+                    insts.push(dot(accumulators[j], a, q));
                     if four {
-                        insts.push(Inst::Dot { acc, to: accumulators[4 + j], a: b2, b: q });
+                        insts.push(dot(accumulators[4 + j], b2, q));
                     }
                 }
             }
@@ -523,7 +519,7 @@ impl Gemm {
         let end = bytes * self.words() as i32;
         // Words of the sums in the second vector stand behind those of the first.
         let second = if four { 0 } else { 16 };
-        let words = |insts: &mut Vec<Inst>, w: &mut Walk, n: i32, op: Bin| {
+        let words = |insts: &mut Vec<Inst>, w: &mut Walk, n: i32, op: fn(Q, Q, Q) -> Inst| {
             let (p, q) = (Q(2), Q(3));
             for (v, q, at) in [(a, p, n * bytes), (b, q, n * bytes + second)] {
                 if v == a || !four {
@@ -533,11 +529,11 @@ impl Gemm {
                     insts.push(Inst::Load(q, from));
                 }
                 let q = if four { p } else { q };
-                insts.push(Inst::Bin(op, v, v, q));
+                insts.push(op(v, v, q));
             }
         };
-        words(insts, w, 0, Bin::Add(Lane::W));
-        words(insts, w, 1, Bin::MulHigh);
+        words(insts, w, 0, |d, a, b| Inst::AddLanes(Lane::W, d, a, b));
+        words(insts, w, 1, Inst::MulHigh);
         match self.sh {
             Some(sh) if sh <= 16 => {
                 insts.push(Inst::NarrowShift(Lane::W, Half::Bottom, a, a, sh));
@@ -546,20 +542,20 @@ impl Gemm {
             sh => {
                 match sh {
                     Some(sh) => insts.extend([Inst::ShrRound(a, a, sh), Inst::ShrRound(b, b, sh)]),
-                    None => words(insts, w, 2, Bin::RoundShift),
+                    None => words(insts, w, 2, Inst::RoundShift),
                 }
                 insts.push(Inst::Narrow(Lane::W, Half::Bottom, a, a));
                 insts.push(Inst::Narrow(Lane::W, Half::Top, a, b));
             }
         }
         w.jump(insts, end);
-        insts.push(Inst::Bin(Bin::QAdd(Lane::H), a, a, ZERO));
+        insts.push(Inst::QAdd(Lane::H, a, a, ZERO));
         insts.push(Inst::Narrow(Lane::H, Half::Bottom, a, a));
         if self.lo > -128 {
-            insts.push(Inst::Bin(Bin::Max(Lane::B), a, a, LEAST));
+            insts.push(Inst::Max(Lane::B, a, a, LEAST));
         }
         if self.hi < 127 {
-            insts.push(Inst::Bin(Bin::Min(Lane::B), a, a, GREATEST));
+            insts.push(Inst::Min(Lane::B, a, a, GREATEST));
         }
         if four {
             insts.push(Inst::Shr(b, a, 16));
@@ -570,11 +566,11 @@ impl Gemm {
         }
         let lane = if four { Lane::W } else { Lane::H };
         if ragged {
-            insts.push(Inst::Vctp(lane, count));
+            insts.push(Inst::Vctp(P0, lane, count));
         }
         let mut store = |q, at| {
             insts.push(if ragged {
-                Inst::Then(Predicated::StoreNarrow(lane, q, at))
+                Inst::StoreNarrowThen(P0, lane, q, at)
             } else {
                 Inst::StoreNarrow(lane, q, at)
             });

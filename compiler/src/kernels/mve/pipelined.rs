@@ -10,7 +10,7 @@
 //! multipliers hold the multiply pipe for two cycles each: `16 * chunks + 8` cycles for eight
 //! results.
 
-use crate::asm::mve::{At, Bin, Block, Half, Inst, Item, LR, Lane, Predicated, Q, R, SP};
+use crate::asm::mve::{At, Block, Half, Inst, Item, LR, Lane, P0, Q, R, SP};
 use crate::kernels::mve::gemm::{Gemm, LANES, advance};
 
 const SUMS: [R; 8] = [R(0), R(2), R(4), R(6), R(8), R(10), R(12), LR];
@@ -134,7 +134,7 @@ impl Gemm {
             }
         }
         if self.predicated() && !self.ragged() {
-            entry.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(Lane::B, R(0))]);
+            entry.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(P0, Lane::B, R(0))]);
         }
         let groups = self.groups();
         if groups > 1 || self.ragged() {
@@ -151,7 +151,7 @@ impl Gemm {
         let mut start = if self.predicated() {
             vec![Inst::MovImm(SPARE, 0)]
         } else {
-            vec![Inst::MovImm(R(0), 0), Inst::Vctp(Lane::W, R(0))]
+            vec![Inst::MovImm(R(0), 0), Inst::Vctp(P0, Lane::W, R(0))]
         };
         if self.keeps() {
             let home = Weights::home(self.len());
@@ -209,7 +209,7 @@ impl Gemm {
         let mut insts = vec![Inst::Mov(COUNT, LR)];
         let alternates = self.alternates();
         if alternates {
-            insts.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(Lane::B, R(0))]);
+            insts.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(P0, Lane::B, R(0))]);
         }
         let mut w = Weights { at: Weights::home(self.len()), len: self.len() };
         // Where the pointer has to move, what is behind the weights is wanted after that.
@@ -225,18 +225,15 @@ impl Gemm {
             for (q, x) in INPUTS.into_iter().zip(X) {
                 let near = by.abs() <= 127;
                 let at = if near { At::After(x, by) } else { At::Offset(x, 0) };
-                insts.push(if self.predicated() {
-                    Inst::Then(Predicated::Load(q, at))
-                } else {
-                    Inst::Load(q, at)
-                });
+                insts.push(if self.predicated() { Inst::LoadThen(P0, q, at) } else { Inst::Load(q, at) });
                 if !near {
                     advance(&mut insts, x, by);
                 }
             }
             if alternates {
-                insts.extend([Inst::Ldr(LR, SP, LEFT), Inst::Vctp(Lane::W, LR)]);
+                insts.extend([Inst::Ldr(LR, SP, LEFT), Inst::Vctp(P0, Lane::W, LR)]);
             }
+            let dot = if c > 0 { Inst::DotAdd } else { Inst::Dot };
             for j in 0..4 {
                 let q = WEIGHTS[j % 2];
                 w.load(&mut insts, q, ((4 * c + j) * LANES) as i32);
@@ -245,7 +242,7 @@ impl Gemm {
                     done = true;
                 }
                 for (p, x) in INPUTS.into_iter().enumerate() {
-                    insts.push(Inst::Dot { acc: c > 0, to: SUMS[4 * p + j], a: x, b: q });
+                    insts.push(dot(SUMS[4 * p + j], x, q));
                 }
             }
         }
@@ -260,10 +257,10 @@ impl Gemm {
         if self.predicated() {
             insts.push(Inst::MovImm(SPARE, 2 * self.y_step as i32));
         } else if self.ragged() {
-            insts.extend([Inst::Ldr(R(12), SP, LEFT), Inst::Vctp(Lane::W, R(12))]);
+            insts.extend([Inst::Ldr(R(12), SP, LEFT), Inst::Vctp(P0, Lane::W, R(12))]);
         } else {
             // An address is more than there are lanes.
-            insts.push(Inst::Vctp(Lane::W, Y[0]));
+            insts.push(Inst::Vctp(P0, Lane::W, Y[0]));
         }
         insts.push(Inst::Mov(LR, COUNT));
         insts
@@ -273,7 +270,7 @@ impl Gemm {
     fn drain(&self) -> Vec<Inst> {
         let mut insts = Vec::new();
         if self.alternates() {
-            insts.extend([Inst::Ldr(R(0), SP, LEFT), Inst::Vctp(Lane::W, R(0))]);
+            insts.extend([Inst::Ldr(R(0), SP, LEFT), Inst::Vctp(P0, Lane::W, R(0))]);
         }
         let home = Weights::home(self.len());
         let mut w = Weights { at: home, len: self.len() };
@@ -285,15 +282,15 @@ impl Gemm {
     /// Requantizes and stores the sums of the pair before.
     fn requantize(&self, insts: &mut Vec<Inst>, w: &mut Weights, moves: bool) {
         let [a, b] = BEFORE;
-        let words = |insts: &mut Vec<Inst>, w: &mut Weights, at: i32, op: Bin| {
+        let words = |insts: &mut Vec<Inst>, w: &mut Weights, at: i32, op: fn(Q, Q, Q) -> Inst| {
             w.load(insts, ONCE, at);
-            insts.extend([Inst::Bin(op, a, a, ONCE), Inst::Bin(op, b, b, ONCE)]);
+            insts.extend([op(a, a, ONCE), op(b, b, ONCE)]);
         };
-        words(insts, w, self.weights_len() as i32, Bin::Add(Lane::W));
+        words(insts, w, self.weights_len() as i32, |d, a, b| Inst::AddLanes(Lane::W, d, a, b));
         if self.keeps() {
-            insts.extend([a, b].map(|q| Inst::Bin(Bin::MulHigh, q, q, KEPT)));
+            insts.extend([a, b].map(|q| Inst::MulHigh(q, q, KEPT)));
         } else {
-            words(insts, w, self.multipliers(), Bin::MulHigh);
+            words(insts, w, self.multipliers(), Inst::MulHigh);
         }
         match self.sh {
             Some(sh) if sh <= 16 => {
@@ -303,7 +300,7 @@ impl Gemm {
             sh => {
                 match sh {
                     Some(sh) => insts.extend([Inst::ShrRound(a, a, sh), Inst::ShrRound(b, b, sh)]),
-                    None => words(insts, w, self.multipliers() + 16, Bin::RoundShift),
+                    None => words(insts, w, self.multipliers() + 16, Inst::RoundShift),
                 }
                 insts.push(Inst::Narrow(Lane::W, Half::Bottom, a, a));
                 insts.push(Inst::Narrow(Lane::W, Half::Top, a, b));
@@ -311,12 +308,13 @@ impl Gemm {
         }
         insts.push(match self.keeps() {
             true => Inst::QAddAll(a, a, SPARE),
-            false => Inst::Bin(Bin::QAdd(Lane::H), a, a, ZERO),
+            false => Inst::QAdd(Lane::H, a, a, ZERO),
         });
         insts.push(Inst::Narrow(Lane::H, Half::Bottom, a, a));
-        for (op, off) in [(Bin::Max(Lane::B), self.lo > -128), (Bin::Min(Lane::B), self.hi < 127)] {
+        let limits: [(fn(_, _, _, _) -> _, _); 2] = [(Inst::Max, self.lo > -128), (Inst::Min, self.hi < 127)];
+        for (op, off) in limits {
             if off {
-                insts.extend([Inst::Dup(Lane::B, ONCE, SPARE), Inst::Bin(op, a, a, ONCE)]);
+                insts.extend([Inst::Dup(Lane::B, ONCE, SPARE), op(Lane::B, a, a, ONCE)]);
             }
         }
         insts.push(Inst::Shr(b, a, 16));
@@ -324,7 +322,7 @@ impl Gemm {
         let switched = moves && !self.predicated();
         let mut store = |q, at| {
             insts.push(if self.ragged() || switched {
-                Inst::Then(Predicated::StoreNarrow(Lane::W, q, at))
+                Inst::StoreNarrowThen(P0, Lane::W, q, at)
             } else {
                 Inst::StoreNarrow(Lane::W, q, at)
             });

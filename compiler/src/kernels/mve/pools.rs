@@ -6,7 +6,7 @@
 //!
 //! Bound of a spelled turn: two cycles of the memory pipe for each tap and for the result.
 
-use crate::asm::mve::{At, Bin, Block, Half, Inst, Item, Lane, Predicated, Q, R};
+use crate::asm::mve::{At, Block, Half, Inst, Item, Lane, P0, Q, R};
 use crate::kernels::mve::elementwise::{clamp, half, limits, narrow, unhalved};
 use crate::kernels::vector::Windows;
 
@@ -32,14 +32,14 @@ struct Over<'a> {
     w: &'a Windows,
     lane: Lane,
     /// A further tap.
-    tap: Bin,
+    tap: fn(Lane, Q, Q, Q) -> Inst,
     /// Makes results, in the low byte of each lane of `q0`.
     close: Vec<Inst>,
 }
 
 /// `(x, y)`
 pub(crate) fn max(w: &Windows) -> Block {
-    let over = Over { w, lane: Lane::B, tap: Bin::Max(Lane::B), close: Vec::new() };
+    let over = Over { w, lane: Lane::B, tap: Inst::Max, close: Vec::new() };
     over.block(Vec::new(), 0x80)
 }
 
@@ -75,13 +75,13 @@ pub(crate) fn mean(w: &Windows, (up, sh): (u32, u32), ends: (i32, i32), even: Op
             // The offset is one less already.
             close.push(Inst::AddAll(Lane::W, Q(2), q, one));
             close.push(Inst::Asr(Q(2), Q(2), by));
-            close.push(Inst::Bin(Bin::And, Q(2), Q(2), Q(3)));
-            close.push(Inst::Bin(Bin::Add(Lane::W), q, q, Q(2)));
+            close.push(Inst::And(Q(2), Q(2), Q(3)));
+            close.push(Inst::AddLanes(Lane::W, q, q, Q(2)));
         }
         if up > 0 {
-            close.push(Inst::Bin(Bin::Mul(Lane::W), q, q, Q(4)));
+            close.push(Inst::Mul(Lane::W, q, q, Q(4)));
         }
-        close.push(Inst::Bin(Bin::MulHigh, q, q, Q(6)));
+        close.push(Inst::MulHigh(q, q, Q(6)));
         close.push(Inst::AddAll(Lane::W, q, q, rnd));
         if !halves {
             narrow(&mut close, q, sh);
@@ -95,7 +95,7 @@ pub(crate) fn mean(w: &Windows, (up, sh): (u32, u32), ends: (i32, i32), even: Op
         close.push(Inst::Narrow(Lane::H, Half::Bottom, Q(0), Q(0)));
     }
     clamp(&mut close, Q(0), ends);
-    Some(Over { w, lane, tap: Bin::Add(lane), close }.block(entry, 0))
+    Some(Over { w, lane, tap: Inst::AddLanes, close }.block(entry, 0))
 }
 
 /// Adds any constant.
@@ -140,9 +140,9 @@ impl Over<'_> {
         let at = if near && by != 0 { At::After(from, by) } else { At::Offset(from, 0) };
         insts.push(match (self.lane, predicated) {
             (Lane::B, false) => Inst::Load(q, at),
-            (Lane::B, true) => Inst::Then(Predicated::Load(q, at)),
+            (Lane::B, true) => Inst::LoadThen(P0, q, at),
             (lane, false) => Inst::LoadWide(lane, q, at),
-            (lane, true) => Inst::Then(Predicated::LoadWide(lane, q, at)),
+            (lane, true) => Inst::LoadWideThen(P0, lane, q, at),
         });
         if !near {
             advance(insts, from, by);
@@ -153,9 +153,9 @@ impl Over<'_> {
         let at = if near && by != 0 { At::After(Y, by) } else { At::Offset(Y, 0) };
         insts.push(match (self.lane, predicated) {
             (Lane::B, false) => Inst::Store(Q(0), at),
-            (Lane::B, true) => Inst::Then(Predicated::Store(Q(0), at)),
+            (Lane::B, true) => Inst::StoreThen(P0, Q(0), at),
             (lane, false) => Inst::StoreNarrow(lane, Q(0), at),
-            (lane, true) => Inst::Then(Predicated::StoreNarrow(lane, Q(0), at)),
+            (lane, true) => Inst::StoreNarrowThen(P0, lane, Q(0), at),
         });
         if !near {
             advance(insts, Y, by);
@@ -188,7 +188,7 @@ impl Over<'_> {
                 let by = if last { x_step - back as i32 } else { w.pitch[1] as i32 };
                 self.load(&mut turn, if first { Q(0) } else { Q(1) }, row, by, predicated);
                 if !first {
-                    turn.push(Inst::Bin(self.tap, Q(0), Q(0), Q(1)));
+                    turn.push((self.tap)(self.lane, Q(0), Q(0), Q(1)));
                 }
                 first = false;
             }
@@ -202,7 +202,7 @@ impl Over<'_> {
         }
         let mut body = Vec::new();
         if predicated {
-            body.push(Item::Run(vec![Inst::Vctp(self.lane, LEFT)]));
+            body.push(Item::Run(vec![Inst::Vctp(P0, self.lane, LEFT)]));
         }
         if single {
             body.push(Item::Run(turn));
@@ -228,11 +228,11 @@ impl Over<'_> {
         b.run([Inst::MovImm(START, start), Inst::MovImm(PIXEL, w.pixels as i32)]);
         let mut open = vec![Inst::Mov(WALK, x), Inst::Dup(self.lane, Q(0), START)];
         if predicated {
-            open.push(Inst::Vctp(self.lane, LEFT));
+            open.push(Inst::Vctp(P0, self.lane, LEFT));
         }
         let mut turn = Vec::new();
         self.load(&mut turn, Q(1), WALK, w.pitch[1] as i32, predicated);
-        turn.push(Inst::Bin(self.tap, Q(0), Q(0), Q(1)));
+        turn.push((self.tap)(self.lane, Q(0), Q(0), Q(1)));
         let taps = Item::Low { turns: w.taps[1] as u32, body: vec![Item::Run(turn)] };
         let mut body = Vec::new();
         if w.taps[0] > 1 {

@@ -37,7 +37,9 @@ impl On {
         let reg = match touch {
             Touch::Read | Touch::Addend | Touch::Both => self.read[any % 3],
             // In place, too.
-            Touch::Write => [self.read[0], self.read[1], self.read[2], self.written[0], self.written[1]][any],
+            Touch::Write | Touch::Part => {
+                [self.read[0], self.read[1], self.read[2], self.written[0], self.written[1]][any]
+            }
             Touch::Early => self.written[0],
             Touch::Base | Touch::Moved => self.p,
             Touch::Index => self.i,

@@ -1,164 +1,81 @@
-//! Helium; the meaning is that of [`crate::asm::mve::simulate`].
+//! Helium: instructions drawn from each row of the table, and by hand loops, the stack, and what
+//! needs neighbours or certain operands.
 
-use super::{Case, Table, X, Y, bytes, spellings_equal_meanings, words};
+use super::{Case, Drawn, Table, X, Y, bytes, spellings_equal_meanings, words};
 use crate::asm::mve::simulate::run;
-use crate::asm::mve::{At, Bin, Block, Half, Inst, Item, LR, Lane, Predicated, Q, R, SP};
+use crate::asm::mve::{At, Block, Inst, Item, LR, Lane, P0, Q, R, SP};
 use crate::asm::simulate::Memory;
+use crate::asm::table::{Register, Touch};
 use std::collections::BTreeSet;
 
 /// An entry is as long as bytes of a vector reach.
-const TABLE: Table = Table { entries: 40, words: 64, results: 12 };
+const TABLE: Table = Table { entries: 16, words: 64, results: 16 };
 
-/// Vectors stand in q0, q1 and q2, words in r4 to r6, pointers to the entry and to its results in
-/// r0 and r1, both again in r2 and r3. Results are q2, r4 to r6 and what is stored behind
-/// them; q4 is q0 as well.
-type Try = (String, Vec<Inst>);
-
-/// Kinds of instructions, each of which has a case; arguments on the stack are tried by the runs.
-fn kind(inst: &Inst) -> usize {
-    match inst {
-        Inst::Mov(..) => 0,
-        Inst::MovImm(..) => 1,
-        Inst::AddImm(..) => 2,
-        Inst::Add(..) => 3,
-        Inst::Sub(..) => 4,
-        Inst::Ldr(..) => 5,
-        Inst::Str(..) => 6,
-        Inst::Load(..) => 7,
-        Inst::LoadWide(..) => 8,
-        Inst::Gather(..) => 9,
-        Inst::LoadWords(..) => 10,
-        Inst::Store(..) => 11,
-        Inst::StoreNarrow(..) => 12,
-        Inst::Dot { .. } => 13,
-        Inst::SetLanes(..) => 14,
-        Inst::Bin(op, ..) => match op {
-            Bin::Add(_) => 15,
-            Bin::MulHigh => 16,
-            Bin::QAdd(_) => 17,
-            Bin::Mul(_) => 18,
-            Bin::And => 19,
-            Bin::RoundShift => 20,
-            Bin::Max(_) => 21,
-            Bin::Min(_) => 22,
-            Bin::MulLong(_) => 23,
-        },
-        Inst::AddAll(..) => 24,
-        Inst::TimesPlusAll(..) => 25,
-        Inst::PlusTimesAll(..) => 26,
-        Inst::QAddAll(..) => 27,
-        Inst::Widen(..) => 28,
-        Inst::Narrow(..) => 29,
-        Inst::NarrowShift(..) => 30,
-        Inst::Asr(..) => 31,
-        Inst::ShrRound(..) => 32,
-        Inst::Shr(..) => 33,
-        Inst::Dup(..) => 34,
-        Inst::Vctp(..) => 35,
-        Inst::Then(p) => match p {
-            Predicated::Load(..) => 36,
-            Predicated::LoadWide(..) => 37,
-            Predicated::Store(..) => 38,
-            Predicated::StoreNarrow(..) => 39,
-        },
-        Inst::LdrArg(..) => KINDS,
-    }
-}
-const KINDS: usize = 40;
-
-const LANES: [Lane; 3] = [Lane::B, Lane::H, Lane::W];
-const HALVES: [Half; 2] = [Half::Bottom, Half::Top];
-/// Where stored results begin, and how many bytes they have.
+/// Where stored results begin, in bytes.
 const STORED: i32 = 32;
 
-fn tries() -> Vec<Try> {
-    let (a, b, d, other) = (Q(0), Q(1), Q(2), Q(4));
-    let (x, y) = (R(2), R(3));
+/// Vectors stand in q0, q1, q2 and again in q4, words in r4 to r7 and r9, pointers to the entry and
+/// to its results in r0 and r1, both again in r2 and r3. Results are q2, r4 to r6, r9, what is stored,
+/// and in r12 how far it and r2 are behind the entry or the results.
+type Try = (String, Vec<Inst>);
+
+/// Registers to read and write, of each kind.
+fn register(drawn: &mut Drawn, first: u32, touch: Touch) -> u32 {
+    let of: &[u32] = match (first, touch) {
+        (R::FIRST, Touch::Base | Touch::Moved) => &[2, 12],
+        (R::FIRST, _) => &[4, 5, 6, 9],
+        (Q::FIRST, Touch::Read | Touch::Index) => &[0, 1, 2, 4],
+        (Q::FIRST, _) => &[2],
+        _ => &[0],
+    };
+    of[drawn.any(of.len())]
+}
+
+/// An instruction with what has to stand around it: of its address, the bytes from the register
+/// on are what its text says.
+fn around(inst: Inst) -> Vec<Inst> {
+    let (form, text) = (inst.form(), inst.text(""));
+    let inside = text.split('[').nth(1).and_then(|t| t.split(']').next()).unwrap_or("");
+    let by: i32 = inside.split('#').nth(1).map_or(0, |by| by.parse().unwrap());
+    let (from, ahead) = if form.memory == Some(Touch::Write) { (R(1), STORED) } else { (R(0), 64) };
+    let mut all = Vec::new();
+    for p in [R(2), R(12)] {
+        all.extend([Inst::Mov(p, from), Inst::AddImm(p, p, ahead - by)]);
+    }
+    if form.then {
+        all.push(Inst::Vctp(P0, Lane::W, R(7)));
+    }
+    all.push(inst);
+    if let Inst::Vctp(..) = inst {
+        all.push(Inst::StoreThen(P0, Q(0), At::Offset(R(3), STORED)));
+    }
+    all.extend([R(2), R(12)].map(|p| Inst::Sub(p, p, from)));
+    all.push(Inst::Add(R(12), R(12), R(2)));
+    all
+}
+
+/// Instructions of each row; arguments on the stack are tried by the runs.
+fn drawn() -> Vec<Try> {
+    let rows = Inst::NAMES.iter().filter(|name| **name != "LdrArg");
+    let of = |name: &&str| Drawn::all(name, &register, |d| Inst::draw(name, d), Inst::legal);
+    rows.flat_map(of).map(|inst| (format!("{inst:?}"), around(inst))).collect()
+}
+
+/// What is not drawn.
+fn written() -> Vec<Try> {
     let mut all: Vec<Try> = Vec::new();
     let mut add = |insts: Vec<Inst>| all.push((format!("{insts:?}"), insts));
-    add(vec![Inst::Mov(R(4), R(5))]);
-    add(vec![Inst::Mov(R(9), R(5)), Inst::Mov(R(4), R(9))]);
-    for v in [0, 255, 256, 65535, 65536, -1, i32::MIN, 0x1234_5678] {
+    for v in [0xffff, 0x1_0000, -1, 0x1234_5678] {
         add(vec![Inst::MovImm(R(4), v), Inst::MovImm(R(12), v), Inst::Mov(R(5), R(12))]);
     }
-    for v in [0, 1, 255, 256, 4095, -1, -255, -256, -4095] {
-        add(vec![Inst::AddImm(R(4), R(4), v), Inst::AddImm(R(5), R(6), v)]);
-        add(vec![Inst::Mov(R(9), R(4)), Inst::AddImm(R(9), R(9), v), Inst::Mov(R(4), R(9))]);
-    }
-    add(vec![Inst::Add(R(4), R(4), R(5)), Inst::Mov(R(10), R(6)), Inst::Add(R(6), R(10), R(5))]);
-    add(vec![Inst::Sub(R(4), R(5), R(6)), Inst::Mov(R(10), R(6)), Inst::Sub(R(6), R(10), R(5))]);
-    add(vec![Inst::Ldr(R(4), R(0), 8), Inst::Ldr(R(5), R(2), 124), Inst::Ldr(R(9), R(2), 128)]);
-    add(vec![Inst::Str(R(4), R(3), STORED), Inst::Mov(R(9), R(5)), Inst::Str(R(9), R(3), STORED + 12)]);
     add(vec![Inst::Str(R(4), SP, 0), Inst::Str(R(5), SP, 4), Inst::Ldr(R(6), SP, 0)]);
-    let addresses = |r| [At::Offset(r, 0), At::Offset(r, 127), At::Before(r, 7), At::After(r, 127)];
-    let back = |r| [At::Offset(r, -1), At::Before(r, -5), At::After(r, -127)];
-    for at in addresses(x).into_iter().chain(back(x)) {
-        // What lies before the first entry belongs to nobody.
-        let behind = Inst::AddImm(x, x, 8);
-        let moved = Inst::Sub(R(4), x, R(0));
-        add(vec![behind, Inst::Load(d, at), moved]);
-        add(vec![behind, Inst::Vctp(Lane::B, R(7)), Inst::Then(Predicated::Load(d, at)), moved]);
-        for lane in [Lane::H, Lane::W] {
-            add(vec![behind, Inst::LoadWide(lane, d, at), moved]);
-            add(vec![behind, Inst::Vctp(lane, R(7)), Inst::Then(Predicated::LoadWide(lane, d, at)), moved]);
-        }
-    }
-    for at in [At::Offset(y, STORED), At::Before(y, STORED), At::After(y, 13)] {
-        let ahead = if matches!(at, At::After(..)) { STORED } else { 0 };
-        let (before, moved) = (Inst::AddImm(y, y, ahead), Inst::Sub(R(4), y, R(1)));
-        add(vec![before, Inst::Store(a, at), moved]);
-        add(vec![before, Inst::Vctp(Lane::B, R(7)), Inst::Then(Predicated::Store(a, at)), moved]);
-        for lane in [Lane::H, Lane::W] {
-            add(vec![before, Inst::StoreNarrow(lane, a, at), moved]);
-            let then = Inst::Then(Predicated::StoreNarrow(lane, a, at));
-            add(vec![before, Inst::Vctp(lane, R(7)), then, moved]);
-        }
-    }
     // Neighbours under one predicate, one more than share an instruction.
-    let five = (0..5).map(|i| Inst::Then(Predicated::Store(Q(0), At::Offset(y, STORED + i))));
-    add([Inst::Vctp(Lane::B, R(7))].into_iter().chain(five).collect());
-    for n in [0, 4, 16, 124] {
-        add(vec![Inst::LoadWords(d, x, n)]);
-    }
-    add(vec![Inst::Mov(R(9), x), Inst::AddImm(R(9), R(9), 508), Inst::LoadWords(d, R(9), -508)]);
-    add(vec![Inst::Gather(d, R(0), a)]);
-    add(vec![Inst::Dot { acc: true, to: R(4), a, b }, Inst::Dot { acc: false, to: R(6), a: b, b: d }]);
-    add(vec![Inst::Mov(R(8), R(5)), Inst::Dot { acc: true, to: R(8), a, b: a }, Inst::Mov(R(4), R(8))]);
-    for first in [0, 1] {
-        add(vec![Inst::SetLanes(d, first, R(4), R(5))]);
-    }
-    let mut ops = vec![Bin::MulHigh, Bin::And, Bin::RoundShift];
-    ops.extend(HALVES.map(Bin::MulLong));
-    for lane in LANES {
-        ops.extend([Bin::Add(lane), Bin::QAdd(lane), Bin::Mul(lane), Bin::Max(lane), Bin::Min(lane)]);
-        add(vec![Inst::AddAll(lane, d, a, R(4))]);
-        add(vec![Inst::Dup(lane, d, R(4))]);
-    }
-    for op in ops {
-        add(vec![Inst::Bin(op, d, a, b)]);
-        add(vec![Inst::Bin(op, d, d, other)]);
-    }
+    let five = (0..5).map(|i| Inst::StoreThen(P0, Q(0), At::Offset(R(3), STORED + i)));
+    add([Inst::Vctp(P0, Lane::B, R(7))].into_iter().chain(five).collect());
     // Shifts by small amounts, up and down.
     for by in [-33, -32, -31, -7, -1, 0, 1, 31, 32, 33] {
-        add(vec![Inst::MovImm(R(4), by), Inst::Dup(Lane::W, b, R(4)), Inst::Bin(Bin::RoundShift, d, a, b)]);
-    }
-    add(vec![Inst::TimesPlusAll(d, a, R(4))]);
-    add(vec![Inst::PlusTimesAll(d, a, R(4))]);
-    add(vec![Inst::QAddAll(d, a, R(4))]);
-    for half in HALVES {
-        for (lane, most) in [(Lane::H, 8), (Lane::W, 16)] {
-            let widened = if lane == Lane::H { Lane::B } else { Lane::H };
-            add(vec![Inst::Widen(widened, half, d, a)]);
-            add(vec![Inst::Narrow(lane, half, d, a)]);
-            for n in [1, most / 2, most] {
-                add(vec![Inst::NarrowShift(lane, half, d, a, n)]);
-            }
-        }
-    }
-    for n in [1, 9, 31, 32] {
-        add(vec![Inst::Asr(d, a, n)]);
-        add(vec![Inst::ShrRound(d, a, n)]);
-        add(vec![Inst::Shr(d, a, n)]);
+        let amounts = [Inst::MovImm(R(4), by), Inst::Dup(Lane::W, Q(1), R(4))];
+        add([&amounts[..], &[Inst::RoundShift(Q(2), Q(0), Q(1))]].concat());
     }
     all
 }
@@ -167,12 +84,13 @@ fn tries() -> Vec<Try> {
 fn looped(body: Vec<Item>) -> Block {
     let mut b = Block { slots: 4, ..Block::default() };
     b.run([Inst::MovImm(R(11), TABLE.entries as i32)]);
-    let mut open = vec![Inst::Load(Q(0), At::Offset(R(0), 0)), Inst::Load(Q(1), At::Offset(R(0), 16))];
-    open.extend([Inst::Load(Q(2), At::Offset(R(0), 32)), Inst::Load(Q(4), At::Offset(R(0), 0))]);
-    open.extend((4..8).map(|n| Inst::Ldr(R(n), R(0), 32 + 4 * i32::from(n))));
-    open.extend([Inst::Mov(R(2), R(0)), Inst::Mov(R(3), R(1))]);
+    let vectors = [(0, 0), (1, 16), (2, 32), (4, 0)];
+    let mut open = vectors.map(|(q, at)| Inst::Load(Q(q), At::Offset(R(0), at))).to_vec();
+    open.extend([4, 5, 6, 7, 9].map(|n| Inst::Ldr(R(n), R(0), 32 + 4 * i32::from(n))));
+    open.extend([Inst::Mov(R(2), R(0)), Inst::Mov(R(3), R(1)), Inst::MovImm(R(12), 0)]);
     let mut close = vec![Inst::Store(Q(2), At::Offset(R(1), 0))];
-    close.extend((4..7).map(|n| Inst::Str(R(n), R(1), 4 * i32::from(n))));
+    let words = [(4, 16), (5, 20), (6, 24), (9, 28), (12, 56)];
+    close.extend(words.map(|(n, at)| Inst::Str(R(n), R(1), at)));
     let next = vec![
         Inst::AddImm(R(0), R(0), 4 * TABLE.words as i32),
         Inst::AddImm(R(1), R(1), 4 * TABLE.results as i32),
@@ -182,7 +100,6 @@ fn looped(body: Vec<Item>) -> Block {
     b
 }
 
-/// The predicates' counts are the entry's word in r7, cut to a few more than there are lanes.
 fn case(name: String, block: Block) -> Case {
     let native = block.native().unwrap_or_else(|e| panic!("{name}: {e}"));
     let meaning = move |x: &[i32]| {
@@ -223,8 +140,8 @@ fn loops() -> Vec<Case> {
                 Lane::B => Inst::Load(Q(0), At::After(R(2), 5)),
                 lane => Inst::LoadWide(lane, Q(0), At::After(R(2), 5)),
             };
-            let mut body = vec![load, Inst::Bin(Bin::Add(lane), Q(2), Q(2), Q(0))];
-            body.push(Inst::Dot { acc: true, to: R(4), a: Q(0), b: Q(1) });
+            let mut body = vec![load, Inst::AddLanes(lane, Q(2), Q(2), Q(0))];
+            body.push(Inst::DotAdd(R(4), Q(0), Q(1)));
             body.push(match lane {
                 Lane::B => Inst::Store(Q(2), At::Offset(R(3), STORED)),
                 lane => Inst::StoreNarrow(lane, Q(2), At::Offset(R(3), STORED)),
@@ -239,19 +156,14 @@ fn loops() -> Vec<Case> {
 
 #[test]
 fn spellings_equal_meanings_on_cortex_m55() {
-    let tries = tries();
-    let tried: BTreeSet<usize> = tries.iter().flat_map(|t| t.1.iter().map(kind)).collect();
-    assert_eq!(tried, (0..KINDS).collect(), "kinds without a case");
-    // One after the other, as they stand.
-    let straight = |insts: &Vec<Inst>| {
-        let mut items: Vec<Item> = Vec::new();
-        for &inst in insts {
-            match (&mut items[..], inst) {
-                ([.., Item::Run(run)], Inst::Then(_)) if matches!(run[0], Inst::Then(_)) => run.push(inst),
-                _ => items.push(Item::Run(vec![inst])),
-            }
-        }
-        items
+    let tries = [drawn(), written()].concat();
+    let tried: BTreeSet<&str> = tries.iter().flat_map(|t| &t.1).map(Inst::name).collect();
+    let missing: Vec<_> = Inst::NAMES.iter().filter(|n| !tried.contains(**n)).collect();
+    assert_eq!(missing, [&"LdrArg"], "rows without a case");
+    // One after the other, as they stand; neighbours under a predicate together.
+    let straight = |insts: &[Inst]| {
+        let together = insts.chunk_by(|a, b| a.form().then && b.form().then);
+        together.map(|run| Item::Run(run.to_vec())).collect::<Vec<_>>()
     };
     let mut cases: Vec<Case> = tries.iter().map(|(n, i)| case(n.clone(), looped(straight(i)))).collect();
     cases.extend(loops());

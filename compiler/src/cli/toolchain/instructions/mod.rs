@@ -17,6 +17,7 @@ use crate::kernels::trial::{Placed, Random, program};
 use crate::options::Language;
 use crate::tensor::{DType, Data, Tensor};
 use secateur_targets::Target;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What each case reads and writes, in words. Both arrays have room for one entry more than are
@@ -70,6 +71,8 @@ impl Table {
 struct Drawn {
     random: Random,
     round: usize,
+    /// Ways to take the choices of the row that were drawn so far.
+    choices: usize,
 }
 
 /// Chooses a register, as [`Draw::register`] does.
@@ -78,7 +81,11 @@ type Registers<'a> = &'a dyn Fn(&mut Drawn, u32, Touch) -> u32;
 impl Drawn {
     /// The same numbers for the same row.
     fn new(row: &str) -> Drawn {
-        Drawn { random: Random(row.bytes().fold(7, |v, b| v * 31 + u64::from(b))), round: 0 }
+        Drawn {
+            random: Random(row.bytes().fold(7u64, |v, b| v.wrapping_mul(31).wrapping_add(b.into()))),
+            round: 0,
+            choices: 1,
+        }
     }
     /// One of the first numbers.
     fn any(&mut self, below: usize) -> usize {
@@ -94,6 +101,7 @@ impl Drawn {
     ) -> Option<I> {
         for tries in 0.. {
             assert!(tries < 10_000, "no legal operands");
+            self.choices = 1;
             let inst = draw(&mut Drawing { drawn: self, registers })?;
             self.round += 1;
             if legal(&inst) {
@@ -101,6 +109,21 @@ impl Drawn {
             }
         }
         None
+    }
+    /// Instructions with all choices of the row, and four constants each.
+    fn all<I>(
+        row: &str,
+        registers: Registers,
+        draw: impl Fn(&mut dyn Draw) -> Option<I>,
+        legal: impl Fn(&I) -> bool,
+    ) -> Vec<I> {
+        let (mut drawn, mut all) = (Drawn::new(row), Vec::new());
+        while drawn.round < 4 * drawn.choices
+            && let Some(inst) = drawn.legal(registers, &draw, &legal)
+        {
+            all.push(inst);
+        }
+        all
     }
 }
 
@@ -116,12 +139,17 @@ impl Draw for Drawing<'_> {
     fn number(&mut self, lo: i64, hi: i64) -> i64 {
         const EDGES: [i64; 14] = [-256, -255, -33, -32, -8, 0, 7, 8, 31, 32, 124, 128, 255, 256];
         let edges: Vec<i64> = EDGES.into_iter().filter(|e| (lo..=hi).contains(e)).collect();
-        match self.drawn.round {
+        match self.drawn.round / self.drawn.choices {
             0 => lo,
             1 => hi,
             n if n % 2 == 0 && !edges.is_empty() => edges[self.drawn.any(edges.len())],
             _ => self.drawn.random.within(lo, hi),
         }
+    }
+    fn choice(&mut self, of: usize) -> usize {
+        let before = self.drawn.choices;
+        self.drawn.choices *= of;
+        self.drawn.round / before % of
     }
 }
 
@@ -163,6 +191,9 @@ impl Case {
 fn spellings_equal_meanings(core: &str, table: Table, cases: &[Case], open: bool) {
     let target: Target = secateur_targets::find(core).unwrap();
     let x = table.fill();
+    // Equal texts would be one function.
+    let mut texts = BTreeSet::new();
+    let cases: Vec<&Case> = cases.iter().filter(|c| texts.insert(&c.native.text)).collect();
     let kernels: Vec<Arc<Kernel>> = cases.iter().enumerate().map(|(i, c)| c.kernel(&table, i)).collect();
     // One kernel calls them all.
     let mut k = KernelBuilder::new("all");
