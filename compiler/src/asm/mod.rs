@@ -7,10 +7,11 @@
 //!
 //! A set's instructions are rows of one table ([`table`]): each has its operands, text, size, kind,
 //! meaning, and a case on the emulator, by construction. Every function is checked when it is made
-//! ([`verify`]).
+//! ([`verify`]); what depends on what in straight code is one graph for all ([`depend`]).
 
 pub(crate) mod armv6m;
 pub(crate) mod armv7em;
+mod depend;
 pub(crate) mod hvx;
 pub(crate) mod mve;
 pub(crate) mod riscv;

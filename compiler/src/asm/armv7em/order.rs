@@ -9,8 +9,9 @@
 use crate::asm::armv7em::Block;
 use crate::asm::armv7em::assign::{MACHINE, hulls};
 use crate::asm::armv7em::cost;
-use crate::asm::armv7em::inst::{Inst, Reg, Sets};
+use crate::asm::armv7em::inst::{FLOATS, Inst, Reg, Sets};
 use crate::asm::armv7em::text::Class;
+use crate::asm::depend::{Link, Links, links};
 use crate::asm::table::Touch;
 use secateur_targets::{Cost, Pairing};
 use std::collections::BTreeMap;
@@ -71,9 +72,8 @@ fn reorder(block: &Block, of: &dyn Fn(&Line) -> Vec<usize>) -> Block {
 /// One straight line.
 struct Line<'a> {
     insts: &'a [Inst],
-    /// By instruction, those that must come before it, and whether the later reads what the
-    /// earlier writes (else their order alone counts).
-    before: Vec<Vec<(usize, bool)>>,
+    /// By instruction, those that must come before it.
+    before: Links,
     /// By instruction, the registers it touches, by number within the line.
     touches: Vec<Vec<usize>>,
     written: Vec<Vec<usize>>,
@@ -89,7 +89,6 @@ impl<'a> Line<'a> {
         let insts = &block.insts[from..to];
         let mut number: BTreeMap<Reg, usize> = BTreeMap::new();
         let (mut touches, mut written) = (Vec::new(), Vec::new());
-        let mut reads = Vec::new();
         for inst in insts {
             let (w, r) = inst.operands();
             let mut id = |reg: &Reg| {
@@ -102,7 +101,6 @@ impl<'a> Line<'a> {
             all.sort_unstable();
             all.dedup();
             touches.push(all);
-            reads.push(r);
             written.push(w);
         }
         let mut enters = vec![false; number.len()];
@@ -116,51 +114,23 @@ impl<'a> Line<'a> {
             !number.contains_key(reg) && first < 2 * from.max(1) && last >= 2 * to
         };
         let through = hulls.iter().filter(|&h| untouched(h)).count();
-        let before = Self::before(block, insts, &reads, &written, number.len());
-        Line { insts, before, touches, written, enters, leaves, through }
-    }
-
-    fn before(
-        block: &Block,
-        insts: &[Inst],
-        reads: &[Vec<usize>],
-        written: &[Vec<usize>],
-        registers: usize,
-    ) -> Vec<Vec<(usize, bool)>> {
-        let mut before: Vec<Vec<(usize, bool)>> = vec![Vec::new(); insts.len()];
-        let mut writer: Vec<Option<usize>> = vec![None; registers];
-        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); registers];
-        let mut flags: Option<usize> = None;
-        let mut accesses: Vec<(usize, Access)> = Vec::new();
-        for (i, inst) in insts.iter().enumerate() {
-            for &reg in &reads[i] {
-                before[i].extend(writer[reg].map(|w| (w, true)));
-                readers[reg].push(i);
-            }
-            for &reg in &written[i] {
-                before[i].extend(writer[reg].map(|w| (w, false)));
-                before[i].extend(readers[reg].drain(..).filter(|&r| r != i).map(|r| (r, false)));
-                writer[reg] = Some(i);
-            }
-            if inst.form().flags == Sets::Always {
-                before[i].extend(flags.map(|f| (f, false)));
-                flags = Some(i);
-            }
-            if let Some(access) = Access::of(inst, |reg| {
-                // The value of a pointer: who wrote it last.
-                let n = reads[i].iter().zip(inst.operands().1).find(|(_, r)| *r == reg).map(|(n, _)| *n);
-                n.and_then(|n| writer[n].filter(|&w| w != i))
-            }) {
-                for (at, other) in &accesses {
-                    if access.conflicts(other, block.streams) {
-                        before[i].push((*at, false));
-                    }
+        let mut before = links(insts, |inst, f| {
+            inst.visit(&mut |place, touch| {
+                if place < FLOATS {
+                    f(place, touch)
                 }
-                accesses.push((i, access));
+            });
+            if inst.form().flags == Sets::Always {
+                f(FLAGS, Touch::Write);
             }
+        });
+        let accesses: Vec<Option<Access>> = insts.iter().map(Access::of).collect();
+        for (i, access) in accesses.iter().enumerate() {
+            let Some(access) = access else { continue };
+            let meets = |other: &Option<Access>| other.is_some_and(|o| access.conflicts(&o, block.streams));
+            before[i].extend((0..i).filter(|&at| meets(&accesses[at])).map(|at| (at, Link::Memory)));
         }
-        // The last comparison stays behind whatever else spoils flags, and is last of its kind.
-        before
+        Line { insts, before, touches, written, enters, leaves, through }
     }
 
     /// Cycles in an order.
@@ -199,7 +169,11 @@ impl<'a> Line<'a> {
     }
 }
 
-/// An access of memory, by base (register and who wrote it) and bytes.
+/// The place of the flags: comparisons keep their order.
+const FLAGS: u32 = u32::MAX;
+
+/// An access of memory, by base and bytes. Between two accesses by a register that is written in
+/// between, the register keeps the order.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Access {
     store: bool,
@@ -211,13 +185,13 @@ struct Access {
 enum Base {
     Frame,
     Float,
-    Pointer(Reg, Option<usize>),
+    Pointer(Reg),
     /// Anywhere outside of the frame.
     Unknown,
 }
 
 impl Access {
-    fn of(inst: &Inst, writer: impl Fn(Reg) -> Option<usize>) -> Option<Access> {
+    fn of(inst: &Inst) -> Option<Access> {
         let form = inst.form();
         let store = form.class == Class::Store;
         let word = |base, store, n: u32| {
@@ -233,7 +207,7 @@ impl Access {
         let a = inst.touched(Touch::Base).or(inst.touched(Touch::Moved))?;
         let Some(o) = form.offset else { return Some(Access { store, base: Base::Unknown, bytes: (0, 0) }) };
         let bytes = (o.into(), (o + form.access).into());
-        Some(Access { store, base: Base::Pointer(a, writer(a)), bytes })
+        Some(Access { store, base: Base::Pointer(a), bytes })
     }
     /// Whether this must stay behind an earlier access.
     fn conflicts(&self, earlier: &Access, streams: bool) -> bool {
@@ -365,8 +339,8 @@ impl<'a> Clock<'a> {
         let inst = &self.line.insts[i];
         let addend = inst.touched(Touch::Addend);
         let mut at = 0;
-        for &(b, value) in &self.line.before[i] {
-            if value {
+        for &(b, link) in &self.line.before[i] {
+            if link == Link::Value {
                 let late = addend.is_some_and(|c| self.line.insts[b].operands().0.contains(&c));
                 let alone = late && inst.operands().1.iter().filter(|r| Some(**r) == addend).count() == 1;
                 at = at.max(if alone { self.ready[b].1 } else { self.ready[b].0 });

@@ -3,10 +3,10 @@
 //! In: a straight stretch of instructions in an order that is right. Out: packets in order, each
 //! with at most four. The longest chain of dependences goes first, then what stands first.
 
+use crate::asm::depend::{Link, heights, links};
 use crate::asm::hvx::Inst;
 use crate::asm::hvx::inst::{Form, Pipes};
 use crate::asm::table::Touch;
-use crate::asm::verify::{Set, bit};
 
 /// What a packet holds so far.
 #[derive(Debug, Default)]
@@ -52,69 +52,35 @@ impl Room {
 const PREDICATE: u32 = 100;
 const MEMORY: u32 = 101;
 
-/// What an instruction writes and reads.
-fn places(inst: &Inst) -> (Set, Set) {
-    let (mut written, mut read) = (0, 0);
-    let mut touch = |place, touch: Touch| {
-        written |= if touch.writes() { bit(place) } else { 0 };
-        read |= if touch.reads() { bit(place) } else { 0 };
-    };
-    inst.visit(&mut touch);
+fn touches(inst: &Inst, f: &mut dyn FnMut(u32, Touch)) {
+    inst.visit(f);
     let form = inst.form();
-    form.predicate.into_iter().for_each(|t| touch(PREDICATE, t));
-    form.memory.into_iter().for_each(|t| touch(MEMORY, t));
-    (written, read)
+    form.predicate.into_iter().for_each(|t| f(PREDICATE, t));
+    form.memory.into_iter().for_each(|t| f(MEMORY, t));
 }
 
 /// Puts a straight stretch into packets.
 pub(crate) fn packets(insts: &[Inst]) -> Vec<Vec<Inst>> {
-    let n = insts.len();
-    let touched: Vec<_> = insts.iter().map(places).collect();
-    // Later instruction, and how many packets it stands after at least: 1 where it needs what
-    // the earlier one writes, 0 where it only overwrites what that one reads.
-    let mut after: Vec<Vec<(usize, usize)>> = vec![Vec::new(); n];
-    let mut waits = vec![0usize; n];
-    for j in 0..n {
-        for i in 0..j {
-            let ((wi, ri), (wj, rj)) = (touched[i], touched[j]);
-            let distance = if wi & (rj | wj) != 0 {
-                Some(1)
-            } else if ri & wj != 0 {
-                Some(0)
-            } else {
-                None
-            };
-            if let Some(d) = distance {
-                after[i].push((j, d));
-                waits[j] += 1;
-            }
-        }
-    }
-    let mut height = vec![0usize; n];
-    for i in (0..n).rev() {
-        height[i] = after[i].iter().map(|&(j, d)| height[j] + d).max().unwrap_or(0);
-    }
-    let mut earliest = vec![0usize; n];
-    let mut done = vec![false; n];
+    let links = links(insts, touches);
+    // How many packets behind the earlier one at least: the same, where it only overwrites
+    // what that one reads.
+    let apart = |link| usize::from(link != Link::Over);
+    let heights = heights(&links, |link| apart(link) as u64);
+    let mut at: Vec<Option<usize>> = vec![None; insts.len()];
     let mut packets: Vec<Vec<Inst>> = Vec::new();
-    let mut left = n;
-    while left > 0 {
+    while at.contains(&None) {
         let now = packets.len();
         let mut room = Room::default();
         let mut packet = Vec::new();
         // Taking one may let another join that only overwrites what it reads: look again.
         loop {
-            let ready = |i: &usize| !done[*i] && waits[*i] == 0 && earliest[*i] <= now;
-            let mut order: Vec<usize> = (0..n).filter(ready).collect();
-            order.sort_by_key(|&i| (std::cmp::Reverse(height[i]), i));
+            let passed = |&(b, link): &(usize, Link)| at[b].is_some_and(|p| p + apart(link) <= now);
+            let ready = |&i: &usize| at[i].is_none() && links[i].iter().all(passed);
+            let mut order: Vec<usize> = (0..insts.len()).filter(ready).collect();
+            order.sort_by_key(|&i| (std::cmp::Reverse(heights[i]), i));
             let Some(i) = order.into_iter().find(|&i| room.take(&insts[i])) else { break };
             packet.push(insts[i]);
-            done[i] = true;
-            left -= 1;
-            for &(j, d) in &after[i] {
-                waits[j] -= 1;
-                earliest[j] = earliest[j].max(now + d);
-            }
+            at[i] = Some(now);
         }
         packets.push(packet);
     }

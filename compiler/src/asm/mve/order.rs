@@ -4,11 +4,12 @@
 //! Law: every read sees the write it saw before. Stores keep their order, and so do the words of
 //! the frame; vectors are loaded from other buffers than are stored to, so their order is free.
 
+use crate::asm::depend::{heights, links};
 use crate::asm::mve::cost::Core;
-use crate::asm::mve::inst::Pipe;
+use crate::asm::mve::inst::{PREDICATE, Pipe};
 use crate::asm::mve::{Inst, Item};
 use crate::asm::table::Touch;
-use crate::asm::verify::{Set, bit};
+use std::cmp::Reverse;
 
 pub(crate) fn ordered(items: &[Item]) -> Vec<Item> {
     items.iter().map(item).collect()
@@ -31,58 +32,32 @@ fn item(item: &Item) -> Item {
     }
 }
 
-/// What an instruction writes and reads.
-fn places(inst: &Inst) -> (Set, Set) {
-    let (mut written, mut read) = (0, 0);
-    inst.visit(&mut |place, touch| {
-        written |= if touch.writes() { bit(place) } else { 0 };
-        read |= if touch.reads() { bit(place) } else { 0 };
-    });
-    (written, read)
-}
+/// What keeps its order besides registers: words of the frame, and stores.
+const FRAME: u32 = PREDICATE + 1;
+const STORES: u32 = PREDICATE + 2;
 
-/// Whether `b` must stay behind `a`.
-fn bound(a: &Inst, b: &Inst) -> bool {
-    let ((wa, ra), (wb, rb)) = (places(a), places(b));
-    let (x, y) = (a.form(), b.form());
-    let frame = x.pipe == Pipe::None && y.pipe == Pipe::None && x.memory.is_some() && y.memory.is_some();
-    let stores = x.memory == Some(Touch::Write) && y.memory == Some(Touch::Write);
-    wa & (rb | wb) != 0 || ra & wb != 0 || stores || frame
+fn touches(inst: &Inst, f: &mut dyn FnMut(u32, Touch)) {
+    inst.visit(f);
+    let form = inst.form();
+    if form.pipe == Pipe::None && form.memory.is_some() {
+        f(FRAME, Touch::Both);
+    }
+    if form.memory == Some(Touch::Write) {
+        f(STORES, Touch::Write);
+    }
 }
 
 fn straight(run: &[Inst]) -> Vec<Inst> {
-    let n = run.len();
-    let mut after: Vec<Vec<usize>> = vec![Vec::new(); n];
-    let mut waits = vec![0usize; n];
-    for j in 0..n {
-        for i in 0..j {
-            if bound(&run[i], &run[j]) {
-                after[i].push(j);
-                waits[j] += 1;
-            }
-        }
-    }
-    // Cycles from an instruction to the end along what depends on it.
-    let mut height = vec![0u64; n];
-    for i in (0..n).rev() {
-        let below = after[i].iter().map(|&j| height[j]).max().unwrap_or(0);
-        height[i] = below + 2;
-    }
-    let mut core = Core::new();
-    let mut ready: Vec<usize> = (0..n).filter(|&i| waits[i] == 0).collect();
-    let mut out = Vec::with_capacity(n);
-    while !ready.is_empty() {
-        let key = |&i: &usize| (core.start(&run[i]), std::cmp::Reverse(height[i]), i);
-        let Some(&next) = ready.iter().min_by_key(|i| key(i)) else { break };
-        ready.retain(|&i| i != next);
+    let links = links(run, touches);
+    let heights = heights(&links, |_| 1);
+    let (mut core, mut done) = (Core::new(), vec![false; run.len()]);
+    let mut out = Vec::with_capacity(run.len());
+    loop {
+        let ready = |&i: &usize| !done[i] && links[i].iter().all(|&(b, _)| done[b]);
+        let key = |&i: &usize| (core.start(&run[i]), Reverse(heights[i]), i);
+        let Some(next) = (0..run.len()).filter(ready).min_by_key(key) else { return out };
+        done[next] = true;
         core.issue(&run[next]);
         out.push(run[next]);
-        for &j in &after[next] {
-            waits[j] -= 1;
-            if waits[j] == 0 {
-                ready.push(j);
-            }
-        }
     }
-    out
 }
