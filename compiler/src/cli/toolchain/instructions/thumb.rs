@@ -1,16 +1,17 @@
-//! Thumb-1, with what wide code adds on Armv7-M; the meaning is that of
-//! [`crate::asm::armv6m::simulate`].
+//! Thumb-1, with what wide code adds on Armv7-M: instructions drawn from each row of the table, and by
+//! hand those that take a label, lists of registers or the stack pointer.
 
-use super::{Case, Table, X, Y, bytes, spellings_equal_meanings, words};
+use super::{Case, Drawn, Table, X, Y, bytes, spellings_equal_meanings, words};
 use crate::asm::armv6m::simulate::run;
 use crate::asm::armv6m::{
     Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R12, SP, mask, wide,
 };
 use crate::asm::simulate::Memory;
+use crate::asm::table::Touch;
 use secateur_targets::Cost;
 use std::collections::BTreeSet;
 
-const TABLE: Table = Table { entries: 48, words: 4, results: 4 };
+const TABLE: Table = Table { entries: 24, words: 4, results: 8 };
 
 /// Bytes of frame that a case may use.
 const FRAME: u32 = 16;
@@ -25,30 +26,11 @@ type Try = (&'static str, Vec<Inst>);
 fn plain() -> Vec<Try> {
     use Inst::*;
     vec![
-        ("movs", vec![MovImm(R2, 0)]), ("movs 255", vec![MovImm(R2, 255)]),
-        ("adds #0", vec![AddImm(R2, 0)]), ("adds #255", vec![AddImm(R2, 255)]),
-        ("subs #0", vec![SubImm(R2, 0)]), ("subs #1", vec![SubImm(R2, 1)]), ("subs #255", vec![SubImm(R2, 255)]),
-        ("adds", vec![Add(R2, R3, R4)]), ("adds in place", vec![Add(R7, R2, R3), Add(R2, R2, R2)]),
-        ("subs", vec![Sub(R2, R3, R4)]), ("subs in place", vec![Sub(R2, R2, R3)]), ("subs nothing", vec![Sub(R2, R2, R2)]),
-        ("adcs", vec![Adc(R2, R3)]), ("adcs itself", vec![Adc(R2, R2)]),
-        ("muls", vec![Mul(R2, R3)]), ("muls itself", vec![Mul(R4, R4)]),
-        ("ands", vec![And(R2, R3)]), ("bics", vec![Bic(R2, R3)]), ("mvns", vec![Mvn(R2, R3)]),
-        ("lsls 0", vec![Lsl(R2, R3, 0)]), ("lsls 1", vec![Lsl(R2, R3, 1)]), ("lsls 31", vec![Lsl(R2, R2, 31)]), ("lsls 8", vec![Lsl(R7, R3, 8), Mov(R2, R7)]),
-        ("lsrs 1", vec![Lsr(R2, R3, 1)]), ("lsrs 31", vec![Lsr(R2, R2, 31)]), ("lsrs 32", vec![Lsr(R2, R3, 32)]),
-        ("asrs 1", vec![Asr(R2, R3, 1)]), ("asrs 16", vec![Asr(R2, R2, 16)]), ("asrs 31", vec![Asr(R2, R3, 31)]), ("asrs 32", vec![Asr(R2, R3, 32)]),
-        ("sxtb", vec![Sxtb(R2, R3)]), ("sxtb in place", vec![Sxtb(R4, R4)]),
-        ("sxth", vec![Sxth(R2, R3)]), ("sxth in place", vec![Sxth(R4, R4)]),
-        ("cmp", vec![Cmp(R2, R3)]), ("cmp high", vec![Mov(R10, R4), Cmp(R10, R3)]), ("cmp itself", vec![Cmp(R4, R4)]), ("cmp of high", vec![Mov(R11, R3), Cmp(R2, R11)]),
-        ("cmp #0", vec![CmpImm(R2, 0)]), ("cmp #255", vec![CmpImm(R3, 255)]), ("cmp #1", vec![CmpImm(R4, 1)]),
-        ("mov", vec![Mov(R2, R3)]), ("mov high", vec![Mov(R11, R3), Mov(R10, R11), Mov(R2, R10)]), ("mov flags", vec![Mov(R2, R8)]),
-        ("add", vec![AddAny(R2, R3)]), ("add high", vec![Mov(R11, R3), AddAny(R11, R2), AddAny(R11, R9), Mov(R2, R11)]), ("add twice", vec![AddAny(R2, R2)]),
+        ("adds in place", vec![Add(R7, R2, R3), Add(R2, R2, R2)]), ("subs nothing", vec![Sub(R2, R2, R2)]),
+        ("adcs itself", vec![Adc(R2, R2)]), ("muls itself", vec![Mul(R4, R4)]), ("cmp itself", vec![Cmp(R4, R4)]),
+        ("mov flags", vec![Mov(R2, R8)]), ("add twice", vec![AddAny(R2, R2)]),
         ("ldr", vec![Ldr(R2, R0, 0), Ldr(R3, R0, 12), Ldr(R4, R1, 0)]),
         ("str", vec![Str(R4, R1, 0), Str(R3, SP, 4), Str(R2, SP, 0), Ldr(R7, R1, 0), Ldr(R3, SP, 0), Ldr(R2, SP, 4), Mov(R4, R7)]),
-        ("ldr far", vec![Mov(R7, R0), SubImm(R7, 112), Ldr(R2, R7, 124)]),
-        ("strb", vec![Str(R5, R1, 4), Strb(R2, R1, 5), Strb(R3, R1, 7), Ldr(R7, R1, 4), Mov(R2, R7)]),
-        ("strb far", vec![Mov(R7, R1), SubImm(R7, 24), Strb(R4, R7, 31), Ldr(R2, R1, 4)]),
-        ("strb at", vec![MovImm(R7, 6), StrbAt(R2, R1, R7), MovImm(R7, 4), StrbAt(R3, R7, R1), Ldr(R2, R1, 4)]),
-        ("ldrsb", vec![MovImm(R7, 3), Ldrsb(R2, R0, R7), MovImm(R7, 5), Ldrsb(R3, R7, R0)]),
         ("ldm", vec![Mov(R7, R0), Ldm(R7, mask(&[R2, R4, R6])), Sub(R7, R7, R0), Mov(R3, R6), Mov(R2, R7)]),
         ("ldm over its base", vec![Mov(R3, R0), Ldm(R3, mask(&[R2, R3, R4]))]),
         ("ldm one", vec![Mov(R6, R0), Ldm(R6, mask(&[R7])), Sub(R6, R6, R0), Mov(R3, R6), Mov(R2, R7)]),
@@ -66,27 +48,14 @@ fn plain() -> Vec<Try> {
 fn of_wide_code() -> Vec<Try> {
     use Inst::*;
     vec![
-        ("ldr post", vec![Mov(R7, R0), LoadNext(R2, R7), LoadNext(R10, R7), Sub(R7, R7, R0), Mov(R3, R7), Mov(R4, R10)]),
         ("ldr post high", vec![Mov(R10, LR), Mov(LR, R0), LoadNext(R2, LR), LoadNext(R11, LR), Mov(R6, LR), Mov(LR, R10), Sub(R3, R6, R0), Mov(R4, R11)]),
         ("push any", vec![Mov(R10, R2), Mov(R11, R4), PushAny(mask(&[R9, R10, R11])), Pop(mask(&[R2, R3, R4]))]),
         ("push any and low", vec![Mov(R10, R4), PushAny(mask(&[R2, R10])), Pop(mask(&[R3, R4]))]),
-        ("ssat", vec![Ssat(R2, 8, R3, 1), Ssat(R3, 8, R3, 31), Ssat(R4, 8, R4, 20)]),
-        ("ssat high", vec![Mov(R10, R2), Ssat(R11, 1, R10, 3), Ssat(R10, 32, R10, 7), Mov(R2, R10), Mov(R3, R11)]),
-        ("smull", vec![Smull(R6, R7, R2, R3), Smull(R3, R4, R4, R4), Mov(R2, R7), Add(R3, R3, R6)]),
-        ("smull high", vec![Mov(R10, R3), Smull(R10, R2, R10, R4), Mov(R3, R10), Smull(R11, R10, R2, R3), Mov(R4, R10)]),
-        ("mul", vec![Cmp(R2, R3), MulAny(R2, R3, R4), Mov(R10, R3), MulAny(R10, R10, R2), Mov(R3, R10)]),
-        ("mla", vec![Mla(R2, R3, R4, R2), Mov(R10, R2), Mla(R11, R10, R10, R10), Mov(R4, R11)]),
-        ("ldrsb post", vec![Mov(R10, R0), LdrsbNext(R2, R10), LdrsbNext(R11, R10), Mov(R3, R11), Mov(R6, R10), Sub(R4, R6, R0)]),
         ("ldr wide", vec![LdrWide(R10, R0, 4), Str(R2, SP, 8), LdrWide(R11, SP, 8), LdrWide(LR, R0, 0), Mov(R2, R10), Mov(R3, R11), Mov(R4, LR)]),
         ("str wide", vec![Mov(R10, R3), StrWide(R10, R1, 4), StrWide(R10, SP, 12), Ldr(R2, SP, 12), Ldr(R4, R1, 4)]),
         ("ldm high", vec![Mov(R10, R0), LdmAny(R10, mask(&[R2, R9, R11])), Mov(R3, R11), Mov(R6, R10), Sub(R4, R6, R0), MovImm(R6, 1), Mov(R9, R6)]),
         ("stm high", vec![Mov(R10, SP), Mov(R11, R2), StmAny(R10, mask(&[R3, R4, R11])), Ldr(R2, SP, 8), Ldr(R4, SP, 0), Ldr(R3, SP, 4)]),
-        ("add wide", vec![Mov(R10, R2), AddWide(R10, 24), Mov(R2, R10), AddWide(R10, 4095), Mov(R3, R10)]),
         ("asrs high and adc", vec![Mov(R10, R2), AsrAny(R10, 16), AdcAny(R3, R10), Mov(R2, R10), AsrAny(R10, 1), AdcAny(R10, R10), Mov(R4, R10)]),
-        ("asrs high flags", vec![Mov(R11, R3), AsrAny(R11, 31), Mov(R2, R11)]),
-        ("sub shifted", vec![SubLsl(R2, R3, 16), Mov(R10, R4), SubLsl(R10, R2, 1), Mov(R3, R10)]),
-        ("lsls high", vec![Mov(R10, R2), LslAny(R10, 1), Mov(R2, R10)]),
-        ("lsls high 31", vec![Mov(R11, R3), LslAny(R11, 31), Mov(R2, R11)]),
     ]
 }
 
@@ -114,15 +83,57 @@ fn looped(body: impl Fn(&mut Code)) -> Code {
     c
 }
 
-/// Instructions, and in r5 what they leave of the flags: twice the zero flag and the carry.
+/// What is left of the flags, in r5: twice the zero flag and the carry.
+fn flags(c: &mut Code) {
+    let over = c.label();
+    c.all([Inst::Mov(R5, R8), Inst::BranchIf(Cond::Ne, over), Inst::Mov(R5, R9)]);
+    c.place(over);
+    c.push(Inst::Adc(R5, R5));
+}
+
+/// Instructions, and what they leave of the flags.
 fn straight(insts: &[Inst]) -> Code {
     looped(|c| {
         insts.iter().for_each(|&i| c.push(i));
-        let over = c.label();
-        c.all([Inst::Mov(R5, R8), Inst::BranchIf(Cond::Ne, over), Inst::Mov(R5, R9)]);
-        c.place(over);
-        c.push(Inst::Adc(R5, R5));
+        flags(c);
     })
+}
+
+/// Registers to read and write: operands, r3 again in r10; an address in r7 or r11, an index in r6.
+fn register(drawn: &mut Drawn, _: u32, touch: Touch) -> u32 {
+    let of: &[u32] = match touch {
+        Touch::Base | Touch::Moved => &[7, 11],
+        Touch::Index => &[6],
+        _ => &[2, 3, 4, 10],
+    };
+    of[drawn.any(of.len())]
+}
+
+/// A drawn instruction: of its address, the bytes from the register on are what its text says. What it
+/// stores stands behind r10 and how far r7 and r11 are from the entry or the results.
+fn around(inst: Inst) -> Code {
+    let text = inst.text("");
+    let inside = text.split('[').nth(1).and_then(|t| t.split(']').next()).unwrap_or("");
+    let by: u32 = inside.split('#').nth(1).map_or(0, |by| by.parse().unwrap());
+    let from = if text.starts_with("st") { R1 } else { R0 };
+    looped(|c| {
+        c.all([Inst::Mov(R7, from), Inst::AddImm(R7, if from == R1 { 24 } else { 0 })]);
+        (0..by / 255).for_each(|_| c.push(Inst::SubImm(R7, 255)));
+        c.all([Inst::SubImm(R7, by % 255), Inst::Mov(R11, R7), Inst::MovImm(R6, 3), Inst::Mov(R10, R3)]);
+        c.all([Inst::Cmp(R3, R4), inst]);
+        flags(c);
+        c.all([Inst::Mov(R6, R10), Inst::Str(R6, R1, 16), Inst::Mov(R6, R11)]);
+        c.all([Inst::Sub(R6, R6, from), Inst::Sub(R7, R7, from), Inst::Lsl(R6, R6, 16)]);
+        c.all([Inst::Add(R6, R6, R7), Inst::Str(R6, R1, 20)]);
+    })
+}
+
+/// Instructions of each row of a core, but those that move or give the stack pointer.
+fn drawn(core: &Cost) -> Vec<(String, Code)> {
+    let of = |name: &&str| Drawn::all(name, &register, |d| Inst::draw(name, d), Inst::legal);
+    let of_stack = |i: &Inst| matches!(i, Inst::AddSp(..) | Inst::SubFrame(_) | Inst::AddFrame(_));
+    let all = Inst::NAMES.iter().flat_map(of).filter(|i| !of_stack(i) && (wide(core) || !i.form().wide));
+    all.map(|inst| (format!("{inst:?}"), around(inst))).collect()
 }
 
 /// One in r5 where a branch forward was not taken, two more where one back was.
@@ -147,7 +158,8 @@ fn codes(core: &Cost) -> Vec<(String, Code)> {
     if wide(core) {
         tries.extend(of_wide_code());
     }
-    let mut all: Vec<(String, Code)> = tries.iter().map(|(n, i)| ((*n).into(), straight(i))).collect();
+    let mut all = drawn(core);
+    all.extend(tries.iter().map(|(n, i)| ((*n).into(), straight(i))));
     let conds = [Cond::Eq, Cond::Ne, Cond::Cs, Cond::Cc, Cond::Ls].map(Some);
     all.extend(conds.into_iter().chain([None]).map(|how| (format!("branch {how:?}"), branch(how))));
     all
