@@ -7,7 +7,6 @@
 //! but where one row is spelled by several instructions.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 /// How an instruction touches a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +42,47 @@ impl Touch {
 /// Registers of one kind, as places in the numbering that all kinds of a set share.
 pub(crate) trait Register: Copy {
     const FIRST: u32;
-    /// How many follow each other where one is named.
-    const WIDTH: u32 = 1;
     fn number(self) -> u32;
     fn of(number: u32) -> Self;
-    fn places(self) -> Range<u32> {
-        let first = Self::FIRST + self.number();
-        first..first + Self::WIDTH
+    fn place(self) -> u32 {
+        Self::FIRST + self.number()
+    }
+}
+
+/// Kinds of registers by number: the place of the first, and how one is named.
+macro_rules! registers {
+    ($($(#[$doc:meta])* $register:ident($int:ty) from $first:expr, $name:expr;)*) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) struct $register(pub(crate) $int);
+
+        #[allow(clippy::unnecessary_cast)]
+        impl $crate::asm::table::Register for $register {
+            const FIRST: u32 = $first;
+            fn number(self) -> u32 {
+                self.0 as u32
+            }
+            fn of(number: u32) -> $register {
+                $register(number as $int)
+            }
+        }
+
+        impl std::fmt::Display for $register {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let name: fn(u32) -> String = $name;
+                f.write_str(&name($crate::asm::table::Register::number(*self)))
+            }
+        }
+    )* };
+}
+pub(crate) use registers;
+
+/// The name of an Arm core's register.
+pub(crate) fn arm(number: u32) -> String {
+    match number {
+        13 => "sp".into(),
+        14 => "lr".into(),
+        n => format!("r{n}"),
     }
 }
 
@@ -104,10 +137,10 @@ macro_rules! roles {
         impl<R: Register> Operand for $role<R> {
             type Field = R;
             fn visit(r: R, f: &mut dyn FnMut(u32, Touch)) {
-                r.places().for_each(|p| f(p, Touch::$touch));
+                f(r.place(), Touch::$touch);
             }
             fn rename(r: &mut R, to: &dyn Fn(u32) -> u32) {
-                *r = R::of(to(r.places().start) - R::FIRST);
+                *r = R::of(to(r.place()) - R::FIRST);
             }
             #[cfg(test)]
             fn draw(draw: &mut dyn Draw) -> Option<R> {
@@ -196,6 +229,28 @@ macro_rules! plain_operands {
     )* };
 }
 pub(crate) use plain_operands;
+
+/// Operands of a few kinds, each with its text.
+macro_rules! choices {
+    ($($(#[$doc:meta])* $kind:ident { $($(#[$each:meta])* $choice:ident $text:literal)* })*) => { $(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum $kind {
+            $( $(#[$each])* $choice, )*
+        }
+
+        impl std::fmt::Display for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(match self {
+                    $( $kind::$choice => $text, )*
+                })
+            }
+        }
+
+        $crate::asm::table::plain_operands! { $kind: [$($kind::$choice),*]; }
+    )* };
+}
+pub(crate) use choices;
 
 /// Writes back the values of all operands.
 #[cfg(test)]

@@ -7,10 +7,10 @@
 
 #[cfg(test)]
 use crate::asm::armv6m::simulate::Model;
-use crate::asm::armv6m::{Cond, LR, Label, R, SP, list};
+use crate::asm::armv6m::{LR, Label, SP, list};
 #[cfg(test)]
 use crate::asm::simulate::{clip, product};
-use crate::asm::table::{self, Num, Operand, Register, Touch, instructions, plain_operands};
+use crate::asm::table::{self, Num, Operand, Touch, arm, choices, instructions, plain_operands, registers};
 #[cfg(test)]
 use crate::asm::table::{Draw, Value};
 
@@ -22,19 +22,27 @@ type Base = table::Base<R>;
 type Moved = table::Moved<R>;
 type Index = table::Index<R>;
 
-impl Register for R {
-    const FIRST: u32 = 0;
-    fn number(self) -> u32 {
-        self.0.into()
-    }
-    fn of(number: u32) -> R {
-        R(number as u8)
-    }
+registers! {
+    /// A machine register: r0..r12, 13 the stack pointer, 14 the link register.
+    R(u8) from 0, arm;
 }
 
 plain_operands! {
     Label: [];
-    Cond: [Cond::Eq, Cond::Ne, Cond::Cs, Cond::Cc, Cond::Ls];
+}
+
+choices! {
+    /// Conditions of a branch: equality, and the carry of an unsigned comparison or of a shift.
+    Cond {
+        Eq "eq"
+        Ne "ne"
+        /// Carry set, unsigned at least.
+        Cs "cs"
+        /// Carry clear, unsigned less.
+        Cc "cc"
+        /// Unsigned at most.
+        Ls "ls"
+    }
 }
 
 /// The registers of a mask, that are loaded or stored.

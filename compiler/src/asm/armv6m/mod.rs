@@ -21,12 +21,8 @@ use secateur_targets::Cost;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
 
-pub(crate) use inst::Inst;
 use inst::Kind;
-
-/// A machine register: r0..r12, 13 the stack pointer, 14 the link register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct R(pub(crate) u8);
+pub(crate) use inst::{Cond, Inst, R};
 
 pub(crate) const R0: R = R(0);
 pub(crate) const R1: R = R(1);
@@ -45,19 +41,6 @@ pub(crate) const LR: R = R(14);
 /// A position in the code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Label(u32);
-
-/// Conditions of a branch: equality, and the carry of an unsigned comparison or of a shift.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cond {
-    Eq,
-    Ne,
-    /// Carry set, unsigned at least.
-    Cs,
-    /// Carry clear, unsigned less.
-    Cc,
-    /// Unsigned at most.
-    Ls,
-}
 
 impl Inst {
     /// Bytes of its encoding.
@@ -297,31 +280,9 @@ fn cycles(inst: &Inst, core: &Cost) -> f64 {
     })
 }
 
-impl Display for R {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            13 => f.write_str("sp"),
-            14 => f.write_str("lr"),
-            n => write!(f, "r{n}"),
-        }
-    }
-}
-
 impl Display for Label {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", 20 + self.0)
-    }
-}
-
-impl Display for Cond {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Cond::Eq => "eq",
-            Cond::Ne => "ne",
-            Cond::Cs => "cs",
-            Cond::Cc => "cc",
-            Cond::Ls => "ls",
-        })
     }
 }
 

@@ -6,17 +6,12 @@
 //! the rows say.
 
 use crate::asm::armv7em::text::{Class, Shifted, beginning, ending, in_place};
-use crate::asm::table::{self, Imm, Num, Register, instructions, plain_operands};
+use crate::asm::table::{self, Imm, Num, arm, choices, instructions, plain_operands, registers};
 #[cfg(test)]
 use crate::asm::{
     armv7em::simulate::{Flags, Model, ROUND, extend, high, unsigned, wide_product},
     simulate::{clip, dual, halves, pairs, product},
 };
-
-/// A virtual register: a 32-bit value that may be written more than once. After assignment the
-/// number is the machine's, lr being 14.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Reg(pub(crate) u32);
 
 /// A numeric label; may stand once in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,63 +21,30 @@ pub(crate) struct Label(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) u32);
 
-/// A floating-point register s0..s15 that keeps a word; only for cores that surely have an FPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Float(pub(crate) u32);
-
-/// Rotation of the last operand of extensions. Of pairs, `R0` takes bytes 0 and 2, `R8` bytes 1
-/// and 3.
-#[allow(dead_code)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ror {
-    R0,
-    R8,
-    R16,
-    R24,
-}
-
-/// What the last comparison must have found; `Lo` and `Hs` are unsigned below and not below.
-#[allow(dead_code)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cond {
-    Eq,
-    Ne,
-    Lo,
-    Hs,
-    Lt,
-    Ge,
-    Gt,
-    Le,
-}
-
 /// The place of the first floating-point register, above all virtual ones.
 pub(crate) const FLOATS: u32 = 1 << 16;
 
-impl Register for Reg {
-    const FIRST: u32 = 0;
-    fn number(self) -> u32 {
-        self.0
-    }
-    fn of(number: u32) -> Reg {
-        Reg(number)
-    }
-}
-
-impl Register for Float {
-    const FIRST: u32 = FLOATS;
-    fn number(self) -> u32 {
-        self.0
-    }
-    fn of(number: u32) -> Float {
-        Float(number)
-    }
+registers! {
+    /// A virtual register: a 32-bit value that may be written more than once. After assignment the
+    /// number is the machine's, lr being 14.
+    Reg(u32) from 0, arm;
+    /// A floating-point register s0..s15 that keeps a word; only for cores that surely have an FPU.
+    Float(u32) from FLOATS, |n| format!("s{n}");
 }
 
 plain_operands! {
     Label: [];
     Slot: [Slot(0), Slot(1)];
-    Ror: [Ror::R0, Ror::R8, Ror::R16, Ror::R24];
-    Cond: [Cond::Eq, Cond::Ne, Cond::Lo, Cond::Hs, Cond::Lt, Cond::Ge, Cond::Gt, Cond::Le];
+}
+
+choices! {
+    /// Rotation of the last operand of extensions. Of pairs, `R0` takes bytes 0 and 2, `R8` bytes 1
+    /// and 3.
+    #[allow(dead_code)]
+    Ror { R0 "" R8 ", ror #8" R16 ", ror #16" R24 ", ror #24" }
+    /// What the last comparison must have found; `Lo` and `Hs` are unsigned below and not below.
+    #[allow(dead_code)]
+    Cond { Eq "eq" Ne "ne" Lo "lo" Hs "hs" Lt "lt" Ge "ge" Gt "gt" Le "le" }
 }
 
 type Out = table::Out<Reg>;
@@ -284,7 +246,7 @@ instructions! {
     /// First operand plus a byte (0 the lowest), or the low half after rotation, of the second,
     /// sign-extended.
     Sxtab(d: Out, a: In, b: In, n: Num<0, 3>) wide(Dsp), "sxtab {d}, {a}, {b}{by}", by = Shifted("ror", 8 * n) => d = a.wrapping_add((b >> (8 * n)) as i8 as u32);
-    Sxtah(d: Out, a: In, b: In, k: Ror) wide(Dsp), "sxtah {d}, {a}, {b}{k}" => d = a.wrapping_add(b.rotate_right(k.bits()) as i16 as u32);
+    Sxtah(d: Out, a: In, b: In, k: Ror) wide(Dsp), "sxtah {d}, {a}, {b}{k}" => d = a.wrapping_add(b.rotate_right(8 * k as u32) as i16 as u32);
     /// Halves added and subtracted, wrapping; `Q` saturates.
     Sadd16(d: Out, a: In, b: In) wide(Dsp), "sadd16 {d}, {a}, {b}" => d = pairs(a, b, |a, b| a + b);
     Ssub16(d: Out, a: In, b: In) wide(Dsp), "ssub16 {d}, {a}, {b}" => d = pairs(a, b, |a, b| a - b);

@@ -147,7 +147,7 @@ pub(crate) fn run(block: &Assigned, args: &[u32], memory: &mut Memory) -> u64 {
 
 /// Bytes 0 and 2 after rotation, each added to a half.
 pub(crate) fn extend(add: u32, v: u32, ror: Ror, byte: impl Fn(u32) -> i32) -> u32 {
-    let v = v.rotate_right(ror.bits());
+    let v = v.rotate_right(8 * ror as u32);
     let (al, ah) = halves(add);
     pack(al + byte(v), ah + byte(v >> 16))
 }

@@ -6,7 +6,7 @@
 //! instructions that have a 16-bit form only when they set them are spelled so.
 
 use crate::asm::armv7em::assign::Assigned;
-use crate::asm::armv7em::inst::{Cond, FLOATS, Float, Inst, Label, Reg, Ror, Sets, Slot};
+use crate::asm::armv7em::inst::{FLOATS, Inst, Label, Reg, Sets, Slot};
 use crate::asm::table::Touch;
 use std::fmt::{self, Display, Formatter};
 
@@ -74,22 +74,6 @@ pub(crate) struct Line {
     pub(crate) label: Option<Label>,
 }
 
-impl Display for Reg {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            13 => f.write_str("sp"),
-            14 => f.write_str("lr"),
-            n => write!(f, "r{n}"),
-        }
-    }
-}
-
-impl Display for Float {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}", self.0)
-    }
-}
-
 impl Display for Label {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
@@ -100,38 +84,6 @@ impl Display for Label {
 impl Display for Slot {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", 4 * self.0)
-    }
-}
-
-impl Display for Cond {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Cond::Eq => "eq",
-            Cond::Ne => "ne",
-            Cond::Lo => "lo",
-            Cond::Hs => "hs",
-            Cond::Lt => "lt",
-            Cond::Ge => "ge",
-            Cond::Gt => "gt",
-            Cond::Le => "le",
-        })
-    }
-}
-
-impl Ror {
-    pub(crate) fn bits(self) -> u32 {
-        match self {
-            Ror::R0 => 0,
-            Ror::R8 => 8,
-            Ror::R16 => 16,
-            Ror::R24 => 24,
-        }
-    }
-}
-
-impl Display for Ror {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        Shifted("ror", self.bits()).fmt(f)
     }
 }
 

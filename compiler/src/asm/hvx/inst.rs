@@ -8,10 +8,9 @@
 use crate::asm::hvx::VECTOR;
 #[cfg(test)]
 use crate::asm::hvx::simulate::{Model, halves, halves_of, lanes, line, of_halves, of_words, signed, words};
-use crate::asm::hvx::{Q, R, V};
 #[cfg(test)]
 use crate::asm::simulate::clip;
-use crate::asm::table::{self, Both, Imm, In, Moved, Num, Operand, Out, Register, Touch, instructions};
+use crate::asm::table::{self, Both, Imm, In, Moved, Num, Operand, Out, Touch, instructions, registers};
 #[cfg(test)]
 use crate::asm::table::{Draw, Value};
 
@@ -23,20 +22,14 @@ type Amount = table::Amount<R>;
 pub(crate) const VECTORS: u32 = 32;
 pub(crate) const PREDICATES: u32 = 64;
 
-macro_rules! registers {
-    ($($register:ident $first:expr;)*) => { $(
-        impl Register for $register {
-            const FIRST: u32 = $first;
-            fn number(self) -> u32 {
-                self.0
-            }
-            fn of(number: u32) -> $register {
-                $register(number)
-            }
-        }
-    )* };
+registers! {
+    /// A scalar register, `r0`..`r15` or `r28`.
+    R(u32) from 0, |n| format!("r{n}");
+    /// A vector register; pairs are named by their even one.
+    V(u32) from VECTORS, |n| format!("v{n}");
+    /// A vector predicate, `q0`..`q3`: a bit for each byte.
+    Q(u32) from PREDICATES, |n| format!("q{n}");
 }
-registers! { R 0; V VECTORS; Q PREDICATES; }
 
 /// A vector and the one behind it, that is written; and one that is read before.
 pub(crate) struct OutPair;

@@ -21,24 +21,12 @@ use crate::asm::simulate::simulation;
 use crate::asm::verify::{Convention, Step, set};
 use crate::error::Result;
 use crate::kernel::Native;
-pub(crate) use inst::Inst;
+pub(crate) use inst::{Inst, Q, R, V};
 use inst::{PREDICATES, VECTORS};
-use std::fmt::{Display, Formatter, Write};
+use std::fmt::Write;
 
 /// Bytes of a vector.
 pub(crate) const VECTOR: usize = 128;
-
-/// A scalar register, `r0`..`r15` or `r28`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct R(pub(crate) u32);
-
-/// A vector register; pairs are named by their even one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct V(pub(crate) u32);
-
-/// A vector predicate, `q0`..`q3`: a bit for each byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Q(pub(crate) u32);
 
 /// Most turns of a hardware loop whose count stands in the instruction.
 pub(crate) const MAX_TURNS: usize = 1023;
@@ -74,24 +62,6 @@ impl Code {
             }
         }
         joined
-    }
-}
-
-impl Display for R {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "r{}", self.0)
-    }
-}
-
-impl Display for V {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "v{}", self.0)
-    }
-}
-
-impl Display for Q {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "q{}", self.0)
     }
 }
 

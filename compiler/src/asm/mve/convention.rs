@@ -1,7 +1,7 @@
 //! What the procedure call standard (AAPCS32) asks of a Helium function, and what an encoding asks of
 //! an instruction: [`crate::asm::verify`] refuses the rest.
 
-use crate::asm::mve::{Inst, Item, LR, PREDICATE, Q, R, Saved, VECTORS};
+use crate::asm::mve::{Inst, Item, LR, P0, PREDICATE, Q, R, Saved, VECTORS};
 use crate::asm::table::Touch;
 use crate::asm::verify::{Convention, Counter, Step, set};
 use crate::error::Result;
@@ -17,7 +17,7 @@ pub(super) fn verify(items: &[Item], saved: &Saved, early: &[Q]) -> Result<()> {
         kept: set(scalars.chain([13]).chain(vectors.map(|q| VECTORS + q))),
         register: |place| match place {
             0..VECTORS => R(place as u8).to_string(),
-            PREDICATE => "p0".to_string(),
+            PREDICATE => P0.to_string(),
             _ => Q((place - VECTORS) as u8).to_string(),
         },
     };

@@ -10,9 +10,10 @@
 #[cfg(test)]
 use crate::asm::mve::simulate::{Model, each, lanes, narrow, of, round_shift, rounded, saturate, zip};
 use crate::asm::mve::text::constant;
-use crate::asm::mve::{At, Half, Lane, P, Q, R, SP};
+use crate::asm::mve::{At, SP};
 use crate::asm::table::{
-    Base, Both, Imm, In, Index, Num, Operand, Out, Part, Register, Touch, instructions, plain_operands,
+    Base, Both, Imm, In, Index, Num, Operand, Out, Part, Register, Touch, arm, choices, instructions,
+    registers,
 };
 #[cfg(test)]
 use crate::asm::table::{Draw, File, Value};
@@ -21,24 +22,20 @@ use crate::asm::table::{Draw, File, Value};
 pub(crate) const VECTORS: u32 = 16;
 pub(crate) const PREDICATE: u32 = 24;
 
-macro_rules! registers {
-    ($($register:ident $first:expr;)*) => { $(
-        impl Register for $register {
-            const FIRST: u32 = $first;
-            fn number(self) -> u32 {
-                self.0.into()
-            }
-            fn of(number: u32) -> $register {
-                $register(number as u8)
-            }
-        }
-    )* };
+registers! {
+    /// A general-purpose register, 0 to 14; 13 is the stack pointer, 14 `lr`.
+    R(u8) from 0, arm;
+    /// A vector register, 0 to 7.
+    Q(u8) from VECTORS, |n| format!("q{n}");
+    /// The predicate, 0: a bit for each byte of a vector.
+    P(u8) from PREDICATE, |n| format!("p{n}");
 }
-registers! { R 0; Q VECTORS; P PREDICATE; }
 
-plain_operands! {
-    Lane: [Lane::B, Lane::H, Lane::W];
-    Half: [Half::Bottom, Half::Top];
+choices! {
+    /// Width of a lane, as its bits.
+    Lane { B "8" H "16" W "32" }
+    /// Which half of the lanes a narrowing or widening instruction takes.
+    Half { Bottom "b" Top "t" }
 }
 
 /// An address that is moved by at most 127; its register is a low one where `LOW`.

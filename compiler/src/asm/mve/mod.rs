@@ -23,33 +23,13 @@ use crate::asm::simulate::simulation;
 use crate::asm::verify::bit;
 use crate::error::Result;
 use crate::kernel::Native;
-pub(crate) use inst::Inst;
+pub(crate) use inst::{Half, Inst, Lane, P, Q, R};
 use inst::{PREDICATE, VECTORS};
-
-/// A general-purpose register, 0 to 14; 13 is the stack pointer, 14 `lr`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct R(pub(crate) u8);
 
 pub(crate) const SP: R = R(13);
 pub(crate) const LR: R = R(14);
 
-/// A vector register, 0 to 7.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Q(pub(crate) u8);
-
-/// The predicate: a bit for each byte of a vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct P(u8);
-
 pub(crate) const P0: P = P(0);
-
-/// Width of a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lane {
-    B,
-    H,
-    W,
-}
 
 /// An address in a register, with a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +52,6 @@ impl At {
     fn moves(self) -> bool {
         !matches!(self, At::Offset(..))
     }
-}
-
-/// Which half of the lanes a narrowing or widening instruction takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Half {
-    Bottom,
-    Top,
 }
 
 /// A part of a block.

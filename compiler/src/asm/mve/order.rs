@@ -12,24 +12,18 @@ use crate::asm::table::Touch;
 use std::cmp::Reverse;
 
 pub(crate) fn ordered(items: &[Item]) -> Vec<Item> {
-    items.iter().map(item).collect()
-}
-
-fn item(item: &Item) -> Item {
-    match item {
-        Item::Run(run) => Item::Run(straight(run)),
-        Item::Low { turns, body } => Item::Low { turns: *turns, body: ordered(body) },
-        Item::Again { turns, passes, body } => {
-            Item::Again { turns: *turns, passes: *passes, body: ordered(body) }
+    let mut items = items.to_vec();
+    for item in &mut items {
+        match item {
+            Item::Run(run) | Item::Tail { body: run, .. } | Item::IfOne { body: run, .. } => {
+                *run = straight(run)
+            }
+            Item::Low { body, .. } | Item::Again { body, .. } | Item::Down { body, .. } => {
+                *body = ordered(body)
+            }
         }
-        Item::Tail { lane, count, turns, body } => {
-            Item::Tail { lane: *lane, count: *count, turns: *turns, body: straight(body) }
-        }
-        Item::Down { count, step, turns, body } => {
-            Item::Down { count: *count, step: *step, turns: *turns, body: ordered(body) }
-        }
-        Item::IfOne { count, body } => Item::IfOne { count: *count, body: straight(body) },
     }
+    items
 }
 
 /// What keeps its order besides registers: words of the frame, and stores.

@@ -1,23 +1,7 @@
 //! Assembly text of a Helium block: unified syntax that GNU as and LLVM read alike, numeric
 //! labels. Out: the text and the bytes of its machine code.
 
-use crate::asm::mve::{At, Half, Inst, Item, LR, Lane, Q, R, SP, Saved};
-
-impl std::fmt::Display for R {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            13 => f.write_str("sp"),
-            14 => f.write_str("lr"),
-            n => write!(f, "r{n}"),
-        }
-    }
-}
-
-impl std::fmt::Display for Q {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "q{}", self.0)
-    }
-}
+use crate::asm::mve::{At, Inst, Item, LR, R, SP, Saved};
 
 impl std::fmt::Display for At {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -27,24 +11,6 @@ impl std::fmt::Display for At {
             At::Before(r, n) => write!(f, "[{r}, #{n}]!"),
             At::After(r, n) => write!(f, "[{r}], #{n}"),
         }
-    }
-}
-
-/// Its bits.
-impl std::fmt::Display for Lane {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let bits = match self {
-            Lane::B => 8,
-            Lane::H => 16,
-            Lane::W => 32,
-        };
-        write!(f, "{bits}")
-    }
-}
-
-impl std::fmt::Display for Half {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if *self == Half::Bottom { "b" } else { "t" })
     }
 }
 

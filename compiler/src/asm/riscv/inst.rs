@@ -7,10 +7,10 @@
 
 #[cfg(test)]
 use crate::asm::riscv::simulate::Model;
-use crate::asm::riscv::{Lmul, SP, V, X, ZERO};
+use crate::asm::riscv::{SP, ZERO};
 #[cfg(test)]
 use crate::asm::simulate::product;
-use crate::asm::table::{self, Both, Imm, In, Num, Out, Register, instructions, plain_operands};
+use crate::asm::table::{self, Both, Imm, In, Num, Out, choices, instructions, plain_operands, registers};
 
 /// A numeric label.
 pub(crate) type Label = u32;
@@ -20,29 +20,25 @@ type Amount = table::Amount<X>;
 /// The place of the first vector register.
 pub(crate) const VECTORS: u32 = 32;
 
-impl Register for X {
-    const FIRST: u32 = 0;
-    fn number(self) -> u32 {
-        self.0.into()
-    }
-    fn of(number: u32) -> X {
-        X(number as u8)
-    }
-}
+const NAMES: [&str; 32] = [
+    "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5", "a6",
+    "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
+];
 
-impl Register for V {
-    const FIRST: u32 = VECTORS;
-    fn number(self) -> u32 {
-        self.0.into()
-    }
-    fn of(number: u32) -> V {
-        V(number as u8)
-    }
+registers! {
+    /// A scalar register by number.
+    X(u8) from 0, |n| NAMES.get(n as usize).unwrap_or(&"none").to_string();
+    /// A vector register by number; of a group, its first.
+    V(u8) from VECTORS, |n| format!("v{n}");
 }
 
 plain_operands! {
     Label: [];
-    Lmul: [Lmul::Half, Lmul::M1, Lmul::M2, Lmul::M4, Lmul::M8];
+}
+
+choices! {
+    /// Registers of a group, as `vsetvli` names them; 16-bit elements are the measure of a kernel.
+    Lmul { Half "mf2" M1 "m1" M2 "m2" M4 "m4" M8 "m8" }
 }
 
 /// What the cost table tells apart.

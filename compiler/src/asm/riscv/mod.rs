@@ -13,8 +13,7 @@ mod inst;
 pub(crate) mod simulate;
 mod text;
 
-pub(crate) use inst::Inst;
-pub(crate) use inst::{Kind, Lanes, VECTORS};
+pub(crate) use inst::{Inst, Kind, Lanes, Lmul, V, VECTORS, X};
 
 #[cfg(test)]
 use crate::asm::simulate::simulation;
@@ -22,14 +21,6 @@ use crate::asm::verify::{Convention, Step, set};
 use crate::error::Result;
 use crate::kernel::Native;
 use secateur_targets::{Cost, Target};
-
-/// A scalar register by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct X(pub(crate) u8);
-
-/// A vector register by number; of a group, its first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct V(pub(crate) u8);
 
 pub(crate) const ZERO: X = X(0);
 pub(crate) const SP: X = X(2);
@@ -69,16 +60,6 @@ impl Pool {
     pub(crate) fn give(&mut self, registers: &[X]) {
         self.0.extend(registers.iter().rev());
     }
-}
-
-/// Registers of a group, as `vsetvli` names them; 16-bit elements are the measure of a kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lmul {
-    Half,
-    M1,
-    M2,
-    M4,
-    M8,
 }
 
 impl Lmul {

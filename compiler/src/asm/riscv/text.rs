@@ -2,36 +2,8 @@
 //! and the bytes of its machine code.
 
 use crate::asm::riscv::inst::{Inst, sum, word};
-use crate::asm::riscv::{Lmul, SP, V, X};
-use std::fmt::{Display, Formatter, Result, Write};
-
-const NAMES: [&str; 32] = [
-    "zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5", "a6",
-    "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
-];
-
-impl Display for X {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(NAMES.get(self.0 as usize).unwrap_or(&"none"))
-    }
-}
-impl Display for V {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write!(f, "v{}", self.0)
-    }
-}
-
-impl Display for Lmul {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(match self {
-            Lmul::Half => "mf2",
-            Lmul::M1 => "m1",
-            Lmul::M2 => "m2",
-            Lmul::M4 => "m4",
-            Lmul::M8 => "m8",
-        })
-    }
-}
+use crate::asm::riscv::{SP, X};
+use std::fmt::Write;
 
 /// One instruction per line, entry and exit included. The frame holds `slots` words, then the
 /// saved registers.
