@@ -12,7 +12,7 @@ use crate::schedule::{self, Library, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
 use crate::weigh::{self, Plan};
-use crate::{lower, onnx, passes, quantize};
+use crate::{lower, onnx, passes, prune, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
 
@@ -39,7 +39,7 @@ pub struct Artifact {
 }
 
 /// Names that `--dump-after` takes besides those of passes.
-pub const STAGES: &[&str] = &["import", "quantize", "schedule", "lower"];
+pub const STAGES: &[&str] = &["import", "prune", "quantize", "schedule", "lower"];
 
 /// Compiles a model for a target.
 ///
@@ -88,13 +88,19 @@ fn compile_unhelped(
         }
     })?;
 
+    step(observer, "prune")?;
+    let pruned = prune::prune(&mut graph, calibration, options, observer)?;
+    if wanted("prune") {
+        dumps.push(("prune".to_string(), graph::print(&graph)));
+    }
+
     let quantized = quantize::is_quantized(&graph);
     if quantized && let Some(samples) = calibration {
         step(observer, "calibrate")?;
         if !quantize::complete(&mut graph, samples, observer)? {
             unused(&mut graph, "every value of the model has a scale of its own");
         }
-    } else if options.quantize == Quantize::None && calibration.is_some() {
+    } else if options.quantize == Quantize::None && calibration.is_some() && pruned.layers.is_empty() {
         unused(&mut graph, "the model stays in floats");
     }
     if options.quantize != Quantize::None && !quantized {
@@ -146,6 +152,7 @@ fn compile_unhelped(
     let digest = digest(model, target, calibration, options);
     let mut report = Report::new(&program, target);
     report.warnings = graph.warnings().to_vec();
+    report.prune(&pruned);
     // Speed and size are paid for with memory: say how much.
     report.total.arena_balanced = match policy.spends_flash() {
         true => Some(schedule::schedule_with(&graph, &library, policy.balanced())?.arena),
@@ -203,6 +210,51 @@ pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
     };
     decide().map_err(helped)?;
     Ok(imported)
+}
+
+/// What zeros in each layer of a float model cost its outputs: see [`sensitivity`].
+#[derive(Debug, Clone)]
+pub struct Sensitivity {
+    /// The graph after passes.
+    pub graph: Graph,
+    pub tasks: Vec<prune::Task>,
+    /// For each task a point a level.
+    pub curves: Vec<Vec<prune::Point>>,
+    /// How many samples there are, on which of them the outputs were compared, and those of the dense model.
+    pub samples: usize,
+    pub probes: Vec<usize>,
+    pub outputs: Vec<Vec<Tensor>>,
+}
+
+/// Prunes one layer of a float model at a time, at each of some levels, and compares the outputs on at most
+/// `limit` of the samples; `listen` gets those outputs in the order of the curves.
+///
+/// Errors: as [`compile`]; a model that brought its own quantization.
+pub fn sensitivity(
+    model: &[u8],
+    samples: &Samples,
+    options: &Options,
+    levels: &[f64],
+    limit: usize,
+    observer: &mut dyn Observer,
+    listen: &mut dyn FnMut(&[Vec<Tensor>]),
+) -> Result<Sensitivity> {
+    let mut graph = onnx::import(model, &options.dims).map_err(helped)?;
+    passes::run(&mut graph, &mut |_, _| {})?;
+    if quantize::is_quantized(&graph) {
+        let why = "the model brought its own quantization, and such a one is not pruned";
+        return Err(Error::model(Site::Whole, why).help("ask about the float model that it was made from"));
+    }
+    let tasks = prune::tasks(&graph, options)?;
+    let inputs = crate::samples::split(samples, &graph, None)?;
+    let probes = prune::probes(inputs.len(), limit);
+    let outputs = probes.iter().map(|&i| graph::run(&graph, &inputs[i])).collect::<Result<_>>()?;
+    let mut heard = |_: &prune::Task, _: f64, have: &[Vec<Tensor>]| {
+        listen(have);
+        Ok(())
+    };
+    let curves = prune::survey(&graph, &tasks, levels, &inputs, &probes, observer, &mut heard)?;
+    Ok(Sensitivity { samples: inputs.len(), graph, tasks, curves, probes, outputs })
 }
 
 /// A sample for every input: floats over -1..=1, zeros for integers, which may be indices.

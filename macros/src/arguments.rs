@@ -68,7 +68,7 @@ impl Arguments {
                 Ok(n) => Untyped::Integer(n),
                 Err(_) => Untyped::Other("an integer of more than 64 bits"),
             },
-            Lit::Float(_) => Untyped::Other("a number with a fraction"),
+            Lit::Float(x) => Untyped::Fraction(x.base10_digits().to_owned()),
             _ => Untyped::Other("a literal of another kind"),
         };
         Ok(Raw { place, value })

@@ -39,6 +39,8 @@ use proc_macro::TokenStream;
 /// | `allow_overflow = true` | compile a model too that does not fit the chip's memories |
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
 /// | `kernel("conv*" = "gemm")` | a kernel variant that layers must run, instead of the fastest |
+/// | `prune = 0.6` | share of weights that become zero, or `"pattern=4x4,sparsity=0.6,score=obs"`; needs samples |
+/// | `keep = ["conv1"]`, `sparsity("conv*" = 0.8)`, `pattern("fc" = "2:4")` | layers that stay dense; the share and pattern of some |
 /// | `config = "options.toml"` | a file of options, instead of `secateur.toml` beside the model |
 ///
 /// What no argument says is as the file `secateur.toml` in the model's folder has it, if there is one,

@@ -21,6 +21,7 @@ mod model;
 mod output;
 mod progress;
 mod run;
+mod sensitivity;
 mod signals;
 mod table;
 mod targets;
@@ -49,6 +50,8 @@ enum Command {
     Eval(eval::Args),
     /// Show where float and integer results part, layer by layer.
     Compare(compare::Args),
+    /// Show what zeros in each layer cost the model's outputs, one layer pruned at a time.
+    Sensitivity(sensitivity::Args),
     /// Count one inference on the target's emulated core: cycles, sizes, layer by layer.
     Bench(bench::Args),
     /// Show layers, shapes, parameters, and what is not supported.
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Eval(args) => eval::main(&args),
         Command::Compare(args) => compare::main(&args),
+        Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Inspect(args) => inspect::main(&args),
         Command::Targets(args) => targets::main(&args),

@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use crate::report::Report;
+use crate::report::{LayerReport, Report};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 const RULED: TableStyle = TableStyle::new()
@@ -55,13 +55,25 @@ pub(crate) fn shape(dims: &[usize]) -> String {
     dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
 }
 
+/// Pattern and share of a pruned layer's zeros, and the error that they make in its output.
+fn zeros(layer: &LayerReport) -> [String; 2] {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    match (layer.pattern, layer.sparsity, layer.prune_error) {
+        (Some(pattern), Some(share), Some(error)) => {
+            [format!("{pattern} {}", percent(share)), percent(error)]
+        }
+        _ => [String::new(), String::new()],
+    }
+}
+
 /// The table of `compile`: layers, then totals.
 pub(crate) fn report(report: &Report) -> String {
+    let pruned = report.total.sparsity.is_some();
     let rows = report
         .layers
         .iter()
         .map(|l| {
-            vec![
+            let mut cells = vec![
                 name(&l.name),
                 l.op.clone(),
                 l.family.clone(),
@@ -69,11 +81,14 @@ pub(crate) fn report(report: &Report) -> String {
                 count(l.macs),
                 count(l.weights as u64),
                 count(l.live as u64),
-            ]
+            ];
+            cells.extend(zeros(l).into_iter().filter(|_| pruned));
+            cells
         })
         .collect();
-    let mut out =
-        table(&["layer", "operator", "kernel", "output", "MACs", "weights B", "live RAM B"], rows, 4);
+    let mut header = vec!["layer", "operator", "kernel", "output", "MACs", "weights B", "live RAM B"];
+    header.extend(["zeros", "their error"].into_iter().filter(|_| pruned));
+    let mut out = table(&header, rows, 4);
     let total = &report.total;
     let unknown = || match &total.not_measured {
         None => "not measured".to_string(),
@@ -86,6 +101,9 @@ pub(crate) fn report(report: &Report) -> String {
         format!(", {} with a non-zero weight", count(total.live_macs))
     };
     line("MACs", format!("{}{live}", count(total.macs)));
+    if let Some(share) = total.sparsity {
+        line("zeros", format!("{:.1} % of the weights that may be pruned", share * 100.0));
+    }
     line("weights", bytes(total.weights));
     line("code", total.code.map_or_else(unknown, bytes));
     line(

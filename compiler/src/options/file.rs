@@ -126,7 +126,7 @@ impl Source<'_> {
                 Ok(n) => Untyped::Integer(n),
                 Err(_) => Untyped::Other("an integer of more than 64 bits"),
             },
-            DeValue::Float(_) => Untyped::Other("a number with a fraction"),
+            DeValue::Float(x) => Untyped::Fraction(x.as_str().to_owned()),
             DeValue::Boolean(b) => Untyped::Bool(*b),
             DeValue::Datetime(_) => Untyped::Other("a date"),
             DeValue::Array(items) => Untyped::List(items.iter().map(|item| self.raw(item)).collect()),

@@ -89,7 +89,11 @@ fn wrong(key: &str, raw: &Raw, shape: &Shape) -> Wrong {
 }
 
 fn leaf<T: Leaf>(key: &str, raw: &Raw) -> Result<T, Wrong> {
-    T::read(raw).ok_or_else(|| wrong(key, raw, &Shape::of::<T>(Form::One)))
+    T::read(raw).ok_or_else(|| {
+        let mut wrong = wrong(key, raw, &Shape::of::<T>(Form::One));
+        wrong.message += &T::why(raw).map_or_else(String::new, |why| format!(": {why}"));
+        wrong
+    })
 }
 
 type Entries<T> = Vec<(String, Given<T>)>;

@@ -29,7 +29,7 @@ pub use declare::{Declared, Front, Reach, declared, unknown_argument};
 pub use file::{FILE_NAME, File, MAX_BYTES, parse};
 pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Printed, Shape, Switch};
 pub use print::print;
-pub use prune::Pattern;
+pub use prune::{Pattern, Prune, Share};
 pub use value::{Bytes, ChipName, FilePath, Given, Leaf, Place, Raw, Untyped, Wrong};
 
 use declare::declare;
@@ -69,6 +69,19 @@ declare! {
     /// Unlabelled samples to calibrate a float model with, or values of a QDQ model that have no
     /// scale (.npy, or .npz with one key an input).
     calibrate: OneOrNamed<FilePath>, "calibrate", "X.npy|X.npz",
+        default "", Compilers;
+    /// Share of the weights of a float model that become zero; calibration samples choose which, and the
+    /// others make up for them. With `pattern` (1x4), `sparsity` and `score` (obs) all three.
+    prune: Prune, "prune", "SHARE|KEY=VALUE,...",
+        default "", Compilers;
+    /// Layers that pruning leaves without zeros, instead of small ones at both ends; repeat for more.
+    keep: Vec<String>, "keep", "GLOB",
+        default "", Compilers;
+    /// Share of zeros of the layers of such a name, instead of one that fits them; repeat for more.
+    sparsity: Layers<Share>, "sparsity", "GLOB=SHARE",
+        default "", Compilers;
+    /// Pattern of zeros of the layers of such a name; repeat for more.
+    pattern: Layers<Pattern>, "pattern", "GLOB=PATTERN",
         default "", Compilers;
     /// Size of a symbolic dimension; repeat for more.
     dim: Named<usize>, "dim" also "dims", "NAME=N",
@@ -121,8 +134,18 @@ impl Settings {
             variant: variant.value.clone(),
         };
         options.kernels = kernels.map(wish).collect();
+        options.prune = self.prune.as_ref().map(|g| g.value);
+        options.keep = self.keep.as_ref().map(|g| g.value.iter().cloned().map(Glob).collect());
+        options.sparsities = wishes(&self.sparsity);
+        options.patterns = wishes(&self.pattern);
         options
     }
+}
+
+/// What an option says of layers.
+fn wishes<T: Copy>(given: &Option<Given<Layers<T>>>) -> Vec<LayerWish<T>> {
+    let entries = given.iter().flat_map(|g| &g.value.0);
+    entries.map(|(name, value)| LayerWish { layers: Glob(name.clone()), value: value.value }).collect()
 }
 
 /// An enum of the words that an option takes.
@@ -221,6 +244,29 @@ impl KernelWish {
     }
 }
 
+/// Names of layers: `*` stands for any text, `?` for one character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(pub String);
+
+impl Glob {
+    pub fn matches(&self, layer: &str) -> bool {
+        matches(&self.0, layer)
+    }
+}
+
+impl std::fmt::Display for Glob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What some layers shall have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerWish<T> {
+    pub layers: Glob,
+    pub value: T,
+}
+
 /// Whether a pattern is for a name.
 fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
@@ -252,6 +298,13 @@ pub struct Options {
     pub optimize: Optimize,
     /// Kernel variants that layers must run; of several wishes for a layer the last holds.
     pub kernels: Vec<KernelWish>,
+    /// How the model is pruned.
+    pub prune: Option<Prune>,
+    /// Layers that stay dense; `None`: small ones at both ends.
+    pub keep: Option<Vec<Glob>>,
+    /// Shares of zeros and patterns by layer; of several for one layer the last holds.
+    pub sparsities: Vec<LayerWish<Share>>,
+    pub patterns: Vec<LayerWish<Pattern>>,
     /// Languages to emit, sorted.
     pub emit: Vec<Language>,
     /// Emit Rust as a small crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
@@ -264,6 +317,16 @@ pub struct Options {
     pub dump_after: Vec<String>,
 }
 
+impl Options {
+    /// Whether some option asks for zeros, or says where they shall be.
+    pub fn prunes(&self) -> bool {
+        self.prune.is_some()
+            || self.keep.is_some()
+            || !self.sparsities.is_empty()
+            || !self.patterns.is_empty()
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options {
@@ -271,6 +334,10 @@ impl Default for Options {
             quantize: Quantize::Int8,
             optimize: Optimize::Balanced,
             kernels: Vec::new(),
+            prune: None,
+            keep: None,
+            sparsities: Vec::new(),
+            patterns: Vec::new(),
             emit: vec![Language::C],
             as_crate: false,
             dims: BTreeMap::new(),

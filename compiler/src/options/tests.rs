@@ -104,6 +104,23 @@ fn of_a_layers_sections_the_most_specific_holds_and_within_one_the_last() {
 }
 
 #[test]
+fn what_is_pruned_is_said_for_all_layers_and_for_some() {
+    let text = "prune = { sparsity = 0.5, pattern = '2x4' }\nkeep = ['head*']\n[layer.'c*']\nsparsity = 0\npattern = '1:4'\n\
+        [layer.'conv2']\nsparsity = 0.75\n";
+    let options = of_kws(text).options();
+    assert_eq!(options.prune.unwrap().show(), "\"pattern=2x4,sparsity=0.5\"");
+    assert_eq!(options.keep, Some(vec![Glob("head*".into())]));
+    let shares: Vec<(&str, f64)> =
+        options.sparsities.iter().map(|w| (w.layers.0.as_str(), w.value.0)).collect();
+    assert_eq!(shares, [("c*", 0.0), ("conv2", 0.75)]);
+    assert_eq!(options.patterns[0].value, Pattern::Of { keep: 1, of: 4 });
+    let options = with_flags("prune = 0.25", &[("sparsity", "a=b=0.5"), ("keep", "x,y")]).options();
+    assert_eq!((options.prune.unwrap().show(), options.keep.unwrap().len()), ("0.25".to_owned(), 2));
+    assert_eq!(options.sparsities[0].layers.0, "a=b");
+    assert!(!of_kws("").options().prunes());
+}
+
+#[test]
 fn a_chip_of_one_level_replaces_that_of_those_below() {
     let sizes = "core = 'cortex-m4'\nflash = '512K'\nram = 65536\n";
     let target = |settings: Settings| settings.target(&mut |_| unreachable!()).unwrap();
@@ -152,7 +169,7 @@ fn what_is_wrong_is_refused_at_its_line_and_column() {
     let names: Vec<&str> = DECLARED.iter().map(|o| o.name).collect();
     let keys = format!("\n  help: the keys are {}, layer", names.join(", "));
     let top = format!("{keys}, model");
-    let layer = "\n  help: the keys of a layer are kernel";
+    let layer = "\n  help: the keys of a layer are kernel, sparsity, pattern";
     let mut wrong = Vec::new();
     for (text, place, want, help) in [
         ("optimise = 'size'", "1:1", "`optimise` is none of the keys; did you mean `optimize`?", ""),
@@ -239,6 +256,24 @@ fn what_is_wrong_is_refused_at_its_line_and_column() {
             "calibrate = ''",
             "1:13",
             "`calibrate` takes a file, or a table with a file for each name, not \"\"",
+            "",
+        ),
+        (
+            "prune = 1.5",
+            "1:9",
+            "`prune` takes a share of zeros, as 0.6, or \"pattern=4x4,sparsity=0.6,score=obs\", not a number with a fraction: that is 1.5",
+            "",
+        ),
+        (
+            "prune = { sparsity = 0.5, pattern = '4x' }",
+            "1:9",
+            "`prune` takes a share of zeros, as 0.6, or \"pattern=4x4,sparsity=0.6,score=obs\", not a table: `4x` is no pattern: blocks are as 1x4 and 4x4, N of M as 2:4",
+            "",
+        ),
+        (
+            "[layer.'c*']\nsparsity = nan",
+            "2:12",
+            "`sparsity.c*` takes a share of zeros, from 0 to below 1, not a number with a fraction: that is nan",
             "",
         ),
         ("target = true", "1:10", "`target` takes a chip's name or TOML file, not true", ""),
@@ -331,6 +366,10 @@ fn what_prints_is_a_file_that_says_the_same() {
          quantize = \"int8\"  # default\n\
          optimize = \"size\"  # m/secateur.toml:1\n\
          calibrate = \"/x \u{e9}.npy\"  # m/secateur.toml:5\n\
+         # prune: not given\n\
+         # keep: not given\n\
+         # sparsity: not given\n\
+         # pattern: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
          crate = true  # m/secateur.toml:10\n\
          dump-after = [\"import\"]  # m/secateur.toml:8\n\

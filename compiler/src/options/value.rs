@@ -53,6 +53,8 @@ pub enum Untyped {
     Word(String),
     Text(String),
     Integer(i64),
+    /// A number with a fraction, as its digits.
+    Fraction(String),
     Bool(bool),
     List(Vec<Raw>),
     Table(Vec<(String, Raw)>),
@@ -66,6 +68,7 @@ impl fmt::Display for Untyped {
             Untyped::Word(word) => f.write_str(word),
             Untyped::Text(text) => f.write_str(&quoted(text)),
             Untyped::Integer(n) => write!(f, "{n}"),
+            Untyped::Fraction(_) => f.write_str("a number with a fraction"),
             Untyped::Bool(b) => write!(f, "{b}"),
             Untyped::List(_) => f.write_str("a list"),
             Untyped::Table(_) => f.write_str("a table"),
@@ -114,6 +117,10 @@ pub trait Leaf: Sized + Clone {
     const CHOICES: &'static [(&'static str, &'static str)] = &[];
     /// `None`: it is something else.
     fn read(raw: &Raw) -> Option<Self>;
+    /// More of why it is none, where there is more to say.
+    fn why(_raw: &Raw) -> Option<String> {
+        None
+    }
     /// As TOML has it.
     fn show(&self) -> String;
 }

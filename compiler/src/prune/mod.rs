@@ -4,14 +4,116 @@
 //! Each layer is a least-squares problem ([`solve`]) over what it reads once everything before it is pruned,
 //! towards what it gives in the dense network (Frantar and Alistarh, Optimal Brain Compression,
 //! 2022, with the dense network's outputs as targets). [`obs`] says which groups of weights cost least.
+//! How many go of which layer follows from what the network's outputs lose ([`survey()`], [`allocate`]).
 //! Law: no labels, no gradients, no chance: the same samples give the same bits on every machine.
 
+pub mod allocate;
+mod compress;
 pub mod groups;
 pub mod layers;
 pub mod moments;
 pub mod obs;
+mod plan;
 pub mod scores;
 pub mod solve;
+mod survey;
 
 #[cfg(test)]
 mod tests;
+
+pub use compress::Pruned;
+pub use plan::{Plan, plan, tasks};
+pub use survey::{Damage, Listen, Point, Task, probes, survey};
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, verify};
+use crate::observe::Observer;
+use crate::options::{Options, Quantize};
+use crate::quantize;
+use crate::samples;
+use crate::tensor::{Samples, Tensor};
+use std::collections::BTreeMap;
+
+/// Levels at which a layer's curve is measured before zeros are spread over layers.
+const LEVELS: [f64; 9] = [0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 0.9375, 1.0];
+
+/// Samples on which they are measured, at most.
+const PROBES: usize = 128;
+
+/// What pruning did; no layers where nothing was asked for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// Layers that lost weights, in the order of the graph.
+    pub layers: Vec<Pruned>,
+    /// Share of zeros among the weights of all layers that could lose some: those that are kept do not count.
+    pub sparsity: f64,
+}
+
+/// Prunes a float graph as the options ask.
+///
+/// Errors: options that contradict the model or each other, no samples, samples that do not fit, values that
+/// are no finite numbers on them.
+pub fn prune(
+    graph: &mut Graph,
+    calibration: Option<&Samples>,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    if quantize::is_quantized(graph) && options.prunes() {
+        return Err(Error::option(
+            "prune",
+            "the model brought its own quantization, and such a one is not pruned",
+        )
+        .help("prune the float model that it was made from"));
+    }
+    let plan = plan(graph, options)?;
+    if plan.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let samples = calibration.ok_or_else(|| {
+        Error::option("prune", "needs calibration samples to choose zeros by")
+            .help("give samples with `--calibrate X.npy`; they need no labels")
+    })?;
+    let inputs = samples::split(samples, graph, None)?;
+    let goals = goals(graph, &plan, &inputs, observer)?;
+    let ranges = match options.quantize {
+        Quantize::None => BTreeMap::new(),
+        Quantize::Int8 | Quantize::W4a8 => quantize::ranges(graph, &inputs, observer)?,
+    };
+    let storage = compress::Storage { ranges, four_bits: quantize::four_bit(graph, options.quantize) };
+    let layers = compress::compress(graph, &goals, &inputs, &storage, observer)?;
+    verify(graph)?;
+    let removed: usize = layers.iter().map(|l| l.removed).sum();
+    let tasks = plan.fixed.iter().map(|(task, _)| task).chain(&plan.free);
+    let weights: usize = tasks.map(|task| task.layer.weights()).sum();
+    let sparsity = removed as f64 / weights.max(1) as f64;
+    Ok(Outcome { layers, sparsity })
+}
+
+/// The share that each layer loses.
+fn goals(
+    graph: &Graph,
+    plan: &Plan,
+    inputs: &[Vec<Tensor>],
+    observer: &mut dyn Observer,
+) -> Result<Vec<(Task, f64)>> {
+    let mut goals = plan.fixed.clone();
+    if plan.sparsity == 0.0 {
+        return Ok(goals);
+    }
+    if let [only] = plan.free.as_slice() {
+        goals.push((only.clone(), plan.sparsity));
+        return Ok(goals);
+    }
+    let probes = probes(inputs.len(), PROBES);
+    let curves = survey(graph, &plan.free, &LEVELS, inputs, &probes, observer, &mut |_, _, _| Ok(()))?;
+    let steps = |points: &Vec<Point>| points.iter().map(|p| (p.removed, p.damage.cost)).collect();
+    let curves: Vec<Vec<allocate::Step>> = curves.iter().map(steps).collect();
+    let total: usize = plan.free.iter().map(|t| t.layer.weights()).sum();
+    let counts = allocate::allocate(&curves, (plan.sparsity * total as f64).round() as usize);
+    let share = |task: &Task, count: usize| count as f64 / task.layer.weights() as f64;
+    // Layers of which nothing goes are solved anew like those that are kept.
+    let some = plan.free.iter().zip(counts).filter(|(_, count)| *count > 0);
+    goals.extend(some.map(|(task, count)| (task.clone(), share(task, count))));
+    Ok(goals)
+}

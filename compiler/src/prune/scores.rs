@@ -60,18 +60,22 @@ fn cost(score: Score, moments: &Moments, weights: &Matrix, rows: &Range<usize>, 
     }
 }
 
-/// Which weights stay when some of a layer go: the groups whose cost by weight is least over all rows, each
-/// row in its own order. Of groups alike, the first row's. What goes is `count` weights, or as near as
-/// whole groups come.
+/// Which weights stay when some of a layer go: each row loses its groups in its own order, and of all rows the
+/// one goes next whose group costs least by weight. Costs count as shares of what a row loses once all
+/// its groups are gone, as rows of small outputs may matter as much to the layers behind as those of
+/// large ones. Of groups alike, the first row's. What goes is `count` weights, or as near as whole groups
+/// come.
 pub fn kept(traces: &[Trace], groups: &Groups, columns: usize, count: usize) -> Vec<bool> {
     let rows = groups.rows.iter().map(|r| r.end).max().unwrap_or(0);
     let mut steps: Vec<(f64, usize, usize)> = Vec::new();
     for (row, trace) in traces.iter().enumerate() {
         // A later step cannot come before an earlier one of its row.
         let mut most = f64::NEG_INFINITY;
+        let size = |group: usize| groups.columns[group].len() as f64;
+        let all: f64 = trace.cost.iter().zip(&trace.order).map(|(cost, &group)| cost * size(group)).sum();
         for (step, &cost) in trace.cost.iter().enumerate() {
             most = most.max(cost);
-            steps.push((most, row, step));
+            steps.push((most / all.max(1e-30), row, step));
         }
     }
     steps.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));

@@ -3,8 +3,12 @@
 use super::groups::{Groups, Matrix, Sizes};
 use super::moments::{Moments, Rows};
 use super::solve::Solver;
-use super::{obs, scores};
-use crate::options::{Pattern, Score};
+use super::{obs, prune, scores};
+use crate::graph::{Graph, Patch};
+use crate::observe::Silent;
+use crate::ops::{Dense, Relu};
+use crate::options::{Glob, Options, Pattern, Prune, Quantize, Score, Share};
+use crate::tensor::{DType, Samples, Tensor};
 
 /// Numbers between -1 and 1 that depend on the seed alone.
 struct Chance(u64);
@@ -336,4 +340,101 @@ fn removal_by_steps_and_all_at_once_agree() {
         assert!((now - last - cost * 8.0).abs() < 1e-6, "{now} {last} {cost}");
         last = now;
     }
+}
+
+/// Dense, Relu, Dense, Dense: 6 inputs, 8 and 7 hidden values, 3 outputs.
+fn network(scale: f32) -> Graph {
+    let mut graph = Graph::default();
+    let mut patch = Patch::new(&mut graph);
+    let mut chance = Chance(7);
+    let mut value = patch.add_input("x", DType::F32, &[1, 6]);
+    for (name, inputs, outputs) in [("first", 6, 8), ("second", 8, 7), ("last", 7, 3)] {
+        let weights = (0..inputs * outputs).map(|_| chance.next() as f32 * scale).collect();
+        let w = patch.add_constant("w", Tensor::f32(&[outputs, inputs], weights));
+        let y = patch.add_value(name, DType::F32, &[1, outputs]);
+        patch.add_node(name, Dense.into(), vec![Some(value), Some(w)], vec![y]);
+        value = y;
+        if name == "first" {
+            let z = patch.add_value("z", DType::F32, &[1, outputs]);
+            patch.add_node("relu", Relu.into(), vec![Some(value)], vec![z]);
+            value = z;
+        }
+    }
+    patch.add_output(value);
+    graph
+}
+
+fn samples(count: usize) -> Samples {
+    let mut chance = Chance(8);
+    let x = (0..count * 6).map(|_| chance.next() as f32).collect();
+    let mut samples = Samples::default();
+    samples.arrays.insert("x".into(), Tensor::f32(&[count, 6], x));
+    samples
+}
+
+fn options(sparsity: f64) -> Options {
+    let prune = Prune { sparsity: Some(Share(sparsity)), pattern: Some(SINGLE), score: None };
+    Options { prune: Some(prune), keep: Some(Vec::new()), quantize: Quantize::None, ..Options::default() }
+}
+
+#[test]
+fn a_network_is_pruned_to_the_share_that_is_asked_for() {
+    for sparsity in [0.25, 0.5, 0.75] {
+        let mut graph = network(1.0);
+        let done = prune(&mut graph, Some(&samples(100)), &options(sparsity), &mut Silent).unwrap();
+        let removed: usize = done.layers.iter().map(|l| l.removed).sum();
+        assert!(removed.abs_diff((sparsity * 125.0_f64).round() as usize) <= 3, "{removed} at {sparsity}");
+        let zeros = graph.nodes().filter_map(|(_, n)| graph[n.inputs.get(1).copied()??].constant());
+        let zeros: usize = zeros.map(|t| t.to_f32_vec().iter().filter(|w| **w == 0.0).count()).sum();
+        assert_eq!(zeros, removed);
+    }
+}
+
+/// The layer behind a pruned one is solved anew for what it then reads: the output is nearer than with the
+/// weights that it had.
+#[test]
+fn layers_behind_pruned_ones_make_up_for_them() {
+    let float = network(1.0);
+    let mut graph = float.clone();
+    let keep = Some(vec![Glob("last".into()), Glob("second".into())]);
+    let wanted = Options { keep, ..options(0.5) };
+    prune(&mut graph, Some(&samples(200)), &wanted, &mut Silent).unwrap();
+    let mut old = graph.clone();
+    for name in ["second", "last"] {
+        let of = |g: &Graph| {
+            g.nodes().find(|(_, n)| n.name == name).map(|(id, n)| (id, n.inputs.clone())).unwrap()
+        };
+        let (id, inputs) = of(&float);
+        assert_ne!(inputs, of(&graph).1, "{name} is as it was");
+        Patch::new(&mut old).node_mut(id).inputs = inputs;
+    }
+    let all = samples(200);
+    let inputs = crate::samples::split(&all, &float, None).unwrap();
+    let off = |g: &Graph| -> f64 {
+        let one = |x: &Vec<Tensor>| {
+            let (a, b) = (crate::graph::run(g, x).unwrap(), crate::graph::run(&float, x).unwrap());
+            a[0].to_f64_vec().iter().zip(b[0].to_f64_vec()).map(|(a, b)| (a - b).powi(2)).sum::<f64>()
+        };
+        inputs.iter().map(one).sum()
+    };
+    assert!(off(&graph) < 0.9 * off(&old), "{} {}", off(&graph), off(&old));
+}
+
+#[test]
+fn numbers_that_are_none_are_refused_at_their_place() {
+    let mut graph = network(1e30);
+    let error = prune(&mut graph, Some(&samples(20)), &options(0.5), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("on calibration sample"), "{error}");
+    let mut with_nan = samples(20);
+    let x = Tensor::f32(&[1, 6], vec![f32::NAN; 6]);
+    with_nan.arrays.insert("x".into(), x);
+    let error = prune(&mut network(1.0), Some(&with_nan), &options(0.5), &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("no finite number"), "{error}");
+}
+
+#[test]
+fn few_samples_are_warned_of() {
+    let mut graph = network(1.0);
+    prune(&mut graph, Some(&samples(5)), &options(0.5), &mut Silent).unwrap();
+    assert!(graph.warnings().iter().any(|w| w.message.contains("damping decides")), "{:?}", graph.warnings());
 }

@@ -19,8 +19,10 @@ mod weights;
 
 pub use ports::warn_of_states;
 pub use ptq::{complete, quantize};
+pub(crate) use ptq::{four_bit, ranges, rounded};
 pub use qdq::absorb;
 pub use settle::settle;
+pub(crate) use weights::as_stored;
 
 use crate::graph::Graph;
 

@@ -40,9 +40,19 @@ pub fn quantize(
         Patch::new(graph).set_quant(value, Some(quant));
     }
     dragged(graph, &seen);
-    let four = if options.quantize == Quantize::W4a8 { four_bit(graph) } else { BTreeSet::new() };
+    let four = four_bit(graph, options.quantize);
     correct(graph, &inputs, &four, observer)?;
     settle_with(graph, Constants::Rounded)
+}
+
+/// How [`quantize`] would store the values of a float graph, which stays as it is.
+pub(crate) fn ranges(
+    graph: &Graph,
+    inputs: &[Vec<Tensor>],
+    observer: &mut dyn Observer,
+) -> Result<BTreeMap<ValueId, Quant>> {
+    let seen = observe(graph, inputs, observer)?;
+    Ok(choose(graph, &seen).into_iter().collect())
 }
 
 /// Scales for the values of a model that brought its own quantization, but not theirs: from
@@ -149,7 +159,7 @@ fn clamped(tensor: Tensor, clamp: Clamp) -> Tensor {
 }
 
 /// The real numbers that a quantized value can hold, nearest to the given ones.
-fn rounded(tensor: Tensor, quant: &Quant) -> Tensor {
+pub(crate) fn rounded(tensor: Tensor, quant: &Quant) -> Tensor {
     let (scale, zero) = (quant.scale[0], quant.zero_point[0] as f32);
     map(tensor, |x| ((x / scale).round_ties_even() + zero).clamp(-128.0, 127.0) * scale - zero * scale)
 }
@@ -260,7 +270,10 @@ fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<His
 
 /// Nodes whose weights take four bits: all with weights but depthwise convolutions, which have few, and
 /// the first and the last, where a model is most sensitive.
-fn four_bit(graph: &Graph) -> BTreeSet<NodeId> {
+pub(crate) fn four_bit(graph: &Graph, quantize: Quantize) -> BTreeSet<NodeId> {
+    if quantize != Quantize::W4a8 {
+        return BTreeSet::new();
+    }
     let weighted = |id: &NodeId| matches!(&graph[*id].op, Op::Conv(_) | Op::Dense(_));
     let nodes: Vec<NodeId> = graph.topological().into_iter().filter(weighted).collect();
     let inner = nodes.get(1..nodes.len().saturating_sub(1)).unwrap_or_default();

@@ -39,6 +39,13 @@ fn within(real: &Tensor, quant: &Quant, (lo, hi): (i128, i128)) -> Tensor {
     Tensor::new(real.shape().to_vec(), data).unwrap_or_else(|_| real.clone())
 }
 
+/// The real values that weights have once they are stored.
+pub(crate) fn as_stored(real: &Tensor, four_bits: bool) -> Tensor {
+    let most = if four_bits { FOUR_BITS } else { EIGHT_BITS };
+    let quant = per_channel(real, most);
+    quant.dequantize(&symmetric(real, &quant, most))
+}
+
 /// Per-channel symmetric quantization along axis 0. For each channel the scale of least square
 /// error among 21 from the full range down to 60 % of it: clipping one outlier often buys
 /// resolution for all others. `most` is the greatest integer weight.

@@ -7,9 +7,11 @@ mod memory;
 pub use memory::{Memory, overflow};
 
 use crate::kernel::Native;
+use crate::options::Pattern;
 use crate::program::cost;
 use crate::program::depends_on_data;
 use crate::program::{Place, Port, Program};
+use crate::prune;
 use crate::warning::Warning;
 use secateur_targets::Target;
 use serde::Serialize;
@@ -25,6 +27,8 @@ pub struct Total {
     pub macs: u64,
     /// The same without those whose weight is zero.
     pub live_macs: u64,
+    /// Share of zeros among the weights of all layers that pruning may touch, those that it left whole too.
+    pub sparsity: Option<f64>,
     /// Constants in flash: weights, biases, multipliers, tables.
     pub weights: usize,
     /// Machine code of model and kernels, measured by compiling it for the target.
@@ -82,6 +86,11 @@ pub struct LayerReport {
     pub output_shape: Vec<usize>,
     pub macs: u64,
     pub live_macs: u64,
+    /// How its zeros lie, which share of its weights they are, and the root of the square error that they make
+    /// in its output (before it is quantized) against the output's variance; `None`: it was not pruned.
+    pub pattern: Option<Pattern>,
+    pub sparsity: Option<f64>,
+    pub prune_error: Option<f64>,
     pub weights: usize,
     /// Arena bytes live while the layer runs.
     pub live: usize,
@@ -118,6 +127,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds what pruning did.
+    pub(crate) fn prune(&mut self, pruned: &prune::Outcome) {
+        for layer in &pruned.layers {
+            let Some(row) = self.layers.iter_mut().find(|l| l.name == layer.layer) else { continue };
+            row.pattern = Some(layer.pattern);
+            row.sparsity = Some(layer.removed as f64 / layer.weights.max(1) as f64);
+            row.prune_error = Some(layer.error);
+        }
+        self.total.sparsity = (!pruned.layers.is_empty()).then_some(pruned.sparsity);
+    }
     pub fn new(program: &Program, target: &Target) -> Report {
         let ports = |ports: &[crate::program::Port]| {
             ports
@@ -152,6 +171,7 @@ impl Report {
             total: Total {
                 macs: program.layers.iter().map(|l| l.macs).sum(),
                 live_macs: program.layers.iter().map(|l| l.live_macs).sum(),
+                sparsity: None,
                 weights: program.constants.iter().map(|c| c.bytes.len()).sum(),
                 code: None,
                 native_code: texts.values().sum(),
@@ -176,6 +196,9 @@ impl Report {
                     output_shape: l.output_shape.clone(),
                     macs: l.macs,
                     live_macs: l.live_macs,
+                    pattern: None,
+                    sparsity: None,
+                    prune_error: None,
                     weights: l.weight_bytes,
                     live: l.live_bytes,
                     data_dependent: None,

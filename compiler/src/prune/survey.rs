@@ -1,0 +1,263 @@
+//! What each layer's zeros cost the whole network: one layer pruned at a time, all others as they are.
+//!
+//! In: a float graph, its samples, and the layers to ask about. Out: for each a curve of damage over weights
+//! removed. Law: a layer is pruned as it would be in earnest, so what is measured is what one gets.
+
+use super::groups::{Groups, Matrix};
+use super::layers::{Layer, rows};
+use super::moments::Moments;
+use super::scores;
+use super::solve::Solver;
+use crate::error::{Error, Fault, Result, Site};
+use crate::graph::walk::Walk;
+use crate::graph::{Graph, NodeId, ValueId, run_with};
+use crate::observe::Observer;
+use crate::ops::{Op, limit};
+use crate::options::{Pattern, Score};
+use crate::parallel;
+use crate::tensor::Tensor;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How one layer is pruned.
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub layer: Layer,
+    pub pattern: Pattern,
+    pub score: Score,
+}
+
+/// What the outputs of the network lose.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Damage {
+    /// For allocation: the sum over outputs of the divergence (Kullback and Leibler) of probabilities, or of
+    /// the square error against the variance.
+    pub cost: f64,
+    /// Root of the square error of all outputs against their variance.
+    pub error: f64,
+}
+
+/// One layer at one level.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Weights that are zero.
+    pub removed: usize,
+    pub damage: Damage,
+}
+
+/// Every value of some samples.
+struct Recorded {
+    values: Vec<BTreeMap<ValueId, Tensor>>,
+}
+
+impl Recorded {
+    fn new(graph: &Graph, inputs: &[Vec<Tensor>], probes: &[usize]) -> Result<Recorded> {
+        let each = |i: usize| {
+            let mut values = BTreeMap::new();
+            run_with(graph, &inputs[probes[i]], &mut |v, tensor| {
+                values.insert(v, tensor.clone());
+            })?;
+            Ok(values)
+        };
+        Ok(Recorded { values: parallel::map(probes.len(), each).into_iter().collect::<Result<_>>()? })
+    }
+
+    /// The outputs of each sample.
+    fn outputs(&self, graph: &Graph) -> Vec<Vec<Tensor>> {
+        let of = |values: &BTreeMap<ValueId, Tensor>| {
+            graph.outputs().iter().filter_map(|v| values.get(v).cloned()).collect()
+        };
+        self.values.iter().map(of).collect()
+    }
+
+    /// The outputs with other weights and bias for one node: what stands behind it is computed anew.
+    fn outputs_with(
+        &self,
+        graph: &Graph,
+        order: &[NodeId],
+        changed: NodeId,
+        weights: &[Tensor; 2],
+    ) -> Result<Vec<Vec<Tensor>>> {
+        let one = |sample: usize| -> Result<Vec<Tensor>> {
+            let recorded = &self.values[sample];
+            let mut fresh: BTreeMap<ValueId, Tensor> = BTreeMap::new();
+            for &id in order {
+                let node = &graph[id];
+                let touched = node.inputs.iter().flatten().any(|v| fresh.contains_key(v));
+                if id != changed && !touched {
+                    continue;
+                }
+                let mut operands: Vec<Option<&Tensor>> = Vec::with_capacity(3);
+                for v in &node.inputs {
+                    operands.push(v.and_then(|v| {
+                        fresh
+                            .get(&v)
+                            .or_else(|| recorded.get(&v))
+                            .or_else(|| graph[v].constant().map(|t| t.as_ref()))
+                    }));
+                }
+                if id == changed {
+                    operands.resize(3, None);
+                    (operands[1], operands[2]) = (Some(&weights[0]), Some(&weights[1]));
+                }
+                let mut results = node.op.eval(&operands).map_err(|e| e.at(node.site()))?;
+                if !node.clamp.is_none() {
+                    let (lo, hi) = (f64::from(node.clamp.lo), f64::from(node.clamp.hi));
+                    results = limit(&[results.first()], Some(lo), Some(hi))?;
+                }
+                fresh.extend(node.outputs.iter().copied().zip(results));
+            }
+            let found = graph.outputs().iter().filter_map(|v| fresh.get(v).or_else(|| recorded.get(v)));
+            Ok(found.cloned().collect())
+        };
+        parallel::map(self.values.len(), one).into_iter().collect()
+    }
+}
+
+/// How far outputs are from those that are wanted, both by sample.
+fn damage(graph: &Graph, want: &[Vec<Tensor>], have: &[Vec<Tensor>]) -> Damage {
+    let (mut cost, mut error, mut energy) = (0.0, 0.0, 0.0);
+    for (port, &v) in graph.outputs().iter().enumerate() {
+        let pairs = || want.iter().zip(have).map(move |(w, h)| (w[port].to_f64_vec(), h[port].to_f64_vec()));
+        let len = graph[v].len();
+        let mut mean = vec![0.0; len];
+        pairs().for_each(|(w, _)| mean.iter_mut().zip(w).for_each(|(m, x)| *m += x));
+        mean.iter_mut().for_each(|m| *m /= want.len().max(1) as f64);
+        let (mut off, mut spread, mut apart) = (0.0, 0.0, 0.0);
+        for (w, h) in pairs() {
+            for ((w, h), m) in w.iter().zip(&h).zip(&mean) {
+                off += (w - h) * (w - h);
+                spread += (w - m) * (w - m);
+                // Probabilities that are next to nothing count for nothing.
+                apart += w * (libm::log(w.max(1e-9)) - libm::log(h.max(1e-9)));
+            }
+        }
+        let probabilities = graph.producer(v).is_some_and(|p| matches!(graph[p].op, Op::Softmax(_)));
+        cost += if probabilities { apart / want.len().max(1) as f64 } else { ratio(off, spread) };
+        (error, energy) = (error + off, energy + spread);
+    }
+    Damage { cost, error: ratio(error, energy).sqrt() }
+}
+
+/// `a / b`; nothing of nothing is nothing.
+fn ratio(a: f64, b: f64) -> f64 {
+    if a == 0.0 { 0.0 } else { a / b.max(f64::MIN_POSITIVE) }
+}
+
+/// What `survey` tells whoever listens, as it goes: the outputs of the probes by layer and level.
+pub type Listen<'a> = dyn FnMut(&Task, f64, &[Vec<Tensor>]) -> Result<()> + 'a;
+
+/// Numbers of `most` of `count` samples, evenly spread.
+pub fn probes(count: usize, most: usize) -> Vec<usize> {
+    let n = count.min(most);
+    (0..n).map(|i| i * count / n).collect()
+}
+
+/// Measures every task at every level (shares of the layer's weights) on those of the samples that `probes`
+/// names; patterns that say their share are measured at that alone. One curve a task, in their order.
+pub fn survey(
+    graph: &Graph,
+    tasks: &[Task],
+    levels: &[f64],
+    inputs: &[Vec<Tensor>],
+    probes: &[usize],
+    observer: &mut dyn Observer,
+    listen: &mut Listen<'_>,
+) -> Result<Vec<Vec<Point>>> {
+    let recorded = Recorded::new(graph, inputs, probes)?;
+    let want = recorded.outputs(graph);
+    let order = graph.topological();
+    let mut walk = Walk::new(graph, inputs);
+    let mut curves: Vec<Vec<Point>> = vec![Vec::new(); tasks.len()];
+    for (done, &id) in order.iter().enumerate() {
+        observer.progress("survey", done, order.len());
+        if observer.cancelled() {
+            return Err(Error::new(Fault::Cancelled, Site::Whole, "stopped on request"));
+        }
+        let mut results = walk.eval(graph, id, inputs.len(), &[])?;
+        for (number, task) in tasks.iter().enumerate().filter(|(_, t)| t.layer.node == id) {
+            let Some(read) = &walk.live[task.layer.input.index()] else { continue };
+            let found = Prepared::new(graph, task, read, &results[0])?;
+            let shares: Vec<f64> = task.pattern.share().map_or(levels.to_vec(), |share| vec![share]);
+            for share in shares {
+                let (weights, removed) = found.pruned(share);
+                let tensors = found.tensors(graph, &task.layer, &weights);
+                let have = recorded.outputs_with(graph, &order, id, &tensors)?;
+                listen(task, share, &have)?;
+                curves[number].push(Point { removed, damage: damage(graph, &want, &have) });
+            }
+        }
+        clamp(graph, id, &mut results)?;
+        walk.advance(graph, id, results);
+    }
+    Ok(curves)
+}
+
+/// Applies a node's activation to its results.
+pub(super) fn clamp(graph: &Graph, id: NodeId, results: &mut [Vec<Tensor>]) -> Result<()> {
+    let clamp = graph[id].clamp;
+    if clamp.is_none() {
+        return Ok(());
+    }
+    let (lo, hi) = (f64::from(clamp.lo), f64::from(clamp.hi));
+    for tensors in results {
+        let limited = parallel::map(tensors.len(), |i| limit(&[Some(&tensors[i])], Some(lo), Some(hi)));
+        *tensors = limited.into_iter().map(|t| t.map(|mut t| t.remove(0))).collect::<Result<_>>()?;
+    }
+    Ok(())
+}
+
+/// A layer with all that its pruning needs, for any share.
+pub(super) struct Prepared {
+    pub(super) moments: Moments,
+    pub(super) solver: Solver,
+    trained: Matrix,
+    groups: Groups,
+    traces: Vec<super::obs::Trace>,
+}
+
+impl Prepared {
+    pub(super) fn new(graph: &Graph, task: &Task, read: &[Tensor], want: &[Tensor]) -> Result<Prepared> {
+        let layer = &task.layer;
+        let (moments, trained, solver) = least_squares(graph, layer, 0, read, want)?;
+        let groups = Groups::new(layer.sizes, task.pattern);
+        let traces = scores::traces(task.score, &solver, &moments, &solver.dense(&trained), &groups);
+        Ok(Prepared { moments, solver, trained, groups, traces })
+    }
+
+    /// The weights with a share of zeros, and how many that are.
+    pub(super) fn pruned(&self, share: f64) -> (Matrix, usize) {
+        let sizes = self.trained.sizes;
+        let count = (share * sizes.weights() as f64).round() as usize;
+        // A pattern with a rule of its own goes to its end.
+        let count = if self.groups.quotas.is_empty() { count } else { usize::MAX };
+        let kept = scores::kept(&self.traces, &self.groups, sizes.columns(), count);
+        let removed = kept.iter().filter(|k| !**k).count();
+        (self.solver.refit(&self.groups, &kept, &self.trained), removed)
+    }
+
+    /// Weights and bias in ONNX's shapes.
+    pub(super) fn tensors(&self, graph: &Graph, layer: &Layer, weights: &Matrix) -> [Tensor; 2] {
+        let bias = (0..layer.sizes.rows).map(|row| self.moments.bias(row, weights.row(row)) as f32);
+        let shape = graph[layer.node].inputs[1].map_or(Vec::new(), |w| graph[w].shape.clone());
+        [Tensor::f32(&shape, weights.to_onnx()), Tensor::f32(&[layer.sizes.rows], bias.collect())]
+    }
+}
+
+/// The least-squares problem of one group of a layer: what it reads, and what it should give.
+pub(super) fn least_squares(
+    graph: &Graph,
+    layer: &Layer,
+    group: usize,
+    read: &[Tensor],
+    want: &[Tensor],
+) -> Result<(Moments, Matrix, Solver)> {
+    let (columns, outputs) = (layer.sizes.columns(), layer.sizes.rows);
+    let moments = Moments::of(&rows(graph, layer, group, read, want)?, columns, outputs);
+    let weights = graph[layer.node].inputs[1].and_then(|w| graph[w].constant());
+    let weights = weights.and_then(|t| t.as_f32()).unwrap_or_default();
+    let per_group = layer.sizes.weights();
+    let trained = Matrix::from_onnx(layer.sizes, &weights[group * per_group..(group + 1) * per_group]);
+    let solver = Solver::new(&moments, &trained).map_err(|e| e.at(graph[layer.node].site()))?;
+    Ok((moments, trained, solver))
+}

@@ -1,0 +1,206 @@
+//! `--prune` and `secateur sensitivity` on the bundled model: what is emitted has the zeros that were asked for
+//! and runs the same everywhere, and what cannot be meant is refused.
+
+use secateur_compiler::artifact::compile;
+use secateur_compiler::cli::data;
+use secateur_compiler::observe::Silent;
+use secateur_compiler::options::{Pattern, Place, Settings, declared};
+use secateur_compiler::{Artifact, targets};
+use std::path::Path;
+use std::process::{Command, Output};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/model.onnx");
+const CALIBRATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/calib.npy");
+const TEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/test_x.npy");
+const LABELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/test_y.npy");
+
+fn secateur(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_secateur")).args(args).output().expect("the binary starts")
+}
+
+/// Words of an output, whatever the width that errors were wrapped at.
+fn words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace(['│', '╰', '─', '▶', '×'], " ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn artifact(flags: &[(&str, &str)]) -> Artifact {
+    let mut settings = Settings::default();
+    for (name, word) in flags {
+        let raw = declared(name).unwrap().word(word, Place::Flag).unwrap();
+        settings.set(name, name, &raw).unwrap();
+    }
+    settings.over(Settings::defaults());
+    let mut options = settings.options();
+    options.name = "watch".into();
+    let samples = data::read_samples(Path::new(CALIBRATION)).unwrap();
+    let model = std::fs::read(MODEL).unwrap();
+    let host = targets::find("host").unwrap();
+    compile(&model, &host, Some(&samples), &options, &mut Silent).unwrap()
+}
+
+/// Stored weights of a layer, `[outputs, inputs, taps]`, with those sizes.
+fn weights(artifact: &Artifact, layer: &str) -> (Vec<i64>, [usize; 3]) {
+    let node = artifact.graph.nodes().find(|(_, n)| n.name == layer).unwrap().1;
+    let value = &artifact.graph[node.inputs[1].unwrap()];
+    assert!(value.quant.as_ref().is_some_and(|q| q.zero_point.iter().all(|z| *z == 0)));
+    let sizes = [value.shape[0], value.shape[1], value.shape[2..].iter().product()];
+    (value.constant().unwrap().to_i64_vec(), sizes)
+}
+
+/// Weights in blocks that are all zero; each block counts for what it holds.
+fn in_zero_blocks((w, [rows, inputs, taps]): &(Vec<i64>, [usize; 3]), r: usize, c: usize) -> usize {
+    let mut zeros = 0;
+    for (row, input, tap) in (0..*rows).step_by(r).flat_map(|row| {
+        (0..*inputs).step_by(c).flat_map(move |input| (0..*taps).map(move |tap| (row, input, tap)))
+    }) {
+        let block: Vec<usize> = (row..(row + r).min(*rows))
+            .flat_map(|o| (input..(input + c).min(*inputs)).map(move |i| (o * inputs + i) * taps + tap))
+            .collect();
+        if block.iter().all(|&at| w[at] == 0) {
+            zeros += block.len();
+        }
+    }
+    zeros
+}
+
+#[test]
+fn the_integers_have_the_zeros_that_the_report_says() {
+    for (text, r, c) in [("1x4", 1, 4), ("4x4", 4, 4), ("2x3", 2, 3)] {
+        let artifact = artifact(&[("prune", &format!("pattern={text},sparsity=0.6"))]);
+        let report = &artifact.report;
+        let total = report.total.sparsity.unwrap();
+        assert!((total - 0.6).abs() < 0.01, "{text}: {total}");
+        let (mut zeros, mut all) = (0, 0);
+        for layer in report.layers.iter().filter(|l| l.pattern.is_some()) {
+            assert_eq!(layer.pattern, Pattern::parse(text));
+            let weights = weights(&artifact, &layer.name);
+            let said = layer.sparsity.unwrap() * weights.0.len() as f64;
+            // Rounding to integers may make more zeros, never fewer.
+            assert!(in_zero_blocks(&weights, r, c) as f64 >= said - 0.5, "{}", layer.name);
+            assert!(layer.prune_error.is_some_and(|e| e > 0.0 && e < 1.0), "{layer:?}");
+            (zeros, all) = (zeros + said.round() as usize, all + weights.0.len());
+        }
+        // Layers that lost none count in the total.
+        assert!(zeros as f64 / all as f64 >= total - 1e-9);
+        assert!(report.total.live_macs < report.total.macs * 6 / 10);
+    }
+}
+
+#[test]
+fn layers_may_have_their_own_and_n_of_m_holds() {
+    let layers: Vec<String> = artifact(&[]).report.layers.iter().map(|l| l.name.clone()).collect();
+    let convs: Vec<&String> = layers.iter().filter(|l| l.contains("onv")).collect();
+    let (second, third) = (convs[1].as_str(), convs[2].as_str());
+    let artifact = artifact(&[
+        ("sparsity", &format!("{second}=0.5")),
+        ("pattern", &format!("{third}=2:4")),
+        ("prune", "pattern=1x4,sparsity=0.3"),
+    ]);
+    let of = |name: &str| artifact.report.layers.iter().find(|l| l.name == name).unwrap();
+    assert!((of(second).sparsity.unwrap() - 0.5).abs() < 0.01);
+    assert_eq!((of(third).sparsity, of(third).pattern), (Some(0.5), Pattern::parse("2:4")));
+    let (w, [rows, inputs, taps]) = weights(&artifact, third);
+    for (o, i, t) in
+        (0..rows).flat_map(|o| (0..inputs).step_by(4).flat_map(move |i| (0..taps).map(move |t| (o, i, t))))
+    {
+        let live = (i..i + 4).filter(|i| w[(o * inputs + i) * taps + t] != 0).count();
+        assert!(live <= 2, "row {o}, inputs from {i}, tap {t}: {live}");
+    }
+}
+
+#[test]
+fn nothing_asked_for_changes_nothing() {
+    let text = |artifact: &Artifact| {
+        let file = &artifact.files[0].text;
+        file.replace(&artifact.digest, "").replace(&artifact.digest[..8], "")
+    };
+    let (plain, none) = (artifact(&[]), artifact(&[("prune", "0")]));
+    assert_eq!(plain.graph, none.graph);
+    assert!(text(&plain) == text(&none), "the emitted C differs by more than its digest");
+    assert_eq!(none.report.total.sparsity, None);
+}
+
+#[test]
+fn the_same_samples_give_the_same_bits() {
+    let again = || artifact(&[("prune", "0.5")]);
+    assert_eq!(again().files, again().files);
+}
+
+/// Emitted C and Rust give the evaluator's bits (`--check`), and the accuracy of what it says it does.
+#[test]
+fn a_pruned_model_runs_the_same_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    let base = [MODEL, "--calibrate", CALIBRATION, "--prune", "0.75"];
+    let done =
+        secateur(&[&["compile"], &base[..], &["-o", out, "--emit", "c,rust", "--check", "--json"]].concat());
+    assert!(done.status.success(), "{}", words(&done.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!((value["total"]["sparsity"].as_f64().unwrap() - 0.75).abs() < 0.01);
+    assert!(value["layers"].as_array().unwrap().iter().any(|l| l["pattern"] == "1x4"));
+    let eval = ["--data", TEST, "--labels", LABELS, "--engine", "eval", "--json"];
+    let done = secateur(&[&["eval"], &base[..], &eval].concat());
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(value["drop"].as_f64().unwrap() < 0.03, "{value}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    let calibrated: &[&str] = &["--calibrate", CALIBRATION];
+    for (flags, more, code, want) in [
+        (&["--prune", "1"][..], calibrated, 2, "`1` is no share"),
+        (&["--prune", "-0.1"], calibrated, 2, "-0"),
+        (&["--prune", "nan"], calibrated, 2, "`nan` is no share"),
+        (&["--prune", "pattern=3q,sparsity=0.5"], calibrated, 2, "`3q` is no pattern"),
+        (&["--prune", "pattern=4x4"], calibrated, 2, "says no sparsity"),
+        (&["--prune", "pattern=2:4,sparsity=0.7"], calibrated, 2, "asks for sparsity 0.7"),
+        (&["--prune", "0.5"], &[], 2, "needs calibration samples"),
+        (&["--prune", "0.5", "--keep", "nosuch*"], calibrated, 2, "is called `nosuch*`"),
+        (&["--keep", "*"], calibrated, 2, "nothing is pruned"),
+        (&["--prune", "0.5", "--keep", "*"], calibrated, 2, "finds no layer"),
+        (&["--prune", "0.5", "--keep", "*", "--sparsity", "*=0.5"], calibrated, 2, "to be kept"),
+        (&["--prune", "0.5", "--sparsity", "*=2"], calibrated, 2, "share of zeros"),
+        (&["--prune", "0.5", "--pattern", "*=4x"], calibrated, 2, "pattern of zeros"),
+    ] {
+        let done = secateur(&[&["compile", MODEL, "-o", out], flags, more].concat());
+        let said = words(&done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{flags:?}: {said}");
+        assert!(said.contains(want), "{flags:?}: {said}");
+    }
+    assert!(!Path::new(out).exists());
+    // In a file, at its line.
+    let file = folder.path().join("secateur.toml");
+    std::fs::write(&file, "prune = 0.5\n\n[layer.'nosuch']\nsparsity = 0.25\n").unwrap();
+    let config = ["--config", file.to_str().unwrap()];
+    let done = secateur(&[&["compile", MODEL, "-o", out], &config[..], calibrated].concat());
+    let said = words(&done.stderr);
+    assert!(said.contains("secateur.toml:4:12") && said.contains("`nosuch`"), "{said}");
+}
+
+#[test]
+fn sensitivity_has_a_row_a_layer_and_errors_that_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawing = folder.path().join("s.svg");
+    let args =
+        ["sensitivity", MODEL, "--calibrate", TEST, "--labels", LABELS, "--limit", "100", "--json", "--svg"];
+    let done = secateur(&[&args[..], &[drawing.to_str().unwrap()]].concat());
+    assert!(done.status.success(), "{}", words(&done.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(value["samples"], 100);
+    let layers = value["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 5);
+    for layer in layers {
+        let errors: Vec<f64> =
+            layer["levels"].as_array().unwrap().iter().map(|l| l["error"].as_f64().unwrap()).collect();
+        assert_eq!(errors.len(), 4);
+        assert!(errors[0] < errors[3] && errors[3] > 0.01, "{layer}");
+        assert!(layer["levels"][0]["drop"].as_f64().unwrap().abs() < 0.1, "{layer}");
+    }
+    let drawn = std::fs::read_to_string(&drawing).unwrap();
+    assert_eq!(drawn.matches("<polyline").count(), 5);
+}
