@@ -22,44 +22,39 @@
 // What clippy.toml lists: files, the environment, printing, order of hashes.
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
-pub mod arith;
 pub mod artifact;
-pub mod asm;
 pub mod compare;
 pub mod emit;
-pub mod error;
 pub mod graph;
-pub mod kernel;
-pub(crate) mod kernels;
 pub mod lower;
 pub mod npy;
 pub mod observe;
 pub mod onnx;
 pub mod ops;
-pub mod options;
 pub(crate) mod parallel;
 pub mod passes;
-pub mod policy;
-pub mod program;
 pub mod prune;
 pub mod quantize;
 pub mod report;
 pub mod samples;
 pub mod schedule;
 pub(crate) mod select;
-pub mod tensor;
-pub mod warning;
 pub mod weigh;
 
 #[cfg(feature = "cli")]
 #[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod cli;
 
+pub use secateur_ir::with_data;
+pub(crate) use secateur_kernels as kernels;
+
 pub use artifact::Artifact;
 pub use emit::File;
 pub use error::{Error, Result, Site};
 pub use observe::{Observer, Silent};
 pub use options::Options;
+pub use secateur_ir::{arith, error, kernel, options, policy, program, tensor, warning};
+pub use secateur_kernels::asm;
 pub use secateur_targets as targets;
 pub use tensor::{DType, Tensor};
 pub use warning::Warning;

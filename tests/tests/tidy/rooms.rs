@@ -18,9 +18,16 @@ const ROOMS: &[&str] = &[
 /// Names of the crate root that are macros, or come from other crates.
 const OUTSIDE: &[&str] = &["with_data", "targets"];
 
-/// The module of a file below `compiler/src`: `kernels/mve/gemm.rs` is `["kernels", "mve", "gemm"]`.
+/// The module of a file of the compiler's crates, from its room on: `kernels/src/mve/gemm.rs` is
+/// `["kernels", "mve", "gemm"]`, `ir/src/arith/requant.rs` is `["arith", "requant"]`.
 fn module(path: &str) -> Option<Vec<String>> {
-    let inside = path.strip_prefix("compiler/src/")?.strip_suffix(".rs")?;
+    let path = path.strip_suffix(".rs")?;
+    let own = path.strip_prefix("kernels/src/").filter(|inside| *inside != "lib");
+    let inside = match own {
+        Some(inside) if !inside.starts_with("asm/") => &format!("kernels/{inside}"),
+        Some(inside) => inside,
+        None => path.strip_prefix("compiler/src/").or_else(|| path.strip_prefix("ir/src/"))?,
+    };
     let mut parts: Vec<String> = inside.split('/').map(str::to_owned).collect();
     if parts.last().is_some_and(|p| p == "mod") {
         parts.pop();
@@ -39,6 +46,11 @@ impl Named {
     fn path(&mut self, segments: &[String]) {
         let ups = segments.iter().take_while(|s| *s == "super").count();
         let room = match segments.first().map(String::as_str) {
+            // The crate of kernels is a room itself: what is no room there is a module of its own.
+            Some("crate") if self.at[0] == "kernels" => {
+                let own = |s: &String| !ROOMS.contains(&s.as_str()) && s.starts_with(char::is_lowercase);
+                segments.get(1).filter(|s| !own(s))
+            }
             Some("crate") => segments.get(1),
             Some("super") if ups >= self.at.len() => segments.get(ups),
             _ => None,
@@ -126,7 +138,7 @@ pub(crate) fn order(file: &File) -> Vec<String> {
     let mut named = Named { at, rooms: Vec::new() };
     named.visit_file(&syn::parse_file(&file.text).unwrap_or_else(|e| panic!("{}: {e}", file.path)));
     // A file is compiled for tests only where its room says so.
-    if file.path == "compiler/src/kernels/trial.rs" || file.path.ends_with("/testing.rs") {
+    if file.path == "kernels/src/trial.rs" || file.path.ends_with("/testing.rs") {
         return vec![];
     }
     // What is no room is an item that the crate root exports again.

@@ -48,26 +48,25 @@ pub(crate) fn words(file: &File) -> Vec<String> {
 
 /// Files that are older than the limit. The list may only shrink.
 pub(crate) const LONG: &[(&str, usize)] = &[
-    ("compiler/src/kernels/armv7em/gemm.rs", 680),
+    ("kernels/src/armv7em/gemm.rs", 580),
     ("compiler/src/lower/tests.rs", 630),
     ("tests/tests/emit.rs", 712),
-    ("compiler/src/kernels/armv7em/gemm_rows.rs", 620),
-    ("compiler/src/kernels/mve/gemm.rs", 670),
-    ("compiler/src/kernels/riscv/gemm_swar.rs", 550),
-    ("compiler/src/kernels/armv6m/winograd.rs", 590),
-    ("compiler/src/kernels/armv7em/winograd/four.rs", 570),
-    ("compiler/src/kernels/armv7em/winograd/products.rs", 600),
+    ("kernels/src/armv7em/gemm_rows.rs", 570),
+    ("kernels/src/mve/gemm.rs", 670),
+    ("kernels/src/riscv/gemm_swar.rs", 550),
+    ("kernels/src/armv6m/winograd.rs", 590),
+    ("kernels/src/armv7em/winograd/four.rs", 570),
+    ("kernels/src/armv7em/winograd/products.rs", 600),
     ("compiler/src/emit/rust.rs", 670),
-    ("compiler/src/kernel/build.rs", 550),
-    ("compiler/src/program/machine/compile.rs", 530),
-    ("compiler/src/program/machine/expr.rs", 540),
-    ("compiler/src/program/machine/tests.rs", 590),
-    ("compiler/src/program/prove.rs", 560),
-    ("compiler/src/kernels/armv7em/engine.rs", 521),
-    ("compiler/src/kernels/armv7em/dw_engine.rs", 637),
-    ("compiler/src/kernels/mve/engine.rs", 534),
-    ("compiler/src/kernels/decompose.rs", 536),
-    ("compiler/src/kernels/armv6m/engine.rs", 507),
+    ("ir/src/kernel/build.rs", 550),
+    ("ir/src/program/machine/compile.rs", 530),
+    ("ir/src/program/machine/expr.rs", 540),
+    ("ir/src/program/machine/tests.rs", 590),
+    ("ir/src/program/prove.rs", 560),
+    ("kernels/src/armv7em/dw_engine.rs", 637),
+    ("kernels/src/mve/engine.rs", 534),
+    ("kernels/src/decompose.rs", 536),
+    ("kernels/src/armv6m/engine.rs", 507),
     ("tests/tests/blocks.rs", 700),
 ];
 
@@ -85,9 +84,13 @@ pub(crate) fn length(file: &File) -> Vec<String> {
     if lines > most { vec![format!("{}: {lines} lines, at most {most}", file.path)] } else { vec![] }
 }
 
+/// Where the compiler's crates stand.
+pub(crate) const LIBRARIES: &[&str] = &["compiler/src/", "ir/src/", "kernels/src/"];
+
 /// Whether a file belongs to the half of the compiler that does no IO.
 pub(crate) fn is_library(path: &str) -> bool {
-    path.strip_prefix("compiler/src/").is_some_and(|inside| {
+    LIBRARIES.iter().any(|root| {
+        let Some(inside) = path.strip_prefix(root) else { return false };
         !(inside.starts_with("cli/") || inside == "main.rs" || inside.ends_with("/tests.rs"))
     })
 }

@@ -1,5 +1,0 @@
-//! Kernels for any core: loops for any shape, stride and type.
-
-pub(crate) mod conv;
-pub(crate) mod dense;
-pub(crate) mod matmul;

@@ -1,0 +1,309 @@
+//! Int8 convolutions and dense layers through the instruction blocks of cores with `smlad`.
+//!
+//! Here stands what dense layers and pointwise convolutions are made of, two widened rows of inputs at
+//! a time, and what all kernels of the core share; convolutions have files of their own.
+//!
+//! In: sizes and a product. Out: the ways there are. Law: the outputs are those of the portable loops,
+//! bit by bit.
+
+use crate::arith::requant::{HIGH_SHIFT, Shift, high};
+use crate::armv7em::dw_rows;
+use crate::armv7em::elementwise;
+use crate::armv7em::epilogue::Rounding;
+use crate::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
+use crate::armv7em::gemv8::Column;
+use crate::armv7em::stream::Format;
+use crate::armv7em::widen;
+use crate::axes::nest;
+use crate::call::{Bind, Call};
+use crate::epilogue::Finish;
+use crate::error::Result;
+use crate::kernel::{Access, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
+use crate::library::Library;
+use crate::offer::{Candidate, DENSE4, Engine, Want};
+use crate::problem::Geometry;
+use crate::problem::Rows;
+use crate::product::{Product, reach_len};
+use crate::tensor::{DType, Data};
+use crate::vector::Run;
+use secateur_targets::{Pairing, Target};
+use std::sync::Arc;
+
+/// The engine.
+#[derive(Debug)]
+pub struct Dsp;
+
+impl Engine for Dsp {
+    fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        // The rows of a depthwise convolution hold all channels.
+        let limit = 2 * want.rows_limit;
+        let mut ways = crate::armv7em::winograd::engine::ways(g, product, want)?;
+        ways.extend(crate::armv7em::dw_engine::pairs(g, product, want)?);
+        for weights in Weights::of(product) {
+            ways.extend(crate::armv7em::bands::bands(g, product, want, weights)?);
+        }
+        if g.groups > 1 {
+            ways.extend(dw_rows::depthwise(g, product, limit, want.library)?);
+        }
+        Ok(ways)
+    }
+    fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        let mut ways = crate::armv7em::rows::rows(rows, product, want)?;
+        for weights in Weights::of(product) {
+            if weights == Weights::Four || ways.is_empty() {
+                ways.extend(dense(rows, product, want, weights)?);
+            }
+        }
+        Ok(ways)
+    }
+    fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
+        elementwise::block(run).iter().map(|b| b.native("dsp", &target.core)).collect()
+    }
+}
+
+/// How widened inputs lie in the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// In fours, as the widening block parts them.
+    Parted,
+    /// As in memory.
+    Natural,
+}
+
+impl Order {
+    /// Runs of a multiple of four inputs can be parted.
+    pub fn of(run: usize) -> Order {
+        if run.is_multiple_of(4) { Order::Parted } else { Order::Natural }
+    }
+    pub fn position(self, i: usize) -> usize {
+        if self == Order::Parted { widen::position(i) } else { i }
+    }
+}
+
+/// The way a product ends, as the blocks need it.
+pub struct Ending<'a> {
+    /// The one shift of all channels, if there is one and the packed form has room for it.
+    pub sh: Option<u32>,
+    /// Its rounding constant.
+    pub rnd: i32,
+    pub multipliers: &'a [i32],
+    pub each: Vec<(i32, u32)>,
+    pub limits: (i32, i32),
+}
+
+impl Ending<'_> {
+    pub fn of(product: &Product) -> Option<Ending<'_>> {
+        let Finish::Int(r) = &product.finish else { return None };
+        if r.least_shift() < HIGH_SHIFT {
+            return None;
+        }
+        let each: Vec<(i32, u32)> = (0..r.m.len()).map(|c| high(r.at(c).s, r.out.zp)).collect();
+        let (rnd, sh) = match r.shift {
+            Shift::Layer(s) if s <= MAX_SH + 32 => (high(s, r.out.zp).0, Some(s - 32)),
+            _ => (0, None),
+        };
+        Some(Ending { sh, rnd, multipliers: &r.m, each, limits: (r.out.lo, r.out.hi) })
+    }
+    pub fn rounding(&self) -> Rounding<'_> {
+        Rounding { multipliers: self.multipliers, each: &self.each }
+    }
+}
+
+/// Bits of a weight in flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    Eight,
+    Four,
+}
+
+impl Weights {
+    /// What the weights of a product fit.
+    pub fn of(product: &Product) -> impl Iterator<Item = Weights> {
+        [Weights::Eight].into_iter().chain(product.four_bits().then_some(Weights::Four))
+    }
+    /// The variant's name.
+    pub fn way(self) -> &'static str {
+        match self {
+            Weights::Eight => "gemm",
+            Weights::Four => DENSE4,
+        }
+    }
+    /// Formats to try in this order, each with the one shift that it takes of all channels.
+    pub fn formats(self, ending: &Ending<'_>, want: &Want<'_>) -> Vec<(Format, Option<u32>)> {
+        match self {
+            Weights::Four => vec![(Format::Nibbles, ending.sh)],
+            // There weights of two bytes gain a sixth.
+            Weights::Eight if dual(want) && want.policy.spends_flash() => vec![(Format::Halves, ending.sh)],
+            Weights::Eight => vec![(Format::Packed, ending.sh), (Format::Plain, None)],
+        }
+    }
+}
+
+/// Packs a product for a block of these sizes in the first of the formats that its weights and sums
+/// fit. `None` if they fit none.
+pub fn packed(
+    sizes: &Gemm,
+    product: &Product,
+    ending: &Ending<'_>,
+    formats: &[(Format, Option<u32>)],
+    taps: &[Option<usize>],
+) -> Result<Option<(Gemm, Bind)>> {
+    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
+    let reach = product.reach()?;
+    for &(format, sh) in formats {
+        let gemm = Gemm { format, sh, ..*sizes };
+        if let Some(stream) = gemm.stream().pack(w, b, ending.rounding(), &reach, taps) {
+            return Ok(Some((gemm, Bind::aligned("weights", Data::I16(stream), 4))));
+        }
+    }
+    Ok(None)
+}
+
+/// Widens `n` inputs: the block where they part evenly, else a plain loop.
+pub fn widen_kernel(n: usize, order: Order, library: &Library<'_>) -> Result<Arc<Kernel>> {
+    let core = library.core();
+    match order {
+        Order::Parted => return library.once(&("widen", n), || widen::kernel(n, core)),
+        Order::Natural if n >= 4 => return library.once(&("widen in order", n), || widen::natural(n, core)),
+        Order::Natural => {}
+    }
+    let mut k = KernelBuilder::new("widen_s8");
+    let x = k.buffer("x", DType::I8, n, Access::Read);
+    let out = k.buffer("out", DType::I16, n, Access::Write);
+    let zx = k.scalar("zx", -128, 127);
+    k.for_("i", 0, n, |k, i| k.store(out, i, x.at(i) - zx));
+    k.finish()
+}
+
+pub fn call_widen(k: &mut KernelBuilder, kernel: &Arc<Kernel>, from: CallArg, to: CallArg, zx: Val) {
+    k.call(kernel, vec![from, to, CallArg::Scalar(zx.into())]);
+}
+
+/// Whether the core starts two instructions at once.
+pub fn dual(want: &Want<'_>) -> bool {
+    want.core().cost.as_ref().is_some_and(|c| c.pairing == Pairing::Dual)
+}
+
+/// Weights of a layer whose code counts more than its cycles.
+const SMALL: usize = 1024;
+
+/// A dense layer or pointwise convolution.
+pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Candidate>> {
+    let (library, core) = (want.library, want.core());
+    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let (lo, hi) = ending.limits;
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
+    if !unit || inputs < 4 {
+        return Ok(None);
+    }
+    let order = Order::of(inputs);
+    let pitch = inputs.next_multiple_of(2);
+    // Pairs of rows are taken along the innermost axis of rows.
+    let (outer, inner) = match rows.rows.split_last() {
+        Some((last, outer)) => (outer, *last),
+        None => (&[][..], crate::problem::Axis { len: 1, x: 0, y: 0 }),
+    };
+    let two = Gemm {
+        runs: 1,
+        pairs: pitch / 2,
+        run_pitch: 0,
+        outputs,
+        columns: 2,
+        pitch,
+        step: inner.y,
+        format: Format::Packed,
+        sh: ending.sh,
+        lo,
+        hi,
+        round: if !want.policy.spends_flash() && inputs * outputs < SMALL { SHORT } else { ROUND },
+        ahead: dual(want),
+    };
+    let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
+    let pairs = if inner.len > 1 && two.fits() { inner.len / 2 } else { 0 };
+    let taps: Vec<Option<usize>> =
+        (0..pitch).map(|i| Some(order.position(i)).filter(|&p| p < inputs)).collect();
+    let formats = weights.formats(&ending, want);
+    let packed = packed(&one, product, &ending, &formats, &taps)?.filter(|p| p.0.fits());
+    let Some((one, stream)) = packed else { return Ok(None) };
+    let two = Gemm { format: one.format, sh: one.sh, ..two };
+    // A single row: eight channels share each load of inputs.
+    let alone = pairs == 0 && matches!(one.format, Format::Packed | Format::Plain);
+    let eight = if alone { column(&one, product, (&ending, want), &taps)? } else { None };
+    let (eight, coefficients) = eight.map_or((None, stream), |(eight, stream)| (Some(eight), stream));
+
+    let axes = |step: fn(&crate::problem::Axis) -> usize, last: (usize, usize)| {
+        let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
+        let mut steps: Vec<usize> = rows.rows.iter().map(step).collect();
+        lens.push(last.0);
+        steps.push(last.1);
+        reach_len(&lens, &steps)
+    };
+    let columns = if pairs > 0 { 2 } else { 1 };
+    let mut k = KernelBuilder::new("dense_s8_gemm");
+    let x = k.buffer("x", DType::I8, axes(|a| a.x, (inputs, 1)), Access::Read);
+    let y = k.buffer("y", DType::I8, axes(|a| a.y, (outputs, 1)), Access::Write);
+    let wide = k.buffer("wide", DType::I16, columns * pitch, Access::ReadWrite);
+    let len = eight.map_or(one.stream(), |eight| eight.stream()).len();
+    let w = k.buffer("w", DType::I16, len, Access::Read);
+    let zx = k.scalar("zx", -128, 127);
+    let round = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
+    let widen_one = widen_kernel(inputs, order, library)?;
+    let close = order == Order::Parted && inner.x == inputs;
+    let widen_two = if pairs > 0 && close { Some(widen_kernel(2 * inputs, order, library)?) } else { None };
+    let gemm_two = if pairs > 0 { Some(library.once(&two, || two.kernel(core))?) } else { None };
+    let gemm_one = match eight {
+        Some(eight) => library.once(&eight, || eight.kernel(core))?,
+        None => library.once(&one, || one.kernel(core))?,
+    };
+    let product_of = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, to: Expr| {
+        let mut args = vec![wide.from(0), w.from(0), y.from(to)];
+        args.extend(round.map(|r| CallArg::Scalar(r.into())));
+        k.call(gemm, args);
+    };
+    nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+        if let Some(gemm) = &gemm_two {
+            k.for_("pair", 0, pairs, |k, pair| {
+                let from = k.let_("from", x0 + pair * (2 * inner.x));
+                match &widen_two {
+                    Some(both) => call_widen(k, both, x.from(from), wide.from(0), zx),
+                    None => {
+                        call_widen(k, &widen_one, x.from(from), wide.from(0), zx);
+                        call_widen(k, &widen_one, x.from(from + inner.x), wide.from(pitch), zx);
+                    }
+                }
+                product_of(k, gemm, y0 + pair * (2 * inner.y));
+            });
+        }
+        k.for_("row", 2 * pairs, inner.len, |k, row| {
+            call_widen(k, &widen_one, x.from(x0 + row * inner.x), wide.from(0), zx);
+            product_of(k, &gemm_one, y0 + row * inner.y);
+        });
+    });
+    let result = if rows.in_step() { Bind::ResultInPlace } else { Bind::Result(0) };
+    let mut args =
+        vec![Bind::Operand(0), result, Bind::Workspace(0), coefficients, Bind::Scalar(product.x_zp)];
+    args.extend(round.map(|_| Bind::Scalar(ending.rnd)));
+    let call = Call { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: weights.way(), call, workspace: 2 * columns * pitch }))
+}
+
+/// The product of one column by eight channels at a time, and its coefficients, if they fit.
+fn column(
+    one: &Gemm,
+    product: &Product,
+    (ending, want): (&Ending<'_>, &Want<'_>),
+    taps: &[Option<usize>],
+) -> Result<Option<(Column, Bind)>> {
+    let (Data::I32(w), Data::I32(b), Some(sh)) = (&product.weights, &product.bias, one.sh) else {
+        return Ok(None);
+    };
+    // At speed a loop of twice the length saves another hundredth.
+    let round = if want.policy.spends_flash() { 2 * one.round } else { one.round };
+    let eight = Column { pairs: one.pairs, outputs: one.outputs, sh, lo: one.lo, hi: one.hi, round };
+    if !eight.fits() {
+        return Ok(None);
+    }
+    let stream = eight.stream().pack(w, b, ending.rounding(), &product.reach()?, taps);
+    Ok(stream.map(|s| (eight, Bind::aligned("weights", Data::I16(s), 4))))
+}

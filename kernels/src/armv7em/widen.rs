@@ -1,0 +1,143 @@
+//! Widening for cores with `sxtab16`: int8 inputs to int16 with the zero point subtracted, so
+//! that padding is plain zero and `smlad` can take two at once.
+//!
+//! Law: four inputs `a b c d` become the halves `a c b d`, which is how `sxtab16` parts a word;
+//! the weights beside them are packed in the same order ([`position`]). Where windows begin
+//! between the fours, [`natural`] keeps the order at two more instructions a word.
+
+use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
+use crate::error::Result;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::tensor::DType;
+use secateur_targets::Core;
+use std::sync::Arc;
+
+/// Which input of a run stands at half `i` of the widened run.
+pub fn position(i: usize) -> usize {
+    match i % 4 {
+        1 => i + 1,
+        2 => i - 1,
+        _ => i,
+    }
+}
+
+/// The kernel `(x, out, zx)` for `n` inputs, a multiple of four.
+pub fn kernel(n: usize, core: &Core) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("widen_s8");
+    let x = k.buffer("x", DType::I8, n, Access::Read);
+    let out = k.buffer("out", DType::I16, n, Access::Write);
+    let zx = k.scalar("zx", -128, 127);
+    k.for_step("i", 0, n, 4, |k, i| {
+        for half in 0..4 {
+            k.store(out, i + half, x.at(i + position(half)) - zx);
+        }
+    });
+    k.native(block(n, true).native("dsp", core)?);
+    k.finish()
+}
+
+/// The same for any `n`, inputs in their order.
+pub fn natural(n: usize, core: &Core) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("widen_s8");
+    let x = k.buffer("x", DType::I8, n, Access::Read);
+    let out = k.buffer("out", DType::I16, n, Access::Write);
+    let zx = k.scalar("zx", -128, 127);
+    k.for_("i", 0, n, |k, i| k.store(out, i, x.at(i) - zx));
+    k.native(block(n, false).native("dsp", core)?);
+    k.finish()
+}
+
+/// Words per round of the loop: all that the registers hold; fewer where order is kept.
+const ROUND: usize = 8;
+const NATURAL: usize = 6;
+
+fn block(n: usize, parted: bool) -> Block {
+    let per_round = if parted { ROUND } else { NATURAL };
+    let mut b = Block::new(3);
+    b.streams = true;
+    let [x, out, zx] = [b.args[0], b.args[1], b.args[2]];
+    let [minus, z] = b.regs_n();
+    b.push(Inst::Neg(minus, zx));
+    b.push(Inst::Pkhbt(z, minus, minus));
+    let words = n / 4;
+    let rounds = if words > 2 * per_round { words / per_round } else { 0 };
+    let rest = words - rounds * per_round;
+    for start in (0..rest).step_by(per_round) {
+        round(&mut b, (x, out, z), start, per_round.min(rest - start), parted);
+    }
+    if rounds > 0 {
+        let end = b.reg();
+        b.advance(x, 4 * rest as i32);
+        b.advance(out, 8 * rest as i32);
+        b.push(Inst::Mov(end, x));
+        b.advance(end, (4 * per_round * rounds) as i32);
+        let top = b.label(rounds as u64);
+        round(&mut b, (x, out, z), 0, per_round, parted);
+        b.advance(x, 4 * per_round as i32);
+        b.advance(out, 8 * per_round as i32);
+        b.push(Inst::Cmp(x, end));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    }
+    // What is left behind the last word, one by one.
+    let done = if rounds > 0 { 0 } else { 4 * words };
+    for i in 0..n % 4 {
+        let [one, minus] = b.regs_n();
+        b.push(Inst::Ldrsb(one, x, (done + i) as u32));
+        b.push(Inst::Sxth(minus, z));
+        b.push(Inst::Add(one, one, minus));
+        b.push(Inst::Strh(one, out, 2 * (done + i) as u32));
+    }
+    b
+}
+
+/// `n` words from word `start` on: loads side by side, then extensions, then stores.
+fn round(b: &mut Block, (x, out, z): (Reg, Reg, Reg), start: usize, n: usize, parted: bool) {
+    let words: Vec<Reg> = (0..n).map(|_| b.reg()).collect();
+    for (i, &word) in words.iter().enumerate() {
+        b.push(Inst::Ldr(word, x, 4 * (start + i) as u32));
+    }
+    for (i, &word) in words.iter().enumerate() {
+        let [even, odd] = b.regs_n();
+        b.push(Inst::Sxtab16(even, z, word, Ror::R0));
+        b.push(Inst::Sxtab16(odd, z, word, Ror::R8));
+        let (low, high) = if parted {
+            (even, odd)
+        } else {
+            let low = b.reg();
+            b.push(Inst::Pkhbt(low, even, odd));
+            b.push(Inst::Pkhtb(odd, odd, even, 16));
+            (low, odd)
+        };
+        b.push(Inst::Str(low, out, 8 * (start + i) as u32));
+        b.push(Inst::Str(high, out, 8 * (start + i) as u32 + 4));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Bind, Call};
+    use crate::tensor::Data;
+    use crate::trial::{Random, run_anywhere};
+
+    #[test]
+    fn body_and_instructions_are_exact() {
+        let core = secateur_targets::core("cortex-m4").unwrap();
+        let mut random = Random(4);
+        for n in [4, 16, 36, 64, 68, 128, 200, 5, 6, 27, 99] {
+            for (zx, parted) in [(-128, true), (0, false), (127, true), (127, false), (-128, false)] {
+                if parted && n % 4 != 0 {
+                    continue;
+                }
+                let x = random.bytes(n);
+                let from = |i| if parted { position(i) } else { i };
+                let want: Vec<i16> = (0..n).map(|i| i16::from(x[from(i)]) - zx as i16).collect();
+                let args = vec![Bind::Operand(0), Bind::Result(0), Bind::Scalar(zx)];
+                let kernel = if parted { kernel(n, &core) } else { natural(n, &core) };
+                let call = Call { kernel: kernel.unwrap(), args };
+                let got = run_anywhere(&call, &[Data::I8(x)], DType::I16, n);
+                assert_eq!(got, Data::I16(want), "{n} inputs, zero point {zx}");
+            }
+        }
+    }
+}

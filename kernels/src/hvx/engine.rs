@@ -1,0 +1,260 @@
+//! Engine of Hexagon with HVX: convolutions and dense layers in lanes of output channels, depthwise
+//! ones in lanes of neighbouring bytes.
+//!
+//! A convolution copies the input rows under a band of outputs into the workspace, padding
+//! included as the zero point, and takes rows of outputs in blocks of pixels. Pixels that fill
+//! whole words are read where they are where there is no padding.
+//!
+//! In: sizes and a product. Out: the ways `vector` and `depthwise` where they fit. Law: the outputs
+//! are those of the portable loops, bit by bit.
+
+use crate::asm::hvx::native;
+use crate::axes::nest;
+use crate::call::{Bind, Call};
+use crate::epilogue::Finish;
+use crate::error::Result;
+use crate::hvx::elementwise;
+use crate::hvx::gemm::Gemm;
+use crate::hvx::line::{Line, SLACK};
+use crate::hvx::pixels::{Packed, Pixels, packed};
+use crate::hvx::rows::{Cut, Filler};
+use crate::kernel::{Access, Buf, CallArg, KernelBuilder, Native, int};
+use crate::offer::{Candidate, Engine, Want};
+use crate::problem::Geometry;
+use crate::problem::{Axis, Rows};
+use crate::product::{Product, reach_len};
+use crate::tensor::DType;
+use crate::vector::Run;
+use secateur_targets::Target;
+
+/// The engine.
+#[derive(Debug)]
+pub struct Hvx;
+
+impl Engine for Hvx {
+    fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        let way = if g.groups > 1 {
+            crate::hvx::dw_engine::depthwise(g, product, want)?
+        } else {
+            conv(g, product, want)?
+        };
+        Ok(way.into_iter().collect())
+    }
+    fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(dense(rows, product, want)?.into_iter().collect())
+    }
+    fn run(&self, run: &Run, _target: &Target) -> Result<Vec<Native>> {
+        elementwise::code(run).map(|code| native(&code)).into_iter().collect()
+    }
+}
+
+/// Bytes that vectors are aligned to.
+pub const ALIGN: usize = 128;
+
+/// Buffers behind input and result.
+#[derive(Clone, Copy)]
+pub struct Bufs {
+    pub w: Buf,
+    pub tail: Buf,
+    pub y: Buf,
+    pub stage: Option<Buf>,
+    /// Pixels at a step of whole words.
+    pub spread: Option<Buf>,
+}
+
+/// A dense layer or pointwise convolution.
+fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let Finish::Int(r) = &product.finish else { return Ok(None) };
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
+    if !unit || inputs == 0 || outputs == 0 {
+        return Ok(None);
+    }
+    let (outer, inner) = match rows.rows.split_last() {
+        Some((last, outer)) => (outer, *last),
+        None => (&[][..], Axis { len: 1, x: inputs, y: outputs }),
+    };
+    // Words are read at multiples of four.
+    let whole = inputs.is_multiple_of(4) && rows.rows.iter().all(|a| a.x.is_multiple_of(4));
+    let pixel = inputs.next_multiple_of(4);
+    let base = Gemm {
+        runs: [1, 1],
+        fours: pixel / 4,
+        run_pitch: [0, 0],
+        groups: crate::hvx::pixels::groups(outputs),
+        pixels: 1,
+        blocks: 1,
+        pitch: if whole { inner.x } else { pixel },
+        step: None,
+        spare: crate::hvx::pixels::spare(outputs),
+        lo: r.out.lo,
+        hi: r.out.hi,
+    };
+    let taps: Vec<Option<usize>> = (0..pixel).map(|i| (i < inputs).then_some(i)).collect();
+    let Some(packed) = packed(&base, product, &taps) else { return Ok(None) };
+    let spread = (!whole).then_some((inputs, inner.x));
+    let row = Pixels::new(base, (inner.len, outputs, inner.y), spread, want)?;
+    let Some(row) = row else { return Ok(None) };
+    let mut k = KernelBuilder::new("dense_s8_vector");
+    let lens = |step: fn(&Axis) -> usize, last: (usize, usize)| {
+        let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
+        let mut steps: Vec<usize> = rows.rows.iter().map(step).collect();
+        lens.push(last.0);
+        steps.push(last.1);
+        reach_len(&lens, &steps)
+    };
+    let x = k.buffer("x", DType::I8, lens(|a| a.x, (inputs, 1)), Access::Read);
+    let y = k.buffer("y", DType::I8, lens(|a| a.y, (outputs, 1)), Access::Write);
+    let (bufs, args, workspace) = coefficients(&mut k, &row, &packed, &base, y, 0);
+    nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| row.spell(k, (x, inner.x), x0, bufs, y0));
+    let call = Call { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "vector", call, workspace }))
+}
+
+/// Declares coefficients, stage and spread pixels behind `x` and `y`; their arguments, and the bytes
+/// of workspace when these begin at `from`.
+fn coefficients(
+    k: &mut KernelBuilder,
+    row: &Pixels,
+    packed: &Packed,
+    sizes: &Gemm,
+    y: Buf,
+    from: usize,
+) -> (Bufs, Vec<Bind>, usize) {
+    let w = k.buffer("w", DType::U8, packed.passes * sizes.weights_len(), Access::Read);
+    let tail = k.buffer("tail", DType::I32, packed.passes * sizes.tail_len(), Access::Read);
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), packed.weights.clone(), packed.tail.clone()];
+    let mut end = from;
+    let mut room = |name: &str, bytes: usize| {
+        (bytes > 0).then(|| {
+            let at = end.next_multiple_of(8);
+            args.push(Bind::Workspace(at));
+            end = at + bytes;
+            k.buffer(name, DType::I8, bytes, Access::ReadWrite)
+        })
+    };
+    let stage = room("stage", row.stage());
+    let spread = room("spread", row.spread());
+    (Bufs { w, tail, y, stage, spread }, args, end)
+}
+
+/// A convolution with one group.
+fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let Finish::Int(r) = &product.finish else { return Ok(None) };
+    let [kh, kw] = g.kernel;
+    // Channels lie side by side; pixels may lie further apart.
+    if (g.cin > 1 && g.x[1] != 1) || (g.cout > 1 && g.y[1] != 1) {
+        return Ok(None);
+    }
+    let dense_x = g.input[1] == 1 || g.x[3] == g.cin;
+    let words = g.x.iter().skip(2).chain([&g.x[0], &g.cin]).all(|s| s.is_multiple_of(4));
+    let in_place = !g.padded() && words && (dense_x || kw == 1);
+    // Dilated columns are runs of their own.
+    let apart = kw > 1 && g.dilations[1] != 1;
+    // Pixels that fill no words: rows of windows are brought to words, not each pixel.
+    let by_window = kw > 1 && !apart && !g.cin.is_multiple_of(4);
+    let pixel = if by_window { g.cin } else { g.cin.next_multiple_of(4) };
+    let window = (kw * pixel).next_multiple_of(4);
+    // What a window's row takes beside the pixels themselves counts too.
+    let share = if by_window { g.cin * g.strides[1] + window } else { 1 };
+    let limit = if by_window { want.rows_limit * g.cin * g.strides[1] / share } else { want.rows_limit };
+    let cut = Cut::new(g, pixel, limit);
+    let (pitch, row_pitch) = match (in_place, by_window) {
+        (true, _) => (g.strides[1] * g.x[3], g.dilations[0] * g.x[2]),
+        (_, true) => (window, cut.columns * window),
+        _ => (g.strides[1] * pixel, cut.pitch),
+    };
+    let base = Gemm {
+        runs: [kh, if apart { kw } else { 1 }],
+        fours: if apart { pixel / 4 } else { window / 4 },
+        run_pitch: [
+            row_pitch,
+            if apart { g.dilations[1] * if in_place { g.x[3] } else { pixel } } else { 0 },
+        ],
+        groups: crate::hvx::pixels::groups(g.cout),
+        pixels: 1,
+        blocks: 1,
+        pitch,
+        step: None,
+        spare: crate::hvx::pixels::spare(g.cout),
+        lo: r.out.lo,
+        hi: r.out.hi,
+    };
+    let mut taps = Vec::with_capacity(kh * kw * pixel);
+    for ky in 0..kh {
+        for kx in 0..kw {
+            taps.extend((0..pixel).map(|ic| (ic < g.cin).then_some((ic * kh + ky) * kw + kx)));
+        }
+        if !apart {
+            taps.resize((ky + 1) * window, None);
+        }
+    }
+    let Some(packed) = packed(&base, product, &taps) else { return Ok(None) };
+    let columns = if in_place { g.output[1] } else { cut.columns };
+    let Some(row) = Pixels::new(base, (columns, g.cout, g.y[3]), None, want)? else { return Ok(None) };
+    let mut k = KernelBuilder::new("conv_s8_vector");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let rows_len = if in_place { 0 } else { cut.len() };
+    let (bufs, mut args, mut workspace) = coefficients(&mut k, &row, &packed, &base, y, rows_len);
+    let step = base.pitch;
+    if in_place {
+        k.for_("n", 0, g.batch, |k, n| {
+            k.for_("oy", 0, g.output[0], |k, oy| {
+                let to = k.let_("y0", n * g.y[0] + oy * g.y[2]);
+                let from = k.let_("x0", n * g.x[0] + oy * (g.strides[0] * g.x[2]));
+                row.spell(k, (x, step), &from.into(), bufs, &to.into());
+            });
+        });
+        let call = Call { kernel: k.finish()?, args };
+        return Ok(Some(Candidate { way: "vector", call, workspace }));
+    }
+    args.extend([Bind::Workspace(0), Bind::Scalar(product.x_zp)]);
+    let room = k.buffer("rows", DType::I8, rows_len, Access::ReadWrite);
+    let zero = k.scalar("zero", -128, 127);
+    let Some(filler) = Filler::new(g, &cut, (x, room, zero), want.library)? else { return Ok(None) };
+    let windows = match by_window {
+        false => None,
+        true => {
+            let (pixels, channels) = (cut.columns, kw * pixel);
+            let from = g.strides[1] * pixel;
+            let line = Line { left: 0, pixels, channels, from, to: window, total: pixels * window };
+            if !line.fits() {
+                return Ok(None);
+            }
+            let bytes = cut.lines * line.total + SLACK;
+            let at = workspace.next_multiple_of(8);
+            args.push(Bind::Workspace(at));
+            workspace = at + bytes;
+            Some((
+                k.buffer("windows", DType::I8, bytes, Access::ReadWrite),
+                want.library.once(&line, || line.kernel())?,
+            ))
+        }
+    };
+    let (bands, last) = cut.bands(g);
+    k.for_("n", 0, g.batch, |k, n| {
+        k.for_("band", 0, bands, |k, band| {
+            let oy = k.let_("oy", (band * cut.rows).min(last));
+            for (tile, first) in cut.firsts.iter().enumerate() {
+                filler.fill(k, tile, n, oy);
+                if let Some((windows, kernel)) = &windows {
+                    k.for_("line", 0, cut.lines, |k, line| {
+                        let from = room.from(line * cut.pitch);
+                        let to = windows.from(line * row_pitch);
+                        // What fills the words meets no weight.
+                        k.call(kernel, vec![from, to, CallArg::Scalar(int(0))]);
+                    });
+                }
+                let (acts, line) = windows.as_ref().map_or((room, cut.pitch), |w| (w.0, row_pitch));
+                k.for_("row", 0, cut.rows, |k, r| {
+                    let to = k.let_("y0", n * g.y[0] + (oy + r) * g.y[2] + first * g.y[3]);
+                    let from = k.let_("from", r * (g.strides[0] * line));
+                    row.spell(k, (acts, step), &from.into(), bufs, &to.into());
+                });
+            }
+        });
+    });
+    let call = Call { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "vector", call, workspace }))
+}

@@ -1,0 +1,10 @@
+//! Kernels for Hexagon with HVX.
+
+pub mod depthwise;
+pub mod dw_engine;
+pub mod elementwise;
+pub mod engine;
+pub mod gemm;
+pub mod line;
+pub mod pixels;
+pub mod rows;

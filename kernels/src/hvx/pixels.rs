@@ -1,0 +1,233 @@
+//! A row of pixels through [`crate::hvx::gemm`]: a chunk of them at a time, whose results
+//! are staged in the workspace where they do not fill whole vectors.
+//!
+//! Passes over up to 128 channels write one after the other. What the pass over the last channels
+//! writes behind them comes first and is written over by the others.
+
+use crate::arith::requant::{HIGH_SHIFT, high};
+use crate::call::Bind;
+use crate::epilogue::Finish;
+use crate::error::Result;
+use crate::hvx::engine::{ALIGN, Bufs};
+use crate::hvx::gemm::{Gemm, LANES};
+use crate::hvx::line::Line;
+use crate::kernel::{Buf, CallArg, Expr, Kernel, KernelBuilder, int};
+use crate::offer::Want;
+use crate::product::Product;
+use crate::tensor::Data;
+use crate::vector::Run;
+use std::sync::Arc;
+
+/// Coefficients of all passes.
+pub struct Packed {
+    pub passes: usize,
+    pub weights: Bind,
+    pub tail: Bind,
+}
+
+/// Packs a product: `taps[i]` says which of a row's weights input `i` of the window meets.
+pub fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>]) -> Option<Packed> {
+    let Finish::Int(r) = &product.finish else { return None };
+    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return None };
+    if r.least_shift() < HIGH_SHIFT {
+        return None;
+    }
+    let (outputs, width) = (b.len(), sizes.width());
+    let row = w.len() / outputs;
+    let passes = outputs.div_ceil(width);
+    let mut weights = vec![128u8; passes * sizes.weights_len()];
+    let mut tail = vec![0i32; passes * sizes.tail_len()];
+    for o in 0..outputs {
+        let (pass, channel) = (o / width, o % width);
+        let mut bias = b[o];
+        for (i, tap) in taps.iter().enumerate() {
+            let Some(tap) = tap else { continue };
+            let v = w[o * row + tap];
+            bias = bias.checked_sub(v.checked_mul(product.x_zp)?)?;
+            let stored = u8::try_from(v.checked_add(128)?).ok()?;
+            weights[pass * sizes.weights_len() + sizes.place(channel, i)] = stored;
+        }
+        let by = r.at(o);
+        let (round, shift) = high(by.s, r.out.zp);
+        let at = pass * sizes.tail_len() + sizes.tail_place(channel);
+        for (i, v) in [bias, by.m, round, shift as i32].into_iter().enumerate() {
+            tail[at + i * LANES] = v;
+        }
+    }
+    if sizes.spare {
+        for pass in tail.chunks_exact_mut(sizes.tail_len()) {
+            pass[4 * sizes.width()..].copy_from_slice(&Gemm::to_all());
+        }
+    }
+    Some(Packed {
+        passes,
+        weights: Bind::aligned("weights", Data::U8(weights), ALIGN),
+        tail: Bind::aligned("tail", Data::I32(tail), ALIGN),
+    })
+}
+
+/// Groups of channels taken at once.
+pub fn groups(outputs: usize) -> usize {
+    outputs.div_ceil(LANES).next_power_of_two().min(4)
+}
+
+/// Whether every pass has a lane without a channel.
+pub fn spare(outputs: usize) -> bool {
+    let width = LANES * groups(outputs);
+    outputs < width
+}
+
+/// Pixels that are taken together.
+struct Chunk {
+    pixels: usize,
+    /// Blocks of several pixels, then single ones.
+    parts: Vec<(Gemm, Arc<Kernel>)>,
+    /// Brings the pixels to words.
+    spread: Option<Arc<Kernel>>,
+    /// Takes results from the stage: all pixels, or one, where they lie apart.
+    copy: Option<(usize, Arc<Kernel>)>,
+}
+
+/// A row of pixels.
+pub struct Pixels {
+    outputs: usize,
+    /// Elements from one pixel's channels to the next pixel's.
+    y_pitch: usize,
+    /// How many equal chunks there are, and the rest of the row.
+    chunks: Vec<(usize, Chunk)>,
+    /// Bytes of a spread pixel.
+    pitch: usize,
+}
+
+impl Pixels {
+    /// `n` pixels with so many outputs, so far apart; `spread`: inputs of a pixel and their step in
+    /// memory, where words cannot be read.
+    pub fn new(
+        base: Gemm,
+        (n, outputs, y_pitch): (usize, usize, usize),
+        spread: Option<(usize, usize)>,
+        want: &Want<'_>,
+    ) -> Result<Option<Pixels>> {
+        let many = Gemm { pixels: 8 / base.groups, ..base };
+        let pixels = if many.fits() { many.pixels } else { 1 };
+        // Whole vectors of results may be stored where they belong.
+        let direct =
+            outputs.is_multiple_of(128) || pixels > 1 && outputs == base.width() && y_pitch == outputs;
+        let bytes = if direct { 0 } else { outputs } + if spread.is_some() { base.pitch } else { 0 };
+        let fitting = want.rows_limit.checked_div(bytes).unwrap_or(n).clamp(1, n);
+        let most = if fitting > pixels { fitting - fitting % pixels } else { fitting };
+        // As even as they can be.
+        let even = n.div_ceil(n.div_ceil(most)).next_multiple_of(pixels).min(most);
+        let each = if direct { most } else { even };
+        let chunk = |n: usize| -> Result<Option<Chunk>> {
+            // A rest that fills no vectors is staged.
+            let direct = direct && (outputs.is_multiple_of(128) || n.is_multiple_of(pixels));
+            let step = match direct {
+                true if outputs.is_multiple_of(128) => Some(y_pitch),
+                true => None,
+                false => Some(outputs),
+            };
+            let mut parts = Vec::new();
+            for (pixels, blocks) in [(pixels, n / pixels), (1, n % pixels)] {
+                let sizes = Gemm { pixels, blocks, step, ..base };
+                if blocks > 0 && !sizes.fits() {
+                    return Ok(None);
+                }
+                if blocks > 0 {
+                    parts.push((sizes, want.library.once(&sizes, || sizes.kernel())?));
+                }
+            }
+            let spread = match spread {
+                None => None,
+                Some((channels, from)) => {
+                    let to = base.pitch;
+                    let line = Line { left: 0, pixels: n, channels, from, to, total: n * to };
+                    if !line.fits() {
+                        return Ok(None);
+                    }
+                    Some(want.library.once(&line, || line.kernel())?)
+                }
+            };
+            let (times, run) = if y_pitch == outputs { (1, n * outputs) } else { (n, outputs) };
+            let copy = match direct {
+                true => None,
+                false => match (Run::Copy { n: run }).kernel(want.library)? {
+                    Some(kernel) => Some((times, kernel)),
+                    None => return Ok(None),
+                },
+            };
+            Ok(Some(Chunk { pixels: n, parts, spread, copy }))
+        };
+        let mut chunks = Vec::new();
+        for (times, pixels) in [(n / each, each), (1, n % each)] {
+            if pixels > 0 && times > 0 {
+                let Some(chunk) = chunk(pixels)? else { return Ok(None) };
+                chunks.push((times, chunk));
+            }
+        }
+        Ok(Some(Pixels { outputs, y_pitch, chunks, pitch: base.pitch }))
+    }
+    /// Bytes that results are staged in.
+    pub fn stage(&self) -> usize {
+        let of = |c: &Chunk| {
+            let ends = c.parts.iter().scan(0, |first, (g, _)| {
+                let at = *first * self.outputs;
+                *first += g.pixels * g.blocks;
+                // The last pass begins before the last channels.
+                Some(at + self.outputs / g.width() * g.width() + g.y_len())
+            });
+            if c.copy.is_some() { ends.max().unwrap_or(0) } else { 0 }
+        };
+        self.chunks.iter().map(|(_, c)| of(c)).max().unwrap_or(0)
+    }
+    /// Bytes of spread pixels.
+    pub fn spread(&self) -> usize {
+        let of = |c: &Chunk| if c.spread.is_some() { c.pixels * self.pitch + LANES * 4 } else { 0 };
+        self.chunks.iter().map(|(_, c)| of(c)).max().unwrap_or(0)
+    }
+    /// The whole row, with windows from `x[from]` on, `step` apart, and results from `y[to]` on.
+    pub fn spell(&self, k: &mut KernelBuilder, (x, step): (Buf, usize), from: &Expr, bufs: Bufs, to: &Expr) {
+        let mut first = 0;
+        for (times, chunk) in &self.chunks {
+            k.for_("chunk", 0, *times, |k, i| {
+                let at = k.let_("at", i * chunk.pixels + first);
+                self.chunk(k, chunk, (x, from + at * step), bufs, to + at * self.y_pitch);
+            });
+            first += times * chunk.pixels;
+        }
+    }
+    fn chunk(&self, k: &mut KernelBuilder, chunk: &Chunk, (x, from): (Buf, Expr), bufs: Bufs, to: Expr) {
+        let (acts, from) = match (&chunk.spread, bufs.spread) {
+            (Some(kernel), Some(room)) => {
+                // What fills the words meets no weight.
+                k.call(kernel, vec![x.from(from), room.from(0), CallArg::Scalar(int(0))]);
+                (room, 0.into())
+            }
+            _ => (x, from),
+        };
+        let stage = bufs.stage.filter(|_| chunk.copy.is_some());
+        let mut first = 0;
+        for (g, kernel) in &chunk.parts {
+            let (whole, last) = (self.outputs / g.width(), self.outputs % g.width());
+            let pass = |k: &mut KernelBuilder, pass: Expr| {
+                let w = bufs.w.from(&pass * g.weights_len());
+                let tail = bufs.tail.from(&pass * g.tail_len());
+                let y = match stage {
+                    Some(stage) => stage.from(pass * g.width() + first * self.outputs),
+                    None => bufs.y.from(&to + first * self.y_pitch + pass * g.width()),
+                };
+                k.call(kernel, vec![acts.from(&from + first * g.pitch), w, tail, y]);
+            };
+            if last > 0 {
+                pass(k, whole.into());
+            }
+            k.for_("pass", 0, whole, |k, p| pass(k, p.into()));
+            first += g.pixels * g.blocks;
+        }
+        if let (Some(stage), Some((times, copy))) = (stage, &chunk.copy) {
+            k.for_("pixel", 0, *times, |k, p| {
+                k.call(copy, vec![stage.from(p * self.outputs), bufs.y.from(&to + p * self.y_pitch)]);
+            });
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Copies and fills of bytes, sixteen at a time.
+//!
+//! In: lengths. Out: kernels that move rows of inputs into the workspace and set what pads them.
+
+use crate::asm::mve::{At, Block, Inst, Item, Lane, P0, Q, R};
+use crate::error::Result;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::tensor::DType;
+use std::sync::Arc;
+
+/// `(x, out)`: `out = x`, `n` bytes.
+pub fn copy(n: usize) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("copy_s8");
+    let x = k.buffer("x", DType::I8, n, Access::Read);
+    let out = k.buffer("out", DType::I8, n, Access::Write);
+    k.for_("i", 0, n, |k, i| k.store(out, i, x.at(i)));
+    let mut b = Block::default();
+    b.run([Inst::MovImm(R(2), n as i32)]);
+    b.items.push(Item::Tail {
+        lane: Lane::B,
+        count: R(2),
+        turns: n.div_ceil(16) as u32,
+        body: vec![Inst::Load(Q(0), At::After(R(0), 16)), Inst::Store(Q(0), At::After(R(1), 16))],
+    });
+    k.native(b.native()?);
+    k.finish()
+}
+
+/// `(out, value)`: `n` bytes of one value.
+pub fn fill(n: usize) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("fill_s8");
+    let out = k.buffer("out", DType::I8, n, Access::Write);
+    let value = k.scalar("value", -128, 127);
+    k.for_("i", 0, n, |k, i| k.store(out, i, value));
+    let mut b = Block::default();
+    b.run([Inst::Dup(Lane::B, Q(0), R(1)), Inst::MovImm(R(2), n as i32)]);
+    b.items.push(Item::Tail {
+        lane: Lane::B,
+        count: R(2),
+        turns: n.div_ceil(16) as u32,
+        body: vec![Inst::Store(Q(0), At::After(R(0), 16))],
+    });
+    k.native(b.native()?);
+    k.finish()
+}
+
+/// Windows of short runs, gathered one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gather {
+    pub runs: usize,
+    /// Bytes of a run, at most sixteen.
+    pub run: usize,
+    /// From one run of a window to the next.
+    pub from_pitch: usize,
+    /// From one window to the next.
+    pub step: usize,
+    pub count: usize,
+    /// From one gathered window to the next: room for its runs and for what a last vector of
+    /// sixteen bytes writes beyond them.
+    pub to_pitch: usize,
+}
+
+impl Gather {
+    pub fn fits(&self) -> bool {
+        self.run <= 16 && self.step <= 127 && self.to_pitch <= 127 && self.from_pitch <= 4095
+    }
+    fn source_len(&self) -> usize {
+        (self.runs - 1) * self.from_pitch + (self.count - 1) * self.step + 16
+    }
+    pub fn result_len(&self) -> usize {
+        (self.count - 1) * self.to_pitch + (self.runs - 1) * self.run + 16
+    }
+    /// `(x, out)`: sixteen bytes of each run, the next run's over what is too many.
+    pub fn kernel(&self) -> Result<Arc<Kernel>> {
+        let mut k = KernelBuilder::new("gather_s8");
+        let x = k.buffer("x", DType::I8, self.source_len(), Access::Read);
+        let out = k.buffer("out", DType::I8, self.result_len(), Access::Write);
+        k.for_("r", 0, self.runs, |k, r| {
+            k.for_("p", 0, self.count, |k, p| {
+                let from = k.let_("from", r * self.from_pitch + p * self.step);
+                let to = k.let_("to", r * self.run + p * self.to_pitch);
+                k.for_("i", 0, 16, |k, i| k.store(out, to + i, x.at(from + i)));
+            });
+        });
+        let mut b = Block::default();
+        b.run([Inst::MovImm(R(12), self.runs as i32)]);
+        let turn = vec![
+            Inst::Load(Q(0), At::After(R(2), self.step as i32)),
+            Inst::Store(Q(0), At::After(R(3), self.to_pitch as i32)),
+        ];
+        let body = vec![
+            Item::Run(vec![Inst::Mov(R(2), R(0)), Inst::Mov(R(3), R(1))]),
+            Item::Low { turns: self.count as u32, body: vec![Item::Run(turn)] },
+            Item::Run(vec![
+                Inst::AddImm(R(0), R(0), self.from_pitch as i32),
+                Inst::AddImm(R(1), R(1), self.run as i32),
+            ]),
+        ];
+        b.items.push(Item::Down { count: R(12), step: 1, turns: self.runs as u32, body });
+        k.native(b.native()?);
+        k.finish()
+    }
+}
+
+/// A row of pixels, parted into planes of sixteen channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planes {
+    pub pixels: usize,
+    pub channels: usize,
+    /// Bytes from one plane to the next.
+    pub pitch: usize,
+}
+
+impl Planes {
+    fn planes(&self) -> usize {
+        self.channels.div_ceil(16)
+    }
+    /// `(x, out)`: in a last plane that is not full the other lanes stay.
+    pub fn kernel(&self) -> Result<Arc<Kernel>> {
+        let mut k = KernelBuilder::new("planes_s8");
+        let x = k.buffer("x", DType::I8, self.pixels * self.channels, Access::Read);
+        let len = (self.planes() - 1) * self.pitch + self.pixels * 16;
+        let out = k.buffer("out", DType::I8, len, Access::Write);
+        k.for_("p", 0, self.pixels, |k, p| {
+            k.for_("c", 0, self.channels, |k, c| {
+                let to = c / 16 * self.pitch + p * 16 + c % 16;
+                k.store(out, to, x.at(p * self.channels + c));
+            });
+        });
+        let (x, out, walk, left) = (R(0), R(1), R(2), R(12));
+        let ragged = !self.channels.is_multiple_of(16);
+        let mut b = Block::default();
+        b.run([Inst::MovImm(left, self.channels as i32)]);
+        let step = self.channels as i32;
+        let from = if step <= 127 { At::After(walk, step) } else { At::Offset(walk, 0) };
+        let to = At::After(out, 16);
+        let mut turn = if ragged {
+            vec![Inst::LoadThen(P0, Q(0), from), Inst::StoreThen(P0, Q(0), to)]
+        } else {
+            vec![Inst::Load(Q(0), from), Inst::Store(Q(0), to)]
+        };
+        if step > 127 {
+            turn.push(Inst::AddImm(walk, walk, step));
+        }
+        let mut open = vec![Inst::Mov(walk, x)];
+        if ragged {
+            open.push(Inst::Vctp(P0, Lane::B, left));
+        }
+        let mut close = vec![Inst::AddImm(x, x, 16)];
+        let back = self.pitch as i32 - 16 * self.pixels as i32;
+        if back != 0 {
+            close.push(Inst::AddImm(out, out, back));
+        }
+        let body = vec![
+            Item::Run(open),
+            Item::Low { turns: self.pixels as u32, body: vec![Item::Run(turn)] },
+            Item::Run(close),
+        ];
+        b.items.push(Item::Down { count: left, step: 16, turns: self.planes() as u32, body });
+        k.native(b.native()?);
+        k.finish()
+    }
+}

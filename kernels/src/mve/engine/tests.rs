@@ -1,0 +1,31 @@
+//! What the prediction says of large layers.
+
+use super::*;
+use crate::offer::ROWS_LIMIT;
+use crate::trial::{Random, geometry, product};
+
+fn target() -> Target {
+    secateur_targets::find("apollo510").unwrap()
+}
+
+/// Cycles a MAC that the prediction gives whole layers, against the ceiling of 1/8.
+#[test]
+fn large_layers_come_near_the_ceiling() {
+    let mut random = Random(53);
+    let cost = |g: &Geometry, random: &mut Random| {
+        let product = product(random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], 0);
+        let (target, limit) = (target(), ROWS_LIMIT);
+        let way = match g.groups {
+            1 => conv(g, &product, limit, &Library::new(&target)),
+            _ => by_channel(g, &product, limit, &Library::new(&target)),
+        };
+        let macs = g.output[0] * g.output[1] * g.groups * g.cout * g.cin * g.kernel[0] * g.kernel[1];
+        way.unwrap().unwrap().call.cycles(&target) / macs as f64
+    };
+    let window = geometry(64, 64, [8, 8], [3, 3], [1, 1, 1, 1, 1, 1]);
+    let by = cost(&window, &mut random);
+    assert!(by < 0.150, "{by}");
+    let lanes = Geometry { groups: 64, cin: 1, cout: 1, ..window };
+    let by = cost(&lanes, &mut random);
+    assert!(by < 1.2, "{by}");
+}

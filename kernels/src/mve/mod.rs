@@ -1,0 +1,9 @@
+//! Kernels for Helium (Armv8.1-M with MVE, Cortex-M55).
+
+pub mod copy;
+pub mod depthwise;
+pub mod elementwise;
+pub mod engine;
+pub mod gemm;
+pub mod pipelined;
+pub mod pools;

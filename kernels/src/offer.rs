@@ -1,0 +1,81 @@
+//! Engines: how a core's native kernels spell convolutions, dense layers and their kin.
+//!
+//! In: sizes and a product, what may be spent. Out: the ways there are, each a finished call with
+//! the workspace it needs; none where no native kernel fits and the portable loops stay. The
+//! schedule asks, weighs and keeps one.
+//!
+//! Laws: every way computes exactly what the portable loops compute, bit by bit. The kernels of
+//! a way carry native texts for the core of the target and for no other. The same question
+//! gets the same answer.
+
+use crate::call::Call;
+use crate::error::Result;
+use crate::kernel::Native;
+use crate::library::Library;
+use crate::policy::Policy;
+use crate::problem::{Geometry, Rows};
+use crate::product::Product;
+use crate::vector::Run;
+use secateur_targets::{Core, Target};
+
+/// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
+pub const ROWS_LIMIT: usize = 4096;
+
+/// The way that spends code of its own on a product that a function shared by all layers can do
+/// too: not for models whose code is large already.
+pub const UNROLLED: &str = "rows_unrolled";
+
+/// Products whose weights take four bits each.
+pub const DENSE4: &str = "dense4";
+
+/// One way to spell a node with native kernels.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Names the way (`gemm`, `winograd`); no two ways of one node share it.
+    pub way: &'static str,
+    pub call: Call,
+    /// Bytes of arena needed beside operands and result.
+    pub workspace: usize,
+}
+
+impl Candidate {
+    /// Whether the result may stand where operand 0 stands.
+    pub fn in_place(&self) -> bool {
+        self.call.in_place()
+    }
+}
+
+/// What a way may spend, and on which core.
+#[derive(Debug, Clone, Copy)]
+pub struct Want<'a> {
+    /// The kernels made so far, and the target.
+    pub library: &'a Library<'a>,
+    pub policy: Policy<'a>,
+    /// Bytes of widened input rows, where cutting a row of outputs into tiles can keep it.
+    pub rows_limit: usize,
+}
+
+impl<'a> Want<'a> {
+    pub fn target(&self) -> &'a Target {
+        self.library.target()
+    }
+    pub fn core(&self) -> &'a Core {
+        self.library.core()
+    }
+}
+
+/// The native kernels of one kind of core. Every method may give no way or several.
+pub trait Engine: Sync {
+    /// Convolutions over one or two axes, grouped and depthwise ones included.
+    fn conv(&self, _g: &Geometry, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(Vec::new())
+    }
+    /// Dense layers and pointwise convolutions.
+    fn dense(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(Vec::new())
+    }
+    /// Native texts of an innermost loop without weights, for parameters as [`Run`] has them.
+    fn run(&self, _run: &Run, _target: &Target) -> Result<Vec<Native>> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,253 @@
+//! The way `pairs` of RV32IM: two pixels in a word, two products in a multiplication.
+//!
+//! A row of outputs, or a tile of it, is cut into halves (of an odd one, they share the middle):
+//! pixel `i` of the first is computed with pixel `i` of the second. The input rows under them
+//! become words of both in the workspace, by way of a line of bytes where there is padding.
+//!
+//! In: sizes and a product. Out: a way, or none where a row has one pixel, the window's columns
+//! lie apart, or weights or workspace do not fit. Law: the outputs are those of the portable
+//! loops, bit by bit.
+
+use crate::call::{Bind, Call};
+use crate::error::Result;
+use crate::kernel::{Access, Buf, CallArg, Kernel, KernelBuilder, Val};
+use crate::offer::{Candidate, Want};
+use crate::problem::Geometry;
+use crate::problem::Rows;
+use crate::product::{Product, reach_len};
+use crate::riscv::engine::{Packed, channels_last, unroll};
+use crate::riscv::gemm::{Sizes, declare_shift};
+use crate::riscv::gemm_swar::{PAIRS, Pairs, pair};
+use crate::riscv::rows::{Filler, Tiling, side_by_side};
+use crate::tensor::{DType, Data};
+use std::sync::Arc;
+
+/// Two rows' inputs as words.
+fn paired(n: usize, want: &Want<'_>) -> Result<Arc<Kernel>> {
+    want.library.once(&("pair", n), || pair(n, want.target()))
+}
+
+/// A row of `n` pixels in halves.
+#[derive(Clone, Copy)]
+struct Halves {
+    /// Pixels of a half, and from a pixel to its partner.
+    len: usize,
+    apart: usize,
+    /// Pairs side by side.
+    pairs: usize,
+}
+
+impl Halves {
+    fn of(n: usize) -> Option<Halves> {
+        let len = n.div_ceil(2);
+        (n >= 2).then_some(Halves { len, apart: n - len, pairs: PAIRS.min(len) })
+    }
+}
+
+/// Parameters of the layer's kernel that calls pass on.
+struct Layer {
+    w: Buf,
+    c: Buf,
+    shift: Option<(Val, Val)>,
+}
+
+impl Layer {
+    fn declare(k: &mut KernelBuilder, (w, c): (usize, usize), one_shift: bool) -> Layer {
+        Layer {
+            w: k.buffer("w", DType::I8, w, Access::Read),
+            c: k.buffer("c", DType::I32, c, Access::Read),
+            shift: one_shift.then(|| declare_shift(k)),
+        }
+    }
+    fn call(&self, k: &mut KernelBuilder, kernel: &Arc<Kernel>, acts: CallArg, y: CallArg) {
+        let mut args = vec![acts, self.w.from(0), self.c.from(0), y];
+        args.extend(self.shift.iter().flat_map(|&(rnd, sh)| [rnd, sh].map(|v| CallArg::Scalar(v.into()))));
+        k.call(kernel, args);
+    }
+}
+
+fn roles(packed: &Packed, weights: Vec<i8>, words: Vec<i32>) -> Vec<Bind> {
+    let mut roles =
+        vec![Bind::aligned("weights", Data::I8(weights), 4), Bind::data("words", Data::I32(words))];
+    roles.extend(packed.one.into_iter().flat_map(|(rnd, sh)| [Bind::Scalar(rnd), Bind::Scalar(sh)]));
+    roles
+}
+
+/// A dense layer of several rows, or a pointwise convolution.
+pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+    let Some(packed) = Packed::of(product) else { return Ok(None) };
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
+    let Some((inner, outer)) = rows.rows.split_last().filter(|_| unit) else { return Ok(None) };
+    let Some(halves) = Halves::of(inner.len) else { return Ok(None) };
+    let sizes = Sizes {
+        runs: 1,
+        run: inputs,
+        run_pitch: inputs,
+        outputs,
+        pixels: halves.pairs,
+        blocks: 1,
+        pitch: inputs,
+        step: inner.y,
+        unroll: unroll(want),
+        one_shift: packed.one.is_some(),
+        lo: packed.limits.0,
+        hi: packed.limits.1,
+    };
+    let block = Pairs { sizes, apart: halves.apart * inner.y };
+    let acts_len = block.acts_len();
+    if !block.fits() || 4 * acts_len > 2 * want.rows_limit {
+        return Ok(None);
+    }
+    let Some((weights, words)) = block.pack(&packed.weights, &packed.words) else { return Ok(None) };
+
+    let reach = |axes: Vec<(usize, usize)>| {
+        let (lens, steps): (Vec<usize>, Vec<usize>) = axes.into_iter().unzip();
+        reach_len(&lens, &steps)
+    };
+    let with = |axes: Vec<(usize, usize)>, last: usize| reach([axes, vec![(last, 1)]].concat());
+    let x_len = with(rows.rows.iter().map(|a| (a.len, a.x)).collect(), inputs);
+    let y_len = with(rows.rows.iter().map(|a| (a.len, a.y)).collect(), outputs);
+    let mut k = KernelBuilder::new("dense_s8_pairs");
+    let x = k.buffer("x", DType::I8, x_len, Access::Read);
+    let y = k.buffer("y", DType::I8, y_len, Access::Write);
+    let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
+    let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
+    let gather = paired(inputs, want)?;
+    let kernel = want.library.once(&block, || block.kernel(want.target()))?;
+    crate::axes::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+        k.for_("block", 0, halves.len.div_ceil(halves.pairs), |k, block| {
+            // The last block is moved back so that it is whole.
+            let first = k.let_("first", (block * halves.pairs).min(halves.len - halves.pairs));
+            for q in 0..halves.pairs {
+                let at = k.let_("at", x0 + (first + q) * inner.x);
+                let both = [x.from(at), x.from(at + halves.apart * inner.x)];
+                k.call(&gather, [both.to_vec(), vec![acts.from(q * inputs)]].concat());
+            }
+            layer.call(k, &kernel, acts.from(0), y.from(y0 + first * inner.y));
+        });
+    });
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0)];
+    args.extend(roles(&packed, weights, words));
+    let call = Call { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way: "pairs", call, workspace: 4 * acts_len }))
+}
+
+/// A convolution with one group and neighbouring columns: with whole rows, if there is room, and
+/// with tiles that need about as little workspace as other ways.
+pub fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+    let whole = tiled(g, product, want, ("pairs", 2 * want.rows_limit))?;
+    let tiles = match &whole {
+        Some(way) if way.workspace <= want.rows_limit / 2 => None,
+        _ => tiled(g, product, want, ("pairs in tiles", want.rows_limit / 2))?,
+    };
+    Ok(whole.into_iter().chain(tiles).collect())
+}
+
+fn tiled(
+    g: &Geometry,
+    product: &Product,
+    want: &Want<'_>,
+    (way, limit): (&'static str, usize),
+) -> Result<Option<Candidate>> {
+    let Some(packed) = Packed::of(product) else { return Ok(None) };
+    let [kh, kw] = g.kernel;
+    let c = g.cin;
+    let packed_y = g.cout == 1 || g.y[1] == 1;
+    if g.groups > 1 || !packed_y || (kw > 1 && g.dilations[1] != 1) {
+        return Ok(None);
+    }
+    let lines = g.padded() || !side_by_side(g);
+    // Input columns under a half; bytes of words and of a line.
+    let under = |n: usize| (n.div_ceil(2) - 1) * g.strides[1] + kw;
+    let line = |n: usize| if lines { ((n - 1) * g.strides[1] + kw) * c } else { 0 };
+    let taken = |n: usize| 4 * kh * under(n) * c + line(n);
+    // Whole rows, or tiles of whole blocks with the fewest pixels that are computed again.
+    let n = g.output[1];
+    let tiles = (1..=n / (2 * PAIRS)).map(|blocks| 2 * PAIRS * blocks).filter(|&t| taken(t) <= limit);
+    let again = |t: &usize| (n.div_ceil(*t) * t, n - t);
+    let Some(columns) = Some(n).filter(|_| taken(n) <= limit).or(tiles.min_by_key(again)) else {
+        return Ok(None);
+    };
+    let Some(halves) = Halves::of(columns) else { return Ok(None) };
+    let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
+    let run_pitch = under(columns) * c;
+    let of = |blocks: usize| {
+        let sizes = Sizes {
+            runs: kh,
+            run: kw * c,
+            run_pitch,
+            outputs: g.cout,
+            pixels: halves.pairs,
+            blocks,
+            pitch: g.strides[1] * c,
+            step: g.y[3],
+            unroll: unroll(want),
+            one_shift: packed.one.is_some(),
+            lo: packed.limits.0,
+            hi: packed.limits.1,
+        };
+        Pairs { sizes, apart: halves.apart * g.y[3] }
+    };
+    // Blocks that do not fill a half are called one after the other, the last one moved back.
+    let calls = if halves.len.is_multiple_of(halves.pairs) { 1 } else { halves.len.div_ceil(halves.pairs) };
+    let block = of(if calls == 1 { halves.len / halves.pairs } else { 1 });
+    let acts_len = kh * run_pitch + block.beyond();
+    let (tiling, line_len) = (Tiling::of(g, false, columns), line(columns));
+    let workspace = 4 * acts_len + line_len;
+    if !block.fits() || workspace > limit {
+        return Ok(None);
+    }
+    let Some((weights, words)) = block.pack(&packed.weights, &packed.words) else { return Ok(None) };
+
+    let mut k = KernelBuilder::new("conv_s8_pairs");
+    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
+    let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
+    let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0)];
+    args.extend(roles(&packed, weights, words));
+    let gather = paired(run_pitch, want)?;
+    let kernel = want.library.once(&block, || block.kernel(want.target()))?;
+    let apart = halves.apart * g.strides[1] * c;
+    let filler = if lines {
+        let line = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
+        let zx = k.scalar("zx", -128, 127);
+        args.extend([Bind::Workspace(4 * acts_len), Bind::Scalar(packed.x_zp)]);
+        let filler = Filler::new(g, &tiling, (x, line, zx), want.library)?;
+        filler.fill(&mut k, 0.into(), line_len);
+        Some((filler, line))
+    } else {
+        None
+    };
+    k.for_("n", 0, g.batch, |k, n| {
+        k.for_("oy", 0, g.output[0], |k, oy| {
+            for (t, tile) in tiling.tiles.iter().enumerate() {
+                k.for_("ky", 0, kh, |k, ky| {
+                    let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
+                    let from = match &filler {
+                        Some((filler, line)) => {
+                            filler.lines(k, t, (n, iy), &0.into());
+                            [line.from(0), line.from(apart)]
+                        }
+                        None => {
+                            let column = tile.first * g.strides[1] * c;
+                            let from = k.let_("from", n * g.x[0] + iy * g.x[2] + column);
+                            [x.from(from), x.from(from + apart)]
+                        }
+                    };
+                    k.call(&gather, [from.to_vec(), vec![acts.from(ky * run_pitch)]].concat());
+                });
+                let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2] + tile.first * g.y[3]);
+                k.for_("call", 0, calls, |k, call| {
+                    let last = if calls == 1 { 0 } else { halves.len - halves.pairs };
+                    let first = k.let_("pixel", (call * halves.pairs).min(last));
+                    let acts = acts.from(first * (g.strides[1] * c));
+                    layer.call(k, &kernel, acts, y.from(y0 + first * g.y[3]));
+                });
+            }
+        });
+    });
+    let call = Call { kernel: k.finish()?, args };
+    Ok(Some(Candidate { way, call, workspace }))
+}
