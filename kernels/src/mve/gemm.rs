@@ -42,6 +42,9 @@ pub struct Gemm {
     pub run_pitch: usize,
     /// Whether up to fifteen bytes behind a run may be read.
     pub slack: bool,
+    /// Whether two channels share a byte of weights, as `16 * a + b`: a vector as it stands sums `16 * SA +
+    /// SB`, and shifted left by four bits `16 * SB`.
+    pub four: bool,
     /// Right shift of all channels after the high word of the product; `None` where each has
     /// its own.
     pub sh: Option<u32>,
@@ -139,8 +142,12 @@ impl Gemm {
     fn words(&self) -> usize {
         if self.sh.is_some() { 2 } else { 3 }
     }
+    /// Vectors of weights of a chunk.
+    fn vectors(&self) -> usize {
+        if self.four { self.group() / 2 } else { self.group() }
+    }
     pub fn weights_len(&self) -> usize {
-        self.runs * self.chunks() * self.group() * LANES
+        self.runs * self.chunks() * self.vectors() * LANES
     }
     pub fn group_len(&self) -> usize {
         self.weights_len() + 4 * self.words() * self.group()
@@ -196,7 +203,12 @@ impl Gemm {
     /// [`pipelined`]: Self::pipelined
     pub fn overlaps(&self) -> bool {
         let ragged = self.shape() == Shape::Four && !self.outputs.is_multiple_of(4) && self.outputs > 4;
-        ragged && self.predicated() && self.runs == 1 && self.has_registers() && self.x_step <= 2047
+        ragged
+            && !self.four
+            && self.predicated()
+            && self.runs == 1
+            && self.has_registers()
+            && self.x_step <= 2047
     }
     /// Channels of the first group that the second has too.
     pub fn common(&self) -> usize {
@@ -227,15 +239,19 @@ impl Gemm {
         for group in 0..self.groups() {
             let first = (group * self.group()).saturating_sub(self.common());
             for (run, c) in (0..self.runs).flat_map(|r| (0..self.chunks()).map(move |c| (r, c))) {
-                for i in 0..self.group() {
-                    let channel = first + self.channel(i);
-                    for lane in 0..LANES {
-                        let at = self.start(c) + lane;
-                        // What a chunk that starts early repeats was counted before.
-                        let once = at >= LANES * c && at < self.run && channel < self.outputs;
-                        let w = if once { weights[channel * row + taps[run * self.run + at]] } else { 0 };
-                        stream.push(i8::try_from(w).ok()?);
-                    }
+                let weight = |i: usize, lane: usize| {
+                    let (channel, at) = (first + self.channel(i), self.start(c) + lane);
+                    // What a chunk that starts early repeats was counted before.
+                    let once = at >= LANES * c && at < self.run && channel < self.outputs;
+                    if once { weights[channel * row + taps[run * self.run + at]] } else { 0 }
+                };
+                for (i, lane) in (0..self.vectors()).flat_map(|i| (0..LANES).map(move |lane| (i, lane))) {
+                    let w = match self.four {
+                        true if !(-8..8).contains(&weight(2 * i + 1, lane)) => return None,
+                        true => 16 * weight(2 * i, lane) + weight(2 * i + 1, lane),
+                        false => weight(i, lane),
+                    };
+                    stream.push(i8::try_from(w).ok()?);
                 }
             }
             let mut words = |of: &dyn Fn(usize) -> i32| {
@@ -294,10 +310,18 @@ impl Gemm {
                         let start: Expr = c * LANES;
                         let start = if self.early() { start.min((self.run - LANES) as i32) } else { start };
                         let from = k.let_("from", p * self.x_step + run * self.run_pitch + start);
-                        let at = k.let_("at", base + (run * chunks + c) * (group * LANES) + i * LANES);
+                        let vector: Expr = if self.four { i >> 1 } else { i.into() };
+                        let all = self.vectors() * LANES;
+                        let at = k.let_("at", base + (run * chunks + c) * all + vector * LANES);
                         let lanes = if self.predicated() { self.run } else { LANES };
                         k.for_("lane", 0, lanes, |k, lane| {
-                            k.add_to(sum, acts.at(from + lane) * w.at(at + lane));
+                            let byte = k.let_("byte", w.at(at + lane));
+                            if !self.four {
+                                return k.add_to(sum, acts.at(from + lane) * byte);
+                            }
+                            let high = k.let_("high", (byte + 8) >> 4);
+                            let low = k.let_("low", byte - high * 16);
+                            k.add_to(sum, acts.at(from + lane) * (high + (low - high) * (i & 1)));
                         });
                     });
                 });
@@ -441,7 +465,7 @@ impl Gemm {
             insts.push(Inst::MovImm(R(5), turns as i32));
             b.run(std::mem::take(insts));
         }
-        let wide = (self.group() * LANES) as i32;
+        let wide = (self.vectors() * LANES) as i32;
         let products = |insts: &mut Vec<Inst>, walks: [&mut Walk; 3], starts: &[i32], end: Option<i32>| {
             let [px, py, pw] = walks;
             for (c, &at) in starts.iter().enumerate() {
@@ -455,15 +479,24 @@ impl Gemm {
                 if four {
                     input(insts, b2, py);
                 }
-                for j in 0..self.group() {
+                for j in 0..self.vectors() {
                     let q = self.weight_register(j);
                     let from = c as i32 * wide + (j * LANES) as i32;
                     let at = pw.to(insts, from, Some(from + LANES as i32));
                     insts.push(Inst::Load(q, at));
                     let dot = if looped || c > 0 { Inst::DotAdd } else { Inst::Dot };
-                    insts.push(dot(accumulators[j], a, q));
-                    if four {
-                        insts.push(dot(accumulators[4 + j], b2, q));
+                    let sums = |insts: &mut Vec<Inst>, channel: usize| {
+                        insts.push(dot(accumulators[channel], a, q));
+                        if four {
+                            insts.push(dot(accumulators[4 + channel], b2, q));
+                        }
+                    };
+                    if self.four {
+                        sums(insts, 2 * j);
+                        insts.push(Inst::ShlBytes(q, q, 4));
+                        sums(insts, 2 * j + 1);
+                    } else {
+                        sums(insts, j);
                     }
                 }
             }
@@ -485,6 +518,11 @@ impl Gemm {
         } else {
             products(insts, [&mut px, &mut py, &mut pw], &starts, None);
             pw.at -= self.weights_len() as i32;
+        }
+        for pair in accumulators.chunks(2).filter(|_| self.four) {
+            insts.push(Inst::SubAsr(pair[0], pair[0], pair[1], 4));
+            insts.push(Inst::AsrImm(pair[0], pair[0], 4));
+            insts.push(Inst::AsrImm(pair[1], pair[1], 4));
         }
         self.finish(insts, &accumulators, &mut pw);
         px.jump(insts, 0);
@@ -594,73 +632,4 @@ fn b_loop_low(b: &mut Block, turns: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Where pixels follow each other, of any number of channels and inputs.
-    #[test]
-    fn many_pixels_are_pipelined() {
-        for (run, outputs, pixels, slack) in [
-            (8, 16, 48, false),
-            (7, 13, 112, false),
-            (64, 64, 125, false),
-            (144, 16, 32, true),
-            (16, 136, 60, true),
-        ] {
-            let gemm = Gemm {
-                outputs,
-                pixels,
-                x_step: run.min(64),
-                y_step: outputs,
-                runs: 1,
-                run,
-                run_pitch: 0,
-                slack,
-                sh: Some(5),
-                zp: -128,
-                lo: -128,
-                hi: 127,
-            };
-            let plain = gemm.block().native().unwrap().cycles;
-            let piped = gemm.pipelined().map(|b| b.native().unwrap().cycles);
-            assert!(piped.is_some_and(|c| c < plain), "{gemm:?}: {piped:?} against {plain}");
-        }
-    }
-
-    /// Groups overlap where inputs and results would both want the predicate, and nowhere else.
-    #[test]
-    fn groups_overlap_where_that_saves_a_predicate() {
-        let gemm = |run, outputs, pixels, slack| Gemm {
-            outputs,
-            pixels,
-            x_step: run,
-            y_step: outputs,
-            runs: 1,
-            run,
-            run_pitch: 0,
-            slack,
-            sh: None,
-            zp: 3,
-            lo: -128,
-            hi: 127,
-        };
-        for (of, common) in [
-            (gemm(7, 13, 112, false), 3),
-            (gemm(15, 27, 2, false), 1),
-            (gemm(1, 6, 3, false), 2),
-            (gemm(7, 12, 112, false), 0),
-            (gemm(7, 3, 112, false), 0),
-            (gemm(7, 13, 1, false), 0),
-            (gemm(7, 13, 112, true), 0),
-            (gemm(16, 13, 112, false), 0),
-            (Gemm { y_step: 128, ..gemm(7, 13, 112, false) }, 0),
-            (Gemm { lo: 3, ..gemm(7, 13, 112, false) }, 0),
-        ] {
-            assert_eq!(of.common(), common, "{of:?}");
-            // Only this way computes such groups.
-            assert!(common == 0 || of.pipelined().is_some(), "{of:?}");
-        }
-        let text = gemm(7, 13, 112, false).pipelined().map(|b| b.native().unwrap().text).unwrap_or_default();
-        assert_eq!(text.matches("vctp").count(), 1, "{text}");
-    }
-}
+mod tests;

@@ -7,3 +7,4 @@ pub mod engine;
 pub mod gemm;
 pub mod pipelined;
 pub mod pools;
+mod rows;

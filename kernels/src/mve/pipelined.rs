@@ -70,7 +70,7 @@ impl Weights {
 impl Gemm {
     /// The block, where these sizes suit it.
     pub fn pipelined(&self) -> Option<Block> {
-        let straight = self.group() == 4 && self.turns()?.turns == 1;
+        let straight = self.group() == 4 && !self.four && self.turns()?.turns == 1;
         if !straight || !self.has_registers() || self.pixels < 2 || (self.alternates() && self.runs > 1) {
             return None;
         }

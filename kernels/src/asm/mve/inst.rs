@@ -189,6 +189,9 @@ instructions! {
     Add(d: Out<R>, a: In<R>, b: In<R>) scalar(d == a), "add {d}, {a}, {b}" => d = a.wrapping_add(b);
     /// Spoils the flags.
     Sub(d: Out<R>, a: In<R>, b: In<R>) scalar(low(&[d, a, b])), "subs {d}, {a}, {b}" => d = a.wrapping_sub(b);
+    /// `a - (b >> n)` and `a >> n`, n of 1..=31.
+    SubAsr(d: Out<R>, a: In<R>, b: In<R>, n: Num<1, 31>) scalar(false), "sub.w {d}, {a}, {b}, asr #{n}" => d = a.wrapping_sub((b as i32 >> n) as u32);
+    AsrImm(d: Out<R>, a: In<R>, n: Num<1, 31>) scalar(false), "asr.w {d}, {a}, #{n}" => d = (a as i32 >> n) as u32;
     /// Loads and stores a word.
     Ldr(d: Out<R>, a: Base<R>, o: Imm<-255, 4095>) word(Touch::Read, d, a, o).late(2), "ldr {d}, [{a}, #{o}]" => d = m.memory.aligned(a.wrapping_add(o as u32));
     Str(v: In<R>, a: Base<R>, o: Imm<-255, 4095>) word(Touch::Write, v, a, o), "str {v}, [{a}, #{o}]" => m.memory.put_aligned(a.wrapping_add(o as u32), v);
@@ -253,6 +256,9 @@ instructions! {
     Asr(d: Out<Q>, a: In<Q>, n: Num<1, 32>) other(), "vshr.s32 {d}, {a}, #{n}" => d = each(Lane::W, a, |a| a >> n);
     ShrRound(d: Out<Q>, a: In<Q>, n: Num<1, 32>) other().late(2), "vrshr.s32 {d}, {a}, #{n}" => d = each(Lane::W, a, |a| rounded(a, n));
     Shr(d: Out<Q>, a: In<Q>, n: Num<1, 32>) other(), "vshr.u32 {d}, {a}, #{n}" => d = each(Lane::W, a, |a| (a & 0xffff_ffff) >> n);
+
+    /// Left shift of bytes by 0..=7.
+    ShlBytes(d: Out<Q>, a: In<Q>, n: Num<0, 7>) other(), "vshl.i8 {d}, {a}, #{n}" => d = each(Lane::B, a, |a| a << n);
 
     /// The predicate: true for the first `r` lanes.
     Vctp(p: Out<P>, l: Lane, r: In<R>) Form { held: 1, ..vector(Pipe::Predicate) }, "vctp.{l} {r}" => p = l.first(r);

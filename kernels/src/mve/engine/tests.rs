@@ -16,7 +16,7 @@ fn large_layers_come_near_the_ceiling() {
         let product = product(random, g.groups * g.cout, g.cin * g.kernel[0] * g.kernel[1], 0);
         let (target, limit) = (target(), ROWS_LIMIT);
         let way = match g.groups {
-            1 => conv(g, &product, limit, &Library::new(&target)),
+            1 => conv(g, &product, limit, &Library::new(&target), false),
             _ => by_channel(g, &product, limit, &Library::new(&target)),
         };
         let macs = g.output[0] * g.output[1] * g.groups * g.cout * g.cin * g.kernel[0] * g.kernel[1];
