@@ -146,6 +146,27 @@ fn a_pruned_model_runs_the_same_everywhere() {
     assert!(value["drop"].as_f64().unwrap() < 0.03, "{value}");
 }
 
+/// Blocks of zeros are left out of the weights and of the work, on the board and in both languages, and the
+/// bits stay the evaluator's.
+#[test]
+fn blocks_of_zeros_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let base = ["compile", MODEL, "--calibrate", CALIBRATION, "--target", "nrf52840", "--emit", "c,rust"];
+    let run = |more: &[&str]| {
+        let files = ["-o", out.to_str().unwrap(), "--check", "--json"];
+        let done = secateur(&[&base[..], &files, more].concat());
+        assert!(done.status.success(), "{}", words(&done.stderr));
+        serde_json::from_slice::<serde_json::Value>(&done.stdout).unwrap()
+    };
+    let (dense, pruned) = (run(&[]), run(&["--prune", "pattern=4x4,sparsity=0.75"]));
+    let families: Vec<&str> =
+        pruned["layers"].as_array().unwrap().iter().filter_map(|l| l["family"].as_str()).collect();
+    assert!(families.contains(&"blocks4x4"), "{families:?}");
+    let weights = |of: &serde_json::Value| of["total"]["weights"].as_u64().unwrap();
+    assert!(weights(&pruned) * 2 < weights(&dense), "{} of {}", weights(&pruned), weights(&dense));
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -112,6 +112,10 @@ impl Product {
     pub fn four_bits(&self) -> bool {
         matches!(&self.weights, Data::I32(w) if w.iter().all(|w| (-8..=7).contains(w)))
     }
+    /// Whether a twelfth of the weights is zero.
+    pub fn zeros(&self) -> bool {
+        matches!(&self.weights, Data::I32(w) if 12 * w.iter().filter(|&&w| w == 0).count() >= w.len())
+    }
     /// The weights in another order (indices into [`Product::weights`]), as narrow as they go.
     pub fn packed(&self, order: &[usize]) -> Data {
         match &self.weights {

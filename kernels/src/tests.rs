@@ -38,6 +38,7 @@ const WINDOWS: &[Core] = &[
 const THUMB: &[&str] = &["depthwise", "depthwise-whole", "gemm", "winograd-4x4", "winograd-4x4-square"];
 
 const DSP: &[&str] = &[
+    "blocks4x4",
     "dense4",
     "depthwise",
     "gemm",
@@ -55,9 +56,21 @@ const DSP: &[&str] = &[
 const PRODUCTS: &[Core] = &[
     Core { name: "cortex-m0plus", portable: 4, variants: &["dense", "dense-words", "gemm"] },
     Core { name: "cortex-m3", portable: 4, variants: &["dense", "dense-words", "gemm"] },
-    Core { name: "cortex-m4", portable: 2, variants: &["dense4", "gemm", "rows", "rows_unrolled"] },
-    Core { name: "cortex-m33", portable: 2, variants: &["dense4", "gemm", "rows", "rows_unrolled"] },
-    Core { name: "cortex-m7", portable: 2, variants: &["dense4", "gemm", "rows", "rows_unrolled"] },
+    Core {
+        name: "cortex-m4",
+        portable: 2,
+        variants: &["blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
+    },
+    Core {
+        name: "cortex-m33",
+        portable: 2,
+        variants: &["blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
+    },
+    Core {
+        name: "cortex-m7",
+        portable: 2,
+        variants: &["blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
+    },
     Core { name: "cortex-m55", portable: 0, variants: &["dense4", "dot"] },
     Core { name: "rv32imc", portable: 0, variants: &["pairs", "product"] },
     Core { name: "rv32imcv", portable: 0, variants: &["product"] },

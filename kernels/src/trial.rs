@@ -43,10 +43,15 @@ impl Random {
     }
 }
 
-/// A product of random weights with zero points at the ends; every fifth one's fit four bits.
+/// A product of random weights with zero points at the ends. Every fifth one's fit four bits; of every
+/// fifth one, four rows at a time, a stretch is zero.
 pub fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
     let (least, most) = if case % 5 == 4 { (-8, 7) } else { (-127, 127) };
-    let w = (0..rows * taps).map(|_| random.within(least, most) as i8).collect();
+    let mut w: Vec<i8> = (0..rows * taps).map(|_| random.within(least, most) as i8).collect();
+    for four in w.chunks_mut(4 * taps).filter(|_| case % 5 == 3) {
+        let (from, to) = (random.within(0, taps as i64 / 2), random.within(taps as i64 / 2, taps as i64));
+        four.chunks_mut(taps).for_each(|row| row[from as usize..to as usize].fill(0));
+    }
     let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
     let b = (0..rows).map(|_| random.within(-5000, 5000) as i32).collect();
     let b = Tensor::new(vec![rows], Data::I32(b)).unwrap();

@@ -9,7 +9,7 @@
 //! In: sizes and a product. Out: the way `gemm`. Law: the outputs are those of the portable
 //! loops, bit by bit.
 
-use crate::armv7em::engine::{Ending, Order, Weights, call_widen, dual, packed, widen_kernel};
+use crate::armv7em::engine::{Ending, Order, Packed, Weights, call_widen, dual, widen_kernel};
 use crate::armv7em::gemm::{Gemm, ROUND};
 use crate::armv7em::stream::Format;
 use crate::call::{Bind, Call};
@@ -123,11 +123,10 @@ pub fn bands(
             Some((i % g.cin * kh + ky) * kw + kx)
         }));
     }
-    let formats = weights.formats(&ending, want);
-    let Some((one, coefficients)) = packed(&one, product, &ending, &formats, &taps)? else {
+    let Some((packed, coefficients)) = Packed::new(&one, product, (&ending, want), weights, &taps)? else {
         return Ok(None);
     };
-    let two = Gemm { format: one.format, sh: one.sh, ..sizes };
+    let one = packed.gemm();
 
     // The last window may reach into what only zero weights meet.
     let last = (cut.rows - 1) * g.strides[0] * cut.pitch + (cut.columns - 1) * g.strides[1] * g.cin;
@@ -136,12 +135,11 @@ pub fn bands(
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let wide = k.buffer("wide", DType::I16, wide_len, Access::ReadWrite);
-    let w = k.buffer("w", DType::I16, one.stream().len(), Access::Read);
+    let w = k.buffer("w", DType::I16, packed.len(), Access::Read);
     let zx = k.scalar("zx", -128, 127);
     let rnd = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widener = Widener::new(g, cut, (close, order, library), (x, wide, zx))?;
-    let of = |gemm: Gemm| library.once(&gemm, || gemm.kernel(library.core()));
-    let (gemm_one, gemm_two) = (of(one)?, of(two)?);
+    let (gemm_one, gemm_two) = (packed.kernel(library)?, packed.of(&sizes).kernel(library)?);
     // All outputs of a band or tile of so many rows and columns.
     let multiply = |k: &mut KernelBuilder, rows: usize, columns: usize, y0: &Expr| {
         let call = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, row: Expr, column: Expr| {

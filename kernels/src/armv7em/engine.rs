@@ -11,6 +11,7 @@ use crate::armv7em::dw_rows;
 use crate::armv7em::elementwise;
 use crate::armv7em::epilogue::Rounding;
 use crate::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
+use crate::armv7em::gemm_blocks::Blocks;
 use crate::armv7em::gemv8::Column;
 use crate::armv7em::stream::Format;
 use crate::armv7em::widen;
@@ -50,7 +51,7 @@ impl Engine for Dsp {
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let mut ways = crate::armv7em::rows::rows(rows, product, want)?;
         for weights in Weights::of(product) {
-            if weights == Weights::Four || ways.is_empty() {
+            if weights != Weights::Eight || ways.is_empty() {
                 ways.extend(dense(rows, product, want, weights)?);
             }
         }
@@ -114,24 +115,30 @@ impl Ending<'_> {
 pub enum Weights {
     Eight,
     Four,
+    /// Eight, but for blocks that are zero.
+    Blocks,
 }
 
 impl Weights {
     /// What the weights of a product fit.
     pub fn of(product: &Product) -> impl Iterator<Item = Weights> {
-        [Weights::Eight].into_iter().chain(product.four_bits().then_some(Weights::Four))
+        let four = product.four_bits().then_some(Weights::Four);
+        let blocks = product.zeros().then_some(Weights::Blocks);
+        [Weights::Eight].into_iter().chain(four).chain(blocks)
     }
     /// The variant's name.
     pub fn way(self) -> &'static str {
         match self {
             Weights::Eight => "gemm",
             Weights::Four => DENSE4,
+            Weights::Blocks => "blocks4x4",
         }
     }
     /// Formats to try in this order, each with the one shift that it takes of all channels.
     pub fn formats(self, ending: &Ending<'_>, want: &Want<'_>) -> Vec<(Format, Option<u32>)> {
         match self {
             Weights::Four => vec![(Format::Nibbles, ending.sh)],
+            Weights::Blocks => Vec::new(),
             // There weights of two bytes gain a sixth.
             Weights::Eight if dual(want) && want.policy.spends_flash() => vec![(Format::Halves, ending.sh)],
             Weights::Eight => vec![(Format::Packed, ending.sh), (Format::Plain, None)],
@@ -139,24 +146,65 @@ impl Weights {
     }
 }
 
-/// Packs a product for a block of these sizes in the first of the formats that its weights and sums
-/// fit. `None` if they fit none.
-pub fn packed(
-    sizes: &Gemm,
-    product: &Product,
-    ending: &Ending<'_>,
-    formats: &[(Format, Option<u32>)],
-    taps: &[Option<usize>],
-) -> Result<Option<(Gemm, Bind)>> {
-    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
-    let reach = product.reach()?;
-    for &(format, sh) in formats {
-        let gemm = Gemm { format, sh, ..*sizes };
-        if let Some(stream) = gemm.stream().pack(w, b, ending.rounding(), &reach, taps) {
-            return Ok(Some((gemm, Bind::aligned("weights", Data::I16(stream), 4))));
+/// A product whose weights are packed.
+#[derive(Debug, Clone, Copy)]
+pub enum Packed {
+    Whole(Gemm),
+    Blocks(Blocks),
+}
+
+impl Packed {
+    /// Packs a product for a block of these sizes in the first of the formats that its weights and sums
+    /// fit. `None` if they fit none.
+    pub fn new(
+        sizes: &Gemm,
+        product: &Product,
+        (ending, want): (&Ending<'_>, &Want<'_>),
+        weights: Weights,
+        taps: &[Option<usize>],
+    ) -> Result<Option<(Packed, Bind)>> {
+        let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
+        let (reach, rounding) = (product.reach()?, ending.rounding());
+        let found = if weights == Weights::Blocks {
+            let blocks = Blocks::pack(sizes, w, b, rounding, &reach, taps);
+            blocks.filter(|found| found.0.pays()).map(|(blocks, stream)| (Packed::Blocks(blocks), stream))
+        } else {
+            weights.formats(ending, want).into_iter().find_map(|(format, sh)| {
+                let gemm = Gemm { format, sh, ..*sizes };
+                Some((Packed::Whole(gemm), gemm.stream().pack(w, b, rounding, &reach, taps)?))
+            })
+        };
+        Ok(found.map(|(packed, stream)| (packed, Bind::aligned("weights", Data::I16(stream), 4))))
+    }
+    pub fn gemm(&self) -> Gemm {
+        match self {
+            Packed::Whole(gemm) => *gemm,
+            Packed::Blocks(blocks) => blocks.gemm,
         }
     }
-    Ok(None)
+    /// The same weights for columns of inputs as `sizes` has them.
+    pub fn of(&self, sizes: &Gemm) -> Packed {
+        let Gemm { format, sh, .. } = self.gemm();
+        match self {
+            Packed::Whole(_) => Packed::Whole(Gemm { format, sh, ..*sizes }),
+            Packed::Blocks(blocks) => {
+                Packed::Blocks(Blocks { gemm: Gemm { format, sh, ahead: false, ..*sizes }, ..*blocks })
+            }
+        }
+    }
+    /// Halves of the stream.
+    pub fn len(&self) -> usize {
+        match self {
+            Packed::Whole(gemm) => gemm.stream().len(),
+            Packed::Blocks(blocks) => blocks.len,
+        }
+    }
+    pub fn kernel(&self, library: &Library<'_>) -> Result<Arc<Kernel>> {
+        match self {
+            Packed::Whole(gemm) => library.once(gemm, || gemm.kernel(library.core())),
+            Packed::Blocks(blocks) => library.once(blocks, || blocks.kernel(library.core())),
+        }
+    }
 }
 
 /// Widens `n` inputs: the block where they part evenly, else a plain loop.
@@ -223,12 +271,11 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
     let pairs = if inner.len > 1 && two.fits() { inner.len / 2 } else { 0 };
     let taps: Vec<Option<usize>> =
         (0..pitch).map(|i| Some(order.position(i)).filter(|&p| p < inputs)).collect();
-    let formats = weights.formats(&ending, want);
-    let packed = packed(&one, product, &ending, &formats, &taps)?.filter(|p| p.0.fits());
-    let Some((one, stream)) = packed else { return Ok(None) };
-    let two = Gemm { format: one.format, sh: one.sh, ..two };
+    let packed = Packed::new(&one, product, (&ending, want), weights, &taps)?;
+    let Some((packed, stream)) = packed.filter(|p| p.0.gemm().fits()) else { return Ok(None) };
+    let one = packed.gemm();
     // A single row: eight channels share each load of inputs.
-    let alone = pairs == 0 && matches!(one.format, Format::Packed | Format::Plain);
+    let alone = pairs == 0 && weights == Weights::Eight && one.format != Format::Halves;
     let eight = if alone { column(&one, product, (&ending, want), &taps)? } else { None };
     let (eight, coefficients) = eight.map_or((None, stream), |(eight, stream)| (Some(eight), stream));
 
@@ -244,17 +291,17 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
     let x = k.buffer("x", DType::I8, axes(|a| a.x, (inputs, 1)), Access::Read);
     let y = k.buffer("y", DType::I8, axes(|a| a.y, (outputs, 1)), Access::Write);
     let wide = k.buffer("wide", DType::I16, columns * pitch, Access::ReadWrite);
-    let len = eight.map_or(one.stream(), |eight| eight.stream()).len();
+    let len = eight.map_or(packed.len(), |eight| eight.stream().len());
     let w = k.buffer("w", DType::I16, len, Access::Read);
     let zx = k.scalar("zx", -128, 127);
     let round = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widen_one = widen_kernel(inputs, order, library)?;
     let close = order == Order::Parted && inner.x == inputs;
     let widen_two = if pairs > 0 && close { Some(widen_kernel(2 * inputs, order, library)?) } else { None };
-    let gemm_two = if pairs > 0 { Some(library.once(&two, || two.kernel(core))?) } else { None };
+    let gemm_two = if pairs > 0 { Some(packed.of(&two).kernel(library)?) } else { None };
     let gemm_one = match eight {
         Some(eight) => library.once(&eight, || eight.kernel(core))?,
-        None => library.once(&one, || one.kernel(core))?,
+        None => packed.kernel(library)?,
     };
     let product_of = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, to: Expr| {
         let mut args = vec![wide.from(0), w.from(0), y.from(to)];

@@ -142,20 +142,9 @@ impl Gemm {
     pub fn block(&self) -> Block {
         let mut b = Block::new(if self.sh.is_some() { 4 } else { 3 });
         b.streams = true;
-        let [acts, w, y] = [b.args[0], b.args[1], b.args[2]];
+        let [acts, w] = [b.args[0], b.args[1]];
         let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
-        let mut frame = Frame {
-            y: b.slot(),
-            rnd: b.slot(),
-            stop: b.slot(),
-            inner: b.slot(),
-            end: b.slot(),
-            offsets: Vec::new(),
-        };
-        b.push(Inst::StrSlot(y, frame.y));
-        if let Some(&rnd) = b.args.get(3) {
-            b.push(Inst::StrSlot(rnd, frame.rnd));
-        }
+        let mut frame = Frame::new(&mut b);
         if self.format == Format::Nibbles {
             frame.offsets = self.offsets(&mut b, acts);
         }
@@ -286,7 +275,7 @@ impl Gemm {
     }
 
     /// `n` pairs of inputs, from pointers and byte offsets on.
-    fn pairs(
+    pub(super) fn pairs(
         &self,
         b: &mut Block,
         (acts, input): (Reg, u32),
@@ -477,7 +466,7 @@ impl Gemm {
     }
 
     /// Requantizes and stores the sums of a group; `at` is the offset of the stream's tail.
-    fn finish(
+    pub(super) fn finish(
         &self,
         b: &mut Block,
         frame: &Frame,
@@ -549,12 +538,25 @@ pub(super) struct Frame {
     y: Slot,
     rnd: Slot,
     /// Where the loop over a column ends, and the loop within a run.
-    stop: Slot,
+    pub(super) stop: Slot,
     inner: Slot,
     /// End of the whole groups' stream.
-    end: Slot,
+    pub(super) end: Slot,
     /// What [`Gemm::offsets`] keeps.
     pub(super) offsets: Vec<Slot>,
+}
+
+impl Frame {
+    /// Keeps the arguments: where results go and, where there is one, the layer's rounding constant.
+    pub(super) fn new(b: &mut Block) -> Frame {
+        let [y, rnd, stop, inner, end] = std::array::from_fn(|_| b.slot());
+        let to = b.args[2];
+        b.push(Inst::StrSlot(to, y));
+        if let Some(&constant) = b.args.get(3) {
+            b.push(Inst::StrSlot(constant, rnd));
+        }
+        Frame { y, rnd, stop, inner, end, offsets: Vec::new() }
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod elementwise;
 pub mod engine;
 pub mod epilogue;
 pub mod gemm;
+pub mod gemm_blocks;
 mod gemm_nibbles;
 pub mod gemm_rows;
 pub mod gemm_rows_group;

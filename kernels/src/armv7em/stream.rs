@@ -128,11 +128,11 @@ impl Stream {
         }
     }
     /// Whether sums within these bounds, one pair a channel, come out right.
-    fn exact(&self, reach: &[(i32, i32)]) -> bool {
+    pub(super) fn exact(&self, reach: &[(i32, i32)]) -> bool {
         let within = |bits: u32, &(lo, hi): &(i32, i32)| lo > -(1 << bits) && hi < 1 << bits;
         reach.iter().enumerate().all(|(c, reach)| match self.format {
             // Only A is multiplied by 256, but its partner's sum rides on it.
-            Format::Packed => within(23, reach),
+            Format::Packed => self.sh.is_some() && within(23, reach),
             Format::Plain | Format::Halves => true,
             Format::Nibbles => within(if c % 4 == 3 { 19 } else { 23 }, reach),
         })
@@ -148,7 +148,7 @@ impl Stream {
         reach: &[(i32, i32)],
         taps: &[Option<usize>],
     ) -> Option<Vec<i16>> {
-        if !self.exact(reach) || (self.format == Format::Packed && self.sh.is_none()) {
+        if !self.exact(reach) {
             return None;
         }
         let row = weights.len() / self.outputs.max(1);
@@ -156,34 +156,53 @@ impl Stream {
             Some(t) if o < self.outputs => weights[o * row + t],
             _ => 0,
         };
-        let of = |v: &[i32], o: usize, missing: i32| v.get(o).copied().unwrap_or(missing);
         let mut stream = Vec::with_capacity(self.len());
-        let (head, halves, tail) = (self.head(), self.halves(), self.tail());
         for first in (0..self.outputs).step_by(self.group) {
-            let own = |c: usize| rounding.each.get(first + c).copied().unwrap_or((0, 1));
-            let value = |field: Field| match field {
-                Field::Joined(c) => {
-                    of(bias, first + c, 0).checked_mul(256)?.checked_add(of(bias, first + c + 1, 0))
-                }
-                Field::Bias(c) => Some(of(bias, first + c, 0)),
-                Field::Multiplier(c) => Some(of(rounding.multipliers, first + c, 1)),
-                Field::Rounding(c) => Some(own(c).0),
-                Field::Shift(c) => Some(own(c).1 as i32),
-            };
-            for &field in &head {
-                word(&mut stream, value(field)?);
-            }
+            self.pack_head(&mut stream, first, bias)?;
             for p in 0..self.pairs {
-                for (channels, input) in &halves {
-                    let of = |c: &usize| weight(first + c, 2 * p + input);
-                    stream.push(self.joined(&channels.iter().map(of).collect::<Vec<i32>>())?);
-                }
+                self.pack_pair(&mut stream, &|c, input| weight(first + c, 2 * p + input))?;
             }
-            for &field in &tail {
-                word(&mut stream, value(field)?);
-            }
+            self.pack_tail(&mut stream, first, rounding);
         }
         Some(stream)
+    }
+    /// Appends the head of the group from channel `first` on.
+    pub(super) fn pack_head(&self, stream: &mut Vec<i16>, first: usize, bias: &[i32]) -> Option<()> {
+        let of = |c: usize| bias.get(first + c).copied().unwrap_or(0);
+        for field in self.head() {
+            let value = match field {
+                Field::Joined(c) => of(c).checked_mul(256)?.checked_add(of(c + 1))?,
+                Field::Bias(c) => of(c),
+                _ => 0,
+            };
+            word(stream, value);
+        }
+        Some(())
+    }
+    /// Appends the part of two inputs, of which `weight` gives that of a channel of the group.
+    pub(super) fn pack_pair(
+        &self,
+        stream: &mut Vec<i16>,
+        weight: &dyn Fn(usize, usize) -> i32,
+    ) -> Option<()> {
+        for (channels, input) in self.halves() {
+            let weights: Vec<i32> = channels.iter().map(|&c| weight(c, input)).collect();
+            stream.push(self.joined(&weights)?);
+        }
+        Some(())
+    }
+    /// Appends the tail of the group from channel `first` on.
+    pub(super) fn pack_tail(&self, stream: &mut Vec<i16>, first: usize, rounding: Rounding<'_>) {
+        let own = |c: usize| rounding.each.get(first + c).copied().unwrap_or((0, 1));
+        for field in self.tail() {
+            let value = match field {
+                Field::Multiplier(c) => rounding.multipliers.get(first + c).copied().unwrap_or(1),
+                Field::Rounding(c) => own(c).0,
+                Field::Shift(c) => own(c).1 as i32,
+                _ => 0,
+            };
+            word(stream, value);
+        }
     }
 
     /// The word of a field in the stream `w` of the group that begins at `base`.
