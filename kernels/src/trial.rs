@@ -44,11 +44,11 @@ impl Random {
 }
 
 /// A product of random weights with zero points at the ends. Every fifth one's fit four bits; of every
-/// fifth one, four rows at a time, a stretch is zero.
+/// fourth one, four rows at a time, a stretch is zero.
 pub fn product(random: &mut Random, rows: usize, taps: usize, case: usize) -> Product {
     let (least, most) = if case % 5 == 4 { (-8, 7) } else { (-127, 127) };
     let mut w: Vec<i8> = (0..rows * taps).map(|_| random.within(least, most) as i8).collect();
-    for four in w.chunks_mut(4 * taps).filter(|_| case % 5 == 3) {
+    for four in w.chunks_mut(4 * taps).filter(|_| case % 4 == 3) {
         let (from, to) = (random.within(0, taps as i64 / 2), random.within(taps as i64 / 2, taps as i64));
         four.chunks_mut(taps).for_each(|row| row[from as usize..to as usize].fill(0));
     }
