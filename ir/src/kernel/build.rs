@@ -5,8 +5,8 @@
 //! literals take the type of the other side, so `acc64 + 1` and `index + 1` both work.
 //!
 //! ```
-//! use secateur_compiler::kernel::{Access, KernelBuilder};
-//! use secateur_compiler::tensor::DType;
+//! use secateur_ir::kernel::{Access, KernelBuilder};
+//! use secateur_ir::tensor::DType;
 //! let mut k = KernelBuilder::new("sum_s8");
 //! let x = k.buffer("x", DType::I8, 16, Access::Read);
 //! let y = k.buffer("y", DType::I32, 1, Access::Write);

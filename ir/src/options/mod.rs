@@ -7,14 +7,14 @@
 //! A build script that has a `secateur.toml` gives its text:
 //!
 //! ```
-//! use secateur_compiler::options::{self, Settings};
+//! use secateur_ir::options::{self, Settings};
 //!
 //! let text = "optimize = \"size\"\n[model.kws]\noptimize = \"speed\"\n";
 //! let file = options::parse("models/secateur.toml", text)?;
 //! let (mut settings, _warning) = file.of_model("kws", &|_| false)?;
 //! settings.over(Settings::defaults());
 //! assert_eq!(settings.options().optimize, options::Optimize::Speed);
-//! # Ok::<(), secateur_compiler::Error>(())
+//! # Ok::<(), secateur_ir::Error>(())
 //! ```
 
 mod declare;

@@ -110,7 +110,7 @@ impl Ending<'_> {
     }
 }
 
-/// Bits of a weight in flash.
+/// How a weight is kept in flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weights {
     Eight,
@@ -120,7 +120,7 @@ pub enum Weights {
 }
 
 impl Weights {
-    /// What the weights of a product fit.
+    /// Ways to keep those of a product that may pay.
     pub fn of(product: &Product) -> impl Iterator<Item = Weights> {
         let four = product.four_bits().then_some(Weights::Four);
         let blocks = product.zeros().then_some(Weights::Blocks);
@@ -134,15 +134,17 @@ impl Weights {
             Weights::Blocks => "blocks4x4",
         }
     }
-    /// Formats to try in this order, each with the one shift that it takes of all channels.
-    pub fn formats(self, ending: &Ending<'_>, want: &Want<'_>) -> Vec<(Format, Option<u32>)> {
-        match self {
-            Weights::Four => vec![(Format::Nibbles, ending.sh)],
-            Weights::Blocks => Vec::new(),
-            // There weights of two bytes gain a sixth.
-            Weights::Eight if dual(want) && want.policy.spends_flash() => vec![(Format::Halves, ending.sh)],
-            Weights::Eight => vec![(Format::Packed, ending.sh), (Format::Plain, None)],
-        }
+}
+
+/// A format, and the one shift of all channels that it takes.
+pub type Form = (Format, Option<u32>);
+
+/// Formats of eight bits to try in this order.
+pub fn bytes(ending: &Ending<'_>, want: &Want<'_>) -> Vec<Form> {
+    // There weights of two bytes gain a sixth.
+    match dual(want) && want.policy.spends_flash() {
+        true => vec![(Format::Halves, ending.sh)],
+        false => vec![(Format::Packed, ending.sh), (Format::Plain, None)],
     }
 }
 
@@ -165,14 +167,18 @@ impl Packed {
     ) -> Result<Option<(Packed, Bind)>> {
         let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
         let (reach, rounding) = (product.reach()?, ending.rounding());
-        let found = if weights == Weights::Blocks {
-            let blocks = Blocks::pack(sizes, w, b, rounding, &reach, taps);
-            blocks.filter(|found| found.0.pays()).map(|(blocks, stream)| (Packed::Blocks(blocks), stream))
-        } else {
-            weights.formats(ending, want).into_iter().find_map(|(format, sh)| {
+        let whole = |forms: Vec<Form>| {
+            forms.into_iter().find_map(|(format, sh)| {
                 let gemm = Gemm { format, sh, ..*sizes };
                 Some((Packed::Whole(gemm), gemm.stream().pack(w, b, rounding, &reach, taps)?))
             })
+        };
+        let found = match weights {
+            Weights::Eight => whole(bytes(ending, want)),
+            Weights::Four => whole(vec![(Format::Nibbles, ending.sh)]),
+            Weights::Blocks => Blocks::pack(sizes, w, b, rounding, &reach, taps)
+                .filter(|(blocks, _)| blocks.pays())
+                .map(|(blocks, stream)| (Packed::Blocks(blocks), stream)),
         };
         Ok(found.map(|(packed, stream)| (packed, Bind::aligned("weights", Data::I16(stream), 4))))
     }

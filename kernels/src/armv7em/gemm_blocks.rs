@@ -100,7 +100,7 @@ impl Blocks {
             let short = (blocks.len() - 1) % ROUND + 1;
             let rounds = blocks.len().div_ceil(ROUND);
             let bytes = 2 * (WEIGHTS * blocks.len() + 2 * rounds);
-            word(&mut packed, (short | u16::try_from(bytes).ok().map(usize::from)? << 16) as u32 as i32);
+            word(&mut packed, short as i32 + (i32::from(u16::try_from(bytes).ok()?) << 16));
             let (head, others) = blocks.split_at(short);
             for round in std::iter::once(head).chain(others.chunks(ROUND)) {
                 for (n, _) in round {
@@ -143,7 +143,7 @@ impl Blocks {
             let at = k.var("at", 0);
             let rounds = k.let_("rounds", (bytes + (2 * ROUND_LEN - 1) as i32) / (2 * ROUND_LEN) as i32);
             k.for_("round", 0, rounds, |k, round| {
-                let opening = round.lt(1);
+                let opening = round.equals(0);
                 let blocks = k.let_("blocks", opening.select(short, ROUND as i32));
                 let later = first + short * WEIGHTS + 2 + (round - 1) * ROUND_LEN;
                 let start = k.let_("start", opening.select(first, later));

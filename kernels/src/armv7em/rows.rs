@@ -4,7 +4,7 @@
 //! In: rows and a product. Out: a candidate, or none where the function has no code for the
 //! sizes. Law: the outputs are those of the portable loops, bit by bit.
 
-use crate::armv7em::engine::{Ending, Weights};
+use crate::armv7em::engine::{Ending, bytes};
 use crate::armv7em::gemm_rows::Dense;
 use crate::armv7em::stream::Format;
 use crate::call::{Bind, Call};
@@ -63,7 +63,7 @@ fn way(
     if !sizes.fits() {
         return Ok(None);
     }
-    let packed = Weights::Eight.formats(&ending, want).into_iter().find_map(|(format, sh)| {
+    let packed = bytes(&ending, want).into_iter().find_map(|(format, sh)| {
         let sizes = Dense { format, sh, ..sizes };
         Some((sizes, sizes.pack(w, b, ending.rounding(), &reach)?))
     });

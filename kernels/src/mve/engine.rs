@@ -67,22 +67,6 @@ fn named(four: bool) -> &'static str {
     if four { DENSE4 } else { "dot" }
 }
 
-/// Rows for columns.
-fn swapped(g: &Geometry) -> Geometry {
-    let swap = |[a, b]: [usize; 2]| [b, a];
-    Geometry {
-        input: swap(g.input),
-        output: swap(g.output),
-        kernel: swap(g.kernel),
-        strides: swap(g.strides),
-        dilations: swap(g.dilations),
-        pads: swap(g.pads),
-        x: [g.x[0], g.x[1], g.x[3], g.x[2]],
-        y: [g.y[0], g.y[1], g.y[3], g.y[2]],
-        ..g.clone()
-    }
-}
-
 /// The same convolution where pixels follow each other down a column in memory, as behind a
 /// transposition: rows for columns, in the weights as well.
 fn columns_first(g: &Geometry, product: &Product) -> Option<(Geometry, Option<Product>)> {
@@ -94,7 +78,7 @@ fn columns_first(g: &Geometry, product: &Product) -> Option<(Geometry, Option<Pr
     let [kh, kw] = g.kernel;
     let taps = (0..kw).flat_map(|x| (0..kh).map(move |y| y * kw + x));
     let weights = w.chunks(kh * kw).flat_map(|plane| taps.clone().map(|t| plane[t])).collect();
-    Some((swapped(g), Some(Product { weights: Data::I32(weights), ..product.clone() })))
+    Some((g.turned(), Some(Product { weights: Data::I32(weights), ..product.clone() })))
 }
 
 /// The same convolution with long rows: one column of rows becomes a row, and the channels of a
@@ -102,7 +86,7 @@ fn columns_first(g: &Geometry, product: &Product) -> Option<(Geometry, Option<Pr
 fn turned(g: &Geometry) -> Option<Geometry> {
     let one = |axis: usize| g.input[axis] == 1 && g.kernel[axis] == 1 && g.output[axis] == 1;
     if one(1) && g.input[0] > 1 {
-        return Some(swapped(g));
+        return Some(g.turned());
     }
     let apart = g.cin > 1 && g.groups == 1 && g.x[1] != 1 && g.x[3] == 1;
     (one(0) && apart && g.pads[0] == 0).then(|| Geometry {

@@ -40,10 +40,8 @@ plain_operands! {
 choices! {
     /// Rotation of the last operand of extensions. Of pairs, `R0` takes bytes 0 and 2, `R8` bytes 1
     /// and 3.
-    #[allow(dead_code)]
     Ror { R0 "" R8 ", ror #8" R16 ", ror #16" R24 ", ror #24" }
     /// What the last comparison must have found; `Lo` and `Hs` are unsigned below and not below.
-    #[allow(dead_code)]
     Cond { Eq "eq" Ne "ne" Lo "lo" Hs "hs" Lt "lt" Ge "ge" Gt "gt" Le "le" }
 }
 

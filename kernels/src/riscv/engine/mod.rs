@@ -462,19 +462,7 @@ fn across(g: &Geometry) -> Geometry {
     if [g.input[1], g.output[1], g.kernel[1]] != [1, 1, 1] || g.output[0] == 1 {
         return g.clone();
     }
-    let turned = |[a, b]: [usize; 2]| [b, a];
-    let places = |[n, c, h, w]: [usize; 4]| [n, c, w, h];
-    Geometry {
-        input: turned(g.input),
-        output: turned(g.output),
-        kernel: turned(g.kernel),
-        strides: turned(g.strides),
-        dilations: turned(g.dilations),
-        pads: turned(g.pads),
-        x: places(g.x),
-        y: places(g.y),
-        ..g.clone()
-    }
+    g.turned()
 }
 
 /// `[channel][ic][ky][kx]` to `[channel][ky][kx][ic]`.
