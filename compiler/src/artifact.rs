@@ -152,7 +152,8 @@ fn compile_unhelped(
     let digest = digest(model, target, calibration, options);
     let mut report = Report::new(&program, target);
     report.warnings = graph.warnings().to_vec();
-    report.prune(&pruned);
+    report.price(&graph, &schedule, target);
+    report.prune(&pruned, &graph, &schedule);
     // Speed and size are paid for with memory: say how much.
     report.total.arena_balanced = match policy.spends_flash() {
         true => Some(schedule::schedule_with(&graph, &library, policy.balanced())?.arena),

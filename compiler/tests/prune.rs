@@ -144,6 +144,21 @@ fn a_pruned_model_runs_the_same_everywhere() {
     let done = secateur(&[&["eval"], &base[..], &eval].concat());
     let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     assert!(value["drop"].as_f64().unwrap() < 0.03, "{value}");
+    // Beside it the same model with all its weights, as it measures alone.
+    let alone = secateur(&[&["eval", MODEL, "--calibrate", CALIBRATION], &eval[..]].concat());
+    let alone: serde_json::Value = serde_json::from_slice(&alone.stdout).unwrap();
+    for key in ["engine", "drop", "agree"] {
+        assert_eq!(value["dense"][key], alone[key], "{key}");
+    }
+    assert!(alone["dense"].is_null() && value["mse"].is_null());
+    let unlabelled = ["--data", TEST, "--engine", "eval", "--limit", "20"];
+    let done = secateur(&[&["eval"], &base[..], &unlabelled].concat());
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let head: Vec<&str> =
+        said.lines().next().unwrap().split("  ").map(str::trim).filter(|w| !w.is_empty()).collect();
+    assert_eq!(head, ["20 samples, eval", "float", "dense int8", "pruned int8"], "{said}");
+    let rows: Vec<&str> = said.lines().map(|l| l.trim().split("  ").next().unwrap()).collect();
+    assert!(rows.contains(&"agree") && rows.contains(&"mse"), "{said}");
 }
 
 /// Blocks of zeros are left out of the weights and of the work, on the board and in both languages, and the
@@ -165,6 +180,32 @@ fn blocks_of_zeros_are_left_out() {
     assert!(families.contains(&"blocks4x4"), "{families:?}");
     let weights = |of: &serde_json::Value| of["total"]["weights"].as_u64().unwrap();
     assert!(weights(&pruned) * 2 < weights(&dense), "{} of {}", weights(&pruned), weights(&dense));
+    // What the report says of dense kernels is what the dense model takes, but for channels of zeros.
+    let (had, has) = (&dense["total"], &pruned["total"]);
+    for (dense, all) in [("dense_weights", "weights"), ("dense_cycles", "cycles")] {
+        let share = has[dense].as_f64().unwrap() / had[all].as_f64().unwrap();
+        assert!((0.9..=1.0).contains(&share), "{dense}: {share}");
+    }
+    assert!(has["cycles"].as_u64().unwrap() < had["cycles"].as_u64().unwrap());
+    assert!(had["dense_cycles"].is_null() && had["sparse_macs"].as_f64().unwrap() < 0.05, "{had}");
+    let macs = |key: &str| has[key].as_f64().unwrap();
+    assert!((macs("sparse_macs") - (1.0 - macs("live_macs") / macs("macs"))).abs() < 1e-9);
+    let mut compared = 0;
+    for (had, has) in dense["layers"].as_array().unwrap().iter().zip(pruned["layers"].as_array().unwrap()) {
+        let family = has["family"].as_str().unwrap();
+        let format = if family.starts_with("blocks") { family } else { "dense" };
+        if has["pattern"].is_null() {
+            assert!(has["format"].is_null() && has["dense_cycles"].is_null(), "{has}");
+            continue;
+        }
+        assert_eq!(has["format"], format);
+        if had["macs"] != has["macs"] {
+            continue;
+        }
+        compared += 1;
+        assert_eq!((&has["dense_weights"], &has["dense_cycles"]), (&had["weights"], &had["cycles"]), "{has}");
+    }
+    assert!(compared > 0);
 }
 
 #[test]

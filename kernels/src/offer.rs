@@ -28,6 +28,9 @@ pub const UNROLLED: &str = "rows_unrolled";
 /// Products whose weights take four bits each.
 pub const DENSE4: &str = "dense4";
 
+/// Ways that leave zeros out are called this and how zeros lie: `blocks4x4`.
+pub const SPARSE: &str = "blocks";
+
 /// One way to spell a node with native kernels.
 #[derive(Debug)]
 pub struct Candidate {

@@ -1,12 +1,14 @@
 //! `secateur eval`: the metric of the float model and of an engine side by side, and the drop.
 
-use super::args::ModelArgs;
+use super::args::{Job, ModelArgs};
 use super::engine::{self, Engine};
 use super::labels::Expected;
 use super::metric::{self, Labels, Metric, Reference};
 use super::progress::Terminal;
-use super::{data, output, print_json, warn};
+use super::{data, output, print_json, table, warn};
 use crate::error::{Error, Result};
+use crate::kernels::offer::SPARSE;
+use crate::options::{Leaf, Options, Quantize};
 use crate::report::SCHEMA;
 use crate::tensor::Tensor;
 use serde_json::json;
@@ -43,6 +45,8 @@ pub(crate) struct Outcome {
     pub(crate) float: f64,
     pub(crate) engine: f64,
     pub(crate) agree: f64,
+    /// Mean square errors of float model and engine, where there are no labels.
+    mse: Option<[f64; 2]>,
     pub(crate) samples: usize,
 }
 
@@ -69,13 +73,27 @@ pub(crate) fn measure(
     let outputs = first(&prepared.run(engine, target, samples, observer)?.real);
     let inputs = first(samples);
     let reference = Reference { labels, inputs: &inputs, float: &float };
+    let both = |metric| -> Result<[f64; 2]> {
+        Ok([metric::measure(metric, &float, &reference)?, metric::measure(metric, &outputs, &reference)?])
+    };
+    let [of_float, of_engine] = both(metric)?;
     Ok(Outcome {
         metric,
-        float: metric::measure(metric, &float, &reference)?,
-        engine: metric::measure(metric, &outputs, &reference)?,
+        float: of_float,
+        engine: of_engine,
         agree: metric::measure(Metric::Agree, &outputs, &reference)?,
+        mse: if *labels == Labels::None { Some(both(Metric::Mse)?) } else { None },
         samples: samples.len(),
     })
+}
+
+/// The same job with every weight, for a job that prunes.
+fn dense(job: &Job) -> Option<Job> {
+    let prunes = job.options.prunes();
+    let mut kernels = job.options.kernels.clone();
+    kernels.retain(|wish| !wish.variant.starts_with(SPARSE));
+    prunes
+        .then(|| Job { options: Options { kernels, ..job.options.clone().without_pruning() }, ..job.clone() })
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {
@@ -88,6 +106,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let samples = data::read_samples(&args.data)?;
     let mut observer = Terminal::new();
     let prepared = engine::prepare(&job, args.engine, &mut observer)?;
+    let dense = dense(&job).filter(|_| args.engine != Engine::Float);
+    let dense = dense.map(|job| engine::prepare(&job, args.engine, &mut observer)).transpose()?;
     let graph = prepared.graph();
     let total = samples.arrays.values().next().and_then(|a| a.shape().first().copied()).unwrap_or(0);
     let samples = data::split(&samples, graph, args.limit)?;
@@ -99,45 +119,76 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         float: output.dtype.is_float(),
     };
     let labels = Labels::new(metric, labels.as_ref(), &expected)?;
-    let outcome = measure(&prepared, args.engine, &job.target, &samples, &labels, metric, &mut observer)?;
+    let mut of = |prepared: &engine::Prepared| {
+        measure(prepared, args.engine, &job.target, &samples, &labels, metric, &mut observer)
+    };
+    let (outcome, dense) = (of(&prepared)?, dense.as_ref().map(of).transpose()?);
     drop(observer);
     warn(prepared.warnings());
     if args.json {
-        return print_json(&json!({
-            "schema": SCHEMA,
-            "name": job.options.name,
-            "target": job.target.name,
-            "metric": metric.name(),
-            "float": outcome.float,
-            "engine": outcome.engine,
-            "drop": outcome.drop(),
-            "agree": outcome.agree,
-            "samples": outcome.samples,
-            "warnings": prepared.warnings(),
-        }));
+        let of = |outcome: &Outcome| {
+            json!({
+                "engine": outcome.engine,
+                "drop": outcome.drop(),
+                "agree": outcome.agree,
+                "mse": outcome.mse.map(|m| m[1]),
+            })
+        };
+        let mut value = of(&outcome);
+        value["schema"] = json!(SCHEMA);
+        value["name"] = json!(job.options.name);
+        value["target"] = json!(job.target.name);
+        value["metric"] = json!(metric.name());
+        value["float"] = json!(outcome.float);
+        value["float_mse"] = json!(outcome.mse.map(|m| m[0]));
+        value["dense"] = json!(dense.as_ref().map(of));
+        value["samples"] = json!(outcome.samples);
+        value["warnings"] = json!(prepared.warnings());
+        return print_json(&value);
     }
-    output::print(&text(&outcome, args.engine))
+    let text = match dense {
+        None => text(&outcome, args.engine),
+        Some(dense) => beside(&dense, &outcome, args.engine, job.options.quantize),
+    };
+    output::print(&text)
 }
 
 /// The outcome in three lines.
 pub(crate) fn text(outcome: &Outcome, engine: Engine) -> String {
-    let show = |v: f64| match outcome.metric {
-        Metric::Mse => format!("{v:.6}"),
-        Metric::Cosine => format!("{v:.5}"),
-        _ => format!("{:.2} %", v * 100.0),
-    };
-    let drop = match outcome.metric {
-        Metric::Mse => format!("{:+.2} %", outcome.drop() * 100.0),
-        Metric::Cosine => format!("{:.5}", outcome.drop()),
-        _ => format!("{:.2} points", outcome.drop() * 100.0),
-    };
+    let metric = outcome.metric;
     format!(
-        "{:<8} {} samples\nfloat    {}\n{:<8} {}   drop {drop}, same answer as float on {:.2} %\n",
-        outcome.metric.name(),
+        "{:<8} {} samples\nfloat    {}\n{:<8} {}   drop {}, same answer as float on {:.2} %\n",
+        metric.name(),
         outcome.samples,
-        show(outcome.float),
+        metric.show(outcome.float),
         engine.name(),
-        show(outcome.engine),
+        metric.show(outcome.engine),
+        metric.show_drop(outcome.drop()),
         outcome.agree * 100.0,
     )
+}
+
+/// Float, dense and pruned side by side.
+fn beside(dense: &Outcome, pruned: &Outcome, engine: Engine, quantize: Quantize) -> String {
+    let metric = pruned.metric;
+    let row = |name: &str, cells: [String; 3]| [name.to_owned()].into_iter().chain(cells).collect();
+    let both = |of: &dyn Fn(&Outcome) -> String| [of(dense), of(pruned)];
+    let three = |float: String, [dense, pruned]: [String; 2]| [float, dense, pruned];
+    let mut rows: Vec<Vec<String>> = vec![
+        row(metric.name(), three(metric.show(pruned.float), both(&|o| metric.show(o.engine)))),
+        row("drop", three(String::new(), both(&|o| metric.show_drop(o.drop())))),
+    ];
+    if metric != Metric::Agree {
+        let share = |o: &Outcome| Metric::Agree.show(o.agree);
+        rows.push(row("same answer as float", three(String::new(), both(&share))));
+    }
+    if let Some([float, _]) = pruned.mse.filter(|_| metric != Metric::Mse) {
+        let show = |v: f64| Metric::Mse.show(v);
+        let of = |o: &Outcome| o.mse.map_or(String::new(), |m| show(m[1]));
+        rows.push(row("mse", three(show(float), both(&of))));
+    }
+    let form = quantize.show().replace('"', "").replace("none", "float");
+    let (dense, pruned_form) = (format!("dense {form}"), format!("pruned {form}"));
+    let samples = format!("{} samples, {}", pruned.samples, engine.name());
+    table::table(&[&samples, "float", &dense, &pruned_form], rows, 1)
 }

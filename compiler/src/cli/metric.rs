@@ -36,6 +36,20 @@ impl Metric {
             _ => float - engine,
         }
     }
+    pub(crate) fn show(self, v: f64) -> String {
+        match self {
+            Metric::Mse => format!("{v:.6}"),
+            Metric::Cosine => format!("{v:.5}"),
+            _ => format!("{:.2} %", v * 100.0),
+        }
+    }
+    pub(crate) fn show_drop(self, v: f64) -> String {
+        match self {
+            Metric::Mse => format!("{:+.2} %", v * 100.0),
+            Metric::Cosine => format!("{v:.5}"),
+            _ => format!("{:.2} points", v * 100.0),
+        }
+    }
 }
 
 /// Labels as a metric reads them, one entry a sample.

@@ -55,20 +55,56 @@ pub(crate) fn shape(dims: &[usize]) -> String {
     dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("×")
 }
 
-/// Pattern and share of a pruned layer's zeros, and the error that they make in its output.
-fn zeros(layer: &LayerReport) -> [String; 2] {
-    let percent = |share: f64| format!("{:.1} %", share * 100.0);
-    match (layer.pattern, layer.sparsity, layer.prune_error) {
-        (Some(pattern), Some(share), Some(error)) => {
-            [format!("{pattern} {}", percent(share)), percent(error)]
-        }
-        _ => [String::new(), String::new()],
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// Columns of a pruned model: pattern and share of a layer's zeros, the error that they make in its
+/// output, bytes that its weights would take if zeros were stored, cycles, and those of the best dense kernel.
+fn zeros(layer: &LayerReport, timed: bool) -> Vec<String> {
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let number = |value: Option<u64>| text(value.map(count));
+    let mut cells = vec![
+        text(layer.pattern.zip(layer.sparsity).map(|(p, share)| format!("{p} {}", percent(share)))),
+        text(layer.prune_error.map(percent)),
+        number(layer.dense_weights.map(|w| w as u64)),
+    ];
+    if timed {
+        cells.extend([number(layer.cycles), number(layer.dense_cycles)]);
     }
+    cells
+}
+
+/// What follows the totals of a pruned model.
+fn savings(report: &Report) -> Vec<(&'static str, String)> {
+    let total = &report.total;
+    let beside = |own: u64, dense: u64| {
+        let share = dense.abs_diff(own) as f64 / dense.max(1) as f64;
+        let word = if own <= dense { "less" } else { "more" };
+        format!("{} {word} than {} with dense kernels", percent(share), count(dense))
+    };
+    let mut lines = Vec::new();
+    if let Some(dense) = total.dense_weights {
+        lines.push(("  beside dense", beside(total.weights as u64, dense as u64)));
+    }
+    if let (Some(own), Some(dense)) = (total.cycles, total.dense_cycles) {
+        lines.push(("cycles, predicted", format!("{}; {}", count(own), beside(own, dense))));
+    }
+    let stays = |l: &LayerReport| {
+        let (below, share) = (l.pays_below?, 1.0 - l.sparsity?);
+        let name = name(&l.name);
+        let all =
+            format!("{name}, {} non-zero; blocks would pay below about {}", percent(share), percent(below));
+        Some(("stays dense", all))
+    };
+    lines.extend(report.layers.iter().filter_map(stays));
+    lines
 }
 
 /// The table of `compile`: layers, then totals.
 pub(crate) fn report(report: &Report) -> String {
-    let pruned = report.total.sparsity.is_some();
+    let total = &report.total;
+    let pruned = total.sparsity.is_some();
     let rows = report
         .layers
         .iter()
@@ -82,14 +118,18 @@ pub(crate) fn report(report: &Report) -> String {
                 count(l.weights as u64),
                 count(l.live as u64),
             ];
-            cells.extend(zeros(l).into_iter().filter(|_| pruned));
+            if pruned {
+                cells.extend(zeros(l, total.cycles.is_some()));
+            }
             cells
         })
         .collect();
     let mut header = vec!["layer", "operator", "kernel", "output", "MACs", "weights B", "live RAM B"];
-    header.extend(["zeros", "their error"].into_iter().filter(|_| pruned));
+    if pruned {
+        header.extend(["zeros", "their error", "dense B"]);
+        header.extend(total.cycles.iter().flat_map(|_| ["cycles", "dense cycles"]));
+    }
     let mut out = table(&header, rows, 4);
-    let total = &report.total;
     let unknown = || match &total.not_measured {
         None => "not measured".to_string(),
         Some(missing) => format!("not measured: {missing}"),
@@ -102,9 +142,13 @@ pub(crate) fn report(report: &Report) -> String {
     };
     line("MACs", format!("{}{live}", count(total.macs)));
     if let Some(share) = total.sparsity {
-        line("zeros", format!("{:.1} % of the weights that may be pruned", share * 100.0));
+        let (zeros, work) = (percent(share), percent(total.sparse_macs));
+        line("zeros", format!("{zeros} of the weights that may be pruned, {work} of all MACs"));
     }
     line("weights", bytes(total.weights));
+    for (what, value) in savings(report).into_iter().filter(|_| pruned) {
+        line(what, value);
+    }
     line("code", total.code.map_or_else(unknown, bytes));
     line(
         "arena",

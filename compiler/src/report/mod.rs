@@ -6,13 +6,16 @@ mod memory;
 
 pub use memory::{Memory, overflow};
 
+use crate::graph::{Graph, NodeId};
 use crate::kernel::Native;
 use crate::options::Pattern;
 use crate::program::cost;
 use crate::program::depends_on_data;
 use crate::program::{Place, Port, Program};
 use crate::prune;
+use crate::schedule::{Choice, Prices, Schedule};
 use crate::warning::Warning;
+use crate::weigh::Needs;
 use secateur_targets::Target;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -29,6 +32,14 @@ pub struct Total {
     pub live_macs: u64,
     /// Share of zeros among the weights of all layers that pruning may touch, those that it left whole too.
     pub sparsity: Option<f64>,
+    /// Share of the multiply-accumulates whose weight is zero.
+    pub sparse_macs: f64,
+    /// Predicted cycles of one inference; `None`: the core has no cost table.
+    pub cycles: Option<u64>,
+    /// The same, and `weights`, with the best kernels that multiply zeros like any weight; `None`: nothing was
+    /// pruned, or not known.
+    pub dense_cycles: Option<u64>,
+    pub dense_weights: Option<usize>,
     /// Constants in flash: weights, biases, multipliers, tables.
     pub weights: usize,
     /// Machine code of model and kernels, measured by compiling it for the target.
@@ -91,6 +102,16 @@ pub struct LayerReport {
     pub pattern: Option<Pattern>,
     pub sparsity: Option<f64>,
     pub prune_error: Option<f64>,
+    /// How a pruned layer's weights are kept: the variant that leaves zeros out, or `dense`.
+    pub format: Option<String>,
+    /// Predicted cycles of the layer; `None`: the core has no cost table, or nothing runs.
+    pub cycles: Option<u64>,
+    /// The same, and `weights`, of the best kernel that multiplies zeros like any weight; `None`: not pruned.
+    pub dense_cycles: Option<u64>,
+    pub dense_weights: Option<usize>,
+    /// Of a pruned layer that stays dense, about the share of weights other than zero below which the best
+    /// kernel that leaves zeros out would be faster; `None`: there is none, or it runs.
+    pub pays_below: Option<f64>,
     pub weights: usize,
     /// Arena bytes live while the layer runs.
     pub live: usize,
@@ -110,6 +131,19 @@ pub struct PortReport {
     pub zero_point: Option<i32>,
 }
 
+/// The choice and the row of each node that has both.
+fn choices<'a>(
+    graph: &Graph,
+    schedule: &'a Schedule,
+    rows: &'a mut [LayerReport],
+) -> impl Iterator<Item = (&'a Choice, &'a mut LayerReport)> {
+    let of = |name: &str| graph.nodes().find(|(_, node)| node.name == name).map(|(id, _)| id);
+    let found: Vec<Option<NodeId>> = rows.iter().map(|row| of(&row.name)).collect();
+    rows.iter_mut()
+        .zip(found)
+        .filter_map(|(row, id)| Some((schedule.choices.get(id?.index())?.as_ref()?, row)))
+}
+
 /// What a compiled model needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -127,16 +161,55 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds what pruning did.
-    pub(crate) fn prune(&mut self, pruned: &prune::Outcome) {
+    /// Adds what the kernels of each layer were predicted to take when they were chosen.
+    pub(crate) fn price(&mut self, graph: &Graph, schedule: &Schedule, target: &Target) {
+        if target.core.cost.is_none() {
+            return;
+        }
+        for (choice, row) in choices(graph, schedule, &mut self.layers) {
+            row.cycles = choice.prices.chosen.map(|price| price.cycles as u64);
+        }
+    }
+
+    /// Adds what pruning did, and what it saves.
+    pub(crate) fn prune(&mut self, pruned: &prune::Outcome, graph: &Graph, schedule: &Schedule) {
+        if pruned.layers.is_empty() {
+            return;
+        }
+        self.total.sparsity = Some(pruned.sparsity);
         for layer in &pruned.layers {
             let Some(row) = self.layers.iter_mut().find(|l| l.name == layer.layer) else { continue };
             row.pattern = Some(layer.pattern);
             row.sparsity = Some(layer.removed as f64 / layer.weights.max(1) as f64);
             row.prune_error = Some(layer.error);
         }
-        self.total.sparsity = (!pruned.layers.is_empty()).then_some(pruned.sparsity);
+        let mut cycles = self.total.cycles;
+        let mut weights = Some(self.total.weights);
+        for (choice, row) in choices(graph, schedule, &mut self.layers) {
+            if row.pattern.is_none() {
+                continue;
+            }
+            row.format = Some(if choice.is_sparse() { choice.variant.clone() } else { "dense".to_owned() });
+            let (Prices { chosen: Some(chosen), .. }, Some(dense)) = (choice.prices, choice.prices.dense)
+            else {
+                (cycles, weights) = (None, None);
+                continue;
+            };
+            // Of what differs alone: constants that calls share count once in `weights`.
+            let more = |all: usize| (all + dense.weights).saturating_sub(chosen.weights);
+            (row.dense_weights, weights) = (Some(more(row.weights)), weights.map(more));
+            if let Some(own) = row.cycles {
+                row.dense_cycles = Some(dense.cycles as u64);
+                cycles = cycles.map(|all| (all + dense.cycles as u64).saturating_sub(own));
+                // What a kernel takes that skips zeros grows a little slower than the weights that it has.
+                let density = row.live_macs as f64 / row.macs.max(1) as f64;
+                let rival = choice.prices.sparse.filter(|s| !choice.is_sparse() && s.cycles > dense.cycles);
+                row.pays_below = rival.map(|sparse| density * dense.cycles / sparse.cycles);
+            }
+        }
+        (self.total.dense_cycles, self.total.dense_weights) = (cycles, weights);
     }
+
     pub fn new(program: &Program, target: &Target) -> Report {
         let ports = |ports: &[crate::program::Port]| {
             ports
@@ -172,6 +245,10 @@ impl Report {
                 macs: program.layers.iter().map(|l| l.macs).sum(),
                 live_macs: program.layers.iter().map(|l| l.live_macs).sum(),
                 sparsity: None,
+                sparse_macs: 0.0,
+                cycles: target.core.cost.as_ref().map(|_| Needs::of(program, target).cycles as u64),
+                dense_cycles: None,
+                dense_weights: None,
                 weights: program.constants.iter().map(|c| c.bytes.len()).sum(),
                 code: None,
                 native_code: texts.values().sum(),
@@ -199,6 +276,11 @@ impl Report {
                     pattern: None,
                     sparsity: None,
                     prune_error: None,
+                    format: None,
+                    cycles: None,
+                    dense_cycles: None,
+                    dense_weights: None,
+                    pays_below: None,
                     weights: l.weight_bytes,
                     live: l.live_bytes,
                     data_dependent: None,
@@ -206,6 +288,8 @@ impl Report {
                 .collect(),
             warnings: Vec::new(),
         };
+        let (all, live) = (report.total.macs, report.total.live_macs);
+        report.total.sparse_macs = all.saturating_sub(live) as f64 / all.max(1) as f64;
         for step in program.entries.iter().flat_map(|e| &e.steps) {
             if let (Some(layer), Some(reason)) = (report.layers.get_mut(step.layer), depends_on_data(step)) {
                 layer.data_dependent.get_or_insert(reason.words());

@@ -21,7 +21,8 @@ use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::kernels::call::Call;
 pub use crate::kernels::library::Library;
-use crate::policy::{Policy, most_for_size};
+use crate::kernels::offer::SPARSE;
+use crate::policy::{Policy, Price, most_for_size};
 use crate::select::{self, Variant};
 use secateur_targets::Target;
 use std::sync::Arc;
@@ -40,18 +41,48 @@ pub struct Choice {
     pub in_place: bool,
     /// The result is the operand seen differently.
     pub view: bool,
+    /// What runs, and what else could have.
+    pub prices: Prices,
+}
+
+/// What a node costs, and what it would as it was not chosen; nothing where only one way was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Prices {
+    /// Of what runs.
+    pub chosen: Option<Price>,
+    /// Of the best way that multiplies zeros like any weight.
+    pub dense: Option<Price>,
+    /// Of the best way that leaves zeros out.
+    pub sparse: Option<Price>,
 }
 
 impl Choice {
     /// The result is the operand seen differently.
     fn view() -> Choice {
-        Choice { variant: ALIAS.into(), calls: Arc::new([]), workspace: 0, in_place: false, view: true }
+        let prices = Prices::default();
+        Choice {
+            variant: ALIAS.into(),
+            calls: Arc::new([]),
+            workspace: 0,
+            in_place: false,
+            view: true,
+            prices,
+        }
     }
     fn of(variant: Variant) -> Choice {
         let in_place = variant.in_place();
         let Variant { name, calls, workspace } = variant;
         let variant = if calls.is_empty() { ALIAS.into() } else { name };
-        Choice { variant, calls: calls.into(), workspace, in_place, view: false }
+        let prices = Prices::default();
+        Choice { variant, calls: calls.into(), workspace, in_place, view: false, prices }
+    }
+    /// The same with what it and others cost.
+    fn priced(self, prices: Prices) -> Choice {
+        Choice { prices, ..self }
+    }
+    /// Whether what runs leaves zeros out.
+    pub fn is_sparse(&self) -> bool {
+        self.variant.starts_with(SPARSE)
     }
 }
 

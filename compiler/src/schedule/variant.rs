@@ -1,11 +1,11 @@
 //! Kernel variants: which of those that there are computes a node.
 
 use super::storage::Crowded;
-use super::{Choice, Layout};
+use super::{Choice, Layout, Prices};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::kernels::library::Library;
-use crate::kernels::offer::{ROWS_LIMIT, UNROLLED, Want};
+use crate::kernels::offer::{ROWS_LIMIT, SPARSE, UNROLLED, Want};
 use crate::policy::{Policy, Price};
 use crate::select::{PORTABLE, Variant, variants};
 use std::collections::BTreeMap;
@@ -26,17 +26,20 @@ pub(crate) fn choose(
     code: &mut Code,
 ) -> Result<Choice> {
     let want = want(library, policy);
-    let mut all = allowed(graph, node, layouts, &want)?;
-    let shared = |variant: &Variant| variant.name != UNROLLED;
+    let (mut all, prices) = allowed(graph, node, layouts, &want, &|v| code.unrolled || shared(v))?;
     let free = policy.kernel(&graph[node].name).is_none();
     if free && !code.unrolled && all.iter().any(|(variant, _)| shared(variant)) {
         all.retain(|(variant, _)| shared(variant));
     }
     // The first of equals, so that engines list what they like best first.
     let best = all.into_iter().min_by_key(|(_, price)| policy.rank(price));
-    let (variant, _) = best.ok_or_else(|| Error::internal(graph[node].site(), "no variant is left"))?;
+    let (variant, price) = best.ok_or_else(|| Error::internal(graph[node].site(), "no variant is left"))?;
     code.texts.extend(variant.texts());
-    Ok(Choice::of(variant))
+    Ok(Choice::of(variant).priced(Prices { chosen: Some(price), ..prices }))
+}
+
+fn shared(variant: &Variant) -> bool {
+    variant.name != UNROLLED
 }
 
 /// Native code of the choices made so far.
@@ -69,31 +72,35 @@ pub(crate) fn smaller(
     Crowded { room, over, .. }: Crowded,
     unrolled: bool,
 ) -> Result<Option<Choice>> {
-    let mut found: Option<((bool, u64, u64), Variant)> = None;
+    let mut found: Option<((bool, u64, u64), Choice)> = None;
     // Rows are cut into ever more tiles, which costs a little speed at their seams.
     for rows_limit in (0..4).map(|halved| ROWS_LIMIT >> halved) {
         if found.as_ref().is_some_and(|best| !best.0.0) {
             break;
         }
         let want = Want { library, policy, rows_limit };
-        for (variant, price) in allowed(graph, node, layouts, &want)? {
-            let result = if variant.in_place() { 0 } else { over };
-            if variant.workspace + result >= choice.workspace || (variant.name == UNROLLED && !unrolled) {
+        let result = |variant: &Variant| if variant.in_place() { 0 } else { over };
+        let needed = |variant: &Variant| variant.workspace.next_multiple_of(8) + result(variant);
+        let may = |variant: &Variant| unrolled || shared(variant);
+        let (all, prices) = allowed(graph, node, layouts, &want, &|v| may(v) && needed(v) <= room)?;
+        for (variant, price) in all {
+            if variant.workspace + result(&variant) >= choice.workspace || !may(&variant) {
                 continue;
             }
-            let needed = variant.workspace.next_multiple_of(8) + result;
+            let needed = needed(&variant);
             let fits = needed <= room;
             let (first, second) = if fits { policy.rank(&price) } else { (needed as u64, 0) };
             if found.as_ref().is_none_or(|best| (!fits, first, second) < best.0) {
-                found = Some(((!fits, first, second), variant));
+                let choice = Choice::of(variant).priced(Prices { chosen: Some(price), ..prices });
+                found = Some(((!fits, first, second), choice));
             }
         }
     }
-    Ok(found.map(|(_, variant)| Choice::of(variant)))
+    Ok(found.map(|(_, choice)| choice))
 }
 
 /// The variants that may be taken, with their prices: those whose flash is worth it, or the one that
-/// the user wants.
+/// the user wants. And the prices of the best dense and sparse ones of those that `may` be taken at all.
 ///
 /// Errors: the node cannot be compiled, or has no variant of the name that is wanted.
 fn allowed(
@@ -101,7 +108,8 @@ fn allowed(
     node: NodeId,
     layouts: &[Option<Layout>],
     want: &Want<'_>,
-) -> Result<Vec<(Variant, Price)>> {
+    may: &dyn Fn(&Variant) -> bool,
+) -> Result<(Vec<(Variant, Price)>, Prices)> {
     let name = &graph[node].name;
     let wish = want.policy.kernel(name);
     let mut all: Vec<(Variant, Price)> = variants(graph, node, layouts, want, wish == Some(PORTABLE))?
@@ -112,8 +120,16 @@ fn allowed(
         })
         .collect();
     let Some(wish) = wish else {
+        let best = |sparse: bool| {
+            let of_kind = |(v, _): &&(Variant, Price)| v.name.starts_with(SPARSE) == sparse && may(v);
+            let mut prices: Vec<((), Price)> =
+                all.iter().filter(of_kind).map(|(_, price)| ((), *price)).collect();
+            want.policy.affordable(&mut prices);
+            prices.into_iter().map(|(_, price)| price).min_by_key(|price| want.policy.rank(price))
+        };
+        let prices = Prices { chosen: None, dense: best(false), sparse: best(true) };
         want.policy.affordable(&mut all);
-        return Ok(all);
+        return Ok((all, prices));
     };
     let mut names: Vec<String> = all.iter().map(|(variant, _)| format!("`{}`", variant.name)).collect();
     all.retain(|(variant, _)| variant.name == wish);
@@ -123,5 +139,5 @@ fn allowed(
         let why = format!("{} has no kernel `{wish}`; it has {}", graph[node].site(), names.join(", "));
         return Err(Error::entry("kernel", &graph[node].name, why));
     }
-    Ok(all)
+    Ok((all, Prices::default()))
 }

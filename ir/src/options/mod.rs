@@ -325,6 +325,10 @@ impl Options {
             || !self.sparsities.is_empty()
             || !self.patterns.is_empty()
     }
+    /// The same, with nothing said of zeros.
+    pub fn without_pruning(self) -> Options {
+        Options { prune: None, keep: None, sparsities: Vec::new(), patterns: Vec::new(), ..self }
+    }
 }
 
 impl Default for Options {
