@@ -246,6 +246,7 @@ pub fn sensitivity(
         let why = "the model brought its own quantization, and such a one is not pruned";
         return Err(Error::model(Site::Whole, why).help("ask about the float model that it was made from"));
     }
+    prune::by_layer(options)?;
     let tasks = prune::tasks(&graph, options)?;
     let inputs = crate::samples::split(samples, &graph, None)?;
     let probes = prune::probes(inputs.len(), limit);

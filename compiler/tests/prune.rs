@@ -208,6 +208,63 @@ fn blocks_of_zeros_are_left_out() {
     assert!(compared > 0);
 }
 
+/// Whole channels leave a smaller dense model, the same in all engines.
+#[test]
+fn channels_leave_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let base = ["compile", MODEL, "--calibrate", CALIBRATION, "--target", "nrf52840", "--emit", "c,rust"];
+    let run = |more: &[&str]| {
+        let files = ["-o", out.to_str().unwrap(), "--check", "--json"];
+        let done = secateur(&[&base[..], &files, more].concat());
+        assert!(done.status.success(), "{}", words(&done.stderr));
+        serde_json::from_slice::<serde_json::Value>(&done.stdout).unwrap()
+    };
+    let prune = ["--prune", "pattern=channels,sparsity=0.5"];
+    let (dense, pruned) = (run(&[]), run(&prune));
+    let total = |of: &serde_json::Value, key: &str| of["total"][key].as_f64().unwrap();
+    for (key, share) in [("macs", 0.4), ("cycles", 0.6), ("weights", 0.5)] {
+        assert!(total(&pruned, key) < share * total(&dense, key), "{key}");
+    }
+    let gone = 1.0 - total(&pruned, "live_macs") / total(&dense, "macs");
+    assert!((total(&pruned, "sparse_macs") - gone).abs() < 0.01, "{gone}");
+    let convs = |of: &serde_json::Value| -> Vec<u64> {
+        let layers = of["layers"].as_array().unwrap().iter().filter(|l| l["op"] == "Conv");
+        layers.map(|l| l["output_shape"][1].as_u64().unwrap()).collect()
+    };
+    for (had, has) in convs(&dense).iter().zip(convs(&pruned)) {
+        assert!(has * 2 == *had && has % 4 == 0, "{had} {has}");
+    }
+    assert!(pruned["layers"].as_array().unwrap().iter().any(|l| l["pattern"] == "channels"));
+    let eval = ["eval", MODEL, "--calibrate", CALIBRATION, "--data", TEST, "--labels", LABELS];
+    let done = secateur(&[&eval[..], &prune, &["--engine", "eval", "--json"]].concat());
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(value["drop"].as_f64().unwrap() < 0.15, "{value}");
+    let asked = secateur(&[&["sensitivity", MODEL, "--calibrate", CALIBRATION], &prune[..]].concat());
+    assert_eq!(asked.status.code(), Some(2));
+    assert!(words(&asked.stderr).contains("cannot be asked about by layer"));
+}
+
+/// `demo prune`: dense and pruned side by side, and smaller.
+#[test]
+fn the_demo_shows_both() {
+    let done = secateur(&["demo", "prune"]);
+    assert!(done.status.success(), "{}", words(&done.stderr));
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let row = |name: &str| -> Vec<f64> {
+        let line = said
+            .lines()
+            .find(|l| l.trim_start().starts_with(name))
+            .unwrap_or_else(|| panic!("{name}: {said}"));
+        let cells = line.trim_start()[name.len()..].split("  ").map(|c| c.replace([',', '%'], ""));
+        cells.filter_map(|c| c.trim().parse().ok()).collect()
+    };
+    let halves = |v: Vec<f64>| v.len() == 2 && v[1] < 0.6 * v[0];
+    assert!(halves(row("flash: weights, B")) && halves(row("cycles, predicted")), "{said}");
+    let accuracy = row("accuracy");
+    assert!(accuracy.len() == 3 && accuracy.iter().all(|a| *a > 75.0), "{said}");
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -228,6 +285,30 @@ fn what_cannot_be_meant_is_refused() {
         (&["--prune", "0.5", "--keep", "*", "--sparsity", "*=0.5"], calibrated, 2, "to be kept"),
         (&["--prune", "0.5", "--sparsity", "*=2"], calibrated, 2, "share of zeros"),
         (&["--prune", "0.5", "--pattern", "*=4x"], calibrated, 2, "pattern of zeros"),
+        (&["--prune", "pattern=channels"], calibrated, 2, "says no sparsity"),
+        (&["--prune", "pattern=channels,sparsity=1"], calibrated, 2, "`1` is no share"),
+        (&["--prune", "pattern=channels,sparsity=0.5"], &[], 2, "needs calibration samples"),
+        (&["--prune", "pattern=channels,sparsity=0.5,score=l1"], calibrated, 2, "score obs alone"),
+        (&["--prune", "pattern=channels,sparsity=0.5", "--keep", "*"], calibrated, 2, "finds no channels"),
+        (
+            &["--prune", "pattern=channels,sparsity=0.5", "--keep", "nosuch"],
+            calibrated,
+            2,
+            "is called `nosuch`",
+        ),
+        (
+            &["--prune", "pattern=channels,sparsity=0.5", "--pattern", "*=4x4"],
+            calibrated,
+            2,
+            "whole channels",
+        ),
+        (
+            &["--prune", "pattern=channels,sparsity=0.5", "--keep-zeros"],
+            calibrated,
+            2,
+            "leave one of both out",
+        ),
+        (&["--prune", "0.5", "--pattern", "*=channels"], calibrated, 2, "hang together over layers"),
     ] {
         let done = secateur(&[&["compile", MODEL, "-o", out], flags, more].concat());
         let said = words(&done.stderr);

@@ -232,4 +232,11 @@ impl Graph {
             })
             .collect()
     }
+    /// Multiply-accumulates of a node, padded taps included.
+    pub fn macs(&self, id: NodeId) -> u64 {
+        let value_type =
+            |v: &ValueId| crate::ops::ValueType { dtype: self[*v].dtype, shape: self[*v].shape.clone() };
+        let types: Vec<crate::ops::ValueType> = self[id].outputs.iter().map(value_type).collect();
+        self[id].op.macs(&self.operands(id), &types)
+    }
 }

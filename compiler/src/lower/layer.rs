@@ -9,13 +9,7 @@ use crate::tensor::Data;
 /// What the report says of a node, but for what runs, what it reads and what is live.
 pub(super) fn layer(graph: &Graph, id: NodeId) -> Layer {
     let node = &graph[id];
-    let operands = graph.operands(id);
-    let types: Vec<crate::ops::ValueType> = node
-        .outputs
-        .iter()
-        .map(|v| crate::ops::ValueType { dtype: graph[*v].dtype, shape: graph[*v].shape.clone() })
-        .collect();
-    let macs = node.op.macs(&operands, &types);
+    let macs = graph.macs(id);
     // Each weight of a convolution or product is used equally often, padded taps included.
     let weights = node.inputs.get(1).copied().flatten().map(|w| &graph[w]);
     let live_macs = match weights.and_then(|w| Some((w, w.constant()?))) {

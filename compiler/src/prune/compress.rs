@@ -5,6 +5,7 @@
 //! layers before are made up for where they can be; layers without zeros behind pruned ones are solved anew
 //! too.
 
+use super::channels::Lost;
 use super::layers::{Layer, layers};
 use super::survey::{Prepared, Task, clamp, least_squares};
 use crate::error::{Error, Fault, Result, Site};
@@ -36,10 +37,14 @@ pub(super) struct Storage {
     pub(super) ranges: BTreeMap<ValueId, Quant>,
     /// Nodes whose weights take four bits.
     pub(super) four_bits: BTreeSet<NodeId>,
+    /// Whether weights that are zero stay so.
+    pub(super) keep_zeros: bool,
 }
 
-/// The graph that is pruned, beside the dense one.
+/// The graph that is pruned, beside the one whose outputs it should give.
 struct Pair<'a> {
+    dense: Graph,
+    /// The graph that is pruned as it came.
     float: Graph,
     graph: &'a mut Graph,
     exact: Walk,
@@ -49,18 +54,23 @@ struct Pair<'a> {
     changed: BTreeSet<ValueId>,
 }
 
-/// Prunes in place. `goals` holds for each task the share of its layer that goes.
+/// Prunes in place. `goals` holds for each task the share of its layer that goes; `lost` says what channels the
+/// graph has lost already.
 pub(super) fn compress(
     graph: &mut Graph,
+    lost: Option<&Lost>,
     goals: &[(Task, f64)],
     inputs: &[Vec<Tensor>],
     storage: &Storage,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Pruned>> {
     let float = graph.clone();
-    let (exact, walk) = (Walk::new(&float, inputs), Walk::new(&float, inputs));
-    let (order, all) = (float.topological(), layers(&float));
-    let mut pair = Pair { float, graph, exact, walk, storage, changed: BTreeSet::new() };
+    let dense = lost.map_or_else(|| float.clone(), |lost| lost.dense.clone());
+    let (exact, walk) = (Walk::new(&dense, inputs), Walk::new(&float, inputs));
+    let (order, mut all) = (float.topological(), layers(&float));
+    all.iter_mut().for_each(|layer| layer.keep_zeros = storage.keep_zeros);
+    let changed = lost.iter().flat_map(|lost| lost.values()).collect();
+    let mut pair = Pair { dense, float, graph, exact, walk, storage, changed };
     pair.store_inputs();
     let mut done = Vec::new();
     for (step, &id) in order.iter().enumerate() {
@@ -68,22 +78,30 @@ pub(super) fn compress(
         if observer.cancelled() {
             return Err(Error::new(Fault::Cancelled, Site::Whole, "stopped on request"));
         }
-        let mut want = pair.exact.eval(&pair.float, id, inputs.len(), &[])?;
+        let mut want = pair.exact.eval(&pair.dense, id, inputs.len(), &[])?;
+        let narrowed = match (lost, pair.float[id].outputs.first()) {
+            (Some(lost), Some(&v)) => Some(lost.narrowed(v, &want[0])?),
+            _ => None,
+        };
+        let aim = narrowed.as_deref().unwrap_or(&want[0]);
         let layer = all.iter().find(|l| l.node == id);
         let goal = goals.iter().find(|(task, _)| task.layer.node == id);
         let mut have = match (layer, goal) {
             (_, Some((task, share))) => {
-                let (pruned, have) = pair.prune(task, *share, &want[0], inputs.len())?;
+                let (pruned, have) = pair.prune(task, *share, aim, inputs.len())?;
                 done.push(pruned);
                 have
             }
             (Some(layer), None) if pair.changed.contains(&layer.input) => {
-                pair.solve_anew(layer, &want[0], inputs.len())?
+                pair.solve_anew(layer, aim, inputs.len())?
             }
             (Some(layer), None) => pair.eval(layer, inputs.len())?,
             (None, _) => pair.walk.eval(pair.graph, id, inputs.len(), &[])?,
         };
-        clamp(&pair.float, id, &mut want)?;
+        if let (Some(lost), Some(layer)) = (lost, layer) {
+            done.extend(lost.outcome(layer, error(aim, &have[0])));
+        }
+        clamp(&pair.dense, id, &mut want)?;
         clamp(&pair.float, id, &mut have)?;
         pair.advance(id, want, have);
     }
@@ -163,7 +181,7 @@ impl Pair<'_> {
         let (mut weights, mut bias) = (Vec::new(), Vec::new());
         for group in 0..layer.groups {
             let (moments, trained, solver) = least_squares(&self.float, layer, group, read, want)?;
-            let solved = solver.dense(&trained);
+            let solved = layer.best(&solver, &trained);
             bias.extend((0..layer.sizes.rows).map(|row| moments.bias(row, solved.row(row)) as f32));
             weights.extend(solved.to_onnx());
         }
@@ -200,7 +218,7 @@ impl Pair<'_> {
                 *tensors = stored(tensors, quant);
             }
         }
-        self.exact.advance(&self.float, id, want);
+        self.exact.advance(&self.dense, id, want);
         self.walk.advance(&self.float, id, have);
     }
 }

@@ -85,6 +85,8 @@ impl Groups {
         let at_taps = |step: usize| (0..taps).flat_map(move |tap| runs(tap * inputs, inputs, step));
         let row_groups = runs(0, rows, pattern.rows()).collect();
         match pattern {
+            // They are no layer's own: see `channels`.
+            Pattern::Channels => Groups { rows: row_groups, columns: Vec::new(), quotas: Vec::new() },
             Pattern::Block { columns, .. } => {
                 Groups { rows: row_groups, columns: at_taps(columns).collect(), quotas: Vec::new() }
             }

@@ -21,6 +21,8 @@ pub struct Layer {
     pub sizes: Sizes,
     /// Groups that compute side by side; 1 but for grouped and depthwise convolutions.
     pub groups: usize,
+    /// Whether weights that are zero as they come stay so.
+    pub(super) keep_zeros: bool,
     pub(super) input: ValueId,
     pub(super) output: ValueId,
 }
@@ -53,8 +55,8 @@ fn layer(graph: &Graph, id: NodeId) -> Option<Layer> {
     };
     let sizes =
         Sizes { rows: shape[0].checked_div(groups)?, inputs: shape[1], taps: shape[2..].iter().product() };
-    let layer =
-        Layer { node: id, name: node.name.clone(), sizes, groups, input, output: *node.outputs.first()? };
+    let (name, output) = (node.name.clone(), *node.outputs.first()?);
+    let layer = Layer { node: id, name, sizes, groups, keep_zeros: false, input, output };
     (sizes.weights() > 0).then_some(layer)
 }
 

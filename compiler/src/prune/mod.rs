@@ -8,6 +8,7 @@
 //! Law: no labels, no gradients, no chance: the same samples give the same bits on every machine.
 
 pub mod allocate;
+mod channels;
 mod compress;
 pub mod groups;
 pub mod layers;
@@ -47,6 +48,8 @@ pub struct Outcome {
     pub layers: Vec<Pruned>,
     /// Share of zeros among the weights of all layers that could lose some: those that are kept do not count.
     pub sparsity: f64,
+    /// Multiply-accumulates that have left with whole channels.
+    pub removed_macs: u64,
 }
 
 /// Prunes a float graph as the options ask.
@@ -66,28 +69,83 @@ pub fn prune(
         )
         .help("prune the float model that it was made from"));
     }
-    let plan = plan(graph, options)?;
+    channels::check(options)?;
+    if channels::asked(options) {
+        return prune_channels(graph, calibration, options, observer);
+    }
+    let mut plan = plan(graph, options)?;
     if plan.is_empty() {
         return Ok(Outcome::default());
     }
-    let samples = calibration.ok_or_else(|| {
-        Error::option("prune", "needs calibration samples to choose zeros by")
-            .help("give samples with `--calibrate X.npy`; they need no labels")
-    })?;
-    let inputs = samples::split(samples, graph, None)?;
+    let tasks = plan.fixed.iter_mut().map(|(task, _)| task).chain(&mut plan.free);
+    tasks.for_each(|task| task.layer.keep_zeros = options.keep_zeros);
+    let inputs = split(graph, calibration)?;
     let goals = goals(graph, &plan, &inputs, observer)?;
-    let ranges = match options.quantize {
-        Quantize::None => BTreeMap::new(),
-        Quantize::Int8 | Quantize::W4a8 => quantize::ranges(graph, &inputs, observer)?,
-    };
-    let storage = compress::Storage { ranges, four_bits: quantize::four_bit(graph, options.quantize) };
-    let layers = compress::compress(graph, &goals, &inputs, &storage, observer)?;
+    let storage = storage(graph, &inputs, options, observer)?;
+    let layers = compress::compress(graph, None, &goals, &inputs, &storage, observer)?;
     verify(graph)?;
     let removed: usize = layers.iter().map(|l| l.removed).sum();
     let tasks = plan.fixed.iter().map(|(task, _)| task).chain(&plan.free);
     let weights: usize = tasks.map(|task| task.layer.weights()).sum();
     let sparsity = removed as f64 / weights.max(1) as f64;
-    Ok(Outcome { layers, sparsity })
+    Ok(Outcome { layers, sparsity, removed_macs: 0 })
+}
+
+fn split(graph: &Graph, calibration: Option<&Samples>) -> Result<Vec<Vec<Tensor>>> {
+    let samples = calibration.ok_or_else(|| {
+        Error::option("prune", "needs calibration samples to choose zeros by")
+            .help("give samples with `--calibrate X.npy`; they need no labels")
+    })?;
+    samples::split(samples, graph, None)
+}
+
+fn storage(
+    graph: &Graph,
+    inputs: &[Vec<Tensor>],
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<compress::Storage> {
+    let ranges = match options.quantize {
+        Quantize::None => BTreeMap::new(),
+        Quantize::Int8 | Quantize::W4a8 => quantize::ranges(graph, inputs, observer)?,
+    };
+    let four_bits = quantize::four_bit(graph, options.quantize);
+    Ok(compress::Storage { ranges, four_bits, keep_zeros: options.keep_zeros })
+}
+
+/// Takes whole channels, and solves what is left anew.
+fn prune_channels(
+    graph: &mut Graph,
+    calibration: Option<&Samples>,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let inputs = split(graph, calibration)?;
+    let storage = storage(graph, &inputs, options, observer)?;
+    let Some(lost) = channels::remove(graph, &inputs, options, observer)? else {
+        return Ok(Outcome::default());
+    };
+    verify(graph)?;
+    let layers = compress::compress(graph, Some(&lost), &[], &inputs, &storage, observer)?;
+    verify(graph)?;
+    let removed: usize = layers.iter().map(|l| l.removed).sum();
+    let weights: usize = layers::layers(&lost.dense).iter().map(|l| l.weights()).sum();
+    let macs = |graph: &Graph| graph.nodes().map(|(id, _)| graph.macs(id)).sum::<u64>();
+    let removed_macs = macs(&lost.dense).saturating_sub(macs(graph));
+    Ok(Outcome { layers, sparsity: removed as f64 / weights.max(1) as f64, removed_macs })
+}
+
+/// Refuses options that are meant for `prune` alone where layers are asked about one by one.
+pub fn by_layer(options: &Options) -> Result<()> {
+    channels::check(options)?;
+    if channels::asked(options) {
+        return Err(Error::option(
+            "prune",
+            "whole channels hang together over layers, and cannot be asked about by layer",
+        )
+        .help("name a pattern of blocks, as `--prune pattern=4x4`"));
+    }
+    Ok(())
 }
 
 /// The share that each layer loses.

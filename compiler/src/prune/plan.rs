@@ -111,7 +111,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan> {
 }
 
 /// The share for all layers, if one is said; a pattern that has its own takes no other.
-fn share(prune: &Prune, given: bool) -> Result<Option<f64>> {
+pub(super) fn share(prune: &Prune, given: bool) -> Result<Option<f64>> {
     let own = prune.pattern.and_then(Pattern::share);
     match (prune.sparsity, own) {
         (Some(s), Some(own)) if s.0 > 0.0 && (s.0 - own).abs() > 1e-9 => {
@@ -131,12 +131,12 @@ fn share(prune: &Prune, given: bool) -> Result<Option<f64>> {
     }
 }
 
-fn last<T: Copy>(wishes: &[LayerWish<T>], name: &str) -> Option<T> {
+pub(super) fn last<T: Copy>(wishes: &[LayerWish<T>], name: &str) -> Option<T> {
     wishes.iter().rev().find(|w| w.layers.matches(name)).map(|w| w.value)
 }
 
 /// Every pattern of names is for a layer that there is.
-fn known(all: &[Layer], options: &Options) -> Result<()> {
+pub(super) fn known(all: &[Layer], options: &Options) -> Result<()> {
     let any = |layers: &[&Layer], glob: &crate::options::Glob| layers.iter().any(|l| glob.matches(&l.name));
     let (each, prunable): (Vec<&Layer>, Vec<&Layer>) = (all.iter().collect(), prunable(all).collect());
     let mut globs: Vec<(&str, &crate::options::Glob, &[&Layer])> = Vec::new();

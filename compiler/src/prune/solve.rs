@@ -106,6 +106,16 @@ impl Solver {
         Matrix { sizes, values }
     }
 
+    /// The best weights where those that are zero as trained stay so, and with them those that are not `kept`;
+    /// nothing: all are. And which stay.
+    pub fn sparse(&self, kept: Option<Vec<bool>>, trained: &Matrix) -> (Matrix, Vec<bool>) {
+        let mut kept = kept.unwrap_or_else(|| vec![true; trained.values.len()]);
+        kept.iter_mut().zip(&trained.values).for_each(|(k, w)| *k &= *w != 0.0);
+        let each = (0..trained.sizes.rows).map(|row| row..row + 1).collect();
+        let rows = Groups { rows: each, columns: Vec::new(), quotas: Vec::new() };
+        (self.refit(&rows, &kept, trained), kept)
+    }
+
     /// The weights of some rows at the columns that stay.
     fn part(&self, stay: &[usize], rows: std::ops::Range<usize>) -> Vec<Vec<f64>> {
         let n = self.hessian.nrows();

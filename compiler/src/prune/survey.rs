@@ -214,6 +214,14 @@ pub(super) struct Prepared {
     trained: Matrix,
     groups: Groups,
     traces: Vec<super::obs::Trace>,
+    keep_zeros: bool,
+}
+
+impl Layer {
+    /// The best weights before any is taken.
+    pub(super) fn best(&self, solver: &Solver, trained: &Matrix) -> Matrix {
+        if self.keep_zeros { solver.sparse(None, trained).0 } else { solver.dense(trained) }
+    }
 }
 
 impl Prepared {
@@ -221,8 +229,9 @@ impl Prepared {
         let layer = &task.layer;
         let (moments, trained, solver) = least_squares(graph, layer, 0, read, want)?;
         let groups = Groups::new(layer.sizes, task.pattern);
-        let traces = scores::traces(task.score, &solver, &moments, &solver.dense(&trained), &groups);
-        Ok(Prepared { moments, solver, trained, groups, traces })
+        let best = layer.best(&solver, &trained);
+        let traces = scores::traces(task.score, &solver, &moments, &best, &groups);
+        Ok(Prepared { moments, solver, trained, groups, traces, keep_zeros: layer.keep_zeros })
     }
 
     /// The weights with a share of zeros, and how many that are.
@@ -232,8 +241,11 @@ impl Prepared {
         // A pattern with a rule of its own goes to its end.
         let count = if self.groups.quotas.is_empty() { count } else { usize::MAX };
         let kept = scores::kept(&self.traces, &self.groups, sizes.columns(), count);
-        let removed = kept.iter().filter(|k| !**k).count();
-        (self.solver.refit(&self.groups, &kept, &self.trained), removed)
+        let (weights, kept) = match self.keep_zeros {
+            true => self.solver.sparse(Some(kept), &self.trained),
+            false => (self.solver.refit(&self.groups, &kept, &self.trained), kept),
+        };
+        (weights, kept.iter().filter(|k| !**k).count())
     }
 
     /// Weights and bias in ONNX's shapes.

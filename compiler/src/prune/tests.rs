@@ -438,3 +438,43 @@ fn few_samples_are_warned_of() {
     prune(&mut graph, Some(&samples(5)), &options(0.5), &mut Silent).unwrap();
     assert!(graph.warnings().iter().any(|w| w.message.contains("damping decides")), "{:?}", graph.warnings());
 }
+
+/// Zeros of the model stay where they are asked to, through what is solved anew and through int8.
+#[test]
+fn zeros_that_come_stay() {
+    let mut sparse = network(1.0);
+    let nodes: Vec<_> = sparse.nodes().filter(|(_, n)| n.inputs.len() > 1).map(|(id, _)| id).collect();
+    for &id in &nodes {
+        let w = sparse[id].inputs[1].unwrap();
+        let (shape, mut values) = (sparse[w].shape.clone(), sparse[w].constant().unwrap().to_f32_vec());
+        values.iter_mut().step_by(3).for_each(|v| *v = 0.0);
+        Patch::new(&mut sparse).set_constant(w, Tensor::f32(&shape, values));
+    }
+    // In the integers too: nothing there moves a zero.
+    let filled = |graph: &Graph| -> usize {
+        let one = |id: &crate::graph::NodeId| {
+            let value = &graph[graph[*id].inputs[1].unwrap()];
+            assert!(value.quant.iter().all(|q| q.zero_point.iter().all(|z| *z == 0)));
+            value.constant().unwrap().to_f64_vec().iter().step_by(3).filter(|w| **w != 0.0).count()
+        };
+        nodes.iter().map(one).sum()
+    };
+    let all = samples(200);
+    let int8 = |graph: &Graph| {
+        let mut graph = graph.clone();
+        crate::quantize::quantize(&mut graph, &all, &Options::default(), &mut Silent).unwrap();
+        graph
+    };
+    assert_eq!(filled(&int8(&sparse)), 0);
+    for (keep_zeros, pattern) in
+        [(true, SINGLE), (true, Pattern::Block { rows: 2, columns: 2 }), (false, SINGLE)]
+    {
+        let mut graph = sparse.clone();
+        let mut wanted = Options { keep_zeros, keep: Some(vec![Glob("last".into())]), ..options(0.4) };
+        wanted.prune = wanted.prune.map(|p| Prune { pattern: Some(pattern), ..p });
+        let done = prune(&mut graph, Some(&all), &wanted, &mut Silent).unwrap();
+        assert!(done.sparsity > 0.35, "{done:?}");
+        assert_eq!(filled(&graph) == 0, keep_zeros, "{pattern}");
+        assert_eq!(filled(&int8(&graph)) == 0, keep_zeros, "{pattern}");
+    }
+}

@@ -13,7 +13,7 @@ use crate::program::cost;
 use crate::program::depends_on_data;
 use crate::program::{Place, Port, Program};
 use crate::prune;
-use crate::schedule::{Choice, Prices, Schedule};
+use crate::schedule::{Choice, Schedule};
 use crate::warning::Warning;
 use crate::weigh::Needs;
 use secateur_targets::Target;
@@ -177,6 +177,8 @@ impl Report {
             return;
         }
         self.total.sparsity = Some(pruned.sparsity);
+        let (live, all) = (self.total.live_macs, self.total.macs + pruned.removed_macs);
+        self.total.sparse_macs = all.saturating_sub(live) as f64 / all.max(1) as f64;
         for layer in &pruned.layers {
             let Some(row) = self.layers.iter_mut().find(|l| l.name == layer.layer) else { continue };
             row.pattern = Some(layer.pattern);
@@ -190,8 +192,9 @@ impl Report {
                 continue;
             }
             row.format = Some(if choice.is_sparse() { choice.variant.clone() } else { "dense".to_owned() });
-            let (Prices { chosen: Some(chosen), .. }, Some(dense)) = (choice.prices, choice.prices.dense)
-            else {
+            // A layer that has lost channels has no dense form of these sizes.
+            let known = choice.prices.chosen.zip(choice.prices.dense);
+            let Some((chosen, dense)) = known.filter(|_| row.pattern != Some(Pattern::Channels)) else {
                 (cycles, weights) = (None, None);
                 continue;
             };

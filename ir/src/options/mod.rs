@@ -83,6 +83,9 @@ declare! {
     /// Pattern of zeros of the layers of such a name; repeat for more.
     pattern: Layers<Pattern>, "pattern", "GLOB=PATTERN",
         default "", Compilers;
+    /// Weights that are zero in the model stay zero where pruning solves others anew.
+    keep_zeros: Switch, "keep-zeros", "",
+        default "false", Compilers;
     /// Size of a symbolic dimension; repeat for more.
     dim: Named<usize>, "dim" also "dims", "NAME=N",
         default "", Everyone;
@@ -138,6 +141,7 @@ impl Settings {
         options.keep = self.keep.as_ref().map(|g| g.value.iter().cloned().map(Glob).collect());
         options.sparsities = wishes(&self.sparsity);
         options.patterns = wishes(&self.pattern);
+        options.keep_zeros = self.keep_zeros.as_ref().is_some_and(|g| g.value.0);
         options
     }
 }
@@ -305,6 +309,8 @@ pub struct Options {
     /// Shares of zeros and patterns by layer; of several for one layer the last holds.
     pub sparsities: Vec<LayerWish<Share>>,
     pub patterns: Vec<LayerWish<Pattern>>,
+    /// Weights that come as zeros stay zeros.
+    pub keep_zeros: bool,
     /// Languages to emit, sorted.
     pub emit: Vec<Language>,
     /// Emit Rust as a small crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
@@ -342,6 +348,7 @@ impl Default for Options {
             keep: None,
             sparsities: Vec::new(),
             patterns: Vec::new(),
+            keep_zeros: false,
             emit: vec![Language::C],
             as_crate: false,
             dims: BTreeMap::new(),

@@ -17,14 +17,21 @@ pub enum Pattern {
     Block { rows: usize, columns: usize },
     /// Of each `of` inputs side by side at one tap, each output keeps `keep`.
     Of { keep: usize, of: usize },
+    /// Whole channels, which leave the model with all that computes and reads them.
+    Channels,
 }
+
+const CHANNELS: &str = "channels";
 
 /// Rows or columns that a block may have, and inputs that `N:M` may count.
 const LARGEST: usize = 64;
 
 impl Pattern {
-    /// Reads `4x4` or `2:4`.
+    /// Reads `4x4`, `2:4` or `channels`.
     pub fn parse(text: &str) -> Option<Pattern> {
+        if text == CHANNELS {
+            return Some(Pattern::Channels);
+        }
         let number = |t: &str| {
             let digits = !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
             t.parse().ok().filter(|n| digits && (1..=LARGEST).contains(n))
@@ -40,13 +47,13 @@ impl Pattern {
     pub fn rows(self) -> usize {
         match self {
             Pattern::Block { rows, .. } => rows,
-            Pattern::Of { .. } => 1,
+            Pattern::Of { .. } | Pattern::Channels => 1,
         }
     }
     /// The share of zeros, where the pattern alone says it.
     pub fn share(self) -> Option<f64> {
         match self {
-            Pattern::Block { .. } => None,
+            Pattern::Block { .. } | Pattern::Channels => None,
             Pattern::Of { keep, of } => Some(1.0 - keep as f64 / of as f64),
         }
     }
@@ -57,6 +64,7 @@ impl fmt::Display for Pattern {
         match self {
             Pattern::Block { rows, columns } => write!(f, "{rows}x{columns}"),
             Pattern::Of { keep, of } => write!(f, "{keep}:{of}"),
+            Pattern::Channels => f.write_str(CHANNELS),
         }
     }
 }
@@ -147,7 +155,7 @@ impl Prune {
         match key {
             "sparsity" => once(&mut self.sparsity, key, Share::parse(value), no("share from 0 to below 1")),
             "pattern" => {
-                let known = "pattern: blocks are as 1x4 and 4x4, N of M as 2:4";
+                let known = "pattern: blocks are as 1x4 and 4x4, N of M as 2:4, or channels";
                 once(&mut self.pattern, key, Pattern::parse(value), no(known))
             }
             "score" => {
@@ -212,11 +220,13 @@ mod tests {
 
     #[test]
     fn patterns_read_as_they_print() {
-        for text in ["1x1", "1x4", "4x4", "64x64", "2:4", "1:8"] {
+        for text in ["1x1", "1x4", "4x4", "64x64", "2:4", "1:8", "channels"] {
             assert_eq!(Pattern::parse(text).unwrap().to_string(), text);
         }
-        for wrong in ["", "4", "x4", "0x4", "4x0", "65x1", "4:4", "5:4", "0:4", "+1x4", "1x4x4", "a:b", "1X4"]
-        {
+        for wrong in [
+            "", "4", "channel", "x4", "0x4", "4x0", "65x1", "4:4", "5:4", "0:4", "+1x4", "1x4x4", "a:b",
+            "1X4",
+        ] {
             assert_eq!(Pattern::parse(wrong), None, "{wrong}");
         }
     }

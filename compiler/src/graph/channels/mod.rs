@@ -14,6 +14,7 @@ mod remove;
 mod tests;
 
 pub use remove::remove;
+pub(crate) use remove::select;
 
 use crate::error::Site;
 use crate::graph::{Graph, NodeId, ValueId};

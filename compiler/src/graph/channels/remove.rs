@@ -95,7 +95,7 @@ fn shrink_constant(
 }
 
 /// The slices of a tensor at some indices of an axis.
-fn select(tensor: &Tensor, axis: usize, keep: &[usize]) -> Result<Tensor> {
+pub(crate) fn select(tensor: &Tensor, axis: usize, keep: &[usize]) -> Result<Tensor> {
     let shape = tensor.shape();
     let inner = row_major_strides(shape)[axis];
     let outer: usize = shape[..axis].iter().product();
