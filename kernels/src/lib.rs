@@ -26,6 +26,7 @@ pub mod hvx;
 pub mod library;
 pub mod mve;
 pub mod offer;
+pub mod panel;
 pub mod portable;
 pub mod problem;
 pub mod product;

@@ -32,6 +32,24 @@ impl Geometry {
         let hi = last.map_or(0, |last| last / self.strides[axis] + 1).min(self.output[axis]);
         (lo.min(hi), hi)
     }
+    /// Channels of an input pixel.
+    pub fn pixel(&self) -> usize {
+        self.groups * self.cin
+    }
+    /// Whether input pixels lie side by side, channels last.
+    pub fn side_by_side(&self) -> bool {
+        (self.pixel() == 1 || self.x[1] == 1) && (self.input[1] == 1 || self.x[3] == self.pixel())
+    }
+    /// Inputs under `n` neighbouring outputs along an axis, padding included.
+    pub fn span(&self, axis: usize, n: usize) -> usize {
+        (n - 1) * self.strides[axis] + (self.kernel[axis] - 1) * self.dilations[axis] + 1
+    }
+    /// Which of an output channel's weights each input of a window meets, by row, column and channel.
+    pub fn taps(&self) -> Vec<usize> {
+        let [kh, kw] = self.kernel;
+        let window = (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx)));
+        window.flat_map(|(ky, kx)| (0..self.cin).map(move |c| (c * kh + ky) * kw + kx)).collect()
+    }
     /// Whether some output reads padding.
     pub fn padded(&self) -> bool {
         (0..2).any(|axis| self.interior(axis) != (0, self.output[axis]))

@@ -10,15 +10,16 @@
 
 use crate::call::{Bind, Call};
 use crate::error::Result;
-use crate::kernel::{Access, Buf, CallArg, Kernel, KernelBuilder, Val};
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::offer::{Candidate, Want};
+use crate::panel::{Fill, Panel, Part, Span};
 use crate::problem::Geometry;
 use crate::problem::Rows;
 use crate::product::{Product, reach_len};
 use crate::riscv::engine::{Packed, channels_last, unroll};
 use crate::riscv::gemm::{Sizes, declare_shift};
 use crate::riscv::gemm_swar::{PAIRS, Pairs, pair};
-use crate::riscv::rows::{Filler, Tiling, side_by_side};
+use crate::riscv::rows::{Copier, tiles};
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
@@ -157,16 +158,16 @@ fn tiled(
     if g.groups > 1 || !packed_y || (kw > 1 && g.dilations[1] != 1) {
         return Ok(None);
     }
-    let lines = g.padded() || !side_by_side(g);
+    let lines = g.padded() || !g.side_by_side();
     // Input columns under a half; bytes of words and of a line.
     let under = |n: usize| (n.div_ceil(2) - 1) * g.strides[1] + kw;
     let line = |n: usize| if lines { ((n - 1) * g.strides[1] + kw) * c } else { 0 };
     let taken = |n: usize| 4 * kh * under(n) * c + line(n);
     // Whole rows, or tiles of whole blocks with the fewest pixels that are computed again.
     let n = g.output[1];
-    let tiles = (1..=n / (2 * PAIRS)).map(|blocks| 2 * PAIRS * blocks).filter(|&t| taken(t) <= limit);
+    let blocks = (1..=n / (2 * PAIRS)).map(|blocks| 2 * PAIRS * blocks).filter(|&t| taken(t) <= limit);
     let again = |t: &usize| (n.div_ceil(*t) * t, n - t);
-    let Some(columns) = Some(n).filter(|_| taken(n) <= limit).or(tiles.min_by_key(again)) else {
+    let Some(columns) = Some(n).filter(|_| taken(n) <= limit).or(blocks.min_by_key(again)) else {
         return Ok(None);
     };
     let Some(halves) = Halves::of(columns) else { return Ok(None) };
@@ -193,7 +194,7 @@ fn tiled(
     let calls = if halves.len.is_multiple_of(halves.pairs) { 1 } else { halves.len.div_ceil(halves.pairs) };
     let block = of(if calls == 1 { halves.len / halves.pairs } else { 1 });
     let acts_len = kh * run_pitch + block.beyond();
-    let (tiling, line_len) = (Tiling::of(g, false, columns), line(columns));
+    let (panel, line_len) = (Panel { pitch: run_pitch, ..tiles(g, false, columns) }, line(columns));
     let workspace = 4 * acts_len + line_len;
     if !block.fits() || workspace > limit {
         return Ok(None);
@@ -210,44 +211,61 @@ fn tiled(
     let gather = paired(run_pitch, want)?;
     let kernel = want.library.once(&block, || block.kernel(want.target()))?;
     let apart = halves.apart * g.strides[1] * c;
-    let filler = if lines {
-        let line = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
+    let copier = lines.then(|| {
+        let room = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
         let zx = k.scalar("zx", -128, 127);
         args.extend([Bind::Workspace(4 * acts_len), Bind::Scalar(packed.x_zp)]);
-        let filler = Filler::new(g, &tiling, (x, line, zx), want.library)?;
-        filler.fill(&mut k, 0.into(), line_len);
-        Some((filler, line))
-    } else {
-        None
-    };
-    k.for_("n", 0, g.batch, |k, n| {
-        k.for_("oy", 0, g.output[0], |k, oy| {
-            for (t, tile) in tiling.tiles.iter().enumerate() {
-                k.for_("ky", 0, kh, |k, ky| {
-                    let iy = k.let_("iy", oy * g.strides[0] + ky * g.dilations[0] - g.pads[0]);
-                    let from = match &filler {
-                        Some((filler, line)) => {
-                            filler.lines(k, t, (n, iy), &0.into());
-                            [line.from(0), line.from(apart)]
-                        }
-                        None => {
-                            let column = tile.first * g.strides[1] * c;
-                            let from = k.let_("from", n * g.x[0] + iy * g.x[2] + column);
-                            [x.from(from), x.from(from + apart)]
-                        }
-                    };
-                    k.call(&gather, [from.to_vec(), vec![acts.from(ky * run_pitch)]].concat());
-                });
-                let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2] + tile.first * g.y[3]);
-                k.for_("call", 0, calls, |k, call| {
-                    let last = if calls == 1 { 0 } else { halves.len - halves.pairs };
-                    let first = k.let_("pixel", (call * halves.pairs).min(last));
-                    let acts = acts.from(first * (g.strides[1] * c));
-                    layer.call(k, &kernel, acts, y.from(y0 + first * g.y[3]));
-                });
-            }
-        });
+        Copier { g, x, room, len: line_len, zx, library: want.library }
     });
+    let pairer = Pairer { copier, x, acts, apart, gather };
+    panel.each(&mut k, &pairer, &mut |k, tile| {
+        k.for_("call", 0, calls, |k, call| {
+            let last = if calls == 1 { 0 } else { halves.len - halves.pairs };
+            let first = k.let_("pixel", (call * halves.pairs).min(last));
+            let acts = acts.from(first * (g.strides[1] * c));
+            layer.call(k, &kernel, acts, y.from(&tile.y + first * g.y[3]));
+        });
+    })?;
     let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way, call, workspace }))
+}
+
+/// Brings both halves of a row as words, by way of a line of bytes where there is padding.
+struct Pairer<'a> {
+    copier: Option<Copier<'a>>,
+    x: Buf,
+    acts: Buf,
+    /// Inputs from the first half to the second.
+    apart: usize,
+    gather: Arc<Kernel>,
+}
+
+impl Pairer<'_> {
+    fn pair(&self, k: &mut KernelBuilder, (bytes, from): (Buf, Expr), to: Expr) {
+        let both = [bytes.from(&from), bytes.from(from + self.apart)];
+        k.call(&self.gather, [both.to_vec(), vec![self.acts.from(to)]].concat());
+    }
+}
+
+impl Fill for Pairer<'_> {
+    fn clear(&self, k: &mut KernelBuilder, part: &Part) -> Result<()> {
+        self.copier.iter().try_for_each(|copier| copier.clear(k, part))
+    }
+    fn line(&self, k: &mut KernelBuilder, span: &Span, from: Expr, to: Expr) -> Result<()> {
+        match &self.copier {
+            Some(copier) => copier.line(k, span, from, 0.into()),
+            None => {
+                self.pair(k, (self.x, from), to);
+                Ok(())
+            }
+        }
+    }
+    fn padding(&self, k: &mut KernelBuilder, span: &Span, _to: Expr) -> Result<()> {
+        self.copier.iter().try_for_each(|copier| copier.padding(k, span, 0.into()))
+    }
+    fn done(&self, k: &mut KernelBuilder, to: Expr) {
+        if let Some(copier) = &self.copier {
+            self.pair(k, (copier.room, 0.into()), to);
+        }
+    }
 }

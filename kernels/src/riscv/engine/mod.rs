@@ -20,6 +20,7 @@ use crate::epilogue::Finish;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::offer::{Candidate, Engine, ROWS_LIMIT, Want};
+use crate::panel;
 use crate::problem::Geometry;
 use crate::problem::{Axis, Rows};
 use crate::product::{Product, reach_len};
@@ -27,7 +28,7 @@ use crate::riscv::depthwise::Depthwise;
 use crate::riscv::elementwise;
 use crate::riscv::gemm::{self as product, Product as Scalar, Sizes};
 use crate::riscv::gemm_rvv::{self, Lanes};
-use crate::riscv::rows::{Filler, Tiling, side_by_side};
+use crate::riscv::rows::{Copier, panel};
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::Target;
@@ -378,7 +379,7 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
 fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let depthwise = g.groups > 1 && g.cin == 1 && g.cout == 1;
-    let pixel = g.groups * g.cin;
+    let pixel = g.pixel();
     let [kh, kw] = g.kernel;
     if g.groups * g.cout > 1 && g.y[1] != 1 {
         return Ok(None);
@@ -388,26 +389,26 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     // The columns of a window lie apart: they are runs of their own.
     let split = kw > 1 && (g.dilations[1] != 1 || groups > 1);
     // Windows of one column find their channels wherever the next pixel is.
-    let columns = side_by_side(g) || kw == 1 && !depthwise && (pixel == 1 || g.x[1] == 1);
+    let columns = g.side_by_side() || kw == 1 && !depthwise && (pixel == 1 || g.x[1] == 1);
     let direct = columns && !(g.padded() || split && kh > 1);
-    let across = if direct && !side_by_side(g) { g.x[3] } else { pixel };
+    let across = if direct && !g.side_by_side() { g.x[3] } else { pixel };
     // The model has taps behind channels; windows have channels behind taps.
     let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
-    let tiling = Tiling::new(g, split, tile_limit(want));
+    let panel = panel(g, split, tile_limit(want));
     let window = Window {
         runs: if split { kh * kw } else { kh },
         run: if split { part } else { kw * part },
         run_pitch: match (direct, split) {
             (true, true) => g.dilations[1] * across,
             (true, false) => g.dilations[0] * g.x[2],
-            (false, _) => tiling.width * pixel,
+            (false, _) => panel.pitch,
         },
         outputs: if depthwise { pixel } else { g.cout },
         pitch: g.strides[1] * across,
         step: g.y[3],
         depthwise: depthwise.then_some(Alone { stride: g.strides[1], channels: pixel }),
     };
-    let pixels = if direct { g.output[1] } else { tiling.columns };
+    let pixels = if direct { g.output[1] } else { panel.tile[1] };
     let Some(row) = e.row(&window, &packed, groups, pixels, want)? else { return Ok(None) };
 
     let mut k = KernelBuilder::new(if depthwise { "depthwise_s8_blocks" } else { "conv_s8_blocks" });
@@ -418,32 +419,18 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let mut args = vec![Bind::Operand(0), Bind::Result(0)];
     args.extend(Layer::roles(&row, &packed));
     if direct {
-        k.for_("n", 0, g.batch, |k, n| {
-            k.for_("oy", 0, g.output[0], |k, oy| {
-                let x0 = n * g.x[0] + oy * (g.strides[0] * g.x[2]);
-                layer.call(k, &row, &window, (x, &x0, part), &(n * g.y[0] + oy * g.y[2]));
-            });
-        });
+        panel::direct(&mut k, g, &mut |k, x0, y0| layer.call(k, &row, &window, (x, x0, part), y0));
         let call = Call { kernel: k.finish()?, args };
         return Ok(Some(Candidate { way, call, workspace: 0 }));
     }
-    let len = window.runs * window.run_pitch;
+    let len = panel.len();
     let room = k.buffer("rows", DType::I8, len, Access::ReadWrite);
     let zx = k.scalar("zx", -128, 127);
     args.extend([Bind::Workspace(0), Bind::Scalar(packed.x_zp)]);
-    let filler = Filler::new(g, &tiling, (x, room, zx), want.library)?;
-    if filler.once {
-        filler.fill(&mut k, 0.into(), len);
-    }
-    k.for_("n", 0, g.batch, |k, n| {
-        k.for_("oy", 0, g.output[0], |k, oy| {
-            for (t, tile) in tiling.tiles.iter().enumerate() {
-                filler.tile(k, t, n, oy);
-                let y0 = n * g.y[0] + oy * g.y[2] + tile.first * g.y[3];
-                layer.call(k, &row, &window, (room, &0.into(), part), &y0);
-            }
-        });
-    });
+    let copier = Copier { g, x, room, len, zx, library: want.library };
+    panel.each(&mut k, &copier, &mut |k, tile| {
+        layer.call(k, &row, &window, (room, &0.into(), part), &tile.y);
+    })?;
     Ok(Some(Candidate { way, call: Call { kernel: k.finish()?, args }, workspace: len }))
 }
 
@@ -467,13 +454,6 @@ fn across(g: &Geometry) -> Geometry {
 
 /// `[channel][ic][ky][kx]` to `[channel][ky][kx][ic]`.
 pub fn channels_last(weights: &[i8], g: &Geometry) -> Vec<i8> {
-    let [kh, kw] = g.kernel;
-    let taps = kh * kw;
-    let mut moved = Vec::with_capacity(weights.len());
-    for channel in weights.chunks(g.cin * taps) {
-        for tap in 0..taps {
-            moved.extend((0..g.cin).map(|ic| channel[ic * taps + tap]));
-        }
-    }
-    moved
+    let taps = g.taps();
+    weights.chunks(taps.len()).flat_map(|channel| taps.iter().map(|&tap| channel[tap])).collect()
 }
