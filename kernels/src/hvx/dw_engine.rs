@@ -11,7 +11,8 @@ use crate::epilogue::Finish;
 use crate::error::Result;
 use crate::hvx::depthwise::Depthwise;
 use crate::hvx::engine::ALIGN;
-use crate::hvx::rows::{Cut, Filler};
+use crate::hvx::line::SLACK;
+use crate::hvx::rows::{Filler, panel};
 use crate::kernel::{Access, KernelBuilder};
 use crate::offer::{Candidate, Want};
 use crate::problem::Geometry;
@@ -26,22 +27,23 @@ pub fn depthwise(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Opt
     if g.cin != 1 || g.cout != 1 || !packed || r.least_shift() < HIGH_SHIFT {
         return Ok(None);
     }
-    let cut = Cut::new(g, channels, want.rows_limit);
+    let panel = panel(g, channels, want.rows_limit);
+    let [rows, columns] = panel.tile;
     // More channels than a vector has bytes are taken in pieces, the last one moved back.
     let piece = channels.min(VECTOR);
     let pieces: Vec<usize> = (0..channels).step_by(piece).map(|first| first.min(channels - piece)).collect();
     // Neighbouring pixels share a vector where their windows and results are neighbours too.
     let side_by_side = g.strides[1] == 1 && g.y[3] == channels;
-    let pixels = if side_by_side { (VECTOR / piece).clamp(1, cut.columns) } else { 1 };
-    let blocks = cut.columns.div_ceil(pixels);
+    let pixels = if side_by_side { (VECTOR / piece).clamp(1, columns) } else { 1 };
+    let blocks = columns.div_ceil(pixels);
     let sizes = Depthwise {
         kernel: g.kernel,
-        tap: [cut.pitch, g.dilations[1] * channels],
-        rows: cut.rows,
+        tap: [panel.pitch, g.dilations[1] * channels],
+        rows,
         blocks,
         lanes: pixels * piece,
-        last: (cut.columns - (blocks - 1) * pixels) * piece,
-        x: [g.strides[0] * cut.pitch, pixels * g.strides[1] * channels],
+        last: (columns - (blocks - 1) * pixels) * piece,
+        x: [g.strides[0] * panel.pitch, pixels * g.strides[1] * channels],
         y: [g.y[2], pixels * g.y[3]],
         one_shift: matches!(r.shift, Shift::Layer(_)),
         lo: r.out.lo,
@@ -58,29 +60,24 @@ pub fn depthwise(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Opt
     let w = k.buffer("w", DType::I8, weights.len(), Access::Read);
     let t = k.buffer("tail", DType::I32, tail.len(), Access::Read);
     // Lanes beyond the last pixel read a little further.
-    let room_len = cut.len().max(pieces[pieces.len() - 1] + sizes.x_len());
+    let lines_len = panel.len() + SLACK;
+    let room_len = lines_len.max(pieces[pieces.len() - 1] + sizes.x_len());
     let room = k.buffer("rows", DType::I8, room_len, Access::ReadWrite);
     let zero = k.scalar("zero", -128, 127);
-    let Some(filler) = Filler::new(g, &cut, (x, room, zero), want.library)? else { return Ok(None) };
-    // What lanes beyond the last pixel read means nothing, but is something.
-    if room_len > cut.len() {
-        k.for_("i", cut.len(), room_len, |k, i| k.store(room, i, zero));
+    let filler = Filler { panel: &panel, pixel: channels, x, room, zero, library: want.library };
+    if !filler.fits() {
+        return Ok(None);
     }
-    let (bands, last) = cut.bands(g);
-    k.for_("n", 0, g.batch, |k, n| {
-        k.for_("band", 0, bands, |k, band| {
-            let oy = k.let_("oy", (band * cut.rows).min(last));
-            for (tile, first) in cut.firsts.iter().enumerate() {
-                filler.fill(k, tile, n, oy);
-                let to = k.let_("y0", n * g.y[0] + oy * g.y[2] + first * g.y[3]);
-                for (i, &at) in pieces.iter().enumerate() {
-                    let w = w.from(i * sizes.weights_len());
-                    let t = t.from(i * sizes.tail_len());
-                    k.call(&kernel, vec![room.from(at), w, t, y.from(to + at)]);
-                }
-            }
-        });
-    });
+    // What lanes beyond the last pixel read means nothing, but is something.
+    if room_len > lines_len {
+        k.for_("i", lines_len, room_len, |k, i| k.store(room, i, zero));
+    }
+    panel.each(&mut k, &filler, &mut |k, tile| {
+        for (i, &at) in pieces.iter().enumerate() {
+            let (w, t) = (w.from(i * sizes.weights_len()), t.from(i * sizes.tail_len()));
+            k.call(&kernel, vec![room.from(at), w, t, y.from(&tile.y + at)]);
+        }
+    })?;
     let args = vec![
         Bind::Operand(0),
         Bind::Result(0),

@@ -17,9 +17,10 @@ use crate::hvx::elementwise;
 use crate::hvx::gemm::Gemm;
 use crate::hvx::line::{Line, SLACK};
 use crate::hvx::pixels::{Packed, Pixels, packed};
-use crate::hvx::rows::{Cut, Filler};
+use crate::hvx::rows::{Filler, panel};
 use crate::kernel::{Access, Buf, CallArg, KernelBuilder, Native, int};
 use crate::offer::{Candidate, Engine, Want};
+use crate::panel::direct;
 use crate::problem::Geometry;
 use crate::problem::{Axis, Rows};
 use crate::product::{Product, reach_len};
@@ -146,9 +147,8 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     if (g.cin > 1 && g.x[1] != 1) || (g.cout > 1 && g.y[1] != 1) {
         return Ok(None);
     }
-    let dense_x = g.input[1] == 1 || g.x[3] == g.cin;
     let words = g.x.iter().skip(2).chain([&g.x[0], &g.cin]).all(|s| s.is_multiple_of(4));
-    let in_place = !g.padded() && words && (dense_x || kw == 1);
+    let in_place = !g.padded() && words && (g.side_by_side() || kw == 1);
     // Dilated columns are runs of their own.
     let apart = kw > 1 && g.dilations[1] != 1;
     // Pixels that fill no words: rows of windows are brought to words, not each pixel.
@@ -158,11 +158,11 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     // What a window's row takes beside the pixels themselves counts too.
     let share = if by_window { g.cin * g.strides[1] + window } else { 1 };
     let limit = if by_window { want.rows_limit * g.cin * g.strides[1] / share } else { want.rows_limit };
-    let cut = Cut::new(g, pixel, limit);
+    let panel = panel(g, pixel, limit);
     let (pitch, row_pitch) = match (in_place, by_window) {
         (true, _) => (g.strides[1] * g.x[3], g.dilations[0] * g.x[2]),
-        (_, true) => (window, cut.columns * window),
-        _ => (g.strides[1] * pixel, cut.pitch),
+        (_, true) => (window, panel.tile[1] * window),
+        _ => (g.strides[1] * pixel, panel.pitch),
     };
     let base = Gemm {
         runs: [kh, if apart { kw } else { 1 }],
@@ -181,30 +181,27 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
         hi: r.out.hi,
     };
     let mut taps = Vec::with_capacity(kh * kw * pixel);
-    for ky in 0..kh {
-        for kx in 0..kw {
-            taps.extend((0..pixel).map(|ic| (ic < g.cin).then_some((ic * kh + ky) * kw + kx)));
+    for row in g.taps().chunks(kw * g.cin) {
+        for column in row.chunks(g.cin) {
+            taps.extend((0..pixel).map(|c| column.get(c).copied()));
         }
         if !apart {
-            taps.resize((ky + 1) * window, None);
+            taps.resize(taps.len().next_multiple_of(window), None);
         }
     }
     let Some(packed) = packed(&base, product, &taps) else { return Ok(None) };
-    let columns = if in_place { g.output[1] } else { cut.columns };
+    let columns = if in_place { g.output[1] } else { panel.tile[1] };
     let Some(row) = Pixels::new(base, (columns, g.cout, g.y[3]), None, want)? else { return Ok(None) };
     let mut k = KernelBuilder::new("conv_s8_vector");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
-    let rows_len = if in_place { 0 } else { cut.len() };
+    let rows_len = if in_place { 0 } else { panel.len() + SLACK };
     let (bufs, mut args, mut workspace) = coefficients(&mut k, &row, &packed, &base, y, rows_len);
     let step = base.pitch;
     if in_place {
-        k.for_("n", 0, g.batch, |k, n| {
-            k.for_("oy", 0, g.output[0], |k, oy| {
-                let to = k.let_("y0", n * g.y[0] + oy * g.y[2]);
-                let from = k.let_("x0", n * g.x[0] + oy * (g.strides[0] * g.x[2]));
-                row.spell(k, (x, step), &from.into(), bufs, &to.into());
-            });
+        direct(&mut k, g, &mut |k, x0, y0| {
+            let (x0, y0) = (k.let_("x0", x0), k.let_("y0", y0));
+            row.spell(k, (x, step), &x0.into(), bufs, &y0.into());
         });
         let call = Call { kernel: k.finish()?, args };
         return Ok(Some(Candidate { way: "vector", call, workspace }));
@@ -212,17 +209,20 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     args.extend([Bind::Workspace(0), Bind::Scalar(product.x_zp)]);
     let room = k.buffer("rows", DType::I8, rows_len, Access::ReadWrite);
     let zero = k.scalar("zero", -128, 127);
-    let Some(filler) = Filler::new(g, &cut, (x, room, zero), want.library)? else { return Ok(None) };
+    let filler = Filler { panel: &panel, pixel, x, room, zero, library: want.library };
+    if !filler.fits() {
+        return Ok(None);
+    }
     let windows = match by_window {
         false => None,
         true => {
-            let (pixels, channels) = (cut.columns, kw * pixel);
+            let (pixels, channels) = (panel.tile[1], kw * pixel);
             let from = g.strides[1] * pixel;
             let line = Line { left: 0, pixels, channels, from, to: window, total: pixels * window };
             if !line.fits() {
                 return Ok(None);
             }
-            let bytes = cut.lines * line.total + SLACK;
+            let bytes = panel.rows(panel.tile[0]) * line.total + SLACK;
             let at = workspace.next_multiple_of(8);
             args.push(Bind::Workspace(at));
             workspace = at + bytes;
@@ -232,29 +232,22 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
             ))
         }
     };
-    let (bands, last) = cut.bands(g);
-    k.for_("n", 0, g.batch, |k, n| {
-        k.for_("band", 0, bands, |k, band| {
-            let oy = k.let_("oy", (band * cut.rows).min(last));
-            for (tile, first) in cut.firsts.iter().enumerate() {
-                filler.fill(k, tile, n, oy);
-                if let Some((windows, kernel)) = &windows {
-                    k.for_("line", 0, cut.lines, |k, line| {
-                        let from = room.from(line * cut.pitch);
-                        let to = windows.from(line * row_pitch);
-                        // What fills the words meets no weight.
-                        k.call(kernel, vec![from, to, CallArg::Scalar(int(0))]);
-                    });
-                }
-                let (acts, line) = windows.as_ref().map_or((room, cut.pitch), |w| (w.0, row_pitch));
-                k.for_("row", 0, cut.rows, |k, r| {
-                    let to = k.let_("y0", n * g.y[0] + (oy + r) * g.y[2] + first * g.y[3]);
-                    let from = k.let_("from", r * (g.strides[0] * line));
-                    row.spell(k, (acts, step), &from.into(), bufs, &to.into());
-                });
-            }
+    panel.each(&mut k, &filler, &mut |k, tile| {
+        if let Some((windows, kernel)) = &windows {
+            k.for_("line", 0, panel.rows(tile.rows), |k, line| {
+                let from = room.from(line * panel.pitch);
+                let to = windows.from(line * row_pitch);
+                // What fills the words meets no weight.
+                k.call(kernel, vec![from, to, CallArg::Scalar(int(0))]);
+            });
+        }
+        let (acts, line) = windows.as_ref().map_or((room, panel.pitch), |w| (w.0, row_pitch));
+        k.for_("row", 0, tile.rows, |k, r| {
+            let to = k.let_("to", &tile.y + r * g.y[2]);
+            let from = k.let_("from", r * (g.strides[0] * line));
+            row.spell(k, (acts, step), &from.into(), bufs, &to.into());
         });
-    });
+    })?;
     let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: "vector", call, workspace }))
 }
