@@ -19,6 +19,7 @@ use crate::mve::elementwise;
 use crate::mve::gemm::Gemm;
 use crate::mve::rows::{Columns, InputRows, Lay};
 use crate::offer::{Candidate, DENSE4, Engine, Want};
+use crate::panel::direct;
 use crate::problem::Geometry;
 use crate::problem::{Axis, Rows};
 use crate::product::{Product, reach_len};
@@ -192,26 +193,25 @@ fn conv(
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let [kh, kw] = g.kernel;
     let run = kw * g.cin;
-    let channels_last = (g.cin == 1 || g.x[1] == 1) && (g.input[1] == 1 || g.x[3] == g.cin);
     let packed_y = g.cout == 1 || g.y[1] == 1;
     // The columns of a window that stand apart are runs of their own, in one row.
     let apart = kw > 1 && g.dilations[1] != 1;
-    if g.groups > 1 || (apart && kh > 1) || !channels_last || !packed_y {
+    if g.groups > 1 || (apart && kh > 1) || !g.side_by_side() || !packed_y {
         return Ok(None);
     }
-    let direct = !g.padded();
+    let in_place = !g.padded();
     let narrow = if run < 16 && !apart { Columns::pitch(g) } else { None };
     let rows = InputRows::new(g, Lay::Linear, limit, (narrow.unwrap_or(0), 1), library);
-    let columns = narrow.and_then(|pitch| Columns::new(&rows, pitch));
+    let columns = narrow.and_then(|pitch| Columns::new(&rows.panel, pitch));
     let gemm = Gemm {
         outputs: g.cout,
-        pixels: if direct && columns.is_none() { g.output[1] } else { rows.columns },
+        pixels: if in_place && columns.is_none() { g.output[1] } else { rows.panel.tile[1] },
         x_step: g.strides[1] * g.cin,
         y_step: g.y[3],
         runs: kh,
         run,
-        run_pitch: g.dilations[0] * if direct { g.x[2] } else { rows.pitch },
-        slack: !direct,
+        run_pitch: g.dilations[0] * if in_place { g.x[2] } else { rows.panel.pitch },
+        slack: !in_place,
         four,
         sh: ending.sh,
         zp: ending.requant.out.zp,
@@ -223,27 +223,15 @@ fn conv(
         None if apart => Gemm { runs: kw, run: g.cin, run_pitch: g.dilations[1] * g.cin, ..gemm },
         None => gemm,
     };
-    // Inputs come by row, column and channel; weights stand by channel, row and column.
-    let taps: Vec<usize> = (0..kh * run)
-        .map(|j| {
-            let (ky, kx, ic) = (j / run, j % run / g.cin, j % g.cin);
-            (ic * kh + ky) * kw + kx
-        })
-        .collect();
-    let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
+    let Some(weights) = packed(&gemm, product, &ending, &g.taps()) else { return Ok(None) };
     let kernel = library.once(&gemm, || gemm.kernel())?;
     let mut k = KernelBuilder::new("conv_s8_dot");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
     let mut args = vec![Bind::Operand(0), Bind::Result(0), weights];
-    if direct && columns.is_none() {
-        k.for_("n", 0, g.batch, |k, n| {
-            k.for_("oy", 0, g.output[0], |k, oy| {
-                let from = n * g.x[0] + oy * (g.strides[0] * g.x[2]);
-                k.call(&kernel, vec![x.from(from), w.from(0), y.from(n * g.y[0] + oy * g.y[2])]);
-            });
-        });
+    if in_place && columns.is_none() {
+        direct(&mut k, g, &mut |k, x0, y0| k.call(&kernel, vec![x.from(x0), w.from(0), y.from(y0)]));
         let call = Call { kernel: k.finish()?, args };
         return Ok(Some(Candidate { way: named(four), call, workspace: 0 }));
     }
@@ -302,11 +290,11 @@ fn by_channel(
     let rows = InputRows::new(g, lay, limit, (0, share), library);
     let call = Depthwise {
         channels,
-        pixels: rows.columns,
+        pixels: rows.panel.tile[1],
         kernel: g.kernel,
-        row_pitch: g.dilations[0] * rows.pitch,
+        row_pitch: g.dilations[0] * rows.panel.pitch,
         column: g.dilations[1] * column,
-        plane_pitch: rows.width() * depthwise::LANES,
+        plane_pitch: g.span(1, rows.panel.tile[1]) * depthwise::LANES,
         x_step: g.strides[1] * column,
         y_step: g.y[3],
         share,

@@ -5,11 +5,12 @@
 //! bring them. Law: every byte that a window reads is written before.
 
 use crate::error::Result;
-use crate::kernel::{Buf, CallArg, Expr, KernelBuilder, Val};
+use crate::kernel::{Buf, CallArg, Expr, KernelBuilder};
 use crate::library::Library;
 use crate::mve::copy;
 use crate::mve::depthwise;
 use crate::mve::gemm::Gemm;
+use crate::panel::{self, Fill, Panel, Part, Span};
 use crate::problem::Geometry;
 
 /// How the pixels of a row lie in the workspace.
@@ -23,15 +24,8 @@ pub(crate) enum Lay {
 
 /// Input rows in the workspace, padding included, under a few rows of outputs or parts of them.
 pub(crate) struct InputRows<'a> {
-    pub(crate) g: &'a Geometry,
+    pub(crate) panel: Panel<'a>,
     lay: Lay,
-    /// Bytes from one row to the next.
-    pub(crate) pitch: usize,
-    /// Output columns that are computed at once: all, or a part. The last part may overlap the
-    /// one before it.
-    pub(crate) columns: usize,
-    /// Rows of outputs that are computed from one filling.
-    tile: usize,
     library: &'a Library<'a>,
 }
 
@@ -48,47 +42,24 @@ impl<'a> InputRows<'a> {
         (each, share): (usize, usize),
         library: &'a Library<'a>,
     ) -> InputRows<'a> {
-        let of = |columns: usize, tile: usize| {
-            let one = InputRows { g, lay, pitch: 0, columns, tile, library };
+        let of = |columns: usize, rows: usize| {
+            let (width, pixel) = (g.span(1, columns), g.pixel());
             let pitch = match lay {
-                Lay::Linear => (one.width() * one.pixel()).next_multiple_of(8),
-                Lay::Planes => one.width() * one.pixel().next_multiple_of(16),
+                Lay::Linear => (width * pixel).next_multiple_of(8),
+                Lay::Planes => width * pixel.next_multiple_of(depthwise::LANES),
             };
-            InputRows { pitch, ..one }
+            let panel = Panel { whole: [false, true], pitch, ..Panel::new(g, [rows, columns]) };
+            InputRows { panel, lay, library }
         };
-        let fits = |rows: &InputRows<'_>| rows.len() + each * rows.columns <= limit;
-        let all = g.output[1];
-        let part = |parts: usize| all.div_ceil(parts).next_multiple_of(share.max(2)).min(all);
-        let least = all.div_ceil(share.max(4)).max(1);
-        let columns = (1..=least).map(part).find(|&c| fits(&of(c, 1))).unwrap_or(part(least));
-        let rows = g.output[0];
-        let most = (1..=rows).rev().find(|&t| fits(&of(columns, t))).unwrap_or(1);
+        let fits = |columns: usize, rows: usize| of(columns, rows).len() + each * columns <= limit;
+        let columns = panel::columns(g, share.max(2), share.max(4), |columns| fits(columns, 1));
+        let most = panel::rows(g, |rows| fits(columns, rows));
         // Equal parts need no code for what remains.
-        let equal = (1..=most).rev().find(|&t| rows.is_multiple_of(t) && 3 * t >= 2 * most);
+        let equal = (1..=most).rev().find(|&t| g.output[0].is_multiple_of(t) && 3 * t >= 2 * most);
         of(columns, equal.unwrap_or(most))
     }
-    /// Channels of a pixel.
-    fn pixel(&self) -> usize {
-        self.g.groups * self.g.cin
-    }
-    /// Input columns under the output columns, padding included.
-    pub(crate) fn width(&self) -> usize {
-        let g = self.g;
-        (self.columns - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1] + 1
-    }
-    /// Rows that `tile` rows of outputs read.
-    fn count(&self, tile: usize) -> usize {
-        (tile - 1) * self.g.strides[0] + (self.g.kernel[0] - 1) * self.g.dilations[0] + 1
-    }
     pub(crate) fn len(&self) -> usize {
-        self.count(self.tile) * self.pitch + SLACK
-    }
-    /// For output columns from `start` on: the first input column that is read, how many columns
-    /// of padding stand before it, and how many inputs are read.
-    fn inside(&self, start: usize) -> (usize, usize, usize) {
-        let (at, pad) = (start * self.g.strides[1], self.g.pads[1]);
-        let (first, left) = (at.saturating_sub(pad), pad.saturating_sub(at).min(self.width()));
-        (first, left, (self.width() - left).min(self.g.input[1].saturating_sub(first)))
+        self.panel.len() + SLACK
     }
 
     /// Loops over the rows of outputs: fills the rows and runs `body` with the offset of the
@@ -96,78 +67,64 @@ impl<'a> InputRows<'a> {
     pub(crate) fn each(
         &self,
         k: &mut KernelBuilder,
-        (x, rows): (Buf, Buf),
+        (x, room): (Buf, Buf),
         zero: i32,
         body: &dyn Fn(&mut KernelBuilder, Expr, Expr),
     ) -> Result<()> {
-        let g = self.g;
-        let all = g.output[1];
-        for start in (0..all).step_by(self.columns) {
-            let start = start.min(all - self.columns);
-            self.part(k, (x, rows), zero, start, body)?;
-        }
+        let Panel { g, pitch, .. } = self.panel;
+        self.panel.each(k, &Filler { rows: self, x, room, zero }, &mut |k, tile| {
+            k.for_("t", 0, tile.rows, |k, t| body(k, t * (g.strides[0] * pitch), &tile.y + t * g.y[2]));
+        })
+    }
+}
+
+/// Brings the lines of a panel.
+struct Filler<'a> {
+    rows: &'a InputRows<'a>,
+    x: Buf,
+    room: Buf,
+    zero: i32,
+}
+
+impl Filler<'_> {
+    fn zeros(&self, k: &mut KernelBuilder, to: Expr, n: usize) -> Result<()> {
+        let fill = self.rows.library.once(&("fill", n), || copy::fill(n))?;
+        k.call(&fill, vec![self.room.from(to), CallArg::Scalar(self.zero.into())]);
         Ok(())
     }
+}
 
-    /// The output columns from `start` on.
-    fn part(
-        &self,
-        k: &mut KernelBuilder,
-        (x, rows): (Buf, Buf),
-        zero: i32,
-        start: usize,
-        body: &dyn Fn(&mut KernelBuilder, Expr, Expr),
-    ) -> Result<()> {
-        let g = self.g;
-        // Padding beside the inputs is written once; nothing overwrites it.
-        let fill = |n: usize| self.library.once(&("fill", n), || copy::fill(n));
-        let all = fill(self.len())?;
-        k.call(&all, vec![rows.from(0), CallArg::Scalar(zero.into())]);
-        let (first_column, left, columns) = self.inside(start);
-        let (copy, fill, to) = match self.lay {
+impl Fill for Filler<'_> {
+    fn clear(&self, k: &mut KernelBuilder, _part: &Part) -> Result<()> {
+        self.zeros(k, 0.into(), self.rows.len())
+    }
+    fn line(&self, k: &mut KernelBuilder, span: &Span, from: Expr, to: Expr) -> Result<()> {
+        let (Panel { g, tile, .. }, library) = (self.rows.panel, self.rows.library);
+        let pixels = span.columns;
+        if pixels == 0 {
+            return Ok(());
+        }
+        let (copy, left) = match self.rows.lay {
             Lay::Linear => {
-                let len = (columns * self.pixel()).max(1);
-                (self.library.once(&("copy", len), || copy::copy(len))?, fill(len)?, left * self.pixel())
+                let len = pixels * g.pixel();
+                (library.once(&("copy", len), || copy::copy(len))?, span.left * g.pixel())
             }
             Lay::Planes => {
-                let pitch = self.width() * depthwise::LANES;
-                let planes = copy::Planes { pixels: columns.max(1), channels: self.pixel(), pitch };
-                (self.library.once(&planes, || planes.kernel())?, fill(self.pitch)?, left * depthwise::LANES)
+                let pitch = g.span(1, tile[1]) * depthwise::LANES;
+                let planes = copy::Planes { pixels, channels: g.pixel(), pitch };
+                (library.once(&planes, || planes.kernel())?, span.left * depthwise::LANES)
             }
         };
-        let whole = self.lay == Lay::Planes;
-        let tile = |k: &mut KernelBuilder, n: Val, first: Expr, count: usize| {
-            let first = k.let_("first", first);
-            k.for_("r", 0, if columns == 0 { 0 } else { self.count(count) }, |k, r| {
-                let row = k.let_("to", r * self.pitch);
-                let iy = first * g.strides[0] + r - g.pads[0];
-                let from = |iy: Expr| x.from(n * g.x[0] + iy * g.x[2] + first_column * self.pixel());
-                if g.interior(0) == (0, g.output[0]) {
-                    return k.call(&copy, vec![from(iy), rows.from(row + to)]);
-                }
-                let iy = k.let_("iy", iy);
-                k.if_else(
-                    iy.ge(0).and(iy.lt(g.input[0])),
-                    |k| k.call(&copy, vec![from(iy.into()), rows.from(row + to)]),
-                    |k| {
-                        let from = row + if whole { 0 } else { to };
-                        k.call(&fill, vec![rows.from(from), CallArg::Scalar(zero.into())]);
-                    },
-                );
-            });
-            k.for_("t", 0, count, |k, t| {
-                let y = n * g.y[0] + (first + t) * g.y[2] + start * g.y[3];
-                body(k, t * (g.strides[0] * self.pitch), y);
-            });
-        };
-        k.for_("n", 0, g.batch, |k, n| {
-            let (whole, rest) = (g.output[0] / self.tile, g.output[0] % self.tile);
-            k.for_("tile", 0, whole, |k, i| tile(k, n, i * self.tile, self.tile));
-            if rest > 0 {
-                tile(k, n, (whole * self.tile).into(), rest);
-            }
-        });
+        k.call(&copy, vec![self.x.from(from), self.room.from(to + left)]);
         Ok(())
+    }
+    fn padding(&self, k: &mut KernelBuilder, span: &Span, to: Expr) -> Result<()> {
+        let pixel = self.rows.panel.g.pixel();
+        match self.rows.lay {
+            _ if span.columns == 0 => Ok(()),
+            Lay::Linear => self.zeros(k, to + span.left * pixel, span.columns * pixel),
+            Lay::Planes => self.zeros(k, to, self.rows.panel.pitch),
+        }
     }
 }
 
@@ -188,14 +145,14 @@ impl Columns {
         let saved = 16 * g.cout.div_ceil(4) * (kh - (kh * run).div_ceil(16));
         (saved > 8 * kh).then_some(((kh - 1) * run + 16).max((kh * run).next_multiple_of(16)))
     }
-    pub(crate) fn new(rows: &InputRows<'_>, pitch: usize) -> Option<Columns> {
-        let g = rows.g;
+    pub(crate) fn new(panel: &Panel<'_>, pitch: usize) -> Option<Columns> {
+        let g = panel.g;
         let gather = copy::Gather {
             runs: g.kernel[0],
             run: g.kernel[1] * g.cin,
-            from_pitch: rows.pitch * g.dilations[0],
+            from_pitch: panel.pitch * g.dilations[0],
             step: g.strides[1] * g.cin,
-            count: rows.columns,
+            count: panel.tile[1],
             to_pitch: pitch,
         };
         gather.fits().then_some(Columns { gather, pitch })
