@@ -106,6 +106,29 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// Whether the inputs of a row lie side by side, and its outputs.
+    pub fn side_by_side(&self) -> bool {
+        (self.inputs.len == 1 || self.inputs.x == 1) && (self.outputs.len == 1 || self.outputs.y == 1)
+    }
+    /// The axes of rows but for the innermost, and that one: of one row where there is none.
+    pub fn split(&self) -> (&[Axis], Axis) {
+        match self.rows.split_last() {
+            Some((last, outer)) => (outer, *last),
+            None => (&[], Axis { len: 1, x: 0, y: 0 }),
+        }
+    }
+    /// Elements from the first input that is read to the last.
+    pub fn x_len(&self) -> usize {
+        self.len(|a| a.x, self.inputs)
+    }
+    /// Elements from the first output that is written to the last.
+    pub fn y_len(&self) -> usize {
+        self.len(|a| a.y, self.outputs)
+    }
+    fn len(&self, step: fn(&Axis) -> usize, row: Axis) -> usize {
+        let axes = || self.rows.iter().chain([&row]);
+        reach_len(&axes().map(|a| a.len).collect::<Vec<_>>(), &axes().map(step).collect::<Vec<_>>())
+    }
     /// Whether each row of outputs has the place of its row of inputs, so that a kernel that has
     /// read a row may write its outputs over it.
     pub fn in_step(&self) -> bool {

@@ -24,7 +24,7 @@ use crate::library::Library;
 use crate::offer::{Candidate, DENSE4, Engine, Want};
 use crate::problem::Geometry;
 use crate::problem::Rows;
-use crate::product::{Product, reach_len};
+use crate::product::Product;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::{Pairing, Target};
@@ -247,17 +247,13 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
-    if !unit || inputs < 4 {
+    if !rows.side_by_side() || inputs < 4 {
         return Ok(None);
     }
     let order = Order::of(inputs);
     let pitch = inputs.next_multiple_of(2);
     // Pairs of rows are taken along the innermost axis of rows.
-    let (outer, inner) = match rows.rows.split_last() {
-        Some((last, outer)) => (outer, *last),
-        None => (&[][..], crate::problem::Axis { len: 1, x: 0, y: 0 }),
-    };
+    let (outer, inner) = rows.split();
     let two = Gemm {
         runs: 1,
         pairs: pitch / 2,
@@ -285,17 +281,10 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
     let eight = if alone { column(&one, product, (&ending, want), &taps)? } else { None };
     let (eight, coefficients) = eight.map_or((None, stream), |(eight, stream)| (Some(eight), stream));
 
-    let axes = |step: fn(&crate::problem::Axis) -> usize, last: (usize, usize)| {
-        let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
-        let mut steps: Vec<usize> = rows.rows.iter().map(step).collect();
-        lens.push(last.0);
-        steps.push(last.1);
-        reach_len(&lens, &steps)
-    };
     let columns = if pairs > 0 { 2 } else { 1 };
     let mut k = KernelBuilder::new("dense_s8_gemm");
-    let x = k.buffer("x", DType::I8, axes(|a| a.x, (inputs, 1)), Access::Read);
-    let y = k.buffer("y", DType::I8, axes(|a| a.y, (outputs, 1)), Access::Write);
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
     let wide = k.buffer("wide", DType::I16, columns * pitch, Access::ReadWrite);
     let len = eight.map_or(packed.len(), |eight| eight.stream().len());
     let w = k.buffer("w", DType::I16, len, Access::Read);

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::kernel::{Access, CallArg, Kernel, KernelBuilder};
 use crate::offer::{Candidate, UNROLLED, Want};
 use crate::problem::{Axis, Rows, merge};
-use crate::product::{Product, reach_len};
+use crate::product::Product;
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
@@ -77,24 +77,17 @@ fn way(
         Bind::Workspace(0),
     ];
     args.extend(scalars.iter().map(|&s| Bind::Scalar(s)));
-    let kernel = if outer.is_empty() { kernel } else { nested(&sizes, outer, inner, &kernel)? };
+    let kernel = if outer.is_empty() { kernel } else { nested(&sizes, rows, outer, &kernel)? };
     let workspace = 2 * sizes.wide_len();
     Ok(Some(Candidate { way: name, call: Call { kernel, args }, workspace }))
 }
 
 /// Calls the kernel for each of further rows of rows.
-fn nested(sizes: &Dense, outer: &[Axis], inner: &Axis, kernel: &Arc<Kernel>) -> Result<Arc<Kernel>> {
-    let reach = |step: fn(&Axis) -> usize, last: usize| {
-        let all = outer.iter().chain([inner]);
-        let (mut lens, mut steps): (Vec<usize>, Vec<usize>) = all.map(|a| (a.len, step(a))).unzip();
-        lens.push(last);
-        steps.push(1);
-        reach_len(&lens, &steps)
-    };
+fn nested(sizes: &Dense, rows: &Rows, outer: &[Axis], kernel: &Arc<Kernel>) -> Result<Arc<Kernel>> {
     let mut k = KernelBuilder::new("dense_s8_nest");
-    let x = k.buffer("x", DType::I8, reach(|a| a.x, sizes.inputs), Access::Read);
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
     let w = k.buffer("w", DType::I16, sizes.stream().len(), Access::Read);
-    let y = k.buffer("y", DType::I8, reach(|a| a.y, sizes.outputs), Access::Write);
+    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
     let wide = k.buffer("wide", DType::I16, sizes.wide_len(), Access::ReadWrite);
     let scalars = k.like(kernel, 4);
     crate::axes::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {

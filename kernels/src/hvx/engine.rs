@@ -22,8 +22,8 @@ use crate::kernel::{Access, Buf, CallArg, KernelBuilder, Native, int};
 use crate::offer::{Candidate, Engine, Want};
 use crate::panel::direct;
 use crate::problem::Geometry;
-use crate::problem::{Axis, Rows};
-use crate::product::{Product, reach_len};
+use crate::problem::Rows;
+use crate::product::Product;
 use crate::tensor::DType;
 use crate::vector::Run;
 use secateur_targets::Target;
@@ -67,14 +67,10 @@ pub struct Bufs {
 fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
     let Finish::Int(r) = &product.finish else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
-    if !unit || inputs == 0 || outputs == 0 {
+    if !rows.side_by_side() || inputs == 0 || outputs == 0 {
         return Ok(None);
     }
-    let (outer, inner) = match rows.rows.split_last() {
-        Some((last, outer)) => (outer, *last),
-        None => (&[][..], Axis { len: 1, x: inputs, y: outputs }),
-    };
+    let (outer, inner) = rows.split();
     // Words are read at multiples of four.
     let whole = inputs.is_multiple_of(4) && rows.rows.iter().all(|a| a.x.is_multiple_of(4));
     let pixel = inputs.next_multiple_of(4);
@@ -97,15 +93,8 @@ fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candi
     let row = Pixels::new(base, (inner.len, outputs, inner.y), spread, want)?;
     let Some(row) = row else { return Ok(None) };
     let mut k = KernelBuilder::new("dense_s8_vector");
-    let lens = |step: fn(&Axis) -> usize, last: (usize, usize)| {
-        let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
-        let mut steps: Vec<usize> = rows.rows.iter().map(step).collect();
-        lens.push(last.0);
-        steps.push(last.1);
-        reach_len(&lens, &steps)
-    };
-    let x = k.buffer("x", DType::I8, lens(|a| a.x, (inputs, 1)), Access::Read);
-    let y = k.buffer("y", DType::I8, lens(|a| a.y, (outputs, 1)), Access::Write);
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
     let (bufs, args, workspace) = coefficients(&mut k, &row, &packed, &base, y, 0);
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| row.spell(k, (x, inner.x), x0, bufs, y0));
     let call = Call { kernel: k.finish()?, args };

@@ -21,8 +21,8 @@ use crate::mve::rows::{Columns, InputRows, Lay};
 use crate::offer::{Candidate, DENSE4, Engine, Want};
 use crate::panel::direct;
 use crate::problem::Geometry;
-use crate::problem::{Axis, Rows};
-use crate::product::{Product, reach_len};
+use crate::problem::Rows;
+use crate::product::Product;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::Target;
@@ -142,13 +142,10 @@ fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -
 fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> Result<Option<Candidate>> {
     let Some(ending) = Ending::of(product) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-    if (inputs > 1 && rows.inputs.x != 1) || (outputs > 1 && rows.outputs.y != 1) {
+    if !rows.side_by_side() {
         return Ok(None);
     }
-    let (outer, inner) = match rows.rows.split_last() {
-        Some((last, outer)) => (outer, *last),
-        None => (&[][..], Axis { len: 1, x: 0, y: 0 }),
-    };
+    let (outer, inner) = rows.split();
     let gemm = Gemm {
         outputs,
         pixels: inner.len,
@@ -166,13 +163,9 @@ fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> R
     };
     let taps: Vec<usize> = (0..inputs).collect();
     let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
-    let lens: Vec<usize> = outer.iter().map(|a| a.len).collect();
-    let reach = |step: fn(&Axis) -> usize, last: usize| {
-        reach_len(&lens, &outer.iter().map(step).collect::<Vec<_>>()) - 1 + last
-    };
     let mut k = KernelBuilder::new("dense_s8_dot");
-    let x = k.buffer("x", DType::I8, reach(|a| a.x, gemm.acts_len()), Access::Read);
-    let y = k.buffer("y", DType::I8, reach(|a| a.y, gemm.y_len()), Access::Write);
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
     let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
     let kernel = library.once(&gemm, || gemm.kernel())?;
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {

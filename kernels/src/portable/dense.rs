@@ -10,7 +10,7 @@ use crate::call::{Bind, Call};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder, Val};
 use crate::problem::Rows;
-use crate::product::{Product, constant, reach_len};
+use crate::product::{Product, constant};
 
 /// Outputs computed side by side.
 const BLOCK: usize = 4;
@@ -30,19 +30,9 @@ pub fn dense(rows: &Rows, product: &Product, four: bool) -> Result<Call> {
     order.extend(whole * inputs..outputs * inputs);
     let weights = product.coefficients(&order, four);
 
-    let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
-    let mut xs: Vec<usize> = rows.rows.iter().map(|a| a.x).collect();
-    let mut ys: Vec<usize> = rows.rows.iter().map(|a| a.y).collect();
-    lens.push(inputs);
-    xs.push(rows.inputs.x);
-    let x_len = reach_len(&lens, &xs);
-    *lens.last_mut().unwrap_or(&mut 1) = outputs;
-    ys.push(rows.outputs.y);
-    let y_len = reach_len(&lens, &ys);
-
     let mut k = KernelBuilder::new(format!("dense_{}_b1x4", product.finish.suffix()));
-    let x = k.buffer("x", product.elem(), x_len, Access::Read);
-    let y = k.buffer("y", product.elem(), y_len, Access::Write);
+    let x = k.buffer("x", product.elem(), rows.x_len(), Access::Read);
+    let y = k.buffer("y", product.elem(), rows.y_len(), Access::Write);
     let w = weights.declare(&mut k);
     let bias = constant(&mut k, "bias", &product.bias);
     let tail = product.finish.declare(&mut k);

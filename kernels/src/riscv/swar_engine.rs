@@ -15,7 +15,7 @@ use crate::offer::{Candidate, Want};
 use crate::panel::{Fill, Panel, Part, Span};
 use crate::problem::Geometry;
 use crate::problem::Rows;
-use crate::product::{Product, reach_len};
+use crate::product::Product;
 use crate::riscv::engine::{Packed, channels_last, unroll};
 use crate::riscv::gemm::{Sizes, declare_shift};
 use crate::riscv::gemm_swar::{PAIRS, Pairs, pair};
@@ -78,9 +78,8 @@ fn roles(packed: &Packed, weights: Vec<i8>, words: Vec<i32>) -> Vec<Bind> {
 pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
-    let Some((inner, outer)) = rows.rows.split_last().filter(|_| unit) else { return Ok(None) };
-    let Some(halves) = Halves::of(inner.len) else { return Ok(None) };
+    let (outer, inner) = rows.split();
+    let Some(halves) = Halves::of(inner.len).filter(|_| rows.side_by_side()) else { return Ok(None) };
     let sizes = Sizes {
         runs: 1,
         run: inputs,
@@ -102,16 +101,9 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<C
     }
     let Some((weights, words)) = block.pack(&packed.weights, &packed.words) else { return Ok(None) };
 
-    let reach = |axes: Vec<(usize, usize)>| {
-        let (lens, steps): (Vec<usize>, Vec<usize>) = axes.into_iter().unzip();
-        reach_len(&lens, &steps)
-    };
-    let with = |axes: Vec<(usize, usize)>, last: usize| reach([axes, vec![(last, 1)]].concat());
-    let x_len = with(rows.rows.iter().map(|a| (a.len, a.x)).collect(), inputs);
-    let y_len = with(rows.rows.iter().map(|a| (a.len, a.y)).collect(), outputs);
     let mut k = KernelBuilder::new("dense_s8_pairs");
-    let x = k.buffer("x", DType::I8, x_len, Access::Read);
-    let y = k.buffer("y", DType::I8, y_len, Access::Write);
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
     let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
     let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
     let gather = paired(inputs, want)?;

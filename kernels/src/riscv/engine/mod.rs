@@ -22,8 +22,8 @@ use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, V
 use crate::offer::{Candidate, Engine, ROWS_LIMIT, Want};
 use crate::panel;
 use crate::problem::Geometry;
-use crate::problem::{Axis, Rows};
-use crate::product::{Product, reach_len};
+use crate::problem::Rows;
+use crate::product::Product;
 use crate::riscv::depthwise::Depthwise;
 use crate::riscv::elementwise;
 use crate::riscv::gemm::{self as product, Product as Scalar, Sizes};
@@ -336,15 +336,11 @@ impl Layer {
 fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
-    if !unit || inputs == 0 || outputs == 0 {
+    if !rows.side_by_side() || inputs == 0 || outputs == 0 {
         return Ok(None);
     }
     // Pixels are neighbours along the innermost axis of rows.
-    let (outer, inner) = match rows.rows.split_last() {
-        Some((last, outer)) => (outer, *last),
-        None => (&[][..], Axis { len: 1, x: 0, y: 0 }),
-    };
+    let (outer, inner) = rows.split();
     let window = Window {
         runs: 1,
         run: inputs,
@@ -356,16 +352,9 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     };
     let Some(row) = e.row(&window, &packed, 1, inner.len, want)? else { return Ok(None) };
 
-    let reach = |step: fn(&Axis) -> usize, last: usize| {
-        let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
-        let mut steps: Vec<usize> = rows.rows.iter().map(step).collect();
-        lens.push(last);
-        steps.push(1);
-        reach_len(&lens, &steps)
-    };
     let mut k = KernelBuilder::new("dense_s8_blocks");
-    let x = k.buffer("x", DType::I8, reach(|a| a.x, inputs), Access::Read);
-    let y = k.buffer("y", DType::I8, reach(|a| a.y, outputs), Access::Write);
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
     let layer = Layer::declare(&mut k, y, &row, 1, packed.one.is_some());
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         layer.call(k, &row, &window, (x, x0, 0), y0);
