@@ -19,6 +19,43 @@ pub enum Finish {
     Int(Requant),
 }
 
+/// The end of an int8 product as native kernels compute it: by the high word of a multiplication.
+#[derive(Debug, Clone)]
+pub struct Ending<'a> {
+    pub multipliers: &'a [i32],
+    /// Rounding constant and shift of each channel, as [`high`] gives them.
+    pub each: Vec<(i32, u32)>,
+    /// The shift of all channels, if there is one that the kernel has room for, and its rounding constant.
+    pub sh: Option<u32>,
+    pub rnd: i32,
+    pub zp: i32,
+    pub limits: (i32, i32),
+}
+
+impl Ending<'_> {
+    /// `None` for floats, and where some shift leaves more than the high word.
+    pub fn of(finish: &Finish) -> Option<Ending<'_>> {
+        let Finish::Int(r) = finish else { return None };
+        if r.least_shift() < HIGH_SHIFT {
+            return None;
+        }
+        let each = (0..r.m.len()).map(|c| high(r.at(c).s, r.out.zp)).collect();
+        let (rnd, sh) = match r.shift {
+            Shift::Layer(s) => (high(s, r.out.zp).0, Some(s - 32)),
+            Shift::Channel(_) => (0, None),
+        };
+        Some(Ending { multipliers: &r.m, each, sh, rnd, zp: r.out.zp, limits: (r.out.lo, r.out.hi) })
+    }
+    /// The same with each channel's own shift where the one of all is greater than `most`.
+    pub fn within(self, most: u32) -> Self {
+        if self.sh.is_some_and(|sh| sh > most) { Ending { sh: None, rnd: 0, ..self } } else { self }
+    }
+    /// What ends the sums of a channel: multiplier, rounding constant and shift.
+    pub fn words(&self, c: usize) -> [i32; 3] {
+        [self.multipliers[c], self.each[c].0, self.each[c].1 as i32]
+    }
+}
+
 /// Parameters that [`Finish::declare`] added to a kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Tail {

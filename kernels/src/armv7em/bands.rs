@@ -9,7 +9,7 @@
 //! In: sizes and a product. Out: the way `gemm`. Law: the outputs are those of the portable
 //! loops, bit by bit.
 
-use crate::armv7em::engine::{Ending, Order, Packed, Weights, call_widen, dual, widen_kernel};
+use crate::armv7em::engine::{Order, Packed, Weights, call_widen, dual, ending, widen_kernel};
 use crate::armv7em::gemm::{Gemm, ROUND};
 use crate::armv7em::stream::Format;
 use crate::call::{Bind, Call};
@@ -53,7 +53,7 @@ pub fn bands(
     want: &Want<'_>,
     weights: Weights,
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = ending(product) else { return Ok(None) };
     let library = want.library;
     let [kh, kw] = g.kernel;
     let side_by_side = kw == 1 || g.dilations[1] == 1;

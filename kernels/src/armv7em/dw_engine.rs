@@ -16,10 +16,10 @@ use crate::armv7em::dw_interleave::{PairRows, There};
 use crate::armv7em::dw_plane::{Pass, Plane};
 use crate::armv7em::dw_rowpair::{COLUMN, GROUP};
 use crate::armv7em::dw_tiles::Tiles;
-use crate::armv7em::engine::Ending;
+use crate::armv7em::engine::ending;
 use crate::armv7em::epilogue::Rounding;
 use crate::call::{Bind, Call};
-use crate::epilogue::Finish;
+use crate::epilogue::{Ending, Finish};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::library::Library;
@@ -394,7 +394,7 @@ fn banded(
     want: &Want<'_>,
     (way, per_band): (&'static str, usize),
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = ending(product) else { return Ok(None) };
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
     let common = common(product, &ending, w, b);
     let (ending, w, b) = common.as_ref().map_or((&ending, &w[..], &b[..]), |(e, w, b)| (e, w, b));

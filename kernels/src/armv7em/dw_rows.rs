@@ -7,7 +7,7 @@
 
 use crate::armv7em::bands::{Widener, panel};
 use crate::armv7em::depthwise::Depthwise;
-use crate::armv7em::engine::{Ending, Order};
+use crate::armv7em::engine::{Order, ending};
 use crate::call::{Bind, Call};
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, Kernel, KernelBuilder};
@@ -25,7 +25,7 @@ pub(crate) fn depthwise(
     limit: usize,
     library: &Library<'_>,
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = ending(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
     // The taps of a row are written out: those of a single output are a row, whichever way they lie.

@@ -6,10 +6,8 @@
 //! In: sizes and a product. Out: the ways there are. Law: the outputs are those of the portable loops,
 //! bit by bit.
 
-use crate::arith::requant::{HIGH_SHIFT, Shift, high};
 use crate::armv7em::dw_rows;
 use crate::armv7em::elementwise;
-use crate::armv7em::epilogue::Rounding;
 use crate::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
 use crate::armv7em::gemm_blocks::Blocks;
 use crate::armv7em::gemv8::Column;
@@ -17,7 +15,7 @@ use crate::armv7em::stream::Format;
 use crate::armv7em::widen;
 use crate::axes::nest;
 use crate::call::{Bind, Call};
-use crate::epilogue::Finish;
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::library::Library;
@@ -81,33 +79,9 @@ impl Order {
     }
 }
 
-/// The way a product ends, as the blocks need it.
-pub struct Ending<'a> {
-    /// The one shift of all channels, if there is one and the packed form has room for it.
-    pub sh: Option<u32>,
-    /// Its rounding constant.
-    pub rnd: i32,
-    pub multipliers: &'a [i32],
-    pub each: Vec<(i32, u32)>,
-    pub limits: (i32, i32),
-}
-
-impl Ending<'_> {
-    pub fn of(product: &Product) -> Option<Ending<'_>> {
-        let Finish::Int(r) = &product.finish else { return None };
-        if r.least_shift() < HIGH_SHIFT {
-            return None;
-        }
-        let each: Vec<(i32, u32)> = (0..r.m.len()).map(|c| high(r.at(c).s, r.out.zp)).collect();
-        let (rnd, sh) = match r.shift {
-            Shift::Layer(s) if s <= MAX_SH + 32 => (high(s, r.out.zp).0, Some(s - 32)),
-            _ => (0, None),
-        };
-        Some(Ending { sh, rnd, multipliers: &r.m, each, limits: (r.out.lo, r.out.hi) })
-    }
-    pub fn rounding(&self) -> Rounding<'_> {
-        Rounding { multipliers: self.multipliers, each: &self.each }
-    }
+/// How a product ends: by one shift where the packed form has room for it.
+pub fn ending(product: &Product) -> Option<Ending<'_>> {
+    Ending::of(&product.finish).map(|ending| ending.within(MAX_SH))
 }
 
 /// How a weight is kept in flash.
@@ -244,7 +218,7 @@ const SMALL: usize = 1024;
 /// A dense layer or pointwise convolution.
 pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Candidate>> {
     let (library, core) = (want.library, want.core());
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = ending(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if !rows.side_by_side() || inputs < 4 {

@@ -1,6 +1,7 @@
 //! How sums of int8 products become int8 results: multiply, round, shift, clamp, store.
 
 use crate::asm::armv7em::{Block, Inst, Reg};
+use crate::epilogue::Ending;
 
 /// How the sums of a layer's channels are requantized.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +10,12 @@ pub struct Rounding<'a> {
     /// Rounding constant and shift of each channel, as [`crate::arith::requant::high`] gives
     /// them.
     pub each: &'a [(i32, u32)],
+}
+
+impl Ending<'_> {
+    pub fn rounding(&self) -> Rounding<'_> {
+        Rounding { multipliers: self.multipliers, each: &self.each }
+    }
 }
 
 impl Rounding<'_> {

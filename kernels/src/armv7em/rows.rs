@@ -4,7 +4,7 @@
 //! In: rows and a product. Out: a candidate, or none where the function has no code for the
 //! sizes. Law: the outputs are those of the portable loops, bit by bit.
 
-use crate::armv7em::engine::{Ending, bytes};
+use crate::armv7em::engine::{bytes, ending};
 use crate::armv7em::gemm_rows::Dense;
 use crate::armv7em::stream::Format;
 use crate::call::{Bind, Call};
@@ -33,7 +33,7 @@ fn way(
     want: &Want<'_>,
     (name, whole): (&'static str, bool),
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = ending(product) else { return Ok(None) };
     let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     let axes = merge(&rows.rows);

@@ -4,10 +4,9 @@
 //! In: sizes and a product. Out: the way `depthwise`, or none where channels are not innermost
 //! or coefficients leave eight bits. Law: the outputs are those of the portable loops, bit by bit.
 
-use crate::arith::requant::{HIGH_SHIFT, Shift, high};
 use crate::asm::hvx::VECTOR;
 use crate::call::{Bind, Call};
-use crate::epilogue::Finish;
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::hvx::depthwise::Depthwise;
 use crate::hvx::engine::ALIGN;
@@ -21,10 +20,10 @@ use crate::tensor::{DType, Data};
 
 /// A convolution with one input and one output channel in each group.
 pub fn depthwise(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
-    let Finish::Int(r) = &product.finish else { return Ok(None) };
+    let Some(ending) = Ending::of(&product.finish) else { return Ok(None) };
     let channels = g.groups;
     let packed = (channels == 1 || g.x[1] == 1 && g.y[1] == 1) && (g.input[1] == 1 || g.x[3] == channels);
-    if g.cin != 1 || g.cout != 1 || !packed || r.least_shift() < HIGH_SHIFT {
+    if g.cin != 1 || g.cout != 1 || !packed {
         return Ok(None);
     }
     let panel = panel(g, channels, want.rows_limit);
@@ -45,11 +44,11 @@ pub fn depthwise(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Opt
         last: (columns - (blocks - 1) * pixels) * piece,
         x: [g.strides[0] * panel.pitch, pixels * g.strides[1] * channels],
         y: [g.y[2], pixels * g.y[3]],
-        one_shift: matches!(r.shift, Shift::Layer(_)),
-        lo: r.out.lo,
-        hi: r.out.hi,
+        one_shift: ending.sh.is_some(),
+        lo: ending.limits.0,
+        hi: ending.limits.1,
     };
-    let Some((weights, tail)) = pack(&sizes, product, &pieces, piece) else { return Ok(None) };
+    let Some((weights, tail)) = pack(&sizes, product, &ending, (&pieces, piece)) else { return Ok(None) };
     if !sizes.fits() {
         return Ok(None);
     }
@@ -91,9 +90,14 @@ pub fn depthwise(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Opt
 }
 
 /// Weights and what ends the sums, by piece of the channels; lanes repeat them.
-fn pack(sizes: &Depthwise, product: &Product, pieces: &[usize], piece: usize) -> Option<(Vec<i8>, Vec<i32>)> {
-    let Finish::Int(r) = &product.finish else { return None };
-    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return None };
+fn pack(
+    sizes: &Depthwise,
+    product: &Product,
+    ending: &Ending<'_>,
+    (pieces, piece): (&[usize], usize),
+) -> Option<(Vec<i8>, Vec<i32>)> {
+    let folded = product.clone().folded();
+    let (Data::I32(w), Data::I32(b)) = (&folded.weights, &folded.bias) else { return None };
     let taps = sizes.kernel[0] * sizes.kernel[1];
     let mut weights = vec![0i8; pieces.len() * sizes.weights_len()];
     let mut tail = vec![0i32; pieces.len() * sizes.tail_len()];
@@ -102,14 +106,10 @@ fn pack(sizes: &Depthwise, product: &Product, pieces: &[usize], piece: usize) ->
         for lane in 0..VECTOR {
             let channel = first + lane % piece;
             let own = &w[channel * taps..(channel + 1) * taps];
-            let mut bias = b[channel];
             for (tap, &w) in own.iter().enumerate() {
                 weights[w0 + Depthwise::place(lane, tap)] = i8::try_from(w).ok()?;
-                bias = bias.checked_sub(w.checked_mul(product.x_zp)?)?;
             }
-            let by = r.at(channel);
-            let (round, shift) = high(by.s, r.out.zp);
-            for (which, v) in [bias, by.m, round, shift as i32].into_iter().enumerate() {
+            for (which, v) in [b[channel]].into_iter().chain(ending.words(channel)).enumerate() {
                 tail[t0 + sizes.tail_place(which, lane)] = v;
             }
         }

@@ -4,9 +4,8 @@
 //! Passes over up to 128 channels write one after the other. What the pass over the last channels
 //! writes behind them comes first and is written over by the others.
 
-use crate::arith::requant::{HIGH_SHIFT, high};
 use crate::call::Bind;
-use crate::epilogue::Finish;
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::hvx::engine::{ALIGN, Bufs};
 use crate::hvx::gemm::{Gemm, LANES};
@@ -27,11 +26,9 @@ pub struct Packed {
 
 /// Packs a product: `taps[i]` says which of a row's weights input `i` of the window meets.
 pub fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>]) -> Option<Packed> {
-    let Finish::Int(r) = &product.finish else { return None };
-    let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return None };
-    if r.least_shift() < HIGH_SHIFT {
-        return None;
-    }
+    let folded = product.clone().folded();
+    let ending = Ending::of(&folded.finish)?;
+    let (Data::I32(w), Data::I32(b)) = (&folded.weights, &folded.bias) else { return None };
     let (outputs, width) = (b.len(), sizes.width());
     let row = w.len() / outputs;
     let passes = outputs.div_ceil(width);
@@ -39,18 +36,13 @@ pub fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>]) -> Option
     let mut tail = vec![0i32; passes * sizes.tail_len()];
     for o in 0..outputs {
         let (pass, channel) = (o / width, o % width);
-        let mut bias = b[o];
         for (i, tap) in taps.iter().enumerate() {
             let Some(tap) = tap else { continue };
-            let v = w[o * row + tap];
-            bias = bias.checked_sub(v.checked_mul(product.x_zp)?)?;
-            let stored = u8::try_from(v.checked_add(128)?).ok()?;
+            let stored = u8::try_from(w[o * row + tap].checked_add(128)?).ok()?;
             weights[pass * sizes.weights_len() + sizes.place(channel, i)] = stored;
         }
-        let by = r.at(o);
-        let (round, shift) = high(by.s, r.out.zp);
         let at = pass * sizes.tail_len() + sizes.tail_place(channel);
-        for (i, v) in [bias, by.m, round, shift as i32].into_iter().enumerate() {
+        for (i, v) in [b[o]].into_iter().chain(ending.words(o)).enumerate() {
             tail[at + i * LANES] = v;
         }
     }

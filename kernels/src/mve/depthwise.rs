@@ -13,6 +13,7 @@
 //! channels differ, negative shift of each channel, as words in the order of the accumulators.
 
 use crate::asm::mve::{At, Block, Half, Inst, Item, Lane, P0, Q, R};
+use crate::epilogue::Ending;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
 use crate::rounding::requantize_high_instr;
@@ -147,13 +148,7 @@ impl Depthwise {
     }
 
     /// Packs weights `[channels, taps]`.
-    pub fn pack(
-        &self,
-        weights: &[i32],
-        bias: &[i32],
-        multipliers: &[i32],
-        shifts: &[u32],
-    ) -> Option<Vec<i8>> {
+    pub fn pack(&self, weights: &[i32], bias: &[i32], ending: &Ending<'_>) -> Option<Vec<i8>> {
         let taps = self.taps();
         let mut stream = Vec::with_capacity(self.stream_len());
         for plane in 0..self.planes() {
@@ -175,9 +170,9 @@ impl Depthwise {
                 stream.extend(all.iter().flat_map(|w| w.to_le_bytes()).map(|b| b as i8));
             };
             words(&|c| bias[c]);
-            words(&|c| multipliers[c]);
+            words(&|c| ending.multipliers[c]);
             if self.sh.is_none() {
-                words(&|c| -(shifts[c] as i32));
+                words(&|c| -(ending.each[c].1 as i32));
             }
         }
         Some(stream)

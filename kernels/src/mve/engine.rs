@@ -6,11 +6,10 @@
 //!
 //! In: sizes and a product. Out: ways. Law: the outputs are those of the portable loops, bit by bit.
 
-use crate::arith::requant::{HIGH_SHIFT, Requant, Shift};
 use crate::armv7em::engine::Dsp;
 use crate::axes::nest;
 use crate::call::{Bind, Call};
-use crate::epilogue::Finish;
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, KernelBuilder, Native};
 use crate::library::Library;
@@ -102,30 +101,6 @@ fn turned(g: &Geometry) -> Option<Geometry> {
     })
 }
 
-/// The way a product ends, as the kernels need it.
-struct Ending<'a> {
-    requant: &'a Requant,
-    /// The one shift of all channels after the high word of the product.
-    sh: Option<u32>,
-    /// Each channel's.
-    shifts: Vec<u32>,
-}
-
-impl Ending<'_> {
-    fn of(product: &Product) -> Option<Ending<'_>> {
-        let Finish::Int(requant) = &product.finish else { return None };
-        if requant.least_shift() < HIGH_SHIFT {
-            return None;
-        }
-        let shifts = (0..requant.m.len()).map(|c| requant.at(c).s - 32).collect();
-        let sh = match requant.shift {
-            Shift::Layer(s) => Some(s - 32),
-            Shift::Channel(_) => None,
-        };
-        Some(Ending { requant, sh, shifts })
-    }
-}
-
 /// Packs a product for a kernel of these sizes; `taps[j]` is the weight that input `j` of a
 /// pixel's runs meets. `None` where it does not fit.
 fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -> Option<Bind> {
@@ -134,13 +109,13 @@ fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -
     }
     let folded = product.clone().folded();
     let (Data::I32(w), Data::I32(b)) = (&folded.weights, &folded.bias) else { return None };
-    let stream = gemm.pack(w, b, &ending.requant.m, &ending.shifts, taps)?;
+    let stream = gemm.pack(w, b, ending, taps)?;
     Some(Bind::aligned("weights", Data::I8(stream), 8))
 }
 
 /// A dense layer or pointwise convolution: each run of rows is one call.
 fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = Ending::of(&product.finish) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if !rows.side_by_side() {
         return Ok(None);
@@ -157,9 +132,9 @@ fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> R
         slack: false,
         four,
         sh: ending.sh,
-        zp: ending.requant.out.zp,
-        lo: ending.requant.out.lo,
-        hi: ending.requant.out.hi,
+        zp: ending.zp,
+        lo: ending.limits.0,
+        hi: ending.limits.1,
     };
     let taps: Vec<usize> = (0..inputs).collect();
     let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
@@ -183,7 +158,7 @@ fn conv(
     library: &Library<'_>,
     four: bool,
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = Ending::of(&product.finish) else { return Ok(None) };
     let [kh, kw] = g.kernel;
     let run = kw * g.cin;
     let packed_y = g.cout == 1 || g.y[1] == 1;
@@ -207,9 +182,9 @@ fn conv(
         slack: !in_place,
         four,
         sh: ending.sh,
-        zp: ending.requant.out.zp,
-        lo: ending.requant.out.lo,
-        hi: ending.requant.out.hi,
+        zp: ending.zp,
+        lo: ending.limits.0,
+        hi: ending.limits.1,
     };
     let gemm = match &columns {
         Some(c) => Gemm { x_step: c.pitch, runs: 1, run: kh * run, run_pitch: 0, slack: true, ..gemm },
@@ -263,7 +238,7 @@ fn by_channel(
     limit: usize,
     library: &Library<'_>,
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = Ending::of(&product.finish) else { return Ok(None) };
     let channels = g.groups;
     let packed = g.x[1] == 1 && g.y[1] == 1 && (g.input[1] == 1 || g.x[3] == channels);
     if g.cin != 1 || g.cout != 1 || !packed {
@@ -293,14 +268,14 @@ fn by_channel(
         share,
         groups,
         sh: ending.sh,
-        zp: ending.requant.out.zp,
-        lo: ending.requant.out.lo,
-        hi: ending.requant.out.hi,
+        zp: ending.zp,
+        lo: ending.limits.0,
+        hi: ending.limits.1,
     };
     if !call.fits() {
         return Ok(None);
     }
-    let Some(stream) = call.pack(w, b, &ending.requant.m, &ending.shifts) else { return Ok(None) };
+    let Some(stream) = call.pack(w, b, &ending) else { return Ok(None) };
     let kernel = call.kernel()?;
     let mut k = KernelBuilder::new("depthwise_s8_planes");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);

@@ -15,6 +15,7 @@
 //! multiply pipe make 8 MAC a cycle; for 4 x 2 accumulators 6 loads stand beside 8 products.
 
 use crate::asm::mve::{At, Block, Half, Inst, Item, LR, Lane, P0, Q, R, SP};
+use crate::epilogue::Ending;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Native, instr};
 use crate::rounding::requantize_high_instr;
@@ -230,8 +231,7 @@ impl Gemm {
         &self,
         weights: &[i32],
         bias: &[i32],
-        multipliers: &[i32],
-        shifts: &[u32],
+        ending: &Ending<'_>,
         taps: &[usize],
     ) -> Option<Vec<i8>> {
         let row = weights.len() / self.outputs;
@@ -262,9 +262,9 @@ impl Gemm {
                 }
             };
             words(&|c| bias[c]);
-            words(&|c| multipliers[c]);
+            words(&|c| ending.multipliers[c]);
             if self.sh.is_none() {
-                words(&|c| -(shifts[c] as i32));
+                words(&|c| -(ending.each[c].1 as i32));
             }
         }
         Some(stream)

@@ -12,7 +12,7 @@
 //! portable loops, bit by bit.
 
 use crate::arith::requant::{MAX_SHIFT, Shift, high};
-use crate::armv7em::engine::Ending;
+use crate::armv7em::engine::ending;
 use crate::armv7em::winograd::{
     Columns, Filters, MOST, Products, Rows, TILES, TWICE_G, Tile, XI, pair_len, transformed,
 };
@@ -74,7 +74,7 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn of(g: &'a Geometry, product: &'a Product, want: &Want<'a>) -> Option<Plan<'a>> {
-        let ending = Ending::of(product)?;
+        let ending = ending(product)?;
         let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return None };
         let crate::epilogue::Finish::Int(requant) = &product.finish else { return None };
         let Shift::Layer(shift) = requant.shift else { return None };

@@ -10,7 +10,7 @@
 //! the portable loops, bit by bit.
 
 use crate::arith::requant::{MAX_SHIFT, Shift, high};
-use crate::armv7em::engine::{Ending, Order, widen_kernel};
+use crate::armv7em::engine::{Order, ending, widen_kernel};
 use crate::armv7em::winograd::engine::stored;
 use crate::armv7em::winograd::four::{Columns, LEFT_OF_LINE, LINE, SIDE, transformed_line};
 use crate::armv7em::winograd::{Products, TILES, Tile};
@@ -41,7 +41,7 @@ pub fn way(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Ca
 
 /// Along the second axis.
 fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = ending(product) else { return Ok(None) };
     let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return Ok(None) };
     let Finish::Int(requant) = &product.finish else { return Ok(None) };
     let Shift::Layer(shift) = requant.shift else { return Ok(None) };

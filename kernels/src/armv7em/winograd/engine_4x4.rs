@@ -10,7 +10,7 @@
 //! Law: the outputs are those of the portable loops, bit by bit.
 
 use crate::arith::requant::{MAX_SHIFT, Shift, high};
-use crate::armv7em::engine::Ending;
+use crate::armv7em::engine::ending;
 use crate::armv7em::winograd::Products;
 use crate::armv7em::winograd::engine::stored;
 use crate::armv7em::winograd::four::{Columns, FACTOR, LEFT, PADDING, Rows, SIDE, XI, transformed};
@@ -46,7 +46,7 @@ fn spell(
     way: &'static str,
     across: usize,
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(product) else { return Ok(None) };
+    let Some(ending) = ending(product) else { return Ok(None) };
     let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return Ok(None) };
     let Finish::Int(requant) = &product.finish else { return Ok(None) };
     let Shift::Layer(shift) = requant.shift else { return Ok(None) };

@@ -13,10 +13,9 @@
 //! eight bits. Law: the outputs are those of the
 //! portable loops, bit by bit.
 
-use crate::arith::requant::{HIGH_SHIFT, Shift, high};
 use crate::axes::nest;
 use crate::call::{Bind, Call};
-use crate::epilogue::Finish;
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::offer::{Candidate, Engine, ROWS_LIMIT, Want};
@@ -76,26 +75,14 @@ impl Packed {
     pub fn of(product: &Product) -> Option<Packed> {
         let x_zp = product.x_zp;
         let product = product.clone().folded();
-        let Finish::Int(r) = &product.finish else { return None };
+        let ending = Ending::of(&product.finish)?;
         let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return None };
-        if r.least_shift() < HIGH_SHIFT {
-            return None;
-        }
         let weights = w.iter().map(|&w| i8::try_from(w).ok()).collect::<Option<Vec<i8>>>()?;
-        let mut words = vec![b.clone(), r.m.clone()];
-        let one = match r.shift {
-            Shift::Layer(s) => {
-                let (rnd, sh) = high(s, r.out.zp);
-                Some((rnd, sh as i32))
-            }
-            Shift::Channel(_) => {
-                let each: Vec<(i32, u32)> = (0..r.m.len()).map(|c| high(r.at(c).s, r.out.zp)).collect();
-                words.push(each.iter().map(|e| e.0).collect());
-                words.push(each.iter().map(|e| e.1 as i32).collect());
-                None
-            }
-        };
-        Some(Packed { weights, words, one, limits: (r.out.lo, r.out.hi), x_zp })
+        let one = ending.sh.map(|sh| (ending.rnd, sh as i32));
+        let words = if one.is_some() { 1 } else { 3 };
+        let word = |i: usize| (0..b.len()).map(|c| ending.words(c)[i]).collect();
+        let words = [b.clone()].into_iter().chain((0..words).map(word)).collect();
+        Some(Packed { weights, words, one, limits: ending.limits, x_zp })
     }
 }
 
