@@ -1,19 +1,16 @@
 //! What engines share that compute 3x3 convolutions with unit stride by tiles of outputs.
 //!
 //! In: sizes. Out: whether they fit, weights and biases for transforms, and the [`Walk`] over
-//! rows of 4x4 tiles: six input rows at a time are transformed vertically, then groups of four
+//! rows of tiles: the input rows under one are transformed vertically, then groups of four
 //! tiles are handed out. Where a size is no multiple, the last tiles overlap the ones before and
 //! compute the same again.
 
-use crate::armv7em::winograd::four::{LEFT, SIDE};
-use crate::armv7em::winograd::{TILES, Tile};
+use crate::armv7em::winograd::Tile;
+use crate::armv7em::winograd::four::LEFT;
 use crate::kernel::{Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
 use crate::problem::Geometry;
 use secateur_targets::Target;
 use std::sync::Arc;
-
-/// Outputs along a side of a tile.
-const FOUR: usize = 4;
 
 /// A plain 3x3 convolution with unit stride over packed channels.
 pub fn packed(g: &Geometry) -> bool {
@@ -69,56 +66,41 @@ pub fn stores(target: &Target, bytes: usize) -> bool {
     target.flash() == 0 || 3 * bytes as u64 <= target.flash()
 }
 
-/// A walk over rows of 4x4 tiles.
+/// A walk over rows of tiles.
 pub struct Walk<'a> {
     pub g: &'a Geometry,
-    /// Tiles of a group that lie side by side, of [`TILES`].
-    pub across: usize,
+    pub tile: Tile,
     pub x: Buf,
-    /// Transformed rows, each column [`SIDE`] times the channels.
+    /// Transformed rows, each column [`Tile::side`] times the channels.
     pub t: Buf,
     /// A row of zero points, and one that keeps what results overwrite.
     pub edge: Buf,
     pub keep: Option<Buf>,
     pub zx: Val,
-    /// `(first, rows, last, t)`.
+    /// `(first, second, last, t)`, for 2x2 tiles `(first, second, third, last, t, zx)`.
     pub rows: Arc<Kernel>,
 }
 
-/// Rows of outputs of a group, and columns.
-pub fn group(across: usize) -> [usize; 2] {
-    [FOUR * TILES / across, FOUR * across]
-}
-
 /// Whether whole groups fit.
-pub fn fits(g: &Geometry, across: usize) -> bool {
-    let [tall, wide] = group(across);
+pub fn fits(g: &Geometry, tile: Tile) -> bool {
+    let [tall, wide] = tile.group();
     packed(g) && padded(g) && g.output[0] >= tall && g.output[1] >= wide
 }
 
 /// Elements of transformed rows under one row of tiles.
-pub fn band(g: &Geometry) -> usize {
-    SIDE * (g.output[1] + 2) * g.cin
-}
-
-/// The rows of tiles of a group.
-pub fn bands(across: usize) -> usize {
-    TILES / across
-}
-
-/// The tiles of a group.
-pub fn tile(across: usize) -> Tile {
-    Tile::Four { across }
+pub fn band(g: &Geometry, tile: Tile) -> usize {
+    tile.side() * (g.output[1] + 2) * g.cin
 }
 
 impl Walk<'_> {
-    /// Fills what padding is transformed to: `column` gets where in `T` some columns begin, and
-    /// how many.
+    /// Fills the row of zero points, and what padding is transformed to: `column` gets where in `T` some
+    /// columns begin, and how many.
     pub fn padding(&self, k: &mut KernelBuilder, column: &dyn Fn(&mut KernelBuilder, usize, usize)) {
-        let g = self.g;
+        let (g, band, column_len) = (self.g, band(self.g, self.tile), self.tile.side() * self.g.cin);
+        k.for_("i", 0, g.input[1] * g.cin, |k, i| k.store(self.edge, i, self.zx));
         for (from, to) in [(0, g.pads[1]), (g.pads[1] + g.input[1], g.output[1] + 2)] {
-            for b in (0..bands(self.across)).filter(|_| to > from) {
-                column(k, b * band(g) + from * SIDE * g.cin, to - from);
+            for b in (0..self.tile.bands()).filter(|_| to > from) {
+                column(k, b * band + from * column_len, to - from);
             }
         }
     }
@@ -128,8 +110,7 @@ impl Walk<'_> {
     pub fn images(&self, k: &mut KernelBuilder, body: &mut dyn FnMut(&mut KernelBuilder, Val, Expr)) {
         let (g, zx) = (self.g, self.zx);
         let edge_len = g.input[1] * g.cin;
-        let [tall, wide] = group(self.across);
-        k.for_("i", 0, edge_len, |k, i| k.store(self.edge, i, zx));
+        let [tall, wide] = self.tile.group();
         k.for_("n", 0, g.batch, |k, n| {
             if let Some(keep) = self.keep {
                 k.for_("i", 0, edge_len, |k, i| k.store(keep, i, zx));
@@ -141,7 +122,7 @@ impl Walk<'_> {
                 let y0 = k.let_("y0", n * g.y[0] + oy * g.y[2]);
                 k.for_("group", 0, g.output[1].div_ceil(wide), |k, group| {
                     let ox = k.let_("ox", (group * wide).min(g.output[1] - wide));
-                    let from = k.let_("from", ox * (SIDE * g.cin));
+                    let from = k.let_("from", ox * (self.tile.side() * g.cin));
                     body(k, from, y0 + ox * g.y[3]);
                 });
             });
@@ -150,21 +131,28 @@ impl Walk<'_> {
 
     /// The rows of tiles of a group, vertically.
     fn transform(&self, k: &mut KernelBuilder, n: Val, down: Val, groups: usize) {
-        let g = self.g;
-        let [tall, _] = group(self.across);
-        let (top, last) = (g.pads[0] as i32, bands(self.across) - 1);
+        let (g, tile) = (self.g, self.tile);
+        let ([tall, _], side) = (tile.group(), tile.side());
+        let (top, last) = (g.pads[0] as i32, tile.bands() - 1);
         // Whether the first input row of the group is inside, and the last.
         let all = |k: &mut KernelBuilder, start: Expr, inside: [bool; 2]| {
             for b in 0..=last {
-                let row = |i: usize| self.x.from(n * g.x[0] + (&start + (FOUR * b + i)) * g.x[2]);
+                let row =
+                    |i: usize| self.x.from(n * g.x[0] + (&start + (tile.outputs()[0] * b + i)) * g.x[2]);
                 let first: CallArg = match self.keep {
                     Some(keep) => keep.from(0),
                     None if b > 0 || inside[0] => row(0),
                     None => self.edge.from(0),
                 };
-                let under = if b < last || inside[1] { row(SIDE - 1) } else { self.edge.from(0) };
-                let to = self.t.from(b * band(g) + g.pads[1] * SIDE * g.cin);
-                k.call(&self.rows, vec![first, row(1), under, to]);
+                let under = if b < last || inside[1] { row(side - 1) } else { self.edge.from(0) };
+                let to = self.t.from(b * band(g, tile) + g.pads[1] * side * g.cin);
+                k.call(
+                    &self.rows,
+                    match tile {
+                        Tile::Two => vec![first, row(1), row(2), under, to, CallArg::Scalar(self.zx.into())],
+                        _ => vec![first, row(1), under, to],
+                    },
+                );
             }
         };
         let at = |oy: usize| {

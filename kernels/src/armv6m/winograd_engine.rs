@@ -8,6 +8,7 @@
 use crate::armv6m::engine::Made;
 use crate::armv6m::round::rounding;
 use crate::armv6m::winograd::{BIAS, Back, Columns, Rows, SUMS, Sums};
+use crate::armv7em::winograd::Tile;
 use crate::armv7em::winograd::four::{FACTOR, PADDING, SIDE, XI, transformed};
 use crate::asm::armv6m::wide;
 use crate::call::{Bind, Call};
@@ -18,7 +19,7 @@ use crate::offer::{Candidate, Want};
 use crate::problem::Geometry;
 use crate::product::Product;
 use crate::tensor::{DType, Data};
-use crate::winograd_tiles::{Walk, Workspace, band, bands, biases, filter, fits, group, in_place, stores};
+use crate::winograd_tiles::{Walk, Workspace, band, biases, filter, fits, in_place, stores};
 use secateur_targets::Cost;
 
 /// The ways there are.
@@ -26,41 +27,41 @@ pub fn ways(g: &Geometry, product: &Product, want: &Want<'_>, core: &Cost) -> Re
     let mut ways = Vec::new();
     if !want.policy.saves_flash() && stores(want.target(), 2 * XI * g.cin * g.cout) {
         for (way, across) in [("winograd-4x4", 4), ("winograd-4x4-square", 2)] {
-            ways.extend(spell(g, product, (want.library, core), way, across)?);
+            ways.extend(spell(g, product, (want.library, core), way, Tile::Four { across })?);
         }
     }
     Ok(ways)
 }
 
-/// With `across` tiles side by side in a group.
+/// With such tiles.
 fn spell(
     g: &Geometry,
     product: &Product,
     (library, core): Made<'_>,
     way: &'static str,
-    across: usize,
+    tile: Tile,
 ) -> Result<Option<Candidate>> {
     let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return Ok(None) };
     let Finish::Int(requant) = &product.finish else { return Ok(None) };
     let sums = Sums { channels: g.cin };
-    if !fits(g, across) || !sums.fits() {
+    if !fits(g, tile) || !sums.fits() {
         return Ok(None);
     }
     let Some((form, constants)) = rounding(requant, &product.reach()?, wide(core)) else { return Ok(None) };
     let base = |o: usize| constants[o].end;
     let Some(biases) = biases(weights, bias, product.x_zp, 9 * g.cin, base) else { return Ok(None) };
-    let back = Back { tiles: across, step: g.y[3], row: g.y[2], form };
+    let back = Back { tiles: tile.across(), step: g.y[3], row: g.y[2], form };
     if !back.fits() {
         return Ok(None);
     }
-    let keeps = in_place(g, group(across)[0]);
+    let keeps = in_place(g, tile.group()[0]);
     let rows = Rows { len: g.input[1] * g.cin, pitch: g.x[2], keeps };
     if !rows.fits() {
         return Ok(None);
     }
-    let columns = Columns { channels: g.cin, tiles: across };
+    let columns = Columns { channels: g.cin, tiles: tile.across() };
     let mut place = Workspace::default();
-    let (band, bands) = (band(g), bands(across));
+    let (band, bands) = (band(g, tile), tile.bands());
     let edge_len = g.input[1] * g.cin;
     let at = [
         place.take(2 * bands * band),
@@ -98,7 +99,7 @@ fn spell(
     args.push(Bind::aligned("ends", Data::I32(words), 4));
     args.push(Bind::Scalar(product.x_zp));
 
-    let walk = Walk { g, across, x, t, edge, keep, zx, rows: library.once(&rows, || rows.kernel(core))? };
+    let walk = Walk { g, tile, x, t, edge, keep, zx, rows: library.once(&rows, || rows.kernel(core))? };
     walk.padding(&mut k, &|k, from, n| {
         k.for_("pair", 0, n * g.cin / 2, |k, pair| {
             let at = k.let_("at", pair * (2 * SIDE) + from);
@@ -112,14 +113,17 @@ fn spell(
     let back_of = library.once(&back, || back.kernel(core))?;
     walk.images(&mut k, &mut |k, from, to| {
         for b in 0..bands {
-            k.call(&columns, vec![t.from(from + b * band), v.from(across * b)]);
+            k.call(&columns, vec![t.from(from + b * band), v.from(tile.across() * b)]);
         }
         let to = k.let_("to", to);
         k.for_("channel", 0, g.cout, |k, channel| {
             k.call(&sums_of, vec![v.from(0), u.from(channel * sums.u_len()), m.from(0)]);
             for b in 0..bands {
                 let to: Expr = to + channel + b * (4 * g.y[2]);
-                k.call(&back_of, vec![m.from(across * b), ends.from(channel * back.words()), y.from(to)]);
+                k.call(
+                    &back_of,
+                    vec![m.from(tile.across() * b), ends.from(channel * back.words()), y.from(to)],
+                );
             }
         });
     });

@@ -11,12 +11,12 @@
 //! ranges do not fit. Law: the outputs are those of the
 //! portable loops, bit by bit.
 
-use crate::arith::requant::{MAX_SHIFT, Shift, high};
-use crate::armv7em::engine::ending;
+use crate::arith::requant::{MAX_SHIFT, high};
 use crate::armv7em::winograd::{
-    Columns, Filters, MOST, Products, Rows, TILES, TWICE_G, Tile, XI, pair_len, transformed,
+    Columns, Filters, MOST, Products, Rows, TWICE_G, Tile, XI, pair_len, transformed,
 };
 use crate::call::{Bind, Call};
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, Kernel, KernelBuilder};
 use crate::library::Library;
@@ -24,7 +24,7 @@ use crate::offer::{Candidate, Want};
 use crate::problem::Geometry;
 use crate::product::Product;
 use crate::tensor::{DType, Data};
-use crate::winograd_tiles::{Workspace, filter, in_place, packed, padded};
+use crate::winograd_tiles::{Walk, Workspace, band, filter, fits, in_place};
 use std::sync::Arc;
 
 /// Names of the ways that make `U` at run time, by the number of parts.
@@ -35,9 +35,6 @@ const MADE: [(usize, &str); 5] = [
     (8, "winograd-made-8"),
     (16, "winograd-made-16"),
 ];
-
-/// Outputs of a group of tiles along a row.
-const WIDE: usize = 2 * TILES;
 
 /// The ways there are.
 pub fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
@@ -68,22 +65,18 @@ struct Plan<'a> {
     columns: Columns,
     products: Products,
     rnd: i32,
-    /// Input columns that are read.
-    read: usize,
 }
 
 impl<'a> Plan<'a> {
     fn of(g: &'a Geometry, product: &'a Product, want: &Want<'a>) -> Option<Plan<'a>> {
-        let ending = ending(product)?;
+        let ending = Ending::of(&product.finish)?;
         let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return None };
-        let crate::epilogue::Finish::Int(requant) = &product.finish else { return None };
-        let Shift::Layer(shift) = requant.shift else { return None };
-        let wide = g.output[1] >= WIDE && g.output[0] >= 2;
-        if !packed(g) || !wide || !padded(g) || shift + 2 > MAX_SHIFT {
+        let shift = ending.sh? + 32;
+        if !fits(g, Tile::Two) || shift + 2 > MAX_SHIFT {
             return None;
         }
         let c = g.cin;
-        let (rnd, sh) = high(shift + 2, requant.out.zp);
+        let (rnd, sh) = high(shift + 2, ending.zp);
         let products = Products {
             tile: Tile::Two,
             channels: c,
@@ -108,12 +101,11 @@ impl<'a> Plan<'a> {
             x_zp: product.x_zp,
             weights,
             bias,
-            multipliers: &requant.m,
+            multipliers: ending.multipliers,
             rows,
             columns,
             products,
             rnd,
-            read: g.input[1],
         })
     }
 
@@ -141,7 +133,7 @@ impl<'a> Plan<'a> {
             return Ok(None);
         }
         let mut place = Workspace::default();
-        let t_len = 4 * (g.output[1] + 2) * g.cin;
+        let t_len = band(g, Tile::Two);
         let edge_len = g.input[1] * g.cin;
         // Outputs overwrite two of the four input rows that the next row of tiles reads: the
         // second of those is kept, the first of the four is the one kept before.
@@ -187,69 +179,18 @@ impl<'a> Plan<'a> {
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
         args.extend([Bind::Scalar(self.x_zp), Bind::Scalar(self.rnd)]);
 
-        k.for_("i", 0, edge_len, |k, i| k.store(edge, i, zx));
-        let left = 4 * g.pads[1] * g.cin;
-        for (from, to) in [(0, left), (left + 4 * self.read * g.cin, t_len)] {
-            k.for_("i", from, to, |k, i| k.store(t, i, 0));
-        }
-        let kernels = (
-            library.once(&self.rows, || self.rows.kernel(core))?,
-            library.once(&self.columns, || self.columns.kernel(core))?,
-            library.once(&products, || products.kernel(core))?,
-        );
+        let rows = library.once(&self.rows, || self.rows.kernel(core))?;
+        let walk = Walk { g, tile: Tile::Two, x, t, edge, keep, zx, rows };
+        walk.padding(&mut k, &|k, from, n| {
+            k.for_("i", from, from + 4 * n * g.cin, |k, i| k.store(t, i, 0));
+        });
+        let columns = library.once(&self.columns, || self.columns.kernel(core))?;
+        let products = library.once(&products, || products.kernel(core))?;
         let image = |k: &mut KernelBuilder, channel: Expr| {
-            k.for_("n", 0, g.batch, |k, n| {
-                if let Some(keep) = keep {
-                    k.for_("i", 0, edge_len, |k, i| k.store(keep, i, zx));
-                }
-                let tall = g.output[0].div_ceil(2);
-                k.for_("down", 0, tall, |k, down| {
-                    let four = |k: &mut KernelBuilder, start: Expr, inside: [bool; 4]| {
-                        let mut args: Vec<CallArg> = (0..4)
-                            .map(|i| match (inside[i], keep) {
-                                (_, Some(keep)) if i == 0 => keep.from(0),
-                                (true, _) => x.from(n * g.x[0] + (&start + i) * g.x[2]),
-                                (false, _) => edge.from(0),
-                            })
-                            .collect();
-                        args.extend([t.from(left), CallArg::Scalar(zx.into())]);
-                        k.call(&kernels.0, args);
-                    };
-                    // The first input row under a row of tiles, of the first, the last, or any.
-                    let first = |oy: usize| oy as i32 - g.pads[0] as i32;
-                    let at = |oy: usize| {
-                        let from = first(oy);
-                        (from, std::array::from_fn(|i| (0..g.input[0] as i32).contains(&(from + i as i32))))
-                    };
-                    let ends = |k: &mut KernelBuilder| {
-                        let top = at(0);
-                        let bottom = at(g.output[0] - 2);
-                        if top == bottom {
-                            return four(k, top.0.into(), top.1);
-                        }
-                        k.if_else(
-                            down.lt(1),
-                            |k| four(k, top.0.into(), top.1),
-                            |k| four(k, bottom.0.into(), bottom.1),
-                        );
-                    };
-                    if tall > 2 {
-                        let middle = down.ge(1).and(down.lt(tall - 1));
-                        k.if_else(middle, |k| four(k, down * 2 + first(0), [true; 4]), ends);
-                    } else {
-                        ends(k);
-                    }
-                    let oy = k.let_("oy", (down * 2).min(g.output[0] - 2));
-                    let y0 = n * g.y[0] + oy * g.y[2] + &channel;
-                    let y0 = k.let_("y0", y0);
-                    k.for_("group", 0, g.output[1].div_ceil(WIDE), |k, group| {
-                        let ox = k.let_("ox", (group * WIDE).min(g.output[1] - WIDE));
-                        k.call(&kernels.1, vec![t.from(ox * (4 * g.cin)), v.from(0)]);
-                        let to = y.from(y0 + ox * g.y[3]);
-                        let round = CallArg::Scalar(rnd.into());
-                        k.call(&kernels.2, vec![v.from(0), u.from(0), to, m.from(0), round]);
-                    });
-                });
+            walk.images(k, &mut |k, from, to| {
+                k.call(&columns, vec![t.from(from), v.from(0)]);
+                let (to, round) = (y.from(to + &channel), CallArg::Scalar(rnd.into()));
+                k.call(&products, vec![v.from(0), u.from(0), to, m.from(0), round]);
             });
         };
         match &made {

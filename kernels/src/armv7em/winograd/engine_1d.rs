@@ -9,13 +9,13 @@
 //! (four times the bytes), none where sizes or ranges do not fit. Law: the outputs are those of
 //! the portable loops, bit by bit.
 
-use crate::arith::requant::{MAX_SHIFT, Shift, high};
-use crate::armv7em::engine::{Order, ending, widen_kernel};
+use crate::arith::requant::{MAX_SHIFT, high};
+use crate::armv7em::engine::{Order, widen_kernel};
 use crate::armv7em::winograd::engine::stored;
 use crate::armv7em::winograd::four::{Columns, LEFT_OF_LINE, LINE, SIDE, transformed_line};
 use crate::armv7em::winograd::{Products, TILES, Tile};
 use crate::call::{Bind, Call};
-use crate::epilogue::Finish;
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, KernelBuilder};
 use crate::offer::{Candidate, Want};
@@ -41,10 +41,9 @@ pub fn way(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Ca
 
 /// Along the second axis.
 fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
-    let Some(ending) = ending(product) else { return Ok(None) };
+    let Some(ending) = Ending::of(&product.finish) else { return Ok(None) };
     let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return Ok(None) };
-    let Finish::Int(requant) = &product.finish else { return Ok(None) };
-    let Shift::Layer(shift) = requant.shift else { return Ok(None) };
+    let Some(shift) = ending.sh.map(|sh| sh + 32) else { return Ok(None) };
     let plain = g.groups == 1 && g.strides == [1, 1] && g.dilations[1] == 1;
     let packed = g.x[1] == 1 && g.y[1] == 1 && g.x[3] == g.cin;
     let rows = g.pads[0] == 0 && g.input[0] == g.output[0];
@@ -55,7 +54,7 @@ fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Cand
     if biases(weights, bias, product.x_zp, 3 * g.cin, |_| 0).is_none() {
         return Ok(None);
     }
-    let (rnd, sh) = high(shift + LEFT_OF_LINE, requant.out.zp);
+    let (rnd, sh) = high(shift + LEFT_OF_LINE, ending.zp);
     let products = Products {
         tile: Tile::Line,
         channels: g.cin,
@@ -93,7 +92,7 @@ fn spell(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Cand
     let u_of = |o: usize, c: usize| {
         transformed_line(std::array::from_fn(|tap| weights[(o * g.cin + c) * 3 + tap])).to_vec()
     };
-    let end_of = |o: usize| [(i64::from(bias[o]) * LINE) as i32, requant.m[o]];
+    let end_of = |o: usize| [(i64::from(bias[o]) * LINE) as i32, ending.multipliers[o]];
     let packed = stored(g.cin, g.cout, products.tile.products(), u_of, end_of);
     // A row is read before its outputs are written.
     let alike = g.cin == g.cout && g.input == g.output && g.x == g.y;

@@ -9,22 +9,19 @@
 //! transformed weights in flash (eight times the bytes), none where sizes or ranges do not fit.
 //! Law: the outputs are those of the portable loops, bit by bit.
 
-use crate::arith::requant::{MAX_SHIFT, Shift, high};
-use crate::armv7em::engine::ending;
-use crate::armv7em::winograd::Products;
+use crate::arith::requant::{MAX_SHIFT, high};
 use crate::armv7em::winograd::engine::stored;
 use crate::armv7em::winograd::four::{Columns, FACTOR, LEFT, PADDING, Rows, SIDE, XI, transformed};
+use crate::armv7em::winograd::{Products, Tile};
 use crate::call::{Bind, Call};
-use crate::epilogue::Finish;
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, KernelBuilder};
 use crate::offer::{Candidate, Want};
 use crate::problem::Geometry;
 use crate::product::Product;
 use crate::tensor::{DType, Data};
-use crate::winograd_tiles::{
-    Walk, Workspace, band, bands, biases, filter, fits, group, in_place, stores, tile,
-};
+use crate::winograd_tiles::{Walk, Workspace, band, biases, filter, fits, in_place, stores};
 
 /// The ways there are.
 pub fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
@@ -33,30 +30,29 @@ pub fn ways(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Cand
     }
     let mut ways = Vec::new();
     for (way, across) in [("winograd-4x4", 4), ("winograd-4x4-square", 2)] {
-        ways.extend(spell(g, product, want, way, across)?);
+        ways.extend(spell(g, product, want, way, Tile::Four { across })?);
     }
     Ok(ways)
 }
 
-/// With `across` tiles side by side in a group.
+/// With such tiles.
 fn spell(
     g: &Geometry,
     product: &Product,
     want: &Want<'_>,
     way: &'static str,
-    across: usize,
+    tile: Tile,
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = ending(product) else { return Ok(None) };
+    let Some(ending) = Ending::of(&product.finish) else { return Ok(None) };
     let (Data::I32(weights), Data::I32(bias)) = (&product.weights, &product.bias) else { return Ok(None) };
-    let Finish::Int(requant) = &product.finish else { return Ok(None) };
-    let Shift::Layer(shift) = requant.shift else { return Ok(None) };
-    if !fits(g, across) || shift + LEFT > MAX_SHIFT {
+    let Some(shift) = ending.sh.map(|sh| sh + 32) else { return Ok(None) };
+    if !fits(g, tile) || shift + LEFT > MAX_SHIFT {
         return Ok(None);
     }
     let Some(biases) = biases(weights, bias, product.x_zp, 9 * g.cin, |_| 0) else { return Ok(None) };
-    let (rnd, sh) = high(shift + LEFT, requant.out.zp);
+    let (rnd, sh) = high(shift + LEFT, ending.zp);
     let products = Products {
-        tile: tile(across),
+        tile,
         channels: g.cin,
         outputs: g.cout,
         step: g.y[3],
@@ -66,15 +62,15 @@ fn spell(
         hi: ending.limits.1,
         straight: 32,
     };
-    let keeps = in_place(g, group(across)[0]);
+    let keeps = in_place(g, tile.group()[0]);
     let rows = Rows { len: g.input[1] * g.cin, pitch: g.x[2], keeps };
-    let columns = Columns { rows: SIDE, channels: g.cin, tiles: across };
+    let columns = Columns { rows: SIDE, channels: g.cin, tiles: tile.across() };
     if !rows.fits() || !columns.fits() || !products.fits() {
         return Ok(None);
     }
     let (library, core) = (want.library, want.core());
     let mut place = Workspace::default();
-    let (band, bands) = (band(g), bands(across));
+    let (band, bands) = (band(g, tile), tile.bands());
     let edge_len = g.input[1] * g.cin;
     let at = [
         place.take(2 * bands * band),
@@ -96,20 +92,20 @@ fn spell(
     let round = k.scalar("rnd", i32::MIN, i32::MAX);
     let u_of = |o: usize, c: usize| transformed(filter(weights, g.cin, o, c)).to_vec();
     // 576 times the bias modulo 2^32.
-    let end_of = |o: usize| [(biases[o] * FACTOR) as i32, requant.m[o]];
+    let end_of = |o: usize| [(biases[o] * FACTOR) as i32, ending.multipliers[o]];
     let packed_u = stored(g.cin, g.cout, products.tile.products(), u_of, end_of);
     let mut args = vec![Bind::Operand(0), if keeps { Bind::ResultInPlace } else { Bind::Result(0) }];
     args.extend(at.into_iter().chain(kept).map(Bind::Workspace));
     args.push(Bind::aligned("weights", packed_u, 4));
     args.extend([Bind::Scalar(product.x_zp), Bind::Scalar(rnd)]);
 
-    let walk = Walk { g, across, x, t, edge, keep, zx, rows: library.once(&rows, || rows.kernel(core))? };
+    let walk = Walk { g, tile, x, t, edge, keep, zx, rows: library.once(&rows, || rows.kernel(core))? };
     walk.padding(&mut k, &|k, from, n| columns_of_padding(k, t, from, n * g.cin / 2, zx.into()));
     let columns = library.once(&columns, || columns.kernel(core))?;
     let products = library.once(&products, || products.kernel(core))?;
     walk.images(&mut k, &mut |k, from, to| {
         for b in 0..bands {
-            k.call(&columns, vec![t.from(from + b * band), v.from(2 * across * b)]);
+            k.call(&columns, vec![t.from(from + b * band), v.from(2 * tile.across() * b)]);
         }
         let round = CallArg::Scalar(round.into());
         k.call(&products, vec![v.from(0), u.from(0), y.from(to), m.from(0), round]);

@@ -72,6 +72,20 @@ impl Tile {
     pub fn across(self) -> usize {
         if let Tile::Four { across } = self { across } else { TILES }
     }
+    /// Rows of tiles of a group of [`TILES`].
+    pub fn bands(self) -> usize {
+        TILES / self.across()
+    }
+    /// Rows and columns of outputs of a group.
+    pub fn group(self) -> [usize; 2] {
+        let [tall, wide] = self.outputs();
+        [tall * self.bands(), wide * self.across()]
+    }
+    /// Columns of inputs under a tile of a 3x3 window, and what each column of transformed rows holds of a
+    /// channel.
+    pub fn side(self) -> usize {
+        self.outputs()[1] + 2
+    }
 }
 
 /// Halves of `U` for two output channels.
