@@ -9,7 +9,7 @@ use crate::arith::quant::Clamp;
 use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Requant, Shift, high};
 use crate::call::Bind;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, instr};
-use crate::rounding::{requantize_high_instr, requantize_instr};
+use crate::rounding::{requantize_instr, requantized};
 use crate::tensor::{DType, Data};
 
 /// The end of a product.
@@ -196,10 +196,9 @@ impl Tail {
                 }
                 v
             }
-            Kind::High(mult, rnd, sh) => instr(
-                &requantize_high_instr(),
-                vec![acc.into(), mult.at(channel), rnd.at(channel), sh.at(channel), lo.into(), hi.into()],
-            ),
+            Kind::High(mult, rnd, sh) => {
+                requantized(acc, mult.at(channel), (rnd.at(channel), sh.at(channel)), (lo, hi))
+            }
             Kind::Wide(mult, s, zp) => instr(
                 &requantize_instr(),
                 vec![acc.into(), mult.at(channel), s.at(channel), zp.into(), lo.into(), hi.into()],

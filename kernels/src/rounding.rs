@@ -1,6 +1,6 @@
 //! The requantization rule of `arith::requant` as instructions of the loop language.
 
-use crate::kernel::{BinOp, Expr, Instr, Ty, Var, VarId};
+use crate::kernel::{self, BinOp, Expr, Instr, Ty, Var, VarId};
 use std::sync::Arc;
 
 fn instr(name: &str, params: &[&str], body: Expr) -> Arc<Instr> {
@@ -18,6 +18,18 @@ fn arg(i: u32) -> Expr {
 
 fn wide(e: Expr) -> Expr {
     Expr::Cast(Ty::I64, Box::new(e))
+}
+
+/// What a sum becomes by way of [`requantize_high_instr`]: by a multiplier, a rounding constant and a shift,
+/// within limits.
+pub fn requantized<L: Into<Expr>>(
+    sum: impl Into<Expr>,
+    m: impl Into<Expr>,
+    (rnd, sh): (impl Into<Expr>, impl Into<Expr>),
+    (lo, hi): (L, L),
+) -> Expr {
+    let args = vec![sum.into(), m.into(), rnd.into(), sh.into(), lo.into(), hi.into()];
+    kernel::instr(&requantize_high_instr(), args)
 }
 
 /// `requantize(acc, m, s, zp, lo, hi)`: the rule for any shift of 1..=[`MAX_SHIFT`](crate::arith::requant::MAX_SHIFT).

@@ -8,8 +8,8 @@
 //! operands of its place, so that a result may lie over an operand. Any alignment will do.
 
 use crate::arith::requant::{HIGH_SHIFT, Multiplier, high};
-use crate::kernel::{Access, Expr, KernelBuilder, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Expr, KernelBuilder};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 
 /// Elements below which a call does not pay.
@@ -160,8 +160,7 @@ impl Run {
                 let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
                 k.for_("i", 0, n, |k, i| {
                     let acc = (a.at(i) - za) * (b.at(i) - zb);
-                    let out = [acc, m.into(), rnd.into(), (sh as i32).into(), lo.into(), hi.into()];
-                    k.store(y, i, instr(&requantize_high_instr(), out.into()));
+                    k.store(y, i, requantized(acc, m, (rnd, sh as i32), (lo, hi)));
                 });
                 k
             }
@@ -181,8 +180,7 @@ impl Run {
                     if up > 0 {
                         k.set(sum, sum << up as i32);
                     }
-                    let out = [sum.into(), m.into(), rnd.into(), (sh as i32).into(), lo.into(), hi.into()];
-                    k.store(y, to, instr(&requantize_high_instr(), out.into()));
+                    k.store(y, to, requantized(sum, m, (rnd, sh as i32), (lo, hi)));
                 });
                 k
             }

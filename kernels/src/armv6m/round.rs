@@ -13,8 +13,8 @@
 
 use crate::arith::requant::{HIGH_SHIFT, Multiplier, Output, Requant, Shift, high, requantize};
 use crate::asm::armv6m::{Code, Inst, R, R0, R1, R3, R4, R5, R6, R7};
-use crate::kernel::{Expr, KernelBuilder, Val, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Expr, KernelBuilder, Val};
+use crate::rounding::requantized;
 
 /// The last shift: it leaves the output's eight bits.
 const SHIFT: u32 = 24;
@@ -54,10 +54,7 @@ impl Form {
     /// The meaning: the output of `sum`, from which `end` has been subtracted; `at` gives the words.
     pub fn meaning(&self, k: &mut KernelBuilder, sum: Val, at: &dyn Fn(usize) -> Expr) -> Expr {
         match *self {
-            Form::High { sh, lo, hi } => {
-                let out = [sum.into(), at(0), at(1), (sh as i32).into(), lo.into(), hi.into()];
-                instr(&requantize_high_instr(), out.into())
-            }
+            Form::High { sh, lo, hi } => requantized(sum, at(0), (at(1), sh as i32), (lo, hi)),
             Form::Pieces { pieces, p } => {
                 let a = k.let_("a", (sum.min(0) + at(0)).max(0).i64());
                 let mut v = a * (at(pieces).i64());

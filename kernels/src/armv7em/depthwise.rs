@@ -13,8 +13,8 @@ use crate::armv7em::epilogue::{Round, Rounding, close, word};
 use crate::armv7em::widen::position;
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Slot};
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Expr, Kernel, KernelBuilder};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -130,17 +130,7 @@ impl Depthwise {
                             k.add_to(sum, x * w.at(base + tap * GROUP + (8 + half)));
                         });
                     });
-                    let value = instr(
-                        &requantize_high_instr(),
-                        vec![
-                            sum.into(),
-                            m.into(),
-                            round.into(),
-                            shift.into(),
-                            self.lo.into(),
-                            self.hi.into(),
-                        ],
-                    );
+                    let value = requantized(sum, m, (round, shift), (self.lo, self.hi));
                     k.store(y, q * self.step + group * GROUP + channel, value);
                 });
             }

@@ -13,8 +13,8 @@ use crate::armv7em::dw_rowpair::{BYTES, COLUMN, clamp, word};
 use crate::armv7em::epilogue::{Rounding, word as push_word};
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Slot};
 use crate::error::Result;
-use crate::kernel::{Access, Kernel, KernelBuilder, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -136,9 +136,8 @@ impl Line {
                     };
                     k.add_to(sum, acts.at(at) * w.at(base + self.half(tap)));
                 }
-                let out = [sum, m, rnd].map(Into::into).into_iter();
-                let out = out.chain([(self.sh as i32).into(), self.lo.into(), self.hi.into()]);
-                k.store(y, o * self.step + c, instr(&requantize_high_instr(), out.collect()));
+                let value = requantized(sum, m, (rnd, self.sh as i32), (self.lo, self.hi));
+                k.store(y, o * self.step + c, value);
             });
         });
         k.native(self.block().native("dsp", core)?);

@@ -14,8 +14,8 @@ use crate::armv7em::dw_rowpair::{BYTES, COLUMN, clamp, word};
 use crate::armv7em::epilogue::{Rounding, word as push_word};
 use crate::asm::armv7em::{Block, Cond, Float, Inst, Reg, Slot};
 use crate::error::Result;
-use crate::kernel::{Access, Kernel, KernelBuilder, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use secateur_targets::{Core, Pairing};
 use std::sync::Arc;
@@ -148,10 +148,9 @@ impl Slide {
                                 k.add_to(sum, acts.at(at + from) * w.at(base + half));
                             }
                         }
-                        let out = [sum, m, rnd].map(Into::into).into_iter();
-                        let out = out.chain([(self.sh as i32).into(), self.lo.into(), self.hi.into()]);
+                        let value = requantized(sum, m, (rnd, self.sh as i32), (self.lo, self.hi));
                         let to = i * (apart * self.row) + x * self.step + c + pass * self.row;
-                        k.store(y, to, instr(&requantize_high_instr(), out.collect()));
+                        k.store(y, to, value);
                     });
                 });
             }

@@ -11,8 +11,8 @@ use crate::armv7em::dw_rowpair::{BYTES, COLUMN, word};
 use crate::armv7em::epilogue::{Round, Rounding, close, word as push_word};
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Slot};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Expr, Kernel, KernelBuilder};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -160,10 +160,9 @@ impl Plane {
                                 k.add_to(sum, acts.at(from + 1) * w.at(tap + 1));
                             });
                         });
-                        let out = [sum, m, round, shift].map(Expr::from).into_iter();
-                        let out = out.chain([self.lo.into(), self.hi.into()]).collect();
+                        let value = requantized(sum, m, (round, shift), (self.lo, self.hi));
                         let to = i * self.row + x * self.step + c + p.y;
-                        k.store(y, to, instr(&requantize_high_instr(), out));
+                        k.store(y, to, value);
                     });
                 });
             }

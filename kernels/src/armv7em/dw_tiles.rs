@@ -16,8 +16,8 @@ use crate::armv7em::dw_rowpair::{BYTES, COLUMN, clamp, word};
 use crate::armv7em::epilogue::{Rounding, word as push_word};
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Slot};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Expr, Kernel, KernelBuilder};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -185,10 +185,9 @@ impl Tiles {
                                 k.add_to(sum, acts.at(from + 1) * w.at(tap + 1));
                             });
                         });
-                        let out = [sum, m, round, shift].map(Expr::from).into_iter();
-                        let out = out.chain([self.lo.into(), self.hi.into()]).collect();
+                        let value = requantized(sum, m, (round, shift), (self.lo, self.hi));
                         let to = i * self.row + x * self.step + c + pass * self.second.1;
-                        k.store(y, to, instr(&requantize_high_instr(), out));
+                        k.store(y, to, value);
                     });
                 });
             }

@@ -9,8 +9,8 @@
 //! Law: a layer whose sums a kernel could get wrong is refused when it is packed.
 
 use crate::armv7em::epilogue::{Rounding, word};
-use crate::kernel::{Buf, Expr, KernelBuilder, Val, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Buf, Expr, KernelBuilder, Val};
+use crate::rounding::requantized;
 
 /// How the weights of two inputs lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,7 +277,6 @@ impl Stream {
             // A shift has five bits, which the mask says to the proof.
             _ => (self.field(w, base, Field::Rounding(c)), self.field(w, base, Field::Shift(c)) & 31),
         };
-        let args = vec![sum.into(), m.into(), round, shift, lo.into(), hi.into()];
-        instr(&requantize_high_instr(), args)
+        requantized(sum, m, (round, shift), (lo, hi))
     }
 }

@@ -11,8 +11,8 @@
 
 use crate::asm::hvx::{Code, Inst, MAX_TURNS, Q, R, V, VECTOR, native};
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use std::sync::Arc;
 
@@ -140,8 +140,7 @@ impl Depthwise {
                         k.add_to(sum, x * w);
                     }
                 }
-                let out = vec![sum.into(), of(1), of(2), of(3) & 31, self.lo.into(), self.hi.into()];
-                k.store(y, to + lane, instr(&requantize_high_instr(), out));
+                k.store(y, to + lane, requantized(sum, of(1), (of(2), of(3) & 31), (self.lo, self.hi)));
             });
         };
         k.for_("row", 0, self.rows, |k, row| {

@@ -15,8 +15,8 @@
 
 use crate::asm::hvx::{Code, Inst, MAX_TURNS, R, V, VECTOR, native};
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, Kernel, KernelBuilder, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use std::sync::Arc;
 
@@ -136,17 +136,8 @@ impl Gemm {
                             });
                         });
                     });
-                    let value = instr(
-                        &requantize_high_instr(),
-                        vec![
-                            sum.into(),
-                            tail.at(at + LANES),
-                            tail.at(at + 2 * LANES),
-                            tail.at(at + 3 * LANES) & 31,
-                            self.lo.into(),
-                            self.hi.into(),
-                        ],
-                    );
+                    let rounding = (tail.at(at + 2 * LANES), tail.at(at + 3 * LANES) & 31);
+                    let value = requantized(sum, tail.at(at + LANES), rounding, (self.lo, self.hi));
                     k.store(y, pixel * step + lane * self.groups + group, value);
                 });
             });

@@ -15,8 +15,8 @@
 use crate::asm::mve::{At, Block, Half, Inst, Item, Lane, P0, Q, R};
 use crate::epilogue::Ending;
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::mve::stream::{self, close};
 use crate::tensor::DType;
 use std::sync::Arc;
 
@@ -150,7 +150,7 @@ impl Depthwise {
     /// Packs weights `[channels, taps]`.
     pub fn pack(&self, weights: &[i32], bias: &[i32], ending: &Ending<'_>) -> Option<Vec<i8>> {
         let taps = self.taps();
-        let mut stream = Vec::with_capacity(self.stream_len());
+        let mut packed = Vec::with_capacity(self.stream_len());
         for plane in 0..self.planes() {
             let channel = |lane: usize| {
                 let c = if self.share > 1 { lane % self.channels } else { plane * LANES + lane };
@@ -159,23 +159,18 @@ impl Depthwise {
             for tap in 0..taps {
                 for lane in 0..LANES {
                     let w = channel(lane).map_or(0, |c| weights[c * taps + tap]);
-                    stream.push(i8::try_from(w).ok()?);
+                    packed.push(i8::try_from(w).ok()?);
                 }
             }
-            let mut words = |of: &dyn Fn(usize) -> i32| {
+            for n in 0..if self.sh.is_some() { 2 } else { 3 } {
                 let mut all = [0; LANES];
-                for lane in 0..LANES {
-                    all[word(lane)] = channel(lane).map_or(0, of);
+                for (lane, c) in (0..LANES).filter_map(|lane| Some((lane, channel(lane)?))) {
+                    all[word(lane)] = stream::words(bias, ending, self.sh.is_some(), c)[n];
                 }
-                stream.extend(all.iter().flat_map(|w| w.to_le_bytes()).map(|b| b as i8));
-            };
-            words(&|c| bias[c]);
-            words(&|c| ending.multipliers[c]);
-            if self.sh.is_none() {
-                words(&|c| -(ending.each[c].1 as i32));
+                packed.extend(all.iter().flat_map(|w| w.to_le_bytes()).map(|b| b as i8));
             }
         }
-        Some(stream)
+        Some(packed)
     }
 
     /// The kernel: `(acts, w, y)`.
@@ -194,13 +189,7 @@ impl Depthwise {
                 let lane = k.let_("lane", c % LANES);
                 let base = k.let_("base", c / LANES * self.plane_len());
                 let at = k.let_("at", (lane % 2 * 2 + lane / 2 % 2) * 16 + lane / 4 * 4);
-                let word = |n: usize| {
-                    let at = base + at + (tail + 4 * LANES * n);
-                    (w.at(at.clone()) & 255)
-                        + (w.at(&at + 1) & 255) * 256
-                        + (w.at(&at + 2) & 255) * 65536
-                        + w.at(&at + 3) * 16_777_216
-                };
+                let word = |n: usize| stream::word(w, base + at + (tail + 4 * LANES * n));
                 let sum = k.var("sum", word(0));
                 let from = k.let_("from", c / LANES * self.plane_pitch + p * self.x_step + lane);
                 k.for_("ky", 0, kh, |k, ky| {
@@ -209,18 +198,8 @@ impl Depthwise {
                         k.add_to(sum, x * w.at(base + (ky * kw + kx) * LANES + lane));
                     });
                 });
-                let (round, shift): (Expr, Expr) = match self.sh {
-                    Some(sh) => (((self.zp << sh) + (1 << (sh - 1))).into(), (sh as i32).into()),
-                    None => {
-                        // A shift has five bits, which the mask says to the proof.
-                        let sh = k.let_("sh", (-word(2)) & 31);
-                        let half = (Expr::from(1) << ((sh + 31) & 31)) + (Expr::from(self.zp) << sh);
-                        (half, sh.into())
-                    }
-                };
-                let m = k.let_("m", word(1));
-                let args = vec![sum.into(), m.into(), round, shift, self.lo.into(), self.hi.into()];
-                k.store(y, p * self.y_step + c, instr(&requantize_high_instr(), args));
+                let value = close(k, sum, &word, (self.sh, self.zp), (self.lo, self.hi));
+                k.store(y, p * self.y_step + c, value);
             });
         });
         k.native(self.block().native()?);

@@ -17,8 +17,8 @@
 use crate::asm::mve::{At, Block, Half, Inst, Item, LR, Lane, P0, Q, R, SP};
 use crate::epilogue::Ending;
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Native, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Native};
+use crate::mve::stream::{close, word, words};
 use crate::tensor::DType;
 use std::sync::Arc;
 
@@ -254,17 +254,13 @@ impl Gemm {
                     stream.push(i8::try_from(w).ok()?);
                 }
             }
-            let mut words = |of: &dyn Fn(usize) -> i32| {
+            for n in 0..self.words() {
                 for i in 0..self.group() {
                     let channel = first + self.channel(i);
-                    let word = if channel < self.outputs { of(channel) } else { 0 };
+                    let known = channel < self.outputs;
+                    let word = if known { words(bias, ending, self.sh.is_some(), channel)[n] } else { 0 };
                     stream.extend(word.to_le_bytes().map(|b| b as i8));
                 }
-            };
-            words(&|c| bias[c]);
-            words(&|c| ending.multipliers[c]);
-            if self.sh.is_none() {
-                words(&|c| -(ending.each[c].1 as i32));
             }
         }
         Some(stream)
@@ -296,14 +292,7 @@ impl Gemm {
                 };
                 let base = k.let_("base", of * self.group_len());
                 let i = k.let_("i", i);
-                let byte = |at: Expr| w.at(at);
-                let word = |n: usize| {
-                    let at = base + i * 4 + (self.weights_len() + 4 * group * n);
-                    (byte(at.clone()) & 255)
-                        + (byte(&at + 1) & 255) * 256
-                        + (byte(&at + 2) & 255) * 65536
-                        + byte(&at + 3) * 16_777_216
-                };
+                let word = |n: usize| word(w, base + i * 4 + (self.weights_len() + 4 * group * n));
                 let sum = k.var("sum", word(0));
                 k.for_("run", 0, self.runs, |k, run| {
                     k.for_("c", 0, chunks, |k, c| {
@@ -325,18 +314,8 @@ impl Gemm {
                         });
                     });
                 });
-                let (round, shift): (Expr, Expr) = match self.sh {
-                    Some(sh) => (((self.zp << sh) + (1 << (sh - 1))).into(), (sh as i32).into()),
-                    None => {
-                        // A shift has five bits, which the mask says to the proof.
-                        let sh = k.let_("sh", (-word(2)) & 31);
-                        let half = (Expr::from(1) << ((sh + 31) & 31)) + (Expr::from(self.zp) << sh);
-                        (half, sh.into())
-                    }
-                };
-                let m = k.let_("m", word(1));
-                let args = vec![sum.into(), m.into(), round, shift, self.lo.into(), self.hi.into()];
-                k.store(y, p * self.y_step + o, instr(&requantize_high_instr(), args));
+                let value = close(k, sum, &word, (self.sh, self.zp), (self.lo, self.hi));
+                k.store(y, p * self.y_step + o, value);
             });
         });
         let plain = (!self.overlaps()).then(|| self.block());

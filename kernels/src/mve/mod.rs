@@ -8,3 +8,4 @@ pub mod gemm;
 pub mod pipelined;
 pub mod pools;
 mod rows;
+pub mod stream;

@@ -13,8 +13,8 @@
 
 use crate::asm::riscv::{Block, Inst, Pool, SP, X, argument};
 use crate::error::{Error, Result, Site};
-use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, instr};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use secateur_targets::Target;
 use std::sync::Arc;
@@ -76,8 +76,7 @@ impl Sizes {
     }
     /// The meaning of one pixel's sum of one channel becoming an output.
     pub fn close(&self, sum: Val, m: Val, (rnd, sh): &(Expr, Expr)) -> Expr {
-        let args = vec![sum.into(), m.into(), rnd.clone(), sh.clone(), self.lo.into(), self.hi.into()];
-        instr(&requantize_high_instr(), args)
+        requantized(sum, m, (rnd.clone(), sh.clone()), (self.lo, self.hi))
     }
 }
 

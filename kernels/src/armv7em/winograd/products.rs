@@ -9,8 +9,8 @@ use crate::armv7em::winograd::four;
 use crate::armv7em::winograd::{TILES, Tile, pair_len};
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Slot};
 use crate::error::Result;
-use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Ty, Val, instr, long};
-use crate::rounding::requantize_high_instr;
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Ty, Val, long};
+use crate::rounding::requantized;
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -129,10 +129,7 @@ impl Products {
                         let to = band * (rows * self.row) + tile * (columns * self.step) + pair * 2 + r;
                         let to = k.let_("to", to);
                         for (n, sum) in sums.into_iter().enumerate() {
-                            let ends: [Expr; 4] =
-                                [rnd.into(), (self.sh as i32).into(), self.lo.into(), self.hi.into()];
-                            let args = [sum.into(), by.into()].into_iter().chain(ends).collect();
-                            let value = instr(&requantize_high_instr(), args);
+                            let value = requantized(sum, by, (rnd, self.sh as i32), (self.lo, self.hi));
                             k.store(y, to + (n / columns * self.row + n % columns * self.step), value);
                         }
                     });
