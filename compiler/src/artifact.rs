@@ -26,6 +26,9 @@ pub struct Artifact {
     pub schedule: Schedule,
     pub program: Program,
     pub files: Vec<File>,
+    /// ONNX files of the model, by name, if options ask for them: `NAME.onnx` in floats, as it is after passes
+    /// and pruning, and `NAME_qdq.onnx` with what is stored as integers.
+    pub models: Vec<(String, Vec<u8>)>,
     /// Text forms asked for by `Options::dump_after`: stage name, text.
     pub dumps: Vec<(String, String)>,
     pub report: Report,
@@ -94,7 +97,16 @@ fn compile_unhelped(
         dumps.push(("prune".to_string(), graph::print(&graph)));
     }
 
+    let mut models = Vec::new();
+    let mut export = |graph: &Graph, ending: &str| -> Result<()> {
+        let path = format!("{}{ending}.onnx", options.name);
+        models.push((path.clone(), onnx::export(graph, &emit::origin(&path, &options.name))?));
+        Ok(())
+    };
     let quantized = quantize::is_quantized(&graph);
+    if options.onnx && !quantized {
+        export(&graph, "")?;
+    }
     if quantized && let Some(samples) = calibration {
         step(observer, "calibrate")?;
         if !quantize::complete(&mut graph, samples, observer)? {
@@ -149,6 +161,9 @@ fn compile_unhelped(
     }
 
     step(observer, "emit")?;
+    if options.onnx && quantize::is_quantized(&graph) {
+        export(&graph, "_qdq")?;
+    }
     let digest = digest(model, target, calibration, options);
     let mut report = Report::new(&program, target);
     report.warnings = graph.warnings().to_vec();
@@ -175,6 +190,7 @@ fn compile_unhelped(
         schedule,
         program,
         files: Vec::new(),
+        models,
         dumps,
         report,
         digest,

@@ -245,6 +245,44 @@ fn channels_leave_whole() {
     assert!(words(&asked.stderr).contains("cannot be asked about by layer"));
 }
 
+/// What `--emit onnx` writes is compiled again to the same program, zeros and all, and is one of the set of files.
+#[test]
+fn onnx_files_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let run = |args: &[&str]| {
+        let done = secateur(&[&["compile"], args, &["--json"]].concat());
+        assert!(done.status.success(), "{args:?}: {}", words(&done.stderr));
+        serde_json::from_slice::<serde_json::Value>(&done.stdout).unwrap()
+    };
+    let (out, again) = (place("out"), place("again"));
+    let prune = ["--prune", "pattern=4x4,sparsity=0.5"];
+    let base = [MODEL, "-o", &out, "--name", "watch", "--calibrate", CALIBRATION];
+    let first = run(&[&base[..], &prune, &["--emit", "onnx"]].concat());
+    assert_eq!(first["files"], serde_json::json!(["watch.onnx", "watch_qdq.onnx"]));
+    let qdq = run(&[&place("out/watch_qdq.onnx"), "-o", &again]);
+    let float =
+        run(&[&place("out/watch.onnx"), "-o", &again, "--name", "watch_qdq", "--calibrate", CALIBRATION]);
+    for key in ["live_macs", "weights", "arena"] {
+        assert_eq!(first["total"][key], qdq["total"][key], "{key}");
+        assert_eq!(first["total"][key], float["total"][key], "{key}");
+    }
+    // Ours are replaced, those of another compilation of the name leave, and nobody else's are touched.
+    run(&[&base[..], &["--emit", "c,onnx", "--quantize", "none"]].concat());
+    let names = || -> Vec<String> {
+        let all = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut all: Vec<String> = all.filter(|n| n.ends_with(".onnx")).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(names(), ["watch.onnx"]);
+    run(&[&base[..], &["--emit", "c"]].concat());
+    assert!(names().is_empty());
+    std::fs::copy(MODEL, place("out/watch.onnx")).unwrap();
+    let done = secateur(&[&["compile"], &base[..], &["--emit", "onnx"]].concat());
+    assert!(words(&done.stderr).contains("was not written by Secateur"), "{}", words(&done.stderr));
+}
+
 /// `demo prune`: dense and pruned side by side, and smaller.
 #[test]
 fn the_demo_shows_both() {

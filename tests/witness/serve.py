@@ -3,6 +3,7 @@
 A message is a count and that many byte strings, each after its length (little-endian, 32 bits).
 A request begins with its name, a reply with `ok` or with `error` and why.
 
+  check     model  ->  nothing, if onnx.checker finds no fault in it
   run       model, one .npy per input (first axis: sample)  ->  one .npy per output
   quantize  settings, model, one .npy per input             ->  QDQ model, names, one .npy a name
 
@@ -75,6 +76,12 @@ def run(model, *arrays):
     return [dump(a) for a in every_sample(model, None, [load(a) for a in arrays])]
 
 
+def check(data):
+    # Not with shapes: onnx infers those of ragged windows wrongly.
+    onnx.checker.check_model(onnx.load_from_string(data))
+    return []
+
+
 def quantize(settings, data, *arrays):
     from onnxruntime import quantization as q
 
@@ -133,7 +140,7 @@ def main():
     while True:
         name, *parts = read(stdin)
         try:
-            reply = [b"ok", *{b"run": run, b"quantize": quantize}[name](*parts)]
+            reply = [b"ok", *{b"check": check, b"run": run, b"quantize": quantize}[name](*parts)]
         except Exception as e:  # whatever it is, the caller has to hear of it
             reply = [b"error", f"{type(e).__name__}: {e}".encode()]
         write(stdout, reply)

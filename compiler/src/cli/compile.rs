@@ -4,7 +4,6 @@ use super::args::{COMPILE, Job, ModelArgs};
 use super::progress::Terminal;
 use super::{config, data, engine, folder, output, print_json, signals, table, warn};
 use crate::artifact::Artifact;
-use crate::emit::File;
 use crate::error::{Error, Fault, Result, Site};
 use crate::options::Language;
 use serde_json::json;
@@ -53,20 +52,21 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let dumps = artifact
         .dumps
         .iter()
-        .map(|(stage, text)| File { path: format!("{}.{stage}.txt", job.options.name), text: text.clone() });
-    let files: Vec<File> = artifact.files.iter().cloned().chain(dumps).collect();
+        .map(|(stage, text)| (format!("{}.{stage}.txt", job.options.name), text.clone().into_bytes()));
+    let texts = artifact.files.iter().map(|f| (f.path.clone(), f.text.clone().into_bytes()));
+    let files: Vec<(String, Vec<u8>)> = texts.chain(artifact.models.iter().cloned()).chain(dumps).collect();
     signals::check()?;
     let removed = folder::replace(&folder, &job.options.name, &files)?;
     if args.json {
         let mut value = json!(artifact.report);
         value["digest"] = json!(artifact.digest);
-        value["files"] = files.iter().map(|f| json!(f.path)).collect();
+        value["files"] = files.iter().map(|f| json!(f.0)).collect();
         value["removed"] = json!(removed);
         return print_json(&value);
     }
     let mut text = table::report(&artifact.report);
-    for file in &files {
-        text += &format!("wrote {}\n", folder.join(&file.path).display());
+    for (path, _) in &files {
+        text += &format!("wrote {}\n", folder.join(path).display());
     }
     for path in &removed {
         text += &format!("removed {}, of an earlier compilation\n", folder.join(path).display());

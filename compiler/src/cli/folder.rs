@@ -28,15 +28,39 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BANNER: &str = ", compiled by Secateur ";
 const RUNTIME: &str = "/* Secateur: ";
 
+/// A file to write: its path in the folder, and what it holds.
+pub(crate) trait Written {
+    fn path(&self) -> &str;
+    fn bytes(&self) -> &[u8];
+}
+
+impl Written for File {
+    fn path(&self) -> &str {
+        &self.path
+    }
+    fn bytes(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+impl Written for (String, Vec<u8>) {
+    fn path(&self) -> &str {
+        &self.0
+    }
+    fn bytes(&self) -> &[u8] {
+        &self.1
+    }
+}
+
 /// Names of the files that were removed because no other compilation would have.
 pub(crate) type Removed = Vec<String>;
 
 /// Replaces the files of model `name` in `folder`, which is made if needed.
-pub(crate) fn replace(folder: &Path, name: &str, files: &[File]) -> Result<Removed> {
+pub(crate) fn replace(folder: &Path, name: &str, files: &[impl Written]) -> Result<Removed> {
     replace_on(&Disk::default(), folder, name, files)
 }
 
-pub(super) fn replace_on(disk: &Disk, folder: &Path, name: &str, files: &[File]) -> Result<Removed> {
+pub(super) fn replace_on(disk: &Disk, folder: &Path, name: &str, files: &[impl Written]) -> Result<Removed> {
     let made = first_missing(folder);
     let replaced = disk
         .create_dir_all(folder)
@@ -92,7 +116,7 @@ fn lock(folder: &Path, patience: Duration) -> Result<std::fs::File> {
     }
 }
 
-fn locked(disk: &Disk, folder: &Path, name: &str, files: &[File]) -> Result<Removed> {
+fn locked(disk: &Disk, folder: &Path, name: &str, files: &[impl Written]) -> Result<Removed> {
     let _lock = lock(folder, PATIENCE)?;
     recover(disk, folder)?;
     refuse_foreign(folder, files)?;
@@ -155,7 +179,7 @@ fn undo(disk: &Disk, folder: &Path) -> io::Result<()> {
 }
 
 /// Writes, links, plans, renames.
-fn exchange(disk: &Disk, folder: &Path, files: &[File], removed: &[String]) -> Result<()> {
+fn exchange(disk: &Disk, folder: &Path, files: &[impl Written], removed: &[String]) -> Result<()> {
     let staging = folder.join(STAGING);
     let (new, old) = (staging.join("new"), staging.join("old"));
     let at = |path: &Path| {
@@ -166,7 +190,7 @@ fn exchange(disk: &Disk, folder: &Path, files: &[File], removed: &[String]) -> R
         disk.create_dir_all(part).map_err(at(folder))?;
     }
     let mut plan = String::new();
-    let replaced = files.iter().map(|f| f.path.as_str()).chain(removed.iter().map(String::as_str));
+    let replaced = files.iter().map(|f| f.path()).chain(removed.iter().map(String::as_str));
     for path in replaced {
         let (place, kept) = (folder.join(path), old.join(path));
         let there = place.exists();
@@ -177,9 +201,9 @@ fn exchange(disk: &Disk, folder: &Path, files: &[File], removed: &[String]) -> R
         }
     }
     for file in files {
-        let (place, fresh) = (folder.join(&file.path), new.join(&file.path));
+        let (place, fresh) = (folder.join(file.path()), new.join(file.path()));
         disk.create_dir_all(parent(&fresh)).map_err(at(&place))?;
-        disk.write(&fresh, file.text.as_bytes()).map_err(at(&place))?;
+        disk.write(&fresh, file.bytes()).map_err(at(&place))?;
         disk.sync_dir(parent(&fresh)).map_err(at(&place))?;
     }
     let half = staging.join("plan.half");
@@ -187,9 +211,9 @@ fn exchange(disk: &Disk, folder: &Path, files: &[File], removed: &[String]) -> R
     disk.rename(&half, &staging.join(PLAN)).map_err(at(folder))?;
     disk.sync_dir(&staging).map_err(at(folder))?;
     for file in files {
-        let place = folder.join(&file.path);
+        let place = folder.join(file.path());
         disk.create_dir_all(parent(&place)).map_err(at(&place))?;
-        disk.rename(&new.join(&file.path), &place).map_err(at(&place))?;
+        disk.rename(&new.join(file.path()), &place).map_err(at(&place))?;
         disk.sync_dir(parent(&place)).map_err(at(&place))?;
     }
     for path in removed {
@@ -224,12 +248,12 @@ fn is_dump(path: &str) -> bool {
 }
 
 /// Refuses to overwrite what we did not write.
-fn refuse_foreign(folder: &Path, files: &[File]) -> Result<()> {
+fn refuse_foreign(folder: &Path, files: &[impl Written]) -> Result<()> {
     for file in files {
-        let place = folder.join(&file.path);
+        let place = folder.join(file.path());
         // A link that leads nowhere is something, too.
         let Ok(there) = std::fs::symlink_metadata(&place) else { continue };
-        let ours = there.is_file() && (is_dump(&file.path) || head(&place).is_some_and(|h| is_ours(&h)));
+        let ours = there.is_file() && (is_dump(file.path()) || head(&place).is_some_and(|h| is_ours(&h)));
         if !ours {
             let message = "stands where output is to go, and was not written by Secateur";
             return Err(Error::new(Fault::Environment, Site::File(place.display().to_string()), message)
@@ -241,7 +265,7 @@ fn refuse_foreign(folder: &Path, files: &[File]) -> Result<()> {
 
 /// Files of the same model that an earlier compilation wrote and this one does not: they would
 /// be built together with the new ones.
-fn stale(folder: &Path, name: &str, files: &[File]) -> Removed {
+fn stale(folder: &Path, name: &str, files: &[impl Written]) -> Removed {
     let banner = format!("of the model `{name}`{BANNER}");
     let mut stale = Vec::new();
     for inside in ["", "src"] {
@@ -253,7 +277,7 @@ fn stale(folder: &Path, name: &str, files: &[File]) -> Removed {
             // The plan has a line for each.
             if is_file
                 && !path.contains('\n')
-                && !files.iter().any(|f| f.path == path)
+                && !files.iter().any(|f| f.path() == path)
                 && head(&entry.path()).is_some_and(|h| h.contains(&banner))
             {
                 stale.push(path);

@@ -21,7 +21,7 @@ mod rust_expr;
 
 pub use called::called;
 pub use file::File;
-pub(crate) use module::printable;
+pub(crate) use module::{origin, printable};
 
 /// What the printers need to know besides the program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

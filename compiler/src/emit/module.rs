@@ -292,14 +292,15 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
+/// What a file is, and that we wrote it: in its first bytes, so that the next compilation knows it.
+pub(crate) fn origin(what: &str, name: &str) -> String {
+    format!("{what} of the model `{}`, compiled by Secateur {}.", printable(name), env!("CARGO_PKG_VERSION"))
+}
+
 /// Comment lines for the head of every emitted file, without comment marks.
 pub(super) fn banner(program: &Program, options: &EmitOptions, what: &str) -> Vec<String> {
     vec![
-        format!(
-            "{what} of the model `{}`, compiled by Secateur {}.",
-            printable(&program.name),
-            env!("CARGO_PKG_VERSION")
-        ),
+        origin(what, &program.name),
         format!(
             "Digest of model and options: {}",
             if options.digest.is_empty() { "none" } else { &options.digest }

@@ -1,4 +1,4 @@
-//! ONNX bytes -> [`crate::graph::Graph`]. `proto` and `external` alone name `onnx_protobuf`.
+//! ONNX bytes -> [`crate::graph::Graph`], and back. `proto`, `external` and `write` alone name `onnx_protobuf`.
 //!
 //! Law: every value of the graph has a known type and shape; what is known at compile time is
 //! folded, and needs no support; nothing is allocated before its size is checked; every refusal
@@ -6,6 +6,7 @@
 
 mod branch;
 mod dims;
+mod export;
 mod external;
 mod foreign;
 mod importer;
@@ -13,7 +14,9 @@ mod order;
 mod proto;
 mod scan;
 mod support;
+mod write;
 
+pub use export::export;
 pub use external::embed;
 
 use crate::error::{Error, Fault, Result, Site};

@@ -1,4 +1,4 @@
-//! Protobuf -> plain records of a model. The only file that names `onnx_protobuf`.
+//! Protobuf -> plain records of a model.
 //!
 //! In: the bytes of a file. Out: a [`Model`] of owned records, tensors decoded.
 //! Law: every width of integer and float is read from `raw_data` and from the typed fields;

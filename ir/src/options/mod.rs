@@ -89,8 +89,8 @@ declare! {
     /// Size of a symbolic dimension; repeat for more.
     dim: Named<usize>, "dim" also "dims", "NAME=N",
         default "", Everyone;
-    /// Languages to emit.
-    emit: Vec<Language>, "emit", "EMIT",
+    /// Languages to emit; `onnx`: the model, pruned if it was asked for, and what is compiled of it.
+    emit: Vec<Emitted>, "emit", "EMIT",
         default "c", Compile;
     /// Emit Rust as a small crate.
     as_crate: Switch, "crate", "",
@@ -123,7 +123,11 @@ impl Settings {
         put(&mut options.name, &self.name);
         put(&mut options.quantize, &self.quantize);
         put(&mut options.optimize, &self.optimize);
-        put(&mut options.emit, &self.emit);
+        let emitted = self.emit.as_ref().map(|given| &given.value);
+        if let Some(emitted) = emitted {
+            options.emit = emitted.iter().filter_map(|e| e.language()).collect();
+            options.onnx = emitted.contains(&Emitted::Onnx);
+        }
         options.emit.sort_unstable();
         options.emit.dedup();
         put(&mut options.dump_after, &self.dump_after);
@@ -232,6 +236,27 @@ choices! {
     }
 }
 
+choices! {
+    /// What a compilation writes.
+    Emitted {
+        C = "c",
+        Rust = "rust",
+        /// The float model and, with integers, the same with QuantizeLinear and DequantizeLinear.
+        Onnx = "onnx",
+    }
+}
+
+impl Emitted {
+    /// The language, if it is code.
+    pub fn language(self) -> Option<Language> {
+        match self {
+            Emitted::C => Some(Language::C),
+            Emitted::Rust => Some(Language::Rust),
+            Emitted::Onnx => None,
+        }
+    }
+}
+
 /// A kernel variant that layers must run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelWish {
@@ -313,6 +338,8 @@ pub struct Options {
     pub keep_zeros: bool,
     /// Languages to emit, sorted.
     pub emit: Vec<Language>,
+    /// Write the model as ONNX too.
+    pub onnx: bool,
     /// Emit Rust as a small crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
     pub as_crate: bool,
     /// Sizes for symbolic dimensions; a batch dimension that is not named is 1.
@@ -350,6 +377,7 @@ impl Default for Options {
             patterns: Vec::new(),
             keep_zeros: false,
             emit: vec![Language::C],
+            onnx: false,
             as_crate: false,
             dims: BTreeMap::new(),
             allow_overflow: false,

@@ -102,6 +102,11 @@ impl Witness {
         inputs.iter().map(|name| npy::write(&samples.arrays[name])).collect()
     }
 
+    /// Whether onnx takes a model for one that keeps its rules.
+    pub fn check(&mut self, model: &[u8]) -> Result<(), String> {
+        self.ask(&[b"check", model]).map(|_| ())
+    }
+
     /// What a model computes: one array per output, its first axis counting samples.
     pub fn run(&mut self, model: &[u8], inputs: &[String], samples: &Samples) -> Result<Vec<Tensor>, String> {
         let arrays = Self::arrays(inputs, samples);

@@ -118,6 +118,18 @@ fn layers_that_are_named_keep_theirs_or_have_a_share_of_their_own() {
     assert!(said.contains("`last`") && said.contains("it is an output of the model"), "{said}");
 }
 
+#[test]
+fn no_share_takes_nothing_and_nothing_to_take_is_refused() {
+    let (graph, done) = pruned(&options(0.0)).unwrap();
+    assert_eq!((graph, done), (network(), super::super::Outcome::default()));
+    let mut wanted = options(0.5);
+    wanted.keep = Some(vec![Glob("*".into())]);
+    assert!(pruned(&wanted).unwrap_err().to_string().contains("finds no channels that may leave"));
+    // Fours stay, whatever the share.
+    let (graph, _) = pruned(&options(0.99)).unwrap();
+    assert_eq!([shape(&graph, "stem")[1], shape(&graph, "inner")[1], shape(&graph, "both")[1]], [4, 4, 8]);
+}
+
 /// Of two channels that are the same one can go, and its reader makes up for it.
 #[test]
 fn one_of_two_equal_channels_leaves() {
