@@ -30,12 +30,13 @@ pub fn tiles(g: &Geometry, split: bool, columns: usize) -> Panel<'_> {
     if split { panel.split() } else { panel }
 }
 
-/// Copies lines into `len` bytes of a panel.
+/// Copies lines into a panel, or a place of its own, of so many bytes and lines.
 pub struct Copier<'a> {
     pub g: &'a Geometry,
     pub x: Buf,
     pub room: Buf,
     pub len: usize,
+    pub lines: usize,
     pub zx: Val,
     pub library: &'a Library<'a>,
 }
@@ -48,8 +49,18 @@ impl Copier<'_> {
 
 impl Fill for Copier<'_> {
     fn clear(&self, k: &mut KernelBuilder, part: &Part) -> Result<()> {
-        if part.padded() {
-            self.zeros(k, 0.into(), self.len);
+        let (pixel, pitch) = (self.g.pixel(), self.len / self.lines);
+        if part.columns == self.g.output[1] || self.lines > part.lines.len() {
+            // One tile, or several rows, which serve many tiles: a single loop is less code.
+            if part.padded() {
+                self.zeros(k, 0.into(), self.len);
+            }
+            return Ok(());
+        }
+        for (i, span) in part.lines.iter().enumerate() {
+            let right = i * pitch + (span.left + span.columns) * pixel;
+            self.zeros(k, (i * pitch).into(), span.left * pixel);
+            self.zeros(k, right.into(), span.right * pixel);
         }
         Ok(())
     }

@@ -207,7 +207,7 @@ fn tiled(
         let room = k.buffer("line", DType::I8, line_len, Access::ReadWrite);
         let zx = k.scalar("zx", -128, 127);
         args.extend([Bind::Workspace(4 * acts_len), Bind::Scalar(packed.x_zp)]);
-        Copier { g, x, room, len: line_len, zx, library: want.library }
+        Copier { g, x, room, len: line_len, lines: 1, zx, library: want.library }
     });
     let pairer = Pairer { copier, x, acts, apart, gather };
     panel.each(&mut k, &pairer, &mut |k, tile| {

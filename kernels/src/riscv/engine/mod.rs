@@ -403,7 +403,7 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
     let room = k.buffer("rows", DType::I8, len, Access::ReadWrite);
     let zx = k.scalar("zx", -128, 127);
     args.extend([Bind::Workspace(0), Bind::Scalar(packed.x_zp)]);
-    let copier = Copier { g, x, room, len, zx, library: want.library };
+    let copier = Copier { g, x, room, len, lines: len / panel.pitch, zx, library: want.library };
     panel.each(&mut k, &copier, &mut |k, tile| {
         layer.call(k, &row, &window, (room, &0.into(), part), &tile.y);
     })?;
