@@ -30,12 +30,20 @@ const WINDOWS: &[Core] = &[
     Core { name: "cortex-m33", portable: 1, variants: DSP },
     Core { name: "cortex-m7", portable: 1, variants: DSP },
     Core { name: "cortex-m55", portable: 1, variants: &["dense4", "dot", "gemm", "lanes"] },
-    Core { name: "rv32imc", portable: 1, variants: &["depthwise", "pairs", "product"] },
+    Core { name: "rv32imc", portable: 1, variants: &["depthwise", "pairs", "product", "blocks1x1"] },
     Core { name: "rv32imcv", portable: 0, variants: &["depthwise", "product"] },
     Core { name: "hexagon-v67", portable: 6, variants: &["depthwise", "vector"] },
 ];
 
-const THUMB: &[&str] = &["depthwise", "depthwise-whole", "gemm", "winograd-4x4", "winograd-4x4-square"];
+const THUMB: &[&str] = &[
+    "depthwise",
+    "depthwise-whole",
+    "gemm",
+    "blocks1x1",
+    "blocks1x1-planes",
+    "winograd-4x4",
+    "winograd-4x4-square",
+];
 
 const DSP: &[&str] = &[
     "blocks4x4",
@@ -54,8 +62,8 @@ const DSP: &[&str] = &[
 ];
 
 const PRODUCTS: &[Core] = &[
-    Core { name: "cortex-m0plus", portable: 4, variants: &["dense", "dense-words", "gemm"] },
-    Core { name: "cortex-m3", portable: 4, variants: &["dense", "dense-words", "gemm"] },
+    Core { name: "cortex-m0plus", portable: 4, variants: &["dense", "dense-words", "gemm", "blocks1x1"] },
+    Core { name: "cortex-m3", portable: 4, variants: &["dense", "dense-words", "gemm", "blocks1x1"] },
     Core {
         name: "cortex-m4",
         portable: 2,
@@ -72,7 +80,7 @@ const PRODUCTS: &[Core] = &[
         variants: &["blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
     },
     Core { name: "cortex-m55", portable: 0, variants: &["dense4", "dot"] },
-    Core { name: "rv32imc", portable: 0, variants: &["pairs", "product"] },
+    Core { name: "rv32imc", portable: 0, variants: &["pairs", "product", "blocks1x1"] },
     Core { name: "rv32imcv", portable: 0, variants: &["product"] },
     Core { name: "hexagon-v67", portable: 0, variants: &["vector"] },
 ];

@@ -40,6 +40,24 @@ fn model() -> Vec<u8> {
     model.bytes()
 }
 
+/// A product for each pixel, channels last, of whose weights one in five is not zero.
+fn sparse() -> Vec<u8> {
+    let mut weights = wave(4096, 5);
+    weights.iter_mut().enumerate().filter(|(i, _)| i % 5 > 0).for_each(|(_, w)| *w = 0.0);
+    let model = Model {
+        nodes: vec![
+            node("first", "Transpose", &["x"], &["c"], &[attr_ints("perm", &[0, 3, 1, 2])]),
+            node("product", "Conv", &["c", "w"], &["p"], &[]),
+            node("last", "Transpose", &["p"], &["y"], &[attr_ints("perm", &[0, 2, 3, 1])]),
+        ],
+        initializers: vec![floats("w", &[64, 64, 1, 1], &weights)],
+        inputs: vec![port("x", FLOAT, &dims(&[1, 8, 8, 64]))],
+        outputs: vec![port("y", FLOAT, &dims(&[1, 8, 8, 64]))],
+        opset: 13,
+    };
+    model.bytes()
+}
+
 /// The longest stretch from a label to the branch back to it with no other label between.
 fn inner(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
@@ -61,12 +79,12 @@ fn inner(text: &str) -> Vec<&str> {
     lines[longest].to_vec()
 }
 
-fn check(core: &str) {
+fn check(name: &str, core: &str, model: &[u8], shape: &[usize]) {
     let target = secateur_compiler::targets::find(core).expect("a core of ours");
     let options = Options { name: "small".into(), quantize: Quantize::Int8, ..Options::default() };
     let mut samples = Samples::default();
-    samples.arrays.insert(String::new(), Tensor::f32(&[2, 16, 8, 8], wave(2048, 3)));
-    let artifact = compile(&model(), &target, Some(&samples), &options, &mut Silent).expect("a small model");
+    samples.arrays.insert(String::new(), Tensor::f32(shape, wave(shape.iter().product(), 3)));
+    let artifact = compile(model, &target, Some(&samples), &options, &mut Silent).expect("a small model");
     let mut out = String::new();
     let all = kernels(&artifact.program);
     for (kernel, native) in all.iter().filter_map(|k| Some((k, k.native.first()?))) {
@@ -77,7 +95,7 @@ fn check(core: &str) {
         let _ = writeln!(out, "== {}: {bytes} bytes, {stack} of stack\n{shown}{cut}", kernel.name);
     }
     assert!(all.iter().any(|k| !k.native.is_empty()), "{core} has no native kernel");
-    insta::assert_snapshot!(core, out);
+    insta::assert_snapshot!(name, out);
 }
 
 #[test]
@@ -92,6 +110,14 @@ fn inner_loops() {
         "rv32imcv",
         "hexagon-v67",
     ] {
-        check(core);
+        check(core, core, &model(), &[2, 16, 8, 8]);
+    }
+}
+
+/// Of products that leave zeros out.
+#[test]
+fn sparse_loops() {
+    for core in ["cortex-m0plus", "rv32imc"] {
+        check(&format!("{core}-sparse"), core, &sparse(), &[2, 8, 8, 64]);
     }
 }

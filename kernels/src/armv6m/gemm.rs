@@ -380,8 +380,9 @@ impl Runs {
     pub fn new(lanes: usize) -> Runs {
         Runs { lanes: vec![(0, 0); lanes], flags: 0, steps: 0 }
     }
-    /// Adds a step of a few weights of each lane; `None` where they alone are too much.
-    pub fn step<const N: usize>(&mut self, weights: impl Fn(usize) -> [i32; N]) -> Option<()> {
+    /// Adds a step of a few weights of each lane, which ends the run before it or does not; `None` where
+    /// they alone are too much.
+    pub fn step<const N: usize>(&mut self, weights: impl Fn(usize) -> [i32; N]) -> Option<bool> {
         // One less than 16 bits hold, for what the lower half takes from the upper one.
         let fits = |&(least, most): &(i32, i32)| least >= -32767 && most <= 32767;
         let all: Vec<(i32, i32)> = (0..self.lanes.len())
@@ -392,16 +393,13 @@ impl Runs {
             .collect();
         let longer: Vec<(i32, i32)> =
             self.lanes.iter().zip(&all).map(|(l, a)| (l.0 + a.0, l.1 + a.1)).collect();
-        self.lanes = if longer.iter().all(fits) {
-            longer
-        } else {
-            if self.steps > 0 {
-                self.flags |= 1 << (32 - self.steps);
-            }
-            all
-        };
+        let ends = self.steps > 0 && !longer.iter().all(fits);
+        if ends {
+            self.flags |= 1 << (32 - self.steps);
+        }
+        self.lanes = if ends { all } else { longer };
         self.steps += 1;
-        self.lanes.iter().all(fits).then_some(())
+        self.lanes.iter().all(fits).then_some(ends)
     }
     /// From the top bit on, one for each step; the last step ends a run too.
     pub fn flags(&self) -> u32 {

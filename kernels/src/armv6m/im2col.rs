@@ -55,40 +55,48 @@ pub fn windows_code(n: usize, (rows, step): (usize, usize), pitch: usize) -> Cod
     c
 }
 
-/// The kernel `(x, out)`: `n` inputs of each pixel of `pairs` pairs, pixels `step` bytes apart.
-pub fn rows(n: usize, pairs: usize, step: usize, core: &Cost) -> Result<Arc<Kernel>> {
+/// The kernel `(x, out)`: `n` inputs of each word's two pixels, which lie `apart` bytes from each other
+/// and `step` from those of the next word; words of an input stand side by side, those of the next one
+/// `pitch` words further.
+pub fn rows(
+    n: usize,
+    words: usize,
+    (step, apart): (usize, usize),
+    pitch: usize,
+    core: &Cost,
+) -> Result<Arc<Kernel>> {
     let mut k = KernelBuilder::new("gather_rows_s8");
-    let x = k.buffer("x", DType::I8, (2 * pairs - 1) * step + n, Access::Read);
-    let out = k.buffer("out", DType::I32, n * pairs, Access::Write);
-    k.for_("pair", 0, pairs, |k, pair| {
+    let x = k.buffer("x", DType::I8, (words - 1) * step + apart + n, Access::Read);
+    let out = k.buffer("out", DType::I32, (n - 1) * pitch + words, Access::Write);
+    k.for_("word", 0, words, |k, word| {
         k.for_("i", 0, n, |k, i| {
-            let a = k.let_("a", pair * (2 * step) + i);
-            k.store(out, i * pairs + pair, x.at(a) + x.at(a + step) * 65536);
+            let a = k.let_("a", word * step + i);
+            k.store(out, i * pitch + word, x.at(a) + x.at(a + apart) * 65536);
         });
     });
-    k.native(rows_code(n, pairs, step).finish(core)?);
+    k.native(rows_code(n, words, (step, apart), pitch).finish(core)?);
     k.finish()
 }
 
-/// As [`code`], in a loop over pairs: lr holds where the last pair ends.
-pub fn rows_code(n: usize, pairs: usize, step: usize) -> Code {
+/// As [`code`], in a loop over words: lr holds where the last word ends.
+pub fn rows_code(n: usize, words: usize, (step, apart): (usize, usize), pitch: usize) -> Code {
     let mut c = Code::new(0, 0, false);
     c.push(Inst::Mov(R7, R1));
     c.push(Inst::Mov(R2, R1));
     c.push(Inst::Mov(R1, R0));
-    c.advance(R1, step as u32, R4);
-    c.advance(R7, 4 * pairs as u32, R4);
+    c.advance(R1, apart as u32, R4);
+    c.advance(R7, 4 * words as u32, R4);
     c.push(Inst::Mov(LR, R7));
-    let pair = c.here();
-    c.times(pairs as f64, |c| {
+    let word = c.here();
+    c.times(words as f64, |c| {
         c.all([Inst::Mov(R12, R2)]);
-        columns(c, n, pairs);
-        // The next pair of pixels, and the words beside these.
+        columns(c, n, pitch);
+        // The next pixels, and the words beside these.
         c.push(Inst::Mov(R2, R12));
         c.push(Inst::AddImm(R2, 4));
-        c.advance(R0, 2 * step as u32, R4);
-        c.advance(R1, 2 * step as u32, R4);
-        c.all([Inst::Cmp(R2, LR), Inst::BranchIf(Cond::Ne, pair)]);
+        c.advance(R0, step as u32, R4);
+        c.advance(R1, step as u32, R4);
+        c.all([Inst::Cmp(R2, LR), Inst::BranchIf(Cond::Ne, word)]);
     });
     c
 }
@@ -143,7 +151,7 @@ mod tests {
         for (n, pairs, step) in [(1, 1, 1), (3, 4, 3), (9, 4, 12), (64, 4, 64), (131, 2, 700), (17, 3, 17)] {
             let x = random.bytes((2 * pairs - 1) * step + n);
             let call = Call {
-                kernel: rows(n, pairs, step, &core).unwrap(),
+                kernel: rows(n, pairs, (2 * step, step), pairs, &core).unwrap(),
                 args: vec![Bind::Operand(0), Bind::Result(0)],
             };
             let Data::I32(all) = run(&call, &[Data::I8(x.clone())], DType::I32, n * pairs) else { panic!() };

@@ -134,6 +134,7 @@ fn spell(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::armv6m::packed::Weights;
     use crate::library::Library;
     use crate::options::Optimize;
     use crate::policy::Policy;
@@ -199,7 +200,7 @@ mod tests {
             for (g, best, most) in shapes {
                 let product = product(&mut random, g.cout, 9 * g.cin, 0);
                 let mut ways = ways(&g, &product, &want, core).unwrap();
-                let direct = crate::armv6m::engine::conv(&g, &product, (want.library, core))
+                let direct = crate::armv6m::engine::conv(&g, &product, (&want, core), Weights::All)
                     .unwrap()
                     .unwrap()
                     .call

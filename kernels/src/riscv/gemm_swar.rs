@@ -35,7 +35,7 @@ const STRETCH: f64 = 5.0;
 /// Taps of a stretch below which one product in a multiplication is as good.
 const WORTH: usize = 3;
 /// Where a stretch begins.
-const MIDDLE: i32 = 1 << 15;
+pub const MIDDLE: i32 = 1 << 15;
 
 /// The product on pairs of pixels. In the sizes, runs, pitches and inputs are words, and `pixels`
 /// are pairs: each has its second pixel `apart` results further.

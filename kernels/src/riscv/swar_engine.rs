@@ -1,4 +1,4 @@
-//! The way `pairs` of RV32IM: two pixels in a word, two products in a multiplication.
+//! The ways `pairs` and `blocks1x1` of RV32IM: two pixels in a word, two products in a multiplication.
 //!
 //! A row of outputs, or a tile of it, is cut into halves (of an odd one, they share the middle):
 //! pixel `i` of the first is computed with pixel `i` of the second. The input rows under them
@@ -18,10 +18,84 @@ use crate::problem::Rows;
 use crate::product::Product;
 use crate::riscv::engine::{Packed, channels_last, unroll};
 use crate::riscv::gemm::{Sizes, declare_shift};
+use crate::riscv::gemm_sparse::{self, Sparse};
 use crate::riscv::gemm_swar::{PAIRS, Pairs, pair};
 use crate::riscv::rows::{Copier, tiles};
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
+
+/// How weights are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    All,
+    /// Those that are not zero.
+    Sparse,
+}
+
+impl Weights {
+    /// Ways to keep those of a product that may pay.
+    pub fn of(product: &Product) -> impl Iterator<Item = Weights> {
+        let sparse = product.zeros().then_some(Weights::Sparse);
+        [Weights::All].into_iter().chain(sparse)
+    }
+    /// The variant's name, and that of the one in tiles.
+    fn ways(self) -> [&'static str; 2] {
+        match self {
+            Weights::All => ["pairs", "pairs in tiles"],
+            Weights::Sparse => ["blocks1x1", "blocks1x1 in tiles"],
+        }
+    }
+    /// Packs a product for a block of these sizes. `None` where it does not fit, and of sparse weights
+    /// where they take more bytes than all, but for `speed`.
+    fn pack(
+        self,
+        sizes: &Sizes,
+        apart: usize,
+        packed: &Packed,
+        want: &Want<'_>,
+    ) -> Option<(Block, Vec<i8>, Vec<i32>)> {
+        match self {
+            Weights::All => {
+                let pairs = Pairs { sizes: *sizes, apart };
+                let (weights, words) =
+                    pairs.fits().then(|| pairs.pack(&packed.weights, &packed.words)).flatten()?;
+                Some((Block::All(pairs), weights, words))
+            }
+            Weights::Sparse => {
+                let (sparse, weights, words) = Sparse::pack(sizes, apart, &packed.weights, &packed.words)?;
+                let bytes = |weights: &[i8], words: &[i32]| weights.len() + 4 * words.len();
+                let few = Sizes { pixels: PAIRS.min(sizes.pixels), ..*sizes };
+                let all = Weights::All.pack(&few, apart, packed, want);
+                let all = all.map_or(packed.weights.len(), |(_, weights, words)| bytes(&weights, &words));
+                let small = bytes(&weights, &words) <= all || want.policy.spends_flash();
+                (sparse.fits() && small).then_some((Block::Sparse(sparse), weights, words))
+            }
+        }
+    }
+}
+
+/// The product of a block.
+#[derive(Debug, Clone, Copy)]
+enum Block {
+    All(Pairs),
+    Sparse(Sparse),
+}
+
+impl Block {
+    fn kernel(&self, want: &Want<'_>) -> Result<Arc<Kernel>> {
+        match self {
+            Block::All(pairs) => want.library.once(pairs, || pairs.kernel(want.target())),
+            Block::Sparse(sparse) => want.library.once(sparse, || sparse.kernel(want.target())),
+        }
+    }
+    /// Words of inputs that a call reads behind its windows.
+    fn beyond(&self) -> usize {
+        match self {
+            Block::All(pairs) => pairs.beyond(),
+            Block::Sparse(_) => 0,
+        }
+    }
+}
 
 /// Two rows' inputs as words.
 fn paired(n: usize, want: &Want<'_>) -> Result<Arc<Kernel>> {
@@ -39,9 +113,13 @@ struct Halves {
 }
 
 impl Halves {
-    fn of(n: usize) -> Option<Halves> {
+    fn of(n: usize, weights: Weights) -> Option<Halves> {
         let len = n.div_ceil(2);
-        (n >= 2).then_some(Halves { len, apart: n - len, pairs: PAIRS.min(len) })
+        let pairs = match weights {
+            Weights::All => PAIRS.min(len),
+            Weights::Sparse => gemm_sparse::pairs(len),
+        };
+        (n >= 2).then_some(Halves { len, apart: n - len, pairs })
     }
 }
 
@@ -75,11 +153,13 @@ fn roles(packed: &Packed, weights: Vec<i8>, words: Vec<i32>) -> Vec<Bind> {
 }
 
 /// A dense layer of several rows, or a pointwise convolution.
-pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Candidate>> {
+    let way = weights.ways()[0];
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     let (outer, inner) = rows.split();
-    let Some(halves) = Halves::of(inner.len).filter(|_| rows.side_by_side()) else { return Ok(None) };
+    let halves = Halves::of(inner.len, weights).filter(|_| rows.side_by_side());
+    let Some(halves) = halves else { return Ok(None) };
     let sizes = Sizes {
         runs: 1,
         run: inputs,
@@ -94,12 +174,12 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<C
         lo: packed.limits.0,
         hi: packed.limits.1,
     };
-    let block = Pairs { sizes, apart: halves.apart * inner.y };
-    let acts_len = block.acts_len();
-    if !block.fits() || 4 * acts_len > 2 * want.rows_limit {
+    let found = weights.pack(&sizes, halves.apart * inner.y, &packed, want);
+    let Some((block, weights, words)) = found else { return Ok(None) };
+    let acts_len = sizes.acts_len() + block.beyond();
+    if 4 * acts_len > 2 * want.rows_limit {
         return Ok(None);
     }
-    let Some((weights, words)) = block.pack(&packed.weights, &packed.words) else { return Ok(None) };
 
     let mut k = KernelBuilder::new("dense_s8_pairs");
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
@@ -107,7 +187,7 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<C
     let acts = k.buffer("acts", DType::I32, acts_len, Access::ReadWrite);
     let layer = Layer::declare(&mut k, (weights.len(), words.len()), packed.one.is_some());
     let gather = paired(inputs, want)?;
-    let kernel = want.library.once(&block, || block.kernel(want.target()))?;
+    let kernel = block.kernel(want)?;
     crate::axes::nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         k.for_("block", 0, halves.len.div_ceil(halves.pairs), |k, block| {
             // The last block is moved back so that it is whole.
@@ -123,16 +203,17 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<C
     let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0)];
     args.extend(roles(&packed, weights, words));
     let call = Call { kernel: k.finish()?, args };
-    Ok(Some(Candidate { way: "pairs", call, workspace: 4 * acts_len }))
+    Ok(Some(Candidate { way, call, workspace: 4 * acts_len }))
 }
 
 /// A convolution with one group and neighbouring columns: with whole rows, if there is room, and
 /// with tiles that need about as little workspace as other ways.
-pub fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    let whole = tiled(g, product, want, ("pairs", 2 * want.rows_limit))?;
+pub fn conv(g: &Geometry, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Vec<Candidate>> {
+    let [way, in_tiles] = weights.ways();
+    let whole = tiled(g, product, (want, weights), (way, 2 * want.rows_limit))?;
     let tiles = match &whole {
         Some(way) if way.workspace <= want.rows_limit / 2 => None,
-        _ => tiled(g, product, want, ("pairs in tiles", want.rows_limit / 2))?,
+        _ => tiled(g, product, (want, weights), (in_tiles, want.rows_limit / 2))?,
     };
     Ok(whole.into_iter().chain(tiles).collect())
 }
@@ -140,7 +221,7 @@ pub fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Cand
 fn tiled(
     g: &Geometry,
     product: &Product,
-    want: &Want<'_>,
+    (want, weights): (&Want<'_>, Weights),
     (way, limit): (&'static str, usize),
 ) -> Result<Option<Candidate>> {
     let Some(packed) = Packed::of(product) else { return Ok(None) };
@@ -162,36 +243,34 @@ fn tiled(
     let Some(columns) = Some(n).filter(|_| taken(n) <= limit).or(blocks.min_by_key(again)) else {
         return Ok(None);
     };
-    let Some(halves) = Halves::of(columns) else { return Ok(None) };
+    let Some(halves) = Halves::of(columns, weights) else { return Ok(None) };
     let packed = Packed { weights: channels_last(&packed.weights, g), ..packed };
     let run_pitch = under(columns) * c;
-    let of = |blocks: usize| {
-        let sizes = Sizes {
-            runs: kh,
-            run: kw * c,
-            run_pitch,
-            outputs: g.cout,
-            pixels: halves.pairs,
-            blocks,
-            pitch: g.strides[1] * c,
-            step: g.y[3],
-            unroll: unroll(want),
-            one_shift: packed.one.is_some(),
-            lo: packed.limits.0,
-            hi: packed.limits.1,
-        };
-        Pairs { sizes, apart: halves.apart * g.y[3] }
+    let of = |blocks: usize| Sizes {
+        runs: kh,
+        run: kw * c,
+        run_pitch,
+        outputs: g.cout,
+        pixels: halves.pairs,
+        blocks,
+        pitch: g.strides[1] * c,
+        step: g.y[3],
+        unroll: unroll(want),
+        one_shift: packed.one.is_some(),
+        lo: packed.limits.0,
+        hi: packed.limits.1,
     };
     // Blocks that do not fill a half are called one after the other, the last one moved back.
     let calls = if halves.len.is_multiple_of(halves.pairs) { 1 } else { halves.len.div_ceil(halves.pairs) };
-    let block = of(if calls == 1 { halves.len / halves.pairs } else { 1 });
+    let sizes = of(if calls == 1 { halves.len / halves.pairs } else { 1 });
+    let found = weights.pack(&sizes, halves.apart * g.y[3], &packed, want);
+    let Some((block, weights, words)) = found else { return Ok(None) };
     let acts_len = kh * run_pitch + block.beyond();
     let (panel, line_len) = (Panel { pitch: run_pitch, ..tiles(g, false, columns) }, line(columns));
     let workspace = 4 * acts_len + line_len;
-    if !block.fits() || workspace > limit {
+    if workspace > limit {
         return Ok(None);
     }
-    let Some((weights, words)) = block.pack(&packed.weights, &packed.words) else { return Ok(None) };
 
     let mut k = KernelBuilder::new("conv_s8_pairs");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
@@ -201,7 +280,7 @@ fn tiled(
     let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0)];
     args.extend(roles(&packed, weights, words));
     let gather = paired(run_pitch, want)?;
-    let kernel = want.library.once(&block, || block.kernel(want.target()))?;
+    let kernel = block.kernel(want)?;
     let apart = halves.apart * g.strides[1] * c;
     let copier = lines.then(|| {
         let room = k.buffer("line", DType::I8, line_len, Access::ReadWrite);

@@ -65,7 +65,6 @@ pub(crate) const LONG: &[(&str, usize)] = &[
     ("ir/src/program/prove.rs", 560),
     ("kernels/src/armv7em/dw_engine.rs", 637),
     ("kernels/src/decompose.rs", 536),
-    ("kernels/src/armv6m/engine.rs", 507),
     ("tests/tests/blocks.rs", 700),
 ];
 

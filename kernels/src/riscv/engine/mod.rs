@@ -28,6 +28,7 @@ use crate::riscv::elementwise;
 use crate::riscv::gemm::{self as product, Product as Scalar, Sizes};
 use crate::riscv::gemm_rvv::{self, Lanes};
 use crate::riscv::rows::{Copier, panel};
+use crate::riscv::swar_engine::{self, Weights};
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::Target;
@@ -41,13 +42,20 @@ pub struct Riscv {
 impl Engine for Riscv {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let g = &across(g);
-        let pairs =
-            if self.vectors { Vec::new() } else { crate::riscv::swar_engine::conv(g, product, want)? };
-        Ok(pairs.into_iter().chain(conv(self, g, product, want)?).collect())
+        let mut ways = Vec::new();
+        for weights in Weights::of(product).filter(|_| !self.vectors) {
+            ways.extend(swar_engine::conv(g, product, want, weights)?);
+        }
+        ways.extend(conv(self, g, product, want)?);
+        Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let pairs = if self.vectors { None } else { crate::riscv::swar_engine::dense(rows, product, want)? };
-        Ok(pairs.into_iter().chain(dense(self, rows, product, want)?).collect())
+        let mut ways = Vec::new();
+        for weights in Weights::of(product).filter(|_| !self.vectors) {
+            ways.extend(swar_engine::dense(rows, product, want, weights)?);
+        }
+        ways.extend(dense(self, rows, product, want)?);
+        Ok(ways)
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         Ok(elementwise::native(run, target)?.into_iter().collect())
