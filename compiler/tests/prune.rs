@@ -236,6 +236,9 @@ fn channels_leave_whole() {
         assert!(has * 2 == *had && has % 4 == 0, "{had} {has}");
     }
     assert!(pruned["layers"].as_array().unwrap().iter().any(|l| l["pattern"] == "channels"));
+    let shown = secateur(&[&base[..], &["-o", out.to_str().unwrap()], &prune].concat());
+    let shown = words(&shown.stdout);
+    assert!(shown.contains("removed 7") && !shown.contains("zeros"), "{shown}");
     let eval = ["eval", MODEL, "--calibrate", CALIBRATION, "--data", TEST, "--labels", LABELS];
     let done = secateur(&[&eval[..], &prune, &["--engine", "eval", "--json"]].concat());
     let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();

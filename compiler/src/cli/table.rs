@@ -1,5 +1,6 @@
 //! Tables for people.
 
+use crate::options::Pattern;
 use crate::report::{LayerReport, Report};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
@@ -105,6 +106,9 @@ fn savings(report: &Report) -> Vec<(&'static str, String)> {
 pub(crate) fn report(report: &Report) -> String {
     let total = &report.total;
     let pruned = total.sparsity.is_some();
+    // Channels leave; zeros stay where they are.
+    let left = report.layers.iter().any(|l| l.pattern == Some(Pattern::Channels));
+    let gone = if left { "removed" } else { "zeros" };
     let rows = report
         .layers
         .iter()
@@ -126,7 +130,7 @@ pub(crate) fn report(report: &Report) -> String {
         .collect();
     let mut header = vec!["layer", "operator", "kernel", "output", "MACs", "weights B", "live RAM B"];
     if pruned {
-        header.extend(["zeros", "their error", "dense B"]);
+        header.extend([gone, "their error", "dense B"]);
         header.extend(total.cycles.iter().flat_map(|_| ["cycles", "dense cycles"]));
     }
     let mut out = table(&header, rows, 4);
@@ -143,7 +147,7 @@ pub(crate) fn report(report: &Report) -> String {
     line("MACs", format!("{}{live}", count(total.macs)));
     if let Some(share) = total.sparsity {
         let (zeros, work) = (percent(share), percent(total.sparse_macs));
-        line("zeros", format!("{zeros} of the weights that may be pruned, {work} of all MACs"));
+        line(gone, format!("{zeros} of the weights that may be pruned, {work} of all MACs"));
     }
     line("weights", bytes(total.weights));
     for (what, value) in savings(report).into_iter().filter(|_| pruned) {
