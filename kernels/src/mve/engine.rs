@@ -42,11 +42,17 @@ impl Engine for Helium {
             1 => either(product, |four| conv(g2, product2, limit, want.library, four))?,
             _ => by_channel(g2, product2, limit, want.library)?.into_iter().collect(),
         };
-        if ways.is_empty() { Dsp.conv(g, product, want) } else { Ok(ways) }
+        let mut ways = if ways.is_empty() { Dsp.conv(g, product, want)? } else { ways };
+        if g.groups == 1 {
+            ways.extend(crate::mve::sparse_engine::conv(g2, product2, want)?);
+        }
+        Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let ways = either(product, |four| dense(rows, product, want.library, four))?;
-        if ways.is_empty() { Dsp.dense(rows, product, want) } else { Ok(ways) }
+        let mut ways = if ways.is_empty() { Dsp.dense(rows, product, want)? } else { ways };
+        ways.extend(crate::mve::sparse_engine::dense(rows, product, want)?);
+        Ok(ways)
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         match elementwise::block(run) {
