@@ -15,6 +15,7 @@ use crate::weigh::{self, Plan};
 use crate::{lower, onnx, passes, prune, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// Everything that a compilation gives.
 #[derive(Debug, Clone)]
@@ -92,7 +93,7 @@ fn compile_unhelped(
     })?;
 
     step(observer, "prune")?;
-    let pruned = prune::prune(&mut graph, calibration, options, observer)?;
+    let pruned = prune::prune(&mut graph, calibration, (options, prune::native(&target.core)), observer)?;
     if wanted("prune") {
         dumps.push(("prune".to_string(), graph::print(&graph)));
     }
@@ -121,7 +122,8 @@ fn compile_unhelped(
             Error::option("calibrate", "a float model needs calibration samples to become int8")
                 .help("give samples with `--calibrate X.npy`, or keep floats with `--quantize none`")
         })?;
-        quantize::quantize(&mut graph, samples, options, observer)?;
+        let pruned = pruned.layers.iter().map(|l| l.layer.clone()).collect();
+        quantize::quantize(&mut graph, samples, options, &pruned, observer)?;
         graph::verify(&graph)?;
     }
     let (library, policy) = (Library::new(target), Policy::from(options));
@@ -219,7 +221,7 @@ pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
         passes::run(&mut graph, &mut |_, _| {})?;
         if options.quantize != Quantize::None && !quantize::is_quantized(&graph) {
             let samples = made_up(&graph);
-            quantize::quantize(&mut graph, &samples, options, &mut Silent)?;
+            quantize::quantize(&mut graph, &samples, options, &BTreeSet::new(), &mut Silent)?;
         }
         passes::run_quantized(&mut graph, &mut |_, _| {})?;
         let schedule = schedule::schedule(&graph, &target, options)?;

@@ -26,6 +26,7 @@ pub mod artifact;
 pub mod compare;
 pub mod emit;
 pub mod graph;
+pub mod least_squares;
 pub mod lower;
 pub mod npy;
 pub mod observe;

@@ -248,7 +248,8 @@ fn channels_leave_whole() {
     assert!(words(&asked.stderr).contains("cannot be asked about by layer"));
 }
 
-/// What `--emit onnx` writes is compiled again to the same program, zeros and all, and is one of the set of files.
+/// What `--emit onnx` writes is compiled again, with integers to the same program, as floats to one with the same
+/// zeros, and is one of the set of files.
 #[test]
 fn onnx_files_come_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -268,7 +269,9 @@ fn onnx_files_come_back() {
         run(&[&place("out/watch.onnx"), "-o", &again, "--name", "watch_qdq", "--calibrate", CALIBRATION]);
     for key in ["live_macs", "weights", "arena"] {
         assert_eq!(first["total"][key], qdq["total"][key], "{key}");
-        assert_eq!(first["total"][key], float["total"][key], "{key}");
+        // Its weights are rounded each for itself then, and a few more or less become zero.
+        let share = float["total"][key].as_f64().unwrap() / first["total"][key].as_f64().unwrap();
+        assert!((0.99..=1.01).contains(&share), "{key}: {share}");
     }
     // Ours are replaced, those of another compilation of the name leave, and nobody else's are touched.
     run(&[&base[..], &["--emit", "c,onnx", "--quantize", "none"]].concat());

@@ -86,6 +86,10 @@ pub struct Core {
     /// `hvx` (Hexagon vectors of 128 bytes).
     #[serde(default)]
     pub features: Vec<String>,
+    /// Patterns of zeros in weights by which its kernels run faster (`4x4`, `1x4`), that by which they gain most
+    /// first: pruning takes it where nobody names one.
+    #[serde(default)]
+    pub patterns: Vec<String>,
     pub toolchain: Option<Toolchain>,
     pub emulator: Option<Emulator>,
     pub cost: Option<Cost>,

@@ -112,7 +112,8 @@ fn settled(model: &Path, samples: Option<&Path>) -> Graph {
     passes::run(&mut graph, &mut |_, _| {}).expect("the passes run");
     if !quantize::is_quantized(&graph) {
         let samples = calibration(samples).expect("a float model has samples");
-        quantize::quantize(&mut graph, &samples, &Options::default(), &mut Silent).expect("it is quantized");
+        quantize::quantize(&mut graph, &samples, &Options::default(), &BTreeSet::new(), &mut Silent)
+            .expect("it is quantized");
     }
     quantize::settle(&mut graph).expect("it settles");
     graph::verify(&graph).expect("it is sound");

@@ -177,7 +177,7 @@ fn onnxruntime_computes_what_we_compile() {
     let pattern = |pattern: &str| Prune {
         sparsity: Some(Share(0.5)),
         pattern: Some(Pattern::parse(pattern).unwrap()),
-        score: None,
+        ..Prune::default()
     };
     for prune in [None, Some(pattern("4x4")), Some(pattern("channels"))] {
         let artifact = compiled(&model, Some(&calibration), Options { prune, ..exporting() }).unwrap();

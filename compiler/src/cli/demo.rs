@@ -60,8 +60,12 @@ fn job(prune: Option<Prune>) -> Result<Job> {
 }
 
 /// The share of zeros that `demo prune` shows, and how they lie.
-const PRUNED: Prune =
-    Prune { sparsity: Some(Share(0.75)), pattern: Some(Pattern::Block { rows: 4, columns: 4 }), score: None };
+const PRUNED: Prune = Prune {
+    sparsity: Some(Share(0.75)),
+    pattern: Some(Pattern::Block { rows: 4, columns: 4 }),
+    score: None,
+    spread: None,
+};
 
 /// Dense and pruned, side by side.
 fn prune(folder: Option<&Path>) -> Result<()> {

@@ -6,11 +6,11 @@
 //! too.
 
 use super::channels::Lost;
-use super::layers::{Layer, layers};
-use super::survey::{Prepared, Task, clamp, least_squares};
+use super::survey::{Prepared, Task, clamp};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId};
+use crate::least_squares::{Layer, layers, problem};
 use crate::observe::Observer;
 use crate::options::Pattern;
 use crate::parallel;
@@ -180,7 +180,7 @@ impl Pair<'_> {
         let read = self.read(layer)?;
         let (mut weights, mut bias) = (Vec::new(), Vec::new());
         for group in 0..layer.groups {
-            let (moments, trained, solver) = least_squares(&self.float, layer, group, read, want)?;
+            let (moments, trained, solver) = problem(&self.float, layer, group, read, want)?;
             let solved = layer.best(&solver, &trained);
             bias.extend((0..layer.sizes.rows).map(|row| moments.bias(row, solved.row(row)) as f32));
             weights.extend(solved.to_onnx());

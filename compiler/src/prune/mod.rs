@@ -1,7 +1,7 @@
 //! Pruning: zeros for the weights that a layer needs least, and new values for those that stay.
 //!
 //! In: a float graph and unlabelled calibration samples. Out: the same graph with zeros in a pattern.
-//! Each layer is a least-squares problem ([`solve`]) over what it reads once everything before it is pruned,
+//! Each layer is a least-squares problem ([`crate::least_squares`]) over what it reads once everything before it is pruned,
 //! towards what it gives in the dense network (Frantar and Alistarh, Optimal Brain Compression,
 //! 2022, with the dense network's outputs as targets). [`obs`] says which groups of weights cost least.
 //! How many go of which layer follows from what the network's outputs lose ([`survey()`], [`allocate`]).
@@ -11,25 +11,23 @@ pub mod allocate;
 mod channels;
 mod compress;
 pub mod groups;
-pub mod layers;
-pub mod moments;
 pub mod obs;
 mod plan;
 pub mod scores;
-pub mod solve;
 mod survey;
 
 #[cfg(test)]
 mod tests;
 
 pub use compress::Pruned;
-pub use plan::{Plan, plan, tasks};
+pub use plan::{Plan, native, plan, tasks};
 pub use survey::{Damage, Listen, Point, Task, probes, survey};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, verify};
+use crate::least_squares;
 use crate::observe::Observer;
-use crate::options::{Options, Quantize};
+use crate::options::{Options, Pattern, Quantize};
 use crate::quantize;
 use crate::samples;
 use crate::tensor::{Samples, Tensor};
@@ -52,14 +50,14 @@ pub struct Outcome {
     pub removed_macs: u64,
 }
 
-/// Prunes a float graph as the options ask.
+/// Prunes a float graph as the options ask, in the `native` pattern of the core where they name none.
 ///
 /// Errors: options that contradict the model or each other, no samples, samples that do not fit, values that
 /// are no finite numbers on them.
 pub fn prune(
     graph: &mut Graph,
     calibration: Option<&Samples>,
-    options: &Options,
+    (options, native): (&Options, Pattern),
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     if quantize::is_quantized(graph) && options.prunes() {
@@ -73,7 +71,7 @@ pub fn prune(
     if channels::asked(options) {
         return prune_channels(graph, calibration, options, observer);
     }
-    let mut plan = plan(graph, options)?;
+    let mut plan = plan(graph, options, native)?;
     if plan.is_empty() {
         return Ok(Outcome::default());
     }
@@ -129,7 +127,7 @@ fn prune_channels(
     let layers = compress::compress(graph, Some(&lost), &[], &inputs, &storage, observer)?;
     verify(graph)?;
     let removed: usize = layers.iter().map(|l| l.removed).sum();
-    let weights: usize = layers::layers(&lost.dense).iter().map(|l| l.weights()).sum();
+    let weights: usize = least_squares::layers(&lost.dense).iter().map(|l| l.weights()).sum();
     let macs = |graph: &Graph| graph.nodes().map(|(id, _)| graph.macs(id)).sum::<u64>();
     let removed_macs = macs(&lost.dense).saturating_sub(macs(graph));
     Ok(Outcome { layers, sparsity: removed as f64 / weights.max(1) as f64, removed_macs })
@@ -165,10 +163,15 @@ fn goals(
     }
     let probes = probes(inputs.len(), PROBES);
     let curves = survey(graph, &plan.free, &LEVELS, inputs, &probes, observer, &mut |_, _, _| Ok(()))?;
-    let steps = |points: &Vec<Point>| points.iter().map(|p| (p.removed, p.damage.cost)).collect();
-    let curves: Vec<Vec<allocate::Step>> = curves.iter().map(steps).collect();
-    let total: usize = plan.free.iter().map(|t| t.layer.weights()).sum();
-    let counts = allocate::allocate(&curves, (plan.sparsity * total as f64).round() as usize);
+    let curve = |(task, points): (&Task, &Vec<Point>)| allocate::Curve {
+        steps: points.iter().map(|p| (p.removed, p.damage.cost)).collect(),
+        weights: task.layer.weights(),
+        uses: task.layer.places(graph),
+    };
+    let curves: Vec<allocate::Curve> = plan.free.iter().zip(&curves).map(curve).collect();
+    let total: usize = curves.iter().map(|c| c.weights).sum();
+    let target = (plan.sparsity * total as f64).round() as usize;
+    let counts = allocate::allocate(&curves, target, plan.spread);
     let share = |task: &Task, count: usize| count as f64 / task.layer.weights() as f64;
     // Layers of which nothing goes are solved anew like those that are kept.
     let some = plan.free.iter().zip(counts).filter(|(_, count)| *count > 0);

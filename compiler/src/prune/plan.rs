@@ -3,22 +3,28 @@
 //! In: a float graph's layers and the options. Out: a [`Plan`], or why the options cannot be meant. Law: a
 //! pattern of names that matches nothing, and two options that contradict each other, are refused.
 
-use super::layers::{Layer, layers};
 use super::survey::Task;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, ValueId};
-use crate::options::{LayerWish, Options, Pattern, Prune, Score};
+use crate::least_squares::{Layer, layers};
+use crate::options::{LayerWish, Options, Pattern, Prune, Score, Spread};
+use secateur_targets::Core;
 use std::collections::BTreeSet;
 
-/// The pattern where nobody names one.
+/// The pattern for cores that name none.
 const PATTERN: Pattern = Pattern::Block { rows: 1, columns: 4 };
+
+/// The pattern of zeros that a core's kernels gain most by.
+pub fn native(core: &Core) -> Pattern {
+    core.patterns.first().and_then(|text| Pattern::parse(text)).unwrap_or(PATTERN)
+}
 
 /// Layers at the ends that hold less than this share of all weights stay dense: they cost little, and much is
 /// lost in them.
 const ENDS: f64 = 0.125;
 
 /// What happens to the layers that lose weights.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// Layers whose share is said, by options or by their pattern, and the share.
     pub fixed: Vec<(Task, f64)>,
@@ -26,6 +32,7 @@ pub struct Plan {
     pub free: Vec<Task>,
     /// The share of the free layers' weights that goes.
     pub sparsity: f64,
+    pub spread: Spread,
 }
 
 impl Plan {
@@ -40,7 +47,7 @@ fn prunable(all: &[Layer]) -> impl Iterator<Item = &Layer> {
     all.iter().filter(|l| l.groups == 1)
 }
 
-/// Every layer that could lose weights, with the pattern and score that the options give it.
+/// Every layer that could lose weights, with the pattern and score that the options give it; without one, 1x4.
 ///
 /// Errors: those of [`plan`], but for what is kept.
 pub fn tasks(graph: &Graph, options: &Options) -> Result<Vec<Task>> {
@@ -48,20 +55,25 @@ pub fn tasks(graph: &Graph, options: &Options) -> Result<Vec<Task>> {
     known(&all, options)?;
     let prune = options.prune.unwrap_or_default();
     let score = prune.score.unwrap_or(Score::Obs);
-    let task = |layer: &Layer| Task { layer: layer.clone(), pattern: pattern(layer, &prune, options), score };
+    let task = |layer: &Layer| Task {
+        layer: layer.clone(),
+        pattern: pattern(layer, &prune, options, PATTERN),
+        score,
+    };
     Ok(prunable(&all).map(task).collect())
 }
 
-fn pattern(layer: &Layer, prune: &Prune, options: &Options) -> Pattern {
-    last(&options.patterns, &layer.name).or(prune.pattern).unwrap_or(PATTERN)
+fn pattern(layer: &Layer, prune: &Prune, options: &Options, native: Pattern) -> Pattern {
+    last(&options.patterns, &layer.name).or(prune.pattern).unwrap_or(native)
 }
 
 /// Reads the options against a graph.
-pub fn plan(graph: &Graph, options: &Options) -> Result<Plan> {
+pub fn plan(graph: &Graph, options: &Options, native: Pattern) -> Result<Plan> {
     let all = layers(graph);
     known(&all, options)?;
-    let mut plan = Plan::default();
     let prune = options.prune.unwrap_or_default();
+    let spread = prune.spread.unwrap_or(Spread::Both);
+    let mut plan = Plan { fixed: Vec::new(), free: Vec::new(), sparsity: 0.0, spread };
     if options.prune.is_none() && options.sparsities.is_empty() {
         unheard(options)?;
         return Ok(plan);
@@ -72,7 +84,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan> {
     let score = prune.score.unwrap_or(Score::Obs);
     for layer in prunable(&all) {
         let own = last(&options.sparsities, &layer.name).map(|s| s.0);
-        let pattern = pattern(layer, &prune, options);
+        let pattern = pattern(layer, &prune, options, native);
         let named = options.keep.as_ref().is_some_and(|k| k.iter().any(|g| g.matches(&layer.name)));
         if named && own.is_some_and(|s| s > 0.0) {
             let why = format!("`{}` is to be kept, and to have a sparsity", layer.name);
@@ -99,7 +111,7 @@ pub fn plan(graph: &Graph, options: &Options) -> Result<Plan> {
     if !plan.free.is_empty() && global.is_none() {
         return Err(Error::option(
             "prune",
-            format!("says no sparsity, and pattern {PATTERN} has none of its own"),
+            format!("says no sparsity, and pattern {native} has none of its own"),
         )
         .help("give the share of zeros: `--prune 0.6` or `--prune pattern=4x4,sparsity=0.6`"));
     }

@@ -3,10 +3,9 @@
 //! In: a layer's least-squares problem, its weights, groups and a score. Out: a [`Trace`] for each group
 //! of rows. Law: a cost is by weight, so that a smaller group at the edge is not cheaper for its size.
 
-use super::groups::{Groups, Matrix};
-use super::moments::Moments;
+use super::groups::Groups;
 use super::obs::{self, Trace};
-use super::solve::Solver;
+use crate::least_squares::{Matrix, Moments, Solver};
 use crate::options::Score;
 use crate::parallel;
 use std::ops::Range;

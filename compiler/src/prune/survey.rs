@@ -3,14 +3,12 @@
 //! In: a float graph, its samples, and the layers to ask about. Out: for each a curve of damage over weights
 //! removed. Law: a layer is pruned as it would be in earnest, so what is measured is what one gets.
 
-use super::groups::{Groups, Matrix};
-use super::layers::{Layer, rows};
-use super::moments::Moments;
+use super::groups::Groups;
 use super::scores;
-use super::solve::Solver;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
 use crate::graph::{Graph, NodeId, ValueId, run_with};
+use crate::least_squares::{Layer, Matrix, Moments, Solver, problem};
 use crate::observe::Observer;
 use crate::ops::{Op, limit};
 use crate::options::{Pattern, Score};
@@ -227,7 +225,7 @@ impl Layer {
 impl Prepared {
     pub(super) fn new(graph: &Graph, task: &Task, read: &[Tensor], want: &[Tensor]) -> Result<Prepared> {
         let layer = &task.layer;
-        let (moments, trained, solver) = least_squares(graph, layer, 0, read, want)?;
+        let (moments, trained, solver) = problem(graph, layer, 0, read, want)?;
         let groups = Groups::new(layer.sizes, task.pattern);
         let best = layer.best(&solver, &trained);
         let traces = scores::traces(task.score, &solver, &moments, &best, &groups);
@@ -243,7 +241,7 @@ impl Prepared {
         let kept = scores::kept(&self.traces, &self.groups, sizes.columns(), count);
         let (weights, kept) = match self.keep_zeros {
             true => self.solver.sparse(Some(kept), &self.trained),
-            false => (self.solver.refit(&self.groups, &kept, &self.trained), kept),
+            false => (self.solver.refit(&self.groups.rows, &kept, &self.trained), kept),
         };
         (weights, kept.iter().filter(|k| !**k).count())
     }
@@ -254,22 +252,4 @@ impl Prepared {
         let shape = graph[layer.node].inputs[1].map_or(Vec::new(), |w| graph[w].shape.clone());
         [Tensor::f32(&shape, weights.to_onnx()), Tensor::f32(&[layer.sizes.rows], bias.collect())]
     }
-}
-
-/// The least-squares problem of one group of a layer: what it reads, and what it should give.
-pub(super) fn least_squares(
-    graph: &Graph,
-    layer: &Layer,
-    group: usize,
-    read: &[Tensor],
-    want: &[Tensor],
-) -> Result<(Moments, Matrix, Solver)> {
-    let (columns, outputs) = (layer.sizes.columns(), layer.sizes.rows);
-    let moments = Moments::of(&rows(graph, layer, group, read, want)?, columns, outputs);
-    let weights = graph[layer.node].inputs[1].and_then(|w| graph[w].constant());
-    let weights = weights.and_then(|t| t.as_f32()).unwrap_or_default();
-    let per_group = layer.sizes.weights();
-    let trained = Matrix::from_onnx(layer.sizes, &weights[group * per_group..(group + 1) * per_group]);
-    let solver = Solver::new(&moments, &trained).map_err(|e| e.at(graph[layer.node].site()))?;
-    Ok((moments, trained, solver))
 }

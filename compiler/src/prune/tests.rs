@@ -1,14 +1,14 @@
 //! Small layers whose answers are known: by closed forms, by trying every mask, by the pattern itself.
 
-use super::groups::{Groups, Matrix, Sizes};
-use super::moments::{Moments, Rows};
-use super::solve::Solver;
+use super::groups::Groups;
 use super::{obs, prune, scores};
 use crate::graph::{Graph, Patch};
+use crate::least_squares::{Matrix, Moments, Rows, Sizes, Solver};
 use crate::observe::Silent;
 use crate::ops::{Dense, Relu};
 use crate::options::{Glob, Options, Pattern, Prune, Quantize, Score, Share};
 use crate::tensor::{DType, Samples, Tensor};
+use std::collections::BTreeSet;
 
 /// Numbers between -1 and 1 that depend on the seed alone.
 struct Chance(u64);
@@ -142,7 +142,7 @@ fn for_every_mask_the_weights_that_stay_are_the_least_squares() {
             let a = stay.iter().map(|&i| stay.iter().map(|&j| m.hessian[i * 7 + j] + damp(i, j)).collect());
             let b = stay.iter().map(|&i| m.cross[i] + solver.damping * trained.values[i]);
             let want = eliminate(a.collect(), b.collect());
-            let have = solver.refit(&groups, &kept, &trained);
+            let have = solver.refit(&groups.rows, &kept, &trained);
             for (i, w) in have.values.iter().enumerate() {
                 let want = stay.iter().position(|&s| s == i).map_or(0.0, |at| want[at]);
                 assert!((w - want).abs() < 1e-9, "{mask:b} {i}: {w} {want}");
@@ -176,11 +176,11 @@ fn the_costs_of_obs_are_those_of_the_best_weights_for_its_masks() {
             spent += trace.cost[gone - 1];
             let mut kept = vec![true; 8];
             trace.order[..gone].iter().for_each(|&g| kept[g] = false);
-            let have = objective(&solver.refit(&groups, &kept, &trained)) - least;
+            let have = objective(&solver.refit(&groups.rows, &kept, &trained)) - least;
             assert!((have - spent).abs() < 1e-6 * have.max(1e-3), "{gone} gone: {have} {spent}");
             let all = (0..1u32 << 8).filter(|mask| mask.count_ones() as usize == 8 - gone).map(|mask| {
                 let kept: Vec<bool> = (0..8).map(|i| mask >> i & 1 == 1).collect();
-                objective(&solver.refit(&groups, &kept, &trained)) - least
+                objective(&solver.refit(&groups.rows, &kept, &trained)) - least
             });
             let best = all.fold(f64::INFINITY, f64::min);
             assert!(best <= have + 1e-9);
@@ -206,7 +206,7 @@ fn obs_with_refit_beats_magnitude_without() {
         for pattern in ["1x1", "1x4", "2x2", "1:2"].map(|p| Pattern::parse(p).unwrap()) {
             let count = if pattern.share().is_some() { usize::MAX } else { sizes.weights() / 2 };
             let (solver, groups, kept) = obs_mask(&m, &trained, pattern, count);
-            let obs = error(&solver.refit(&groups, &kept, &trained), &m, &rows);
+            let obs = error(&solver.refit(&groups.rows, &kept, &trained), &m, &rows);
             let traces = scores::traces(Score::L1, &solver, &m, &trained, &groups);
             let by_size = scores::kept(&traces, &groups, sizes.columns(), count);
             let values = trained.values.iter().zip(&by_size).map(|(w, k)| if *k { *w } else { 0.0 });
@@ -261,7 +261,7 @@ fn patterns_hold_exactly_whatever_the_shape() {
                 };
                 let kept = scores::kept(&traces, &groups, sizes.columns(), count);
                 assert!(holds(&groups, &kept, sizes.columns()), "{sizes:?} {pattern} {score:?}");
-                let weights = solver.refit(&groups, &kept, &trained);
+                let weights = solver.refit(&groups.rows, &kept, &trained);
                 assert!(weights.values.iter().all(|w| w.is_finite()));
                 let wrong = weights.values.iter().zip(&kept).any(|(w, k)| !k && *w != 0.0);
                 assert!(!wrong, "{sizes:?} {pattern} {score:?}: a weight that should go is there");
@@ -297,7 +297,7 @@ fn fewer_samples_than_columns_are_solved_for_all_the_same() {
     let (trained, rows) = layer(sizes, 5, 9);
     let m = moments(sizes, &rows);
     let (solver, groups, kept) = obs_mask(&m, &trained, Pattern::Block { rows: 1, columns: 4 }, 45);
-    let weights = solver.refit(&groups, &kept, &trained);
+    let weights = solver.refit(&groups.rows, &kept, &trained);
     assert!(weights.values.iter().all(|w| w.is_finite() && w.abs() < 10.0), "{weights:?}");
 }
 
@@ -336,7 +336,7 @@ fn removal_by_steps_and_all_at_once_agree() {
         for r in 0..2 {
             kept[r * 12..(r + 1) * 12][groups.columns[group].clone()].fill(false);
         }
-        let now = objective(&solver.refit(&groups, &kept, &trained));
+        let now = objective(&solver.refit(&groups.rows, &kept, &trained));
         assert!((now - last - cost * 8.0).abs() < 1e-6, "{now} {last} {cost}");
         last = now;
     }
@@ -373,7 +373,7 @@ fn samples(count: usize) -> Samples {
 }
 
 fn options(sparsity: f64) -> Options {
-    let prune = Prune { sparsity: Some(Share(sparsity)), pattern: Some(SINGLE), score: None };
+    let prune = Prune { sparsity: Some(Share(sparsity)), pattern: Some(SINGLE), ..Prune::default() };
     Options { prune: Some(prune), keep: Some(Vec::new()), quantize: Quantize::None, ..Options::default() }
 }
 
@@ -381,7 +381,7 @@ fn options(sparsity: f64) -> Options {
 fn a_network_is_pruned_to_the_share_that_is_asked_for() {
     for sparsity in [0.25, 0.5, 0.75] {
         let mut graph = network(1.0);
-        let done = prune(&mut graph, Some(&samples(100)), &options(sparsity), &mut Silent).unwrap();
+        let done = prune(&mut graph, Some(&samples(100)), (&options(sparsity), SINGLE), &mut Silent).unwrap();
         let removed: usize = done.layers.iter().map(|l| l.removed).sum();
         assert!(removed.abs_diff((sparsity * 125.0_f64).round() as usize) <= 3, "{removed} at {sparsity}");
         let zeros = graph.nodes().filter_map(|(_, n)| graph[n.inputs.get(1).copied()??].constant());
@@ -398,7 +398,7 @@ fn layers_behind_pruned_ones_make_up_for_them() {
     let mut graph = float.clone();
     let keep = Some(vec![Glob("last".into()), Glob("second".into())]);
     let wanted = Options { keep, ..options(0.5) };
-    prune(&mut graph, Some(&samples(200)), &wanted, &mut Silent).unwrap();
+    prune(&mut graph, Some(&samples(200)), (&wanted, SINGLE), &mut Silent).unwrap();
     let mut old = graph.clone();
     for name in ["second", "last"] {
         let of = |g: &Graph| {
@@ -423,19 +423,19 @@ fn layers_behind_pruned_ones_make_up_for_them() {
 #[test]
 fn numbers_that_are_none_are_refused_at_their_place() {
     let mut graph = network(1e30);
-    let error = prune(&mut graph, Some(&samples(20)), &options(0.5), &mut Silent).unwrap_err();
+    let error = prune(&mut graph, Some(&samples(20)), (&options(0.5), SINGLE), &mut Silent).unwrap_err();
     assert!(error.to_string().contains("on calibration sample"), "{error}");
     let mut with_nan = samples(20);
     let x = Tensor::f32(&[1, 6], vec![f32::NAN; 6]);
     with_nan.arrays.insert("x".into(), x);
-    let error = prune(&mut network(1.0), Some(&with_nan), &options(0.5), &mut Silent).unwrap_err();
+    let error = prune(&mut network(1.0), Some(&with_nan), (&options(0.5), SINGLE), &mut Silent).unwrap_err();
     assert!(error.to_string().contains("no finite number"), "{error}");
 }
 
 #[test]
 fn few_samples_are_warned_of() {
     let mut graph = network(1.0);
-    prune(&mut graph, Some(&samples(5)), &options(0.5), &mut Silent).unwrap();
+    prune(&mut graph, Some(&samples(5)), (&options(0.5), SINGLE), &mut Silent).unwrap();
     assert!(graph.warnings().iter().any(|w| w.message.contains("damping decides")), "{:?}", graph.warnings());
 }
 
@@ -462,7 +462,8 @@ fn zeros_that_come_stay() {
     let all = samples(200);
     let int8 = |graph: &Graph| {
         let mut graph = graph.clone();
-        crate::quantize::quantize(&mut graph, &all, &Options::default(), &mut Silent).unwrap();
+        crate::quantize::quantize(&mut graph, &all, &Options::default(), &BTreeSet::new(), &mut Silent)
+            .unwrap();
         graph
     };
     assert_eq!(filled(&int8(&sparse)), 0);
@@ -472,7 +473,7 @@ fn zeros_that_come_stay() {
         let mut graph = sparse.clone();
         let mut wanted = Options { keep_zeros, keep: Some(vec![Glob("last".into())]), ..options(0.4) };
         wanted.prune = wanted.prune.map(|p| Prune { pattern: Some(pattern), ..p });
-        let done = prune(&mut graph, Some(&all), &wanted, &mut Silent).unwrap();
+        let done = prune(&mut graph, Some(&all), (&wanted, SINGLE), &mut Silent).unwrap();
         assert!(done.sparsity > 0.35, "{done:?}");
         assert_eq!(filled(&graph) == 0, keep_zeros, "{pattern}");
         assert_eq!(filled(&int8(&graph)) == 0, keep_zeros, "{pattern}");

@@ -16,6 +16,7 @@ use super::weights;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
+use crate::least_squares::{self, Layer, Steps};
 use crate::observe::Observer;
 use crate::ops::Op;
 use crate::options::{Options, Quantize};
@@ -25,12 +26,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Post-training quantization to int8: every activation and weight gets its `Quant`.
 ///
+/// Layers of four bits are solved anew for what the quantized layers before them give; these, and those that
+/// `pruned` names, are rounded one weight after the other ([`least_squares`]); weights that are zero stay so.
+///
 /// The samples must fit the graph's inputs ([`crate::samples::split`]). Errors: samples that do
 /// not fit, a value that is not finite on them.
 pub fn quantize(
     graph: &mut Graph,
     samples: &Samples,
     options: &Options,
+    pruned: &BTreeSet<String>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let inputs = crate::samples::split(samples, graph, None)?;
@@ -41,7 +46,10 @@ pub fn quantize(
     }
     dragged(graph, &seen);
     let four = four_bit(graph, options.quantize);
-    correct(graph, &inputs, &four, observer)?;
+    let solved = least_squares::layers(graph).into_iter();
+    let solved = solved.filter(|l| four.contains(&l.node) || pruned.contains(&l.name));
+    let solved: BTreeMap<NodeId, Layer> = solved.map(|l| (l.node, l)).collect();
+    correct(graph, &inputs, (&four, &solved), observer)?;
     settle_with(graph, Constants::Rounded)
 }
 
@@ -289,7 +297,7 @@ pub(crate) fn four_bit(graph: &Graph, quantize: Quantize) -> BTreeSet<NodeId> {
 fn correct(
     graph: &mut Graph,
     inputs: &[Vec<Tensor>],
-    four: &BTreeSet<NodeId>,
+    (four, solved): (&BTreeSet<NodeId>, &BTreeMap<NodeId, Layer>),
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let float = graph.clone();
@@ -307,7 +315,7 @@ fn correct(
         let mut results = match channel_axis(graph, id) {
             Some(axis) if integer_form(&graph[id].op) => {
                 let most = if four.contains(&id) { weights::FOUR_BITS } else { weights::EIGHT_BITS };
-                corrected(graph, &walk, id, (axis, most), &want[0])?
+                corrected(graph, &walk, id, (axis, most, solved.get(&id)), &want[0])?
             }
             _ => {
                 // As integers they have errors of their own, which the biases behind take back.
@@ -337,14 +345,56 @@ fn correct(
     Ok(())
 }
 
+/// A layer's weights as integers, chosen together for what it reads (`read`) and should give (`want`), and the
+/// bias that fits them.
+fn rounded_together(
+    graph: &Graph,
+    (layer, read, want): (&Layer, &[Tensor], &[Tensor]),
+    most: i8,
+    steps: &dyn Fn(&Tensor, &[f32]) -> Quant,
+) -> Result<(Quant, Tensor, Vec<f32>)> {
+    let shape = graph[layer.node].inputs[1].map_or(Vec::new(), |w| graph[w].shape.clone());
+    let mut groups = Vec::new();
+    let (mut real, mut bias) = (Vec::new(), Vec::new());
+    for group in 0..layer.groups {
+        let (moments, trained, solver) = least_squares::problem(graph, layer, group, read, want)?;
+        // Steps of eight bits change outputs little: what pruning solved for stays the best.
+        let weights = if most == weights::EIGHT_BITS {
+            trained
+        } else {
+            let kept: Vec<bool> = trained.values.iter().map(|w| *w != 0.0).collect();
+            solver.refit(&least_squares::alike(&trained), &kept, &trained)
+        };
+        real.extend(weights.to_onnx());
+        bias.extend((0..layer.sizes.rows).map(|row| moments.bias(row, weights.row(row)) as f32));
+        groups.push((moments, weights, solver));
+    }
+    let quant = steps(&Tensor::f32(&shape, real), &bias);
+    let mut integers = Vec::new();
+    bias.clear();
+    for ((moments, weights, solver), by_row) in groups.iter().zip(quant.scale.chunks(layer.sizes.rows.max(1)))
+    {
+        let rounded = least_squares::round(solver, weights, Steps { by_row, most });
+        integers.extend(rounded.to_onnx().iter().map(|q| *q as i64));
+        bias.extend(by_row.iter().enumerate().map(|(row, step)| {
+            let weights: Vec<f64> = rounded.row(row).iter().map(|q| q * f64::from(*step)).collect();
+            moments.bias(row, &weights) as f32
+        }));
+    }
+    let stored = Tensor::new(shape, Data::from_i64(DType::I8, &integers));
+    let stored =
+        stored.map_err(|_| Error::internal(graph[layer.node].site(), "its weights changed their number"))?;
+    Ok((quant, stored, bias))
+}
+
 /// Quantizes the weights of a node, corrects its bias towards the results that it should have before
 /// its clamp, and gives those with both. `axis` is that of channels in the result, `most` the greatest
-/// integer weight.
+/// integer weight; a `layer` is solved anew.
 fn corrected(
     graph: &mut Graph,
     walk: &Walk,
     id: NodeId,
-    (axis, most): (usize, i8),
+    (axis, most, layer): (usize, i8, Option<&Layer>),
     want: &[Tensor],
 ) -> Result<Vec<Vec<Tensor>>> {
     let node = graph[id].clone();
@@ -356,11 +406,19 @@ fn corrected(
         None => vec![0.0; channels],
         Some(b) => graph[b].constant().map(|t| t.to_f32_vec()).unwrap_or_else(|| vec![0.0; channels]),
     };
-    let quant = match &graph[x].quant {
-        Some(input) => weights::within_accumulator(&real, weights::per_channel(&real, most), &bias, input),
-        None => weights::per_channel(&real, most),
+    let steps = |real: &Tensor, bias: &[f32]| match &graph[x].quant {
+        Some(input) => weights::within_accumulator(real, weights::per_channel(real, most), bias, input),
+        None => weights::per_channel(real, most),
     };
-    let stored = weights::symmetric(&real, &quant, most);
+    let read = walk.live[x.index()].as_deref();
+    let (quant, stored, bias) = match layer.zip(read) {
+        Some((layer, read)) => rounded_together(graph, (layer, read, want), most, &steps)?,
+        None => {
+            let quant = steps(&real, &bias);
+            let stored = weights::symmetric(&real, &quant, most);
+            (quant, stored, bias)
+        }
+    };
     let (weight_name, name) = (graph[w].name.clone(), format!("{}.bias", node.name));
     let rounded_weights = quant.dequantize(&stored);
     let mut patch = Patch::new(graph);
@@ -368,6 +426,17 @@ fn corrected(
     patch.set_dtype(constant, DType::F32);
     patch.set_quant(constant, Some(quant));
     patch.node_mut(id).inputs[1] = Some(constant);
+    let name = operand(2).map_or(name, |b| graph[b].name.clone());
+    let set_bias = |graph: &mut Graph, bias: &[f32]| {
+        let mut patch = Patch::new(graph);
+        let constant = patch.add_constant(&name, Tensor::f32(&[bias.len()], bias.to_vec()));
+        let node = patch.node_mut(id);
+        node.inputs.resize(3, None);
+        node.inputs[2] = Some(constant);
+    };
+    if layer.is_some() {
+        set_bias(graph, &bias);
+    }
 
     let mut results = walk.eval(graph, id, samples, &[(1, rounded_weights)])?;
     let shift = shifts(want, &results[0], axis, &seen_by_readers(graph, id));
@@ -385,11 +454,6 @@ fn corrected(
         });
     }
     let bias: Vec<f32> = bias.iter().zip(&shift).map(|(b, s)| b + s).collect();
-    let name = operand(2).map_or(name, |b| graph[b].name.clone());
-    let mut patch = Patch::new(graph);
-    let constant = patch.add_constant(&name, Tensor::f32(&[bias.len()], bias));
-    let node = patch.node_mut(id);
-    node.inputs.resize(3, None);
-    node.inputs[2] = Some(constant);
+    set_bias(graph, &bias);
     Ok(results)
 }

@@ -71,7 +71,8 @@ declare! {
     calibrate: OneOrNamed<FilePath>, "calibrate", "X.npy|X.npz",
         default "", Compilers;
     /// Share of the weights of a float model that become zero; calibration samples choose which, and the
-    /// others make up for them. With `pattern` (1x4), `sparsity` and `score` (obs) all three.
+    /// others make up for them. With `pattern` (the core's own), `sparsity`, `score` (obs) and `spread` (both)
+    /// all four.
     prune: Prune, "prune", "SHARE|KEY=VALUE,...",
         default "", Compilers;
     /// Layers that pruning leaves without zeros, instead of small ones at both ends; repeat for more.
@@ -225,6 +226,17 @@ choices! {
         L1 = "l1",
         /// The root mean square of a group.
         L2 = "l2",
+    }
+}
+
+choices! {
+    /// What zeros are spread over layers for.
+    Spread {
+        /// The share is of the weights, and at least the same share of the multiplications goes: layers are
+        /// pruned for flash and for cycles.
+        Both = "both",
+        /// The share is of the weights, wherever they are missed least: layers are pruned for flash.
+        Weights = "weights",
     }
 }
 

@@ -3,8 +3,8 @@
 //! In: words of an option. Out: [`Pattern`], [`Score`], [`Share`]. Law: a pattern says nothing of a
 //! core; which core runs which pattern fast is the kernels' business.
 
-use super::Score;
 use super::value::{Leaf, Raw, Untyped, quoted, text};
+use super::{Score, Spread};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -117,6 +117,9 @@ impl Leaf for Share {
     }
 }
 
+/// What can be said of pruning.
+const KEYS: &str = "pattern, sparsity, score and spread";
+
 /// How the layers of a model are pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Prune {
@@ -124,10 +127,11 @@ pub struct Prune {
     pub sparsity: Option<Share>,
     pub pattern: Option<Pattern>,
     pub score: Option<Score>,
+    pub spread: Option<Spread>,
 }
 
 impl Prune {
-    /// Reads `0.6`, or `pattern=4x4,sparsity=0.6,score=obs` in any order.
+    /// Reads `0.6`, or `pattern=4x4,sparsity=0.6,score=obs,spread=both` in any order.
     fn parse(text: &str) -> Result<Prune, String> {
         if let Some(share) = Share::parse(text) {
             return Ok(Prune { sparsity: Some(share), ..Prune::default() });
@@ -135,7 +139,7 @@ impl Prune {
         let mut prune = Prune::default();
         for part in text.split(',') {
             let Some((key, value)) = part.split_once('=') else {
-                return Err(format!("`{part}` is no share and says none of pattern, sparsity and score"));
+                return Err(format!("`{part}` is no share and says none of {KEYS}"));
             };
             prune.set(key.trim(), value.trim())?;
         }
@@ -151,6 +155,10 @@ impl Prune {
             Ok(())
         }
         let no = |what: &str| format!("`{value}` is no {what}");
+        fn known<T: Leaf>(what: &str) -> String {
+            let words: Vec<&str> = T::CHOICES.iter().map(|(word, _)| *word).collect();
+            format!("{what}: there are {}", words.join(", "))
+        }
         let word = Raw { place: super::Place::Default, value: Untyped::Word(value.to_owned()) };
         match key {
             "sparsity" => once(&mut self.sparsity, key, Share::parse(value), no("share from 0 to below 1")),
@@ -158,12 +166,9 @@ impl Prune {
                 let known = "pattern: blocks are as 1x4 and 4x4, N of M as 2:4, or channels";
                 once(&mut self.pattern, key, Pattern::parse(value), no(known))
             }
-            "score" => {
-                let known: Vec<&str> = Score::CHOICES.iter().map(|(word, _)| *word).collect();
-                let known = format!("score: there are {}", known.join(", "));
-                once(&mut self.score, key, Score::read(&word), no(&known))
-            }
-            _ => Err(format!("`{key}` is none of pattern, sparsity and score")),
+            "score" => once(&mut self.score, key, Score::read(&word), no(&known::<Score>("score"))),
+            "spread" => once(&mut self.spread, key, Spread::read(&word), no(&known::<Spread>("spread"))),
+            _ => Err(format!("`{key}` is none of {KEYS}")),
         }
     }
 
@@ -202,8 +207,9 @@ impl Leaf for Prune {
         parts.extend(self.pattern.map(|p| format!("pattern={p}")));
         parts.extend(self.sparsity.map(|s| format!("sparsity={}", s.show())));
         parts.extend(self.score.map(|s| format!("score={}", s.show().trim_matches('"'))));
+        parts.extend(self.spread.map(|s| format!("spread={}", s.show().trim_matches('"'))));
         match (self, self.sparsity) {
-            (Prune { pattern: None, score: None, .. }, Some(only)) => only.show(),
+            (Prune { pattern: None, score: None, spread: None, .. }, Some(only)) => only.show(),
             _ => quoted(&parts.join(",")),
         }
     }
@@ -242,7 +248,14 @@ mod tests {
 
     #[test]
     fn what_pruning_takes_reads_as_it_prints() {
-        for text in ["0.6", "pattern=4x4,sparsity=0.7", "pattern=2:4", "sparsity=0.5,score=l1", "score=obs"] {
+        for text in [
+            "0.6",
+            "pattern=4x4,sparsity=0.7",
+            "pattern=2:4",
+            "sparsity=0.5,score=l1",
+            "score=obs",
+            "spread=weights",
+        ] {
             let read = Prune::parse(text).unwrap();
             assert_eq!(Prune::parse(read.show().trim_matches('"')), Ok(read));
         }
@@ -251,6 +264,7 @@ mod tests {
             ("pattern=9q", "`9q` is no pattern"),
             ("sparsity=1", "`1` is no share"),
             ("score=best", "`best` is no score: there are obs"),
+            ("spread=wide", "`wide` is no spread: there are both, weights"),
             ("patern=1x4", "`patern` is none of"),
             ("sparsity=0.1,sparsity=0.2", "`sparsity` is given twice"),
         ] {

@@ -229,11 +229,11 @@ fn what_is_wrong_is_refused_at_its_line_and_column() {
         ),
         ("crate = 'yes'", "1:9", "`crate` takes true or false, not \"yes\"", ""),
         ("name = 2026-01-01", "1:8", "`name` takes a text, not a date", ""),
-        ("emit = 'c'", "1:8", "`emit` takes a list, each \"c\" or \"rust\", not \"c\"", ""),
+        ("emit = 'c'", "1:8", "`emit` takes a list, each \"c\", \"rust\" or \"onnx\", not \"c\"", ""),
         (
             "emit = [ 'c', 'rst' ]",
             "1:15",
-            "`emit` takes \"c\" or \"rust\", not \"rst\"; did you mean \"rust\"?",
+            "`emit` takes \"c\", \"rust\" or \"onnx\", not \"rst\"; did you mean \"rust\"?",
             "",
         ),
         ("dim = { 'é' = 3, n = 0 }", "1:22", "`dim.n` takes a whole number from 1, not 0", ""),
@@ -267,7 +267,7 @@ fn what_is_wrong_is_refused_at_its_line_and_column() {
         (
             "prune = { sparsity = 0.5, pattern = '4x' }",
             "1:9",
-            "`prune` takes a share of zeros, as 0.6, or \"pattern=4x4,sparsity=0.6,score=obs\", not a table: `4x` is no pattern: blocks are as 1x4 and 4x4, N of M as 2:4",
+            "`prune` takes a share of zeros, as 0.6, or \"pattern=4x4,sparsity=0.6,score=obs\", not a table: `4x` is no pattern: blocks are as 1x4 and 4x4, N of M as 2:4, or channels",
             "",
         ),
         (
@@ -370,6 +370,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          # keep: not given\n\
          # sparsity: not given\n\
          # pattern: not given\n\
+         keep-zeros = false  # default\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
          crate = true  # m/secateur.toml:10\n\
          dump-after = [\"import\"]  # m/secateur.toml:8\n\

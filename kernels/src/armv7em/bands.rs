@@ -9,7 +9,7 @@
 //! In: sizes and a product. Out: the way `gemm`. Law: the outputs are those of the portable
 //! loops, bit by bit.
 
-use crate::armv7em::engine::{Order, Packed, Weights, call_widen, dual, ending, widen_kernel};
+use crate::armv7em::engine::{Order, Packed, Weights, at_once, call_widen, dual, ending, widen_kernel};
 use crate::armv7em::gemm::{Gemm, ROUND};
 use crate::armv7em::stream::Format;
 use crate::call::{Bind, Call};
@@ -69,9 +69,15 @@ pub fn bands(
         false => (kw, g.cin, g.dilations[1] * g.cin),
     };
     let pairs = run.div_ceil(2);
-    // Whichever way fewer pixels of a tile are left without a neighbour.
     let [rows, columns] = panel.tile;
-    let upright = columns * (rows % 2) < rows * (columns % 2);
+    // Pixels that are multiplied at once, beside each other or one above the other: two, whichever way fewer of
+    // a tile are left without a neighbour, or more where blocks have few channels.
+    let most = weights.most_columns();
+    let upright = match most {
+        2 => columns * (rows % 2) < rows * (columns % 2),
+        _ => columns < most && rows > columns,
+    };
+    let together = if most == 2 { 2 } else { at_once(most, if upright { rows } else { columns }) };
     let (pitch, step) = match upright {
         true => (g.strides[0] * panel.pitch, g.y[2]),
         false => (g.strides[1] * g.cin, g.y[3]),
@@ -82,7 +88,7 @@ pub fn bands(
         pairs,
         run_pitch,
         outputs: g.cout,
-        columns: 2,
+        columns: together,
         pitch,
         step,
         format: Format::Packed,
@@ -116,7 +122,7 @@ pub fn bands(
     let zx = k.scalar("zx", -128, 127);
     let rnd = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widener = Widener { panel: &panel, order, x, wide, len: wide_len, zx, library };
-    let (gemm_one, gemm_two) = (packed.kernel(library)?, packed.of(&sizes).kernel(library)?);
+    let (gemm_one, gemm_several) = (packed.kernel(library)?, packed.of(&sizes).kernel(library)?);
     // All outputs of a tile of so many rows and columns.
     let multiply = |k: &mut KernelBuilder, rows: usize, columns: usize, y0: &Expr| {
         let call = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, row: Expr, column: Expr| {
@@ -125,20 +131,31 @@ pub fn bands(
             args.extend(rnd.map(|r| CallArg::Scalar(r.into())));
             k.call(gemm, args);
         };
-        let (row_step, column_step) = if upright { (2, 1) } else { (1, 2) };
+        let (row_step, column_step) = if upright { (together, 1) } else { (1, together) };
         let (whole_rows, whole_columns) = (rows / row_step * row_step, columns / column_step * column_step);
+        // What is left joins pixels that are done, where there are enough and it is more than one.
+        let joins = |left: usize, len: usize| left > 1 && len >= together;
         k.for_step("row", 0, whole_rows, row_step as i32, |k, row| {
             k.for_step("column", 0, whole_columns, column_step as i32, |k, column| {
-                call(k, &gemm_two, row.into(), column.into());
+                call(k, &gemm_several, row.into(), column.into());
             });
-            if whole_columns < columns {
-                call(k, &gemm_one, row.into(), whole_columns.into());
+            match columns - whole_columns {
+                0 => {}
+                1 => call(k, &gemm_one, row.into(), whole_columns.into()),
+                left if joins(left, columns) => {
+                    call(k, &gemm_several, row.into(), (columns - together).into())
+                }
+                _ => k.for_("column", whole_columns, columns, |k, column| {
+                    call(k, &gemm_one, row.into(), column.into());
+                }),
             }
         });
-        if whole_rows < rows {
-            k.for_("column", 0, columns, |k, column| {
-                call(k, &gemm_one, whole_rows.into(), column.into());
-            });
+        let each = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, row: usize| {
+            k.for_("column", 0, columns, |k, column| call(k, gemm, row.into(), column.into()));
+        };
+        match rows - whole_rows {
+            left if joins(left, rows) => each(k, &gemm_several, rows - together),
+            _ => (whole_rows..rows).for_each(|row| each(k, &gemm_one, row)),
         }
     };
     panel.each(&mut k, &widener, &mut |k, tile| multiply(k, tile.rows, tile.columns, &tile.y))?;

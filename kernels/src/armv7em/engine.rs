@@ -9,7 +9,7 @@
 use crate::armv7em::dw_rows;
 use crate::armv7em::elementwise;
 use crate::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
-use crate::armv7em::gemm_blocks::Blocks;
+use crate::armv7em::gemm_blocks::{Blocks, ROWS, most_columns};
 use crate::armv7em::gemv8::Column;
 use crate::armv7em::stream::Format;
 use crate::armv7em::widen;
@@ -89,15 +89,15 @@ pub fn ending(product: &Product) -> Option<Ending<'_>> {
 pub enum Weights {
     Eight,
     Four,
-    /// Eight, but for blocks that are zero.
-    Blocks,
+    /// Eight, but for blocks of so many channels by four inputs that are zero.
+    Blocks(usize),
 }
 
 impl Weights {
     /// Ways to keep those of a product that may pay.
     pub fn of(product: &Product) -> impl Iterator<Item = Weights> {
         let four = product.four_bits().then_some(Weights::Four);
-        let blocks = product.zeros().then_some(Weights::Blocks);
+        let blocks = ROWS.into_iter().filter(|_| product.zeros()).map(Weights::Blocks);
         [Weights::Eight].into_iter().chain(four).chain(blocks)
     }
     /// The variant's name.
@@ -105,7 +105,16 @@ impl Weights {
         match self {
             Weights::Eight => "gemm",
             Weights::Four => DENSE4,
-            Weights::Blocks => "blocks4x4",
+            Weights::Blocks(4) => "blocks4x4",
+            Weights::Blocks(2) => "blocks2x4",
+            Weights::Blocks(_) => "blocks1x4",
+        }
+    }
+    /// The most columns that its kernels take at once.
+    pub fn most_columns(self) -> usize {
+        match self {
+            Weights::Eight | Weights::Four => 2,
+            Weights::Blocks(rows) => most_columns(rows),
         }
     }
 }
@@ -150,7 +159,7 @@ impl Packed {
         let found = match weights {
             Weights::Eight => whole(bytes(ending, want)),
             Weights::Four => whole(vec![(Format::Nibbles, ending.sh)]),
-            Weights::Blocks => Blocks::pack(sizes, w, b, rounding, &reach, taps)
+            Weights::Blocks(rows) => Blocks::pack(rows, sizes, w, b, rounding, &reach, taps)
                 .filter(|(blocks, _)| blocks.pays())
                 .map(|(blocks, stream)| (Packed::Blocks(blocks), stream)),
         };
@@ -168,7 +177,8 @@ impl Packed {
         match self {
             Packed::Whole(_) => Packed::Whole(Gemm { format, sh, ..*sizes }),
             Packed::Blocks(blocks) => {
-                Packed::Blocks(Blocks { gemm: Gemm { format, sh, ahead: false, ..*sizes }, ..*blocks })
+                let gemm = Blocks::sizes(blocks.rows, &Gemm { sh, ..*sizes });
+                Packed::Blocks(Blocks { gemm, ..*blocks })
             }
         }
     }
@@ -215,6 +225,11 @@ pub fn dual(want: &Want<'_>) -> bool {
 /// Weights of a layer whose code counts more than its cycles.
 const SMALL: usize = 1024;
 
+/// How many columns of so many to multiply at once: a power of two, and not more than `most`.
+pub fn at_once(most: usize, len: usize) -> usize {
+    (1..=most).rev().find(|n| n.is_power_of_two() && *n <= len).unwrap_or(1)
+}
+
 /// A dense layer or pointwise convolution.
 pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Candidate>> {
     let (library, core) = (want.library, want.core());
@@ -228,12 +243,14 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
     let pitch = inputs.next_multiple_of(2);
     // Pairs of rows are taken along the innermost axis of rows.
     let (outer, inner) = rows.split();
-    let two = Gemm {
+    // Rows of inputs that are multiplied at once: two, or more where blocks have few channels.
+    let together = if inner.len > 1 { at_once(weights.most_columns(), inner.len) } else { 2 };
+    let several = Gemm {
         runs: 1,
         pairs: pitch / 2,
         run_pitch: 0,
         outputs,
-        columns: 2,
+        columns: together,
         pitch,
         step: inner.y,
         format: Format::Packed,
@@ -243,19 +260,22 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
         round: if !want.policy.spends_flash() && inputs * outputs < SMALL { SHORT } else { ROUND },
         ahead: dual(want),
     };
-    let one = Gemm { columns: 1, pitch: 0, step: 0, ..two };
-    let pairs = if inner.len > 1 && two.fits() { inner.len / 2 } else { 0 };
+    let one = Gemm { columns: 1, pitch: 0, step: 0, ..several };
+    let turns = if inner.len > 1 && several.fits() { inner.len / together } else { 0 };
+    let rest = inner.len - turns * together;
+    // Rows that are left join the last ones of the turn before, which are still widened.
+    let joined = turns > 0 && rest > 0 && together > 2;
     let taps: Vec<Option<usize>> =
         (0..pitch).map(|i| Some(order.position(i)).filter(|&p| p < inputs)).collect();
     let packed = Packed::new(&one, product, (&ending, want), weights, &taps)?;
     let Some((packed, stream)) = packed.filter(|p| p.0.gemm().fits()) else { return Ok(None) };
     let one = packed.gemm();
     // A single row: eight channels share each load of inputs.
-    let alone = pairs == 0 && weights == Weights::Eight && one.format != Format::Halves;
+    let alone = turns == 0 && weights == Weights::Eight && one.format != Format::Halves;
     let eight = if alone { column(&one, product, (&ending, want), &taps)? } else { None };
     let (eight, coefficients) = eight.map_or((None, stream), |(eight, stream)| (Some(eight), stream));
 
-    let columns = if pairs > 0 { 2 } else { 1 };
+    let columns = if turns > 0 { together + if joined { rest } else { 0 } } else { 1 };
     let mut k = KernelBuilder::new("dense_s8_gemm");
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
@@ -266,34 +286,49 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
     let round = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widen_one = widen_kernel(inputs, order, library)?;
     let close = order == Order::Parted && inner.x == inputs;
-    let widen_two = if pairs > 0 && close { Some(widen_kernel(2 * inputs, order, library)?) } else { None };
-    let gemm_two = if pairs > 0 { Some(packed.of(&two).kernel(library)?) } else { None };
+    let widen = |rows: usize| match close {
+        true => Ok(Some(widen_kernel(rows * inputs, order, library)?)),
+        false => Ok::<_, crate::error::Error>(None),
+    };
+    let widen_turn = if turns > 0 { widen(together)? } else { None };
+    let widen_rest = if joined { widen(rest)? } else { None };
+    let gemm_several = if turns > 0 { Some(packed.of(&several).kernel(library)?) } else { None };
     let gemm_one = match eight {
         Some(eight) => library.once(&eight, || eight.kernel(core))?,
         None => packed.kernel(library)?,
     };
-    let product_of = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, to: Expr| {
-        let mut args = vec![wide.from(0), w.from(0), y.from(to)];
+    let product_of = |k: &mut KernelBuilder, gemm: &Arc<Kernel>, from: usize, to: Expr| {
+        let mut args = vec![wide.from(from), w.from(0), y.from(to)];
         args.extend(round.map(|r| CallArg::Scalar(r.into())));
         k.call(gemm, args);
     };
+    // Widens so many rows, all in one where they lie side by side.
+    let widen_rows =
+        |k: &mut KernelBuilder, all: &Option<Arc<Kernel>>, rows: usize, from: Expr, to: usize| {
+            let from = k.let_("from", from);
+            match all {
+                Some(all) => call_widen(k, all, x.from(from), wide.from(to), zx),
+                None => (0..rows).for_each(|row| {
+                    call_widen(k, &widen_one, x.from(from + row * inner.x), wide.from(to + row * pitch), zx);
+                }),
+            }
+        };
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
-        if let Some(gemm) = &gemm_two {
-            k.for_("pair", 0, pairs, |k, pair| {
-                let from = k.let_("from", x0 + pair * (2 * inner.x));
-                match &widen_two {
-                    Some(both) => call_widen(k, both, x.from(from), wide.from(0), zx),
-                    None => {
-                        call_widen(k, &widen_one, x.from(from), wide.from(0), zx);
-                        call_widen(k, &widen_one, x.from(from + inner.x), wide.from(pitch), zx);
-                    }
-                }
-                product_of(k, gemm, y0 + pair * (2 * inner.y));
+        if let Some(gemm) = &gemm_several {
+            let name = if together == 2 { "pair" } else { "turn" };
+            k.for_(name, 0, turns, |k, turn| {
+                widen_rows(k, &widen_turn, together, x0 + turn * (together * inner.x), 0);
+                product_of(k, gemm, 0, y0 + turn * (together * inner.y));
             });
+            if joined {
+                let first = inner.len - together;
+                widen_rows(k, &widen_rest, rest, x0 + (turns * together * inner.x), together * pitch);
+                return product_of(k, gemm, rest * pitch, y0 + first * inner.y);
+            }
         }
-        k.for_("row", 2 * pairs, inner.len, |k, row| {
+        k.for_("row", turns * together, inner.len, |k, row| {
             call_widen(k, &widen_one, x.from(x0 + row * inner.x), wide.from(0), zx);
-            product_of(k, &gemm_one, y0 + row * inner.y);
+            product_of(k, &gemm_one, 0, y0 + row * inner.y);
         });
     });
     let result = if rows.in_step() { Bind::ResultInPlace } else { Bind::Result(0) };

@@ -465,7 +465,8 @@ impl Gemm {
         }
     }
 
-    /// Requantizes and stores the sums of a group; `at` is the offset of the stream's tail.
+    /// Requantizes and stores the sums of a group, `high` of its even and `low` of its odd channels; `at` is the
+    /// offset of the stream's tail.
     pub(super) fn finish(
         &self,
         b: &mut Block,
@@ -479,17 +480,19 @@ impl Gemm {
         if self.format == Format::Nibbles {
             self.part_nibbles(b, (high, low));
         }
+        let group = (high.len() + low.len()) / q;
         let y = b.reg();
         let limits = (self.lo, self.hi);
         if let Some(sh) = self.sh {
             // Of packed channels A 256 * SA remains: its constant and shift are 2^8 larger.
             let more = if self.packed() { 8 } else { 0 };
-            for (first, sums) in [high, low].into_iter().enumerate() {
+            for (first, sums) in [high, low].into_iter().enumerate().filter(|(_, s)| !s.is_empty()) {
                 let mut round = b.reg();
-                let m: [Reg; 2] = b.regs_n();
-                let from = at + if first == 0 { 8 } else { 0 };
-                b.push(Inst::Ldr(m[0], w, from));
-                b.push(Inst::Ldr(m[1], w, from + 4));
+                let m: Vec<Reg> = (0..sums.len() / q).map(|_| b.reg()).collect();
+                let from = at + if first == 0 { (4 * low.len() / q) as u32 } else { 0 };
+                for (n, &m) in m.iter().enumerate() {
+                    b.push(Inst::Ldr(m, w, from + 4 * n as u32));
+                }
                 if first == 0 {
                     b.push(Inst::LdrSlot(y, frame.y));
                 }
@@ -503,7 +506,7 @@ impl Gemm {
                     }
                 }
                 let by = if first == 0 { sh + more } else { sh };
-                for pair in (0..2).filter(|pair| 2 * pair + first < valid) {
+                for pair in (0..m.len()).filter(|pair| 2 * pair + first < valid) {
                     let round = Round::Layer(round, by);
                     close(
                         b,
@@ -526,9 +529,9 @@ impl Gemm {
                 close(b, &sums[channel / 2 * q..][..q], m, round, (y, channel, self.step), limits);
             }
         }
-        b.push(Inst::AddImm(y, y, GROUP as i32));
+        b.push(Inst::AddImm(y, y, group as i32));
         b.push(Inst::StrSlot(y, frame.y));
-        b.advance(w, at as i32 + 2 * self.stream().tail_len() as i32);
+        b.advance(w, at as i32 + 2 * Stream { group, ..self.stream() }.tail_len() as i32);
     }
 }
 

@@ -1,24 +1,26 @@
-//! Products with weights of which whole blocks are zero: four channels by four inputs, stored where one
-//! of the sixteen is not.
+//! Products with weights of which whole blocks are zero: one, two or four channels by four inputs, stored where
+//! one of their weights is not.
 //!
-//! The columns of inputs are those of [`crate::armv7em::gemm`], the weights of a block those of two pairs of
-//! inputs in its packed format. A group of four channels is a head (biases), a control word, rounds of
-//! blocks, and a tail (multipliers). The first round has one to four blocks, the others four; behind its
-//! blocks a round has a byte for each of them: how far its inputs stand behind those of the block before, in
-//! steps of four inputs. What is further away than a byte says is reached over blocks of zeros, and a
-//! group without any block has one. The control word holds the blocks of the first round and, from bit 16
-//! on, the bytes of all rounds.
+//! The columns of inputs are those of [`crate::armv7em::gemm`], up to eight sums at once: two columns of four
+//! channels, four of two, eight of one. The weights of a block of two or four channels are two pairs of
+//! inputs in [`Format::Packed`]; those of one channel are four bytes, of which the odd ones meet the second
+//! pair. A group of channels is a head (biases), a control word, rounds of blocks, and a tail
+//! (multipliers). The first round has one to four blocks, the others four; behind its blocks a round has a
+//! byte for each of them: how far its inputs stand behind those of the block before, in steps of four inputs.
+//! What is further away than a byte says is reached over blocks of zeros, and a group without any block has
+//! one. The control word holds the blocks of the first round and, from bit 16 on, the bytes of all rounds.
 //!
-//! Bound for a block and two columns on Cortex-M4, 32 products: the 30 cycles that two pairs of inputs of four
-//! channels take without zeros, two for the step and one that adds it, and a quarter of a round's end (5):
-//! 34.3.
+//! Bounds for a block, 32 products, on Cortex-M4: four channels take 30 cycles as without zeros (two
+//! pairs of inputs), two for the step and its sum, and a quarter of a round's end (9): 34.3. Two channels
+//! take 32, as two columns at a time have room for their inputs: 36.3. One channel loads two words of inputs for
+//! every two products: 40 for eight columns, six for weights, their extension and the step: 48.3.
 
 use crate::armv7em::epilogue::{Rounding, word};
-use crate::armv7em::gemm::{Frame, GROUP, Gemm};
+use crate::armv7em::gemm::{Frame, Gemm};
 use crate::armv7em::stream::{Format, Stream};
-use crate::asm::armv7em::{Block, Cond, Inst, Reg};
+use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Native, Val};
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
@@ -26,41 +28,70 @@ use std::sync::Arc;
 /// Sizes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blocks {
-    /// The product with all its zeros.
+    /// The product with all its zeros; up to `8 / rows` columns, a power of two.
     pub gemm: Gemm,
+    /// Channels of a block: 1, 2 or 4.
+    pub rows: usize,
     /// Blocks that are stored, and the halves of the stream.
     pub stored: usize,
     pub len: usize,
 }
 
-/// Inputs of a block, and halves of its weights.
-pub const INPUTS: usize = 4;
-const WEIGHTS: usize = 8;
-/// Blocks of a round, and its halves.
+/// Channels that blocks may have.
+pub const ROWS: [usize; 3] = [4, 2, 1];
+/// Inputs of a block.
+const INPUTS: usize = 4;
+/// Blocks of a round.
 const ROUND: usize = 4;
-const ROUND_LEN: usize = ROUND * WEIGHTS + 2;
 /// Farthest step between two blocks.
 const STEP: usize = 255;
-/// Share of the blocks, in hundredths, up to which the stream is offered.
-const DENSE: usize = 92;
+/// Sums that registers hold.
+const SUMS: usize = 8;
+
+/// The most columns at once for blocks of so many channels.
+pub fn most_columns(rows: usize) -> usize {
+    SUMS / rows
+}
 
 impl Blocks {
-    fn stream(gemm: &Gemm) -> Stream {
-        Stream { pairs: 0, ..gemm.stream() }
+    /// As the kernels of these blocks take a product: each has its format of weights.
+    pub fn sizes(rows: usize, gemm: &Gemm) -> Gemm {
+        let format = if rows == 1 { Format::Plain } else { Format::Packed };
+        Gemm { format, ahead: false, ..*gemm }
+    }
+    fn stream(&self) -> Stream {
+        Stream { pairs: 0, group: self.rows, ..self.gemm.stream() }
+    }
+    /// Halves of a block's weights, and of a whole round.
+    fn weights(&self) -> usize {
+        self.rows * INPUTS / 2
+    }
+    fn round_len(&self) -> usize {
+        ROUND * self.weights() + 2
+    }
+    fn groups(&self) -> usize {
+        self.gemm.outputs / self.rows
     }
 
     /// Blocks of the product, zeros and all.
     fn all(&self) -> usize {
-        self.gemm.runs * self.gemm.pairs * 2 / INPUTS * (self.gemm.outputs / GROUP)
+        self.gemm.runs * self.gemm.pairs * 2 / INPUTS * self.groups()
     }
-    /// Whether enough blocks are zero for the others to take fewer cycles than all of them.
+    /// Whether enough blocks are zero for the others to take fewer cycles than all of them: the share, in
+    /// hundredths, that may be stored.
     pub fn pays(&self) -> bool {
-        100 * self.stored <= DENSE * self.all()
+        let most = match self.rows {
+            4 => 92,
+            2 => 88,
+            _ => 66,
+        };
+        100 * self.stored <= most * self.all()
     }
 
     /// Packs a layer, as [`Stream::pack`] does; `gemm` says the sizes. `None` where blocks do not fit them, or
-    /// weights or sums do not fit the packed format.
+    /// weights or sums do not fit the format.
     pub fn pack(
+        rows: usize,
         gemm: &Gemm,
         weights: &[i32],
         bias: &[i32],
@@ -68,19 +99,21 @@ impl Blocks {
         reach: &[(i32, i32)],
         taps: &[Option<usize>],
     ) -> Option<(Blocks, Vec<i16>)> {
-        let gemm = Gemm { format: Format::Packed, ahead: false, ..*gemm };
-        let stream = Self::stream(&gemm);
+        let gemm = Self::sizes(rows, gemm);
+        let mut found = Blocks { gemm, rows, stored: 0, len: 0 };
+        let stream = found.stream();
         let even = (2 * gemm.pairs).is_multiple_of(INPUTS) && gemm.run_pitch.is_multiple_of(INPUTS);
-        if !even || !gemm.outputs.is_multiple_of(GROUP) || gemm.outputs == 0 || !stream.exact(reach) {
+        let whole = gemm.outputs.is_multiple_of(rows) && gemm.outputs > 0 && gemm.sh.is_some();
+        if !even || !whole || !stream.exact(reach) {
             return None;
         }
         let row = weights.len() / gemm.outputs;
         let all = gemm.runs * gemm.pairs * 2 / INPUTS;
         let of_run = gemm.pairs * 2 / INPUTS;
-        let (mut packed, mut stored) = (Vec::new(), 0);
-        for first in (0..gemm.outputs).step_by(GROUP) {
+        let mut packed = Vec::new();
+        for first in (0..gemm.outputs).step_by(rows) {
             let weight = |c: usize, j: usize| taps[j].map_or(0, |t| weights[(first + c) * row + t]);
-            let zero = |n: &usize| (0..GROUP).all(|c| (0..INPUTS).all(|i| weight(c, INPUTS * n + i) == 0));
+            let zero = |n: &usize| (0..rows).all(|c| (0..INPUTS).all(|i| weight(c, INPUTS * n + i) == 0));
             // Blocks with their steps; `None` is one of zeros.
             let (mut blocks, mut at) = (Vec::new(), 0);
             for n in (0..all).filter(|n| !zero(n)) {
@@ -95,19 +128,17 @@ impl Blocks {
             if blocks.is_empty() {
                 blocks.push((None, 0));
             }
-            stored += blocks.len();
+            found.stored += blocks.len();
             stream.pack_head(&mut packed, first, bias)?;
             let short = (blocks.len() - 1) % ROUND + 1;
             let rounds = blocks.len().div_ceil(ROUND);
-            let bytes = 2 * (WEIGHTS * blocks.len() + 2 * rounds);
+            let bytes = 2 * (found.weights() * blocks.len() + 2 * rounds);
             word(&mut packed, short as i32 + (i32::from(u16::try_from(bytes).ok()?) << 16));
             let (head, others) = blocks.split_at(short);
             for round in std::iter::once(head).chain(others.chunks(ROUND)) {
                 for (n, _) in round {
-                    for pair in 0..2 {
-                        let of = |c: usize, i: usize| n.map_or(0, |n| weight(c, INPUTS * n + 2 * pair + i));
-                        stream.pack_pair(&mut packed, &of)?;
-                    }
+                    let of = |c: usize, i: usize| n.map_or(0, |n| weight(c, INPUTS * n + i));
+                    found.pack_block(&mut packed, &of)?;
                 }
                 let mut steps = [0u8; ROUND];
                 for (to, (_, step)) in steps[ROUND - round.len()..].iter_mut().zip(round) {
@@ -117,50 +148,59 @@ impl Blocks {
             }
             stream.pack_tail(&mut packed, first, rounding);
         }
-        Some((Blocks { gemm, stored, len: packed.len() }, packed))
+        found.len = packed.len();
+        Some((found, packed))
+    }
+
+    /// Appends a block, of which `weight` gives that of a channel and an input.
+    fn pack_block(&self, packed: &mut Vec<i16>, weight: &dyn Fn(usize, usize) -> i32) -> Option<()> {
+        for pair in 0..2 {
+            if self.rows > 1 {
+                self.stream().pack_pair(packed, &|c, i| weight(c, 2 * pair + i))?;
+            } else {
+                let bytes = [weight(0, pair), weight(0, 2 + pair)].map(|w| i8::try_from(w).ok());
+                packed.push(i16::from_le_bytes([bytes[0]? as u8, bytes[1]? as u8]));
+            }
+        }
+        Some(())
     }
 
     /// The kernel `(acts, w, y, rnd)`: its meaning as loops and its native form.
     pub fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         let g = &self.gemm;
-        let mut k = KernelBuilder::new(format!("gemm_s8_b4x4q{}", g.columns));
+        let mut k = KernelBuilder::new(format!("gemm_s8_b{}x4q{}", self.rows, g.columns));
         let acts = k.buffer("acts", DType::I16, g.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I16, self.len, Access::Read);
         let y = k.buffer("y", DType::I8, (g.columns - 1) * g.step + g.outputs, Access::Write);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
-        let stream = Self::stream(g);
+        let stream = self.stream();
         let (head, tail) = (stream.head_len(), stream.tail_len());
         // Places depend on the stream; the bounds, which no stream of ours meets, are for the proof.
         let within = |at: Expr, room: usize| at.max(0).min((self.len - room) as i32);
         let last = (g.acts_len() - (g.columns - 1) * g.pitch - INPUTS) as i32;
+        let (round_len, weights_len) = (self.round_len(), self.weights());
         let next = k.var("next", 0);
-        k.for_("group", 0, g.outputs / GROUP, |k, group| {
+        k.for_("group", 0, self.groups(), |k, group| {
             let base = k.let_("base", within(next.into(), head + 2));
             let sums = stream.open(k, w, base, g.columns);
             let short = k.let_("short", w.at(base + head) & 7);
             let bytes = k.let_("bytes", w.at(base + (head + 1)) & 65535);
             let first = k.let_("first", base + (head + 2));
             let at = k.var("at", 0);
-            let rounds = k.let_("rounds", (bytes + (2 * ROUND_LEN - 1) as i32) / (2 * ROUND_LEN) as i32);
-            k.for_("round", 0, rounds, |k, round| {
-                let opening = round.equals(0);
+            let rounds = k.let_("rounds", (bytes + (2 * round_len - 1) as i32) / (2 * round_len) as i32);
+            k.for_("round", 0, rounds, |k, turn| {
+                let opening = turn.equals(0);
                 let blocks = k.let_("blocks", opening.select(short, ROUND as i32));
-                let later = first + short * WEIGHTS + 2 + (round - 1) * ROUND_LEN;
+                let later = first + short * weights_len + 2 + (turn - 1) * round_len;
                 let start = k.let_("start", opening.select(first, later));
-                let steps = k.let_("steps", start + blocks * WEIGHTS);
+                let steps = k.let_("steps", start + blocks * weights_len);
                 k.for_("block", 0, blocks, |k, block| {
                     let byte = k.let_("byte", block - blocks + ROUND);
                     let two = k.let_("two", w.at(within(steps + (byte >> 1), 1)));
                     let step = k.let_("step", (two >> ((byte & 1) << 3)) & 255);
                     k.set(at, (at + step * INPUTS).max(0).min(last));
-                    let weights = k.let_("weights", within(start + block * WEIGHTS, WEIGHTS));
-                    for input in 0..INPUTS {
-                        let values: Vec<Val> = (0..g.columns)
-                            .map(|q| k.let_(&format!("x{input}{q}"), acts.at(at + (q * g.pitch + input))))
-                            .collect();
-                        let pair = weights + input / 2 * stream.pair_len();
-                        stream.add(k, (w, &pair, input % 2), &values, &sums);
-                    }
+                    let weights = k.let_("weights", within(start + block * weights_len, weights_len));
+                    self.add(k, (acts, at), (w, weights), &sums);
                 });
             });
             let behind = k.let_("behind", within(first + (bytes >> 1), tail));
@@ -168,7 +208,7 @@ impl Blocks {
             for (c, columns) in sums.iter().enumerate() {
                 for (q, &sum) in columns.iter().enumerate() {
                     let value = stream.close(k, (w, base, Some(rnd)), (c, sum), (g.lo, g.hi));
-                    k.store(y, group * GROUP + (q * g.step + c), value);
+                    k.store(y, group * self.rows + (q * g.step + c), value);
                 }
             }
             k.set(next, behind + tail);
@@ -177,11 +217,38 @@ impl Blocks {
         k.finish()
     }
 
+    /// The meaning of a block: its products with inputs from `at` on.
+    fn add(
+        &self,
+        k: &mut KernelBuilder,
+        (acts, at): (Buf, Val),
+        (w, weights): (Buf, Val),
+        sums: &[Vec<Val>],
+    ) {
+        let (g, stream) = (&self.gemm, self.stream());
+        for input in 0..INPUTS {
+            let values: Vec<Val> = (0..g.columns)
+                .map(|q| k.let_(&format!("x{input}{q}"), acts.at(at + (q * g.pitch + input))))
+                .collect();
+            if self.rows > 1 {
+                let pair = weights + input / 2 * stream.pair_len();
+                stream.add(k, (w, &pair, input % 2), &values, sums);
+                continue;
+            }
+            let half = k.let_("half", w.at(weights + input % 2));
+            let low = ((half & 255) ^ 128) - 128;
+            let weight = k.let_("weight", if input < 2 { low } else { half >> 8 });
+            for (&sum, &value) in sums[0].iter().zip(&values) {
+                k.add_to(sum, value * weight);
+            }
+        }
+    }
+
     /// The native form. Loops have whole numbers of turns, blocks need not fill their rounds: what a round
     /// takes is the difference that one more makes.
     fn native(&self, core: &Core) -> Result<Native> {
         let (native, more) = (self.block(1).native("dsp", core)?, self.block(2).native("dsp", core)?);
-        let rounds = self.stored as f64 / (ROUND * self.gemm.outputs / GROUP) as f64;
+        let rounds = self.stored as f64 / (ROUND * self.groups()) as f64;
         let turn = (more.cycles - native.cycles) as f64;
         Ok(Native { cycles: native.cycles + ((rounds - 1.0) * turn).round() as u64, ..native })
     }
@@ -189,7 +256,7 @@ impl Blocks {
     /// The instructions, as if a group had so many rounds.
     fn block(&self, rounds: u64) -> Block {
         let g = &self.gemm;
-        let (q, groups) = (g.columns, (g.outputs / GROUP) as u64);
+        let q = g.columns;
         let mut b = Block::new(4);
         b.streams = true;
         let frame = Frame::new(&mut b);
@@ -201,29 +268,32 @@ impl Blocks {
         b.advance(end, 2 * self.len as i32);
         b.push(Inst::StrSlot(end, frame.end));
 
-        let top = b.label(groups);
-        let high: Vec<Reg> = (0..2 * q).map(|_| b.reg()).collect();
-        let low: Vec<Reg> = (0..2 * q).map(|_| b.reg()).collect();
-        for pair in 0..2 {
-            b.push(Inst::Ldr(high[pair * q], w, 8 * pair as u32));
-            b.push(Inst::Ldr(low[pair * q], w, 8 * pair as u32 + 4));
-            for column in 1..q {
-                b.push(Inst::Mov(high[pair * q + column], high[pair * q]));
-                b.push(Inst::Mov(low[pair * q + column], low[pair * q]));
+        let top = b.label(self.groups() as u64);
+        // Sums of channels that share words of weights, and of those below them.
+        let pairs = self.rows.div_ceil(2);
+        let high: Vec<Reg> = (0..pairs * q).map(|_| b.reg()).collect();
+        let low: Vec<Reg> = (0..self.rows / 2 * q).map(|_| b.reg()).collect();
+        for pair in 0..pairs {
+            let sums = [high.get(pair * q..), low.get(pair * q..)].into_iter().flatten();
+            for (n, sums) in sums.filter(|s| !s.is_empty()).enumerate() {
+                b.push(Inst::Ldr(sums[0], w, (8 * pair + 4 * n) as u32));
+                (1..q).for_each(|column| b.push(Inst::Mov(sums[column], sums[0])));
             }
         }
         // The first round ends where a whole one would.
+        let head = 4 * self.rows as u32;
         let [control, stop] = b.regs_n();
-        b.push(Inst::Ldr(control, w, 16));
+        b.push(Inst::Ldr(control, w, head));
         b.push(Inst::LdrSlot(acts, base));
-        b.push(Inst::AddImm(w, w, 20));
+        b.push(Inst::AddImm(w, w, head as i32 + 4));
         b.push(Inst::LsrImm(stop, control, 16));
         b.push(Inst::Add(stop, w, stop));
         b.push(Inst::StrSlot(stop, frame.stop));
         b.push(Inst::Uxtb(control, control, 0));
-        b.push(Inst::AddLsl(w, w, control, 4));
-        b.push(Inst::AddImm(w, w, -(2 * (ROUND * WEIGHTS) as i32)));
-        let enter: [_; ROUND - 1] = std::array::from_fn(|_| b.ahead());
+        let bytes = 2 * self.weights();
+        b.push(Inst::AddLsl(w, w, control, bytes.trailing_zeros()));
+        b.push(Inst::AddImm(w, w, -((ROUND * bytes) as i32)));
+        let enter: Vec<_> = (1..ROUND).map(|_| b.ahead()).collect();
         for (n, &label) in enter.iter().enumerate() {
             b.push(Inst::CmpImm(control, (ROUND - 1 - n) as u32));
             b.push(Inst::Branch(Cond::Eq, label));
@@ -233,125 +303,90 @@ impl Blocks {
             if block > 0 {
                 b.place(enter[block - 1]);
             }
+            let (weights, at) = ((bytes * block) as u32, (bytes * ROUND + block) as u32);
             let step = b.reg();
-            b.push(Inst::Ldrb(step, w, (2 * ROUND * WEIGHTS + block) as u32));
-            b.push(Inst::AddLsl(acts, acts, step, 3));
-            g.pairs(&mut b, (acts, 0), (w, (2 * WEIGHTS * block) as u32), 2, (&high, &low), false);
+            if self.rows == 1 {
+                self.one_channel(&mut b, (acts, step), (w, weights, at), &high);
+                continue;
+            }
+            self.step(&mut b, (acts, step), w, at);
+            match self.rows {
+                2 => (0..2).for_each(|p| {
+                    self.two_channels(&mut b, (acts, 4 * p), (w, weights + 4 * p), (&high, &low))
+                }),
+                _ => g.pairs(&mut b, (acts, 0), (w, weights), 2, (&high, &low), false),
+            }
         }
-        b.push(Inst::AddImm(w, w, 2 * ROUND_LEN as i32));
+        b.push(Inst::AddImm(w, w, 2 * self.round_len() as i32));
         let stop = b.reg();
         b.push(Inst::LdrSlot(stop, frame.stop));
         b.push(Inst::Cmp(w, stop));
         b.push(Inst::BranchBack(Cond::Ne, turn));
-        g.finish(&mut b, &frame, w, 0, GROUP, (&high, &low));
+        g.finish(&mut b, &frame, w, 0, self.rows, (&high, &low));
         let end = b.reg();
         b.push(Inst::LdrSlot(end, frame.end));
         b.push(Inst::Cmp(w, end));
         b.push(Inst::BranchBack(Cond::Ne, top));
         b
     }
+
+    /// Moves the inputs on by a block's step, which stands behind the round's weights.
+    fn step(&self, b: &mut Block, (acts, step): (Reg, Reg), w: Reg, at: u32) {
+        b.push(Inst::Ldrb(step, w, at));
+        b.push(Inst::AddLsl(acts, acts, step, 3));
+    }
+
+    /// Two inputs of two channels, up to four columns: the word as it stands, and its low bytes, meet two columns at
+    /// a time.
+    fn two_channels(
+        &self,
+        b: &mut Block,
+        (acts, input): (Reg, u32),
+        (w, weight): (Reg, u32),
+        (high, low): (&[Reg], &[Reg]),
+    ) {
+        let [word, narrow] = b.regs_n();
+        b.push(Inst::Ldr(word, w, weight));
+        for first in (0..self.gemm.columns).step_by(2) {
+            let columns = first..self.gemm.columns.min(first + 2);
+            let inputs: Vec<Reg> = columns.clone().map(|_| b.reg()).collect();
+            for (column, &x) in columns.clone().zip(&inputs) {
+                b.push(Inst::Ldr(x, acts, input + (2 * self.gemm.pitch * column) as u32));
+            }
+            if first == 0 {
+                b.push(Inst::Sxtb16(narrow, word, Ror::R0));
+            }
+            for (word, sums) in [(word, high), (narrow, low)] {
+                for (&sum, &x) in sums[columns.clone()].iter().zip(&inputs) {
+                    b.push(Inst::Smlad(sum, x, word, sum));
+                }
+            }
+        }
+    }
+
+    /// Four inputs of one channel, column by column.
+    fn one_channel(
+        &self,
+        b: &mut Block,
+        (acts, step): (Reg, Reg),
+        (w, weight, at): (Reg, u32, u32),
+        sums: &[Reg],
+    ) {
+        let [first, second] = b.regs_n();
+        b.push(Inst::Ldr(first, w, weight));
+        self.step(b, (acts, step), w, at);
+        b.push(Inst::Sxtb16(second, first, Ror::R8));
+        b.push(Inst::Sxtb16(first, first, Ror::R0));
+        for (column, &sum) in sums.iter().enumerate() {
+            let at = (2 * self.gemm.pitch * column) as u32;
+            let [x, next] = b.regs_n();
+            b.push(Inst::Ldr(x, acts, at));
+            b.push(Inst::Ldr(next, acts, at + 4));
+            b.push(Inst::Smlad(sum, x, first, sum));
+            b.push(Inst::Smlad(sum, next, second, sum));
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::arith::requant::{Multiplier, high, requantize};
-    use crate::armv7em::gemm::ROUND as PAIRS;
-    use crate::call::{Bind, Call};
-    use crate::tensor::Data;
-    use crate::trial::{Random, run};
-
-    const BASE: Gemm = Gemm {
-        runs: 1,
-        run_pitch: 0,
-        pairs: 32,
-        outputs: 16,
-        columns: 2,
-        pitch: 64,
-        step: 16,
-        format: Format::Packed,
-        sh: Some(5),
-        lo: -128,
-        hi: 127,
-        round: PAIRS,
-        ahead: false,
-    };
-
-    /// Weights of which so many blocks in a hundred are not zero.
-    fn weights(random: &mut Random, g: &Gemm, share: i64) -> Vec<i32> {
-        let row = 2 * g.runs * g.pairs;
-        let mut w: Vec<i32> = (0..g.outputs * row).map(|_| random.within(-127, 127) as i32).collect();
-        for (o, j) in
-            (0..g.outputs).step_by(GROUP).flat_map(|o| (0..row).step_by(INPUTS).map(move |j| (o, j)))
-        {
-            if random.within(0, 99) >= share {
-                (o..o + GROUP).for_each(|o| w[o * row + j..o * row + j + INPUTS].fill(0));
-            }
-        }
-        w
-    }
-
-    #[test]
-    fn body_and_instructions_are_exact() {
-        let sizes = [
-            BASE,
-            Gemm { columns: 1, ..BASE },
-            Gemm { pairs: 2, outputs: 4, lo: -9, hi: 88, ..BASE },
-            Gemm { runs: 3, run_pitch: 136, pairs: 24, outputs: 8, pitch: 16, step: 9, ..BASE },
-            // Rows that a step does not reach over.
-            Gemm { runs: 3, run_pitch: 2000, pairs: 6, outputs: 4, pitch: 8, step: 40, ..BASE },
-            Gemm { pairs: 320, outputs: 8, columns: 1, sh: Some(12), ..BASE },
-        ];
-        let mut random = Random(77);
-        let m4 = secateur_targets::core("cortex-m4").unwrap();
-        // Nothing, one block in a group or so, most of them.
-        for (case, (g, share)) in sizes.iter().flat_map(|g| [0, 6, 30, 85].map(|s| (g, s))).enumerate() {
-            let k = 2 * g.runs * g.pairs;
-            let w = weights(&mut random, g, share);
-            let bias: Vec<i32> = (0..g.outputs).map(|_| random.within(-90_000, 90_000) as i32).collect();
-            let m: Vec<i32> =
-                (0..g.outputs).map(|_| random.within(1 << 20, i32::MAX.into()) as i32).collect();
-            let zp = [127, -128, -3][case % 3];
-            let each = vec![high(g.sh.unwrap() + 32, zp); g.outputs];
-            let rounding = Rounding { multipliers: &m, each: &each };
-            let taps: Vec<Option<usize>> = (0..k).map(Some).collect();
-            let reach = vec![(-(1 << 23) + 1, (1 << 23) - 1); g.outputs];
-            let (blocks, stream) = Blocks::pack(g, &w, &bias, rounding, &reach, &taps).unwrap();
-            assert!(share > 50 || blocks.all() < 10 || blocks.pays(), "case {case}: {blocks:?}");
-            assert_eq!(stream.len(), blocks.len);
-            let acts: Vec<i16> = (0..g.acts_len()).map(|_| random.within(-255, 255) as i16).collect();
-            let args = vec![
-                Bind::Operand(0),
-                Bind::aligned("w", Data::I16(stream), 4),
-                Bind::Result(0),
-                Bind::Scalar(each[0].0),
-            ];
-            let y_len = (g.columns - 1) * g.step + g.outputs;
-            let call = Call { kernel: blocks.kernel(&m4).unwrap(), args };
-            let Data::I8(got) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else { panic!() };
-            for (q, o) in (0..g.columns).flat_map(|q| (0..g.outputs).map(move |o| (q, o))) {
-                let input =
-                    |j: usize| acts[j / (2 * g.pairs) * g.run_pitch + j % (2 * g.pairs) + q * g.pitch];
-                let sum: i32 = (0..k).map(|j| i32::from(input(j)) * w[o * k + j]).sum();
-                if sum.abs() >= 1 << 23 {
-                    continue;
-                }
-                let by = Multiplier { m: m[o], s: g.sh.unwrap() + 32 };
-                let want = requantize(sum + bias[o], by, zp, g.lo, g.hi);
-                assert_eq!(i32::from(got[q * g.step + o]), want, "case {case} column {q} output {o}");
-            }
-        }
-    }
-
-    /// The bound of the header, for three blocks in four of a window of 32 channels that are zero.
-    #[test]
-    fn cycles_stay_near_the_bound() {
-        let g = Gemm { runs: 3, run_pitch: 1088, pairs: 48, outputs: 32, pitch: 32, step: 32, ..BASE };
-        let stored = 18 * g.outputs / GROUP;
-        let m4 = secateur_targets::core("cortex-m4").unwrap();
-        let cycles = Blocks { gemm: g, stored, len: 4000 }.native(&m4).unwrap().cycles as f64;
-        // What a group takes beside: sums that begin and end, and the way into its first round.
-        let bound = 34.25 * stored as f64 + 90.0 * (g.outputs / GROUP) as f64;
-        assert!(cycles < bound, "{cycles} against {bound}");
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::{from_port, to_port};
 use secateur_compiler::tensor::{DType, Samples, Tensor};
 use secateur_compiler::{Options, Silent, lower, quantize, schedule, targets};
+use std::collections::BTreeSet;
 
 /// A case compiled for the host, with its calibration samples if there are any.
 fn case(name: &str, calibrate: bool) -> Result<Artifact> {
@@ -170,7 +171,8 @@ fn both(graph: &Graph, quantized: &Graph, samples: &[Vec<Tensor>]) -> (Vec<Vec<f
 
 fn calibrated(graph: &Graph, samples: &[Vec<Tensor>]) -> Graph {
     let mut quantized = graph.clone();
-    quantize::quantize(&mut quantized, &stacked(samples), &Options::default(), &mut Silent).unwrap();
+    quantize::quantize(&mut quantized, &stacked(samples), &Options::default(), &BTreeSet::new(), &mut Silent)
+        .unwrap();
     quantize::settle(&mut quantized).unwrap();
     quantized
 }
@@ -280,7 +282,7 @@ fn states_are_found_by_name_and_by_flow() {
         let mut samples = Samples::default();
         samples.arrays.insert("x".into(), column(3, 5.0));
         samples.arrays.insert(input.into(), column(4, 1.0));
-        quantize::quantize(&mut graph, &samples, &Options::default(), &mut Silent).unwrap();
+        quantize::quantize(&mut graph, &samples, &Options::default(), &BTreeSet::new(), &mut Silent).unwrap();
         quantize::warn_of_states(&mut graph);
         let said: Vec<String> = graph.warnings().iter().map(ToString::to_string).collect();
         let want = format!("output `{output}` hands to input `{input}`");

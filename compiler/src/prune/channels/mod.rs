@@ -10,14 +10,14 @@
 mod tests;
 
 use super::Pruned;
-use super::layers::{Layer, layers};
 use super::obs;
 use super::plan::{known, last, share};
-use super::survey::{clamp, least_squares};
+use super::survey::clamp;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::channels::{self, Channels, GroupId, Role};
 use crate::graph::walk::Walk;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
+use crate::least_squares::{Layer, Matrix, layers, problem};
 use crate::observe::Observer;
 use crate::options::{Options, Pattern, Score};
 use crate::prune::groups::Groups;
@@ -251,7 +251,7 @@ fn costs(
                 .filter_map(|&g| columns(found, g, layer))
                 .collect();
             if !groups.is_empty() {
-                let (moments, trained, solver) = least_squares(graph, layer, 0, read, &results[0])?;
+                let (moments, trained, solver) = problem(graph, layer, 0, read, &results[0])?;
                 let energy: f64 = moments.energy.iter().sum();
                 let found = traced(&solver.inverse(), &solver.dense(&trained), &groups);
                 for ((group, _), cost) in groups.iter().zip(found) {
@@ -276,7 +276,7 @@ fn columns(found: &Channels, group: GroupId, layer: &Layer) -> Option<(GroupId, 
 }
 
 /// What each group of columns costs all rows together when it goes in its turn, the cheapest first.
-fn traced(inverse: &[f64], weights: &super::groups::Matrix, groups: &[(GroupId, Vec<usize>)]) -> Vec<f64> {
+fn traced(inverse: &[f64], weights: &Matrix, groups: &[(GroupId, Vec<usize>)]) -> Vec<f64> {
     let n = weights.sizes.columns();
     let mut order: Vec<usize> = Vec::with_capacity(n);
     let mut runs = Vec::with_capacity(groups.len());

@@ -10,7 +10,8 @@ use crate::passes::testing::{Build, noise};
 use crate::tensor::Samples;
 
 fn options(sparsity: f64) -> Options {
-    let prune = Prune { sparsity: Some(Share(sparsity)), pattern: Some(Pattern::Channels), score: None };
+    let prune =
+        Prune { sparsity: Some(Share(sparsity)), pattern: Some(Pattern::Channels), ..Prune::default() };
     Options { prune: Some(prune), quantize: Quantize::None, ..Options::default() }
 }
 
@@ -57,7 +58,8 @@ fn shape(graph: &Graph, name: &str) -> Vec<usize> {
 
 fn pruned(options: &Options) -> Result<(Graph, super::super::Outcome)> {
     let mut graph = network();
-    let done = prune(&mut graph, Some(&samples(&[1, 4, 6, 6], 40)), options, &mut Silent)?;
+    let done =
+        prune(&mut graph, Some(&samples(&[1, 4, 6, 6], 40)), (options, Pattern::Channels), &mut Silent)?;
     Ok((graph, done))
 }
 
@@ -145,7 +147,7 @@ fn one_of_two_equal_channels_leaves() {
     b.output(y);
     let (dense, mut graph) = (b.graph().clone(), b.graph().clone());
     let all = samples(&[1, 6], 200);
-    let done = prune(&mut graph, Some(&all), &options(0.5), &mut Silent).unwrap();
+    let done = prune(&mut graph, Some(&all), (&options(0.5), Pattern::Channels), &mut Silent).unwrap();
     let first = graph.nodes().find(|(_, n)| n.name == "first").unwrap().1;
     let kept = graph[first.inputs[1].unwrap()].constant().unwrap().to_f32_vec();
     let mut kept: Vec<&[f32]> = kept.chunks(6).collect();

@@ -5,11 +5,12 @@
 //! `E|y - wx|^2 + damping |w - w0|^2` over them, w0 being the weights as trained; means are taken off, the
 //! bias makes up for them.
 
-use super::groups::{Groups, Matrix};
+use super::matrix::Matrix;
 use super::moments::Moments;
 use crate::error::{Error, Result, Site};
 use crate::parallel;
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
+use std::ops::Range;
 
 /// Damping as a share of the mean diagonal of the Hessian.
 const DAMPING: f64 = 0.01;
@@ -24,7 +25,7 @@ const BLOCK: usize = 32;
 #[derive(Debug)]
 pub struct Solver {
     /// Hessian with damping on its diagonal.
-    hessian: DMatrix<f64>,
+    pub(super) hessian: DMatrix<f64>,
     factor: Cholesky<f64, Dyn>,
     /// By column and row of weights: what the normal equations ask for.
     wanted: DMatrix<f64>,
@@ -84,21 +85,21 @@ impl Solver {
         inverse
     }
 
-    /// The best weights where only those of `kept` may be other than zero; rows of a group keep the
-    /// same columns.
-    pub fn refit(&self, groups: &Groups, kept: &[bool], trained: &Matrix) -> Matrix {
+    /// The best weights where only those of `kept` may be other than zero; rows of a group of `groups` keep
+    /// the same columns.
+    pub fn refit(&self, groups: &[Range<usize>], kept: &[bool], trained: &Matrix) -> Matrix {
         let (n, sizes) = (self.hessian.nrows(), trained.sizes);
         if kept.iter().all(|k| *k) {
             return self.dense(trained);
         }
-        let solved = parallel::map(groups.rows.len(), |group| {
-            let rows = groups.rows[group].clone();
+        let solved = parallel::map(groups.len(), |group| {
+            let rows = groups[group].clone();
             let kept = &kept[rows.start * n..(rows.start + 1) * n];
             let stay: Vec<usize> = (0..n).filter(|&i| kept[i]).collect();
             self.part(&stay, rows)
         });
         let mut values = vec![0.0; sizes.weights()];
-        for (rows, weights) in groups.rows.iter().zip(solved) {
+        for (rows, weights) in groups.iter().zip(solved) {
             for (row, weights) in rows.clone().zip(weights) {
                 values[row * n..(row + 1) * n].copy_from_slice(&weights);
             }
@@ -111,16 +112,20 @@ impl Solver {
     pub fn sparse(&self, kept: Option<Vec<bool>>, trained: &Matrix) -> (Matrix, Vec<bool>) {
         let mut kept = kept.unwrap_or_else(|| vec![true; trained.values.len()]);
         kept.iter_mut().zip(&trained.values).for_each(|(k, w)| *k &= *w != 0.0);
-        let each = (0..trained.sizes.rows).map(|row| row..row + 1).collect();
-        let rows = Groups { rows: each, columns: Vec::new(), quotas: Vec::new() };
-        (self.refit(&rows, &kept, trained), kept)
+        let each: Vec<Range<usize>> = (0..trained.sizes.rows).map(|row| row..row + 1).collect();
+        (self.refit(&each, &kept, trained), kept)
+    }
+
+    /// The factor of the Hessian of some columns, in their order.
+    pub(super) fn factor(&self, columns: &[usize]) -> Option<Cholesky<f64, Dyn>> {
+        let n = columns.len();
+        factor(DMatrix::from_fn(n, n, |i, j| self.hessian[(columns[i], columns[j])]), self.damping)
     }
 
     /// The weights of some rows at the columns that stay.
-    fn part(&self, stay: &[usize], rows: std::ops::Range<usize>) -> Vec<Vec<f64>> {
+    fn part(&self, stay: &[usize], rows: Range<usize>) -> Vec<Vec<f64>> {
         let n = self.hessian.nrows();
-        let hessian = DMatrix::from_fn(stay.len(), stay.len(), |i, j| self.hessian[(stay[i], stay[j])]);
-        let factor = factor(hessian, self.damping);
+        let factor = self.factor(stay);
         rows.map(|row| {
             let wanted = DVector::from_fn(stay.len(), |i, _| self.wanted[(stay[i], row)]);
             let mut weights = vec![0.0; n];

@@ -1,10 +1,10 @@
-//! The layers that pruning works on, and what calibration shows of each.
+//! The layers with weights of a graph, and what calibration shows of each.
 //!
 //! In: a float graph and the tensors of its samples. Out: [`Layer`]s in the order of the graph, and the
 //! [`Rows`] that a layer's least squares need. Law: of many samples each gives as many rows as any other,
 //! at places that its number decides.
 
-use super::groups::Sizes;
+use super::matrix::Sizes;
 use super::moments::Rows;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, ValueId};
@@ -22,14 +22,18 @@ pub struct Layer {
     /// Groups that compute side by side; 1 but for grouped and depthwise convolutions.
     pub groups: usize,
     /// Whether weights that are zero as they come stay so.
-    pub(super) keep_zeros: bool,
-    pub(super) input: ValueId,
-    pub(super) output: ValueId,
+    pub keep_zeros: bool,
+    pub input: ValueId,
+    pub output: ValueId,
 }
 
 impl Layer {
     pub fn weights(&self) -> usize {
         self.groups * self.sizes.weights()
+    }
+    /// Places of a sample's output, at each of which every weight is used once.
+    pub fn places(&self, graph: &Graph) -> usize {
+        graph[self.output].len() / (self.groups * self.sizes.rows).max(1)
     }
 }
 
@@ -79,7 +83,7 @@ pub fn rows(
     inputs: &[Tensor],
     outputs: &[Tensor],
 ) -> Result<Rows> {
-    let places = graph[layer.output].len() / (layer.groups * layer.sizes.rows).max(1);
+    let places = layer.places(graph);
     let most = (ROWS_A_COLUMN * layer.sizes.columns()).max(LEAST_ROWS);
     let each = most.div_ceil(inputs.len().max(1)).min(places);
     let parts = parallel::map(inputs.len(), |sample| -> Result<Rows> {
