@@ -45,7 +45,6 @@ const PORTS: &[(&str, &str)] =
 const ELSEWHERE: &[(&str, &str)] = &[
     ("./tests/run", "tests/fresh"),
     ("cargo run --release --bin secateur -- demo", "tests/fresh and stage demo"),
-    ("cargo run --release --bin secateur -- demo prune", "docs/pruning.md has it too"),
 ];
 
 fn root() -> PathBuf {

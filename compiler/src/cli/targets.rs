@@ -64,6 +64,7 @@ fn one(target: &Target) -> String {
     line("about", target.description.clone());
     line("core", format!("{} ({})", target.core.name, target.core.architecture));
     line("instructions", target.core.features.join(" "));
+    line("zeros", target.core.patterns.join(" "));
     line("clock", mhz(target));
     for (kind, regions) in [("flash", &target.memory.flash), ("RAM", &target.memory.ram)] {
         for region in regions {

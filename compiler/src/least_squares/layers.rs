@@ -21,8 +21,6 @@ pub struct Layer {
     pub sizes: Sizes,
     /// Groups that compute side by side; 1 but for grouped and depthwise convolutions.
     pub groups: usize,
-    /// Whether weights that are zero as they come stay so.
-    pub keep_zeros: bool,
     pub input: ValueId,
     pub output: ValueId,
 }
@@ -60,7 +58,7 @@ fn layer(graph: &Graph, id: NodeId) -> Option<Layer> {
     let sizes =
         Sizes { rows: shape[0].checked_div(groups)?, inputs: shape[1], taps: shape[2..].iter().product() };
     let (name, output) = (node.name.clone(), *node.outputs.first()?);
-    let layer = Layer { node: id, name, sizes, groups, keep_zeros: false, input, output };
+    let layer = Layer { node: id, name, sizes, groups, input, output };
     (sizes.weights() > 0).then_some(layer)
 }
 

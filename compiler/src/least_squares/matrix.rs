@@ -43,6 +43,10 @@ impl Matrix {
         }
         weights
     }
+    /// Which weights are not zero.
+    pub fn nonzero(&self) -> Vec<bool> {
+        self.values.iter().map(|w| *w != 0.0).collect()
+    }
     pub fn row(&self, row: usize) -> &[f64] {
         let columns = self.sizes.columns();
         &self.values[row * columns..(row + 1) * columns]

@@ -15,7 +15,7 @@ mod solve;
 pub use layers::{Layer, layers, rows};
 pub use matrix::{Matrix, Sizes};
 pub use moments::{Moments, Rows};
-pub use round::{Steps, alike, round};
+pub use round::{Steps, round};
 pub use solve::Solver;
 
 use crate::error::Result;

@@ -7,9 +7,8 @@
 //! inverse. Law: weights that are zero stay so; every sum has a fixed order.
 
 use super::matrix::Matrix;
-use super::solve::Solver;
+use super::solve::{Solver, alike};
 use crate::parallel;
-use std::ops::Range;
 
 /// The steps of a layer's rows, and the greatest integer.
 #[derive(Debug, Clone, Copy)]
@@ -18,25 +17,10 @@ pub struct Steps<'a> {
     pub most: i8,
 }
 
-/// Runs of rows whose zeros stand at the same columns.
-pub fn alike(weights: &Matrix) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    let same = |a: usize, b: usize| {
-        weights.row(a).iter().zip(weights.row(b)).all(|(a, b)| (*a == 0.0) == (*b == 0.0))
-    };
-    for row in 0..weights.sizes.rows {
-        match runs.last_mut() {
-            Some(run) if same(run.start, row) => run.end = row + 1,
-            _ => runs.push(row..row + 1),
-        }
-    }
-    runs
-}
-
 /// The integers of `weights`, which solve the problem with their zeros.
 pub fn round(solver: &Solver, weights: &Matrix, steps: Steps<'_>) -> Matrix {
-    let runs = alike(weights);
     let columns = weights.sizes.columns();
+    let runs = alike(columns, &weights.nonzero());
     let rounded = parallel::map(runs.len(), |run| {
         let rows = runs[run].clone();
         let mut order: Vec<usize> = (0..columns).filter(|&i| weights.row(rows.start)[i] != 0.0).collect();

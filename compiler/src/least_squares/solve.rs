@@ -85,35 +85,20 @@ impl Solver {
         inverse
     }
 
-    /// The best weights where only those of `kept` may be other than zero; rows of a group of `groups` keep
-    /// the same columns.
-    pub fn refit(&self, groups: &[Range<usize>], kept: &[bool], trained: &Matrix) -> Matrix {
+    /// The best weights where only those of `kept` may be other than zero.
+    pub fn refit(&self, kept: &[bool], trained: &Matrix) -> Matrix {
         let (n, sizes) = (self.hessian.nrows(), trained.sizes);
         if kept.iter().all(|k| *k) {
             return self.dense(trained);
         }
-        let solved = parallel::map(groups.len(), |group| {
-            let rows = groups[group].clone();
+        let runs = alike(n, kept);
+        let solved = parallel::map(runs.len(), |run| {
+            let rows = runs[run].clone();
             let kept = &kept[rows.start * n..(rows.start + 1) * n];
             let stay: Vec<usize> = (0..n).filter(|&i| kept[i]).collect();
             self.part(&stay, rows)
         });
-        let mut values = vec![0.0; sizes.weights()];
-        for (rows, weights) in groups.iter().zip(solved) {
-            for (row, weights) in rows.clone().zip(weights) {
-                values[row * n..(row + 1) * n].copy_from_slice(&weights);
-            }
-        }
-        Matrix { sizes, values }
-    }
-
-    /// The best weights where those that are zero as trained stay so, and with them those that are not `kept`;
-    /// nothing: all are. And which stay.
-    pub fn sparse(&self, kept: Option<Vec<bool>>, trained: &Matrix) -> (Matrix, Vec<bool>) {
-        let mut kept = kept.unwrap_or_else(|| vec![true; trained.values.len()]);
-        kept.iter_mut().zip(&trained.values).for_each(|(k, w)| *k &= *w != 0.0);
-        let each: Vec<Range<usize>> = (0..trained.sizes.rows).map(|row| row..row + 1).collect();
-        (self.refit(&each, &kept, trained), kept)
+        Matrix { sizes, values: solved.into_iter().flatten().flatten().collect() }
     }
 
     /// The factor of the Hessian of some columns, in their order.
@@ -136,6 +121,19 @@ impl Solver {
         })
         .collect()
     }
+}
+
+/// Runs of rows that keep the same of their columns.
+pub(super) fn alike(columns: usize, kept: &[bool]) -> Vec<Range<usize>> {
+    let row = |row: usize| &kept[row * columns..(row + 1) * columns];
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for next in 0..kept.len() / columns.max(1) {
+        match runs.last_mut() {
+            Some(run) if row(run.start) == row(next) => run.end = next + 1,
+            _ => runs.push(next..next + 1),
+        }
+    }
+    runs
 }
 
 /// A part of a positive definite matrix is positive definite; where rounding makes it none, it is damped

@@ -86,7 +86,7 @@ impl Writer {
             ..Default::default()
         });
     }
-    /// Whole numbers that an operator reads; a scalar where there is no shape.
+    /// Whole numbers that an operator reads: a constant of one axis.
     pub(super) fn integers(&mut self, like: &str, values: &[i64]) -> Result<String> {
         let tensor = Tensor::new(vec![values.len()], Data::I64(values.to_vec()))?;
         Ok(self.kept(like, &tensor))

@@ -6,7 +6,7 @@
 //! too.
 
 use super::channels::Lost;
-use super::survey::{Prepared, Task, clamp};
+use super::survey::{Prepared, Task, best, clamp};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId};
@@ -67,8 +67,7 @@ pub(super) fn compress(
     let float = graph.clone();
     let dense = lost.map_or_else(|| float.clone(), |lost| lost.dense.clone());
     let (exact, walk) = (Walk::new(&dense, inputs), Walk::new(&float, inputs));
-    let (order, mut all) = (float.topological(), layers(&float));
-    all.iter_mut().for_each(|layer| layer.keep_zeros = storage.keep_zeros);
+    let (order, all) = (float.topological(), layers(&float));
     let changed = lost.iter().flat_map(|lost| lost.values()).collect();
     let mut pair = Pair { dense, float, graph, exact, walk, storage, changed };
     pair.store_inputs();
@@ -181,7 +180,7 @@ impl Pair<'_> {
         let (mut weights, mut bias) = (Vec::new(), Vec::new());
         for group in 0..layer.groups {
             let (moments, trained, solver) = problem(&self.float, layer, group, read, want)?;
-            let solved = layer.best(&solver, &trained);
+            let solved = best(&solver, &trained, self.storage.keep_zeros);
             bias.extend((0..layer.sizes.rows).map(|row| moments.bias(row, solved.row(row)) as f32));
             weights.extend(solved.to_onnx());
         }

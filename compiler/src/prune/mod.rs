@@ -1,8 +1,8 @@
 //! Pruning: zeros for the weights that a layer needs least, and new values for those that stay.
 //!
 //! In: a float graph and unlabelled calibration samples. Out: the same graph with zeros in a pattern.
-//! Each layer is a least-squares problem ([`crate::least_squares`]) over what it reads once everything before it is pruned,
-//! towards what it gives in the dense network (Frantar and Alistarh, Optimal Brain Compression,
+//! Each layer is a least-squares problem ([`crate::least_squares`]) over what it reads once everything before it
+//! is pruned, towards what it gives in the dense network (Frantar and Alistarh, Optimal Brain Compression,
 //! 2022, with the dense network's outputs as targets). [`obs`] says which groups of weights cost least.
 //! How many go of which layer follows from what the network's outputs lose ([`survey()`], [`allocate`]).
 //! Law: no labels, no gradients, no chance: the same samples give the same bits on every machine.
@@ -71,12 +71,10 @@ pub fn prune(
     if channels::asked(options) {
         return prune_channels(graph, calibration, options, observer);
     }
-    let mut plan = plan(graph, options, native)?;
+    let plan = plan(graph, options, native)?;
     if plan.is_empty() {
         return Ok(Outcome::default());
     }
-    let tasks = plan.fixed.iter_mut().map(|(task, _)| task).chain(&mut plan.free);
-    tasks.for_each(|task| task.layer.keep_zeros = options.keep_zeros);
     let inputs = split(graph, calibration)?;
     let goals = goals(graph, &plan, &inputs, observer)?;
     let storage = storage(graph, &inputs, options, observer)?;

@@ -59,6 +59,7 @@ pub fn tasks(graph: &Graph, options: &Options) -> Result<Vec<Task>> {
         layer: layer.clone(),
         pattern: pattern(layer, &prune, options, PATTERN),
         score,
+        keep_zeros: options.keep_zeros,
     };
     Ok(prunable(&all).map(task).collect())
 }
@@ -99,7 +100,7 @@ pub fn plan(graph: &Graph, options: &Options, native: Pattern) -> Result<Plan> {
                 Error::option("sparsity", why).help("leave the sparsity out, or name a pattern of blocks")
             );
         }
-        let task = Task { layer: layer.clone(), pattern, score };
+        let task = Task { layer: layer.clone(), pattern, score, keep_zeros: options.keep_zeros };
         match (own, pattern.share()) {
             (Some(0.0), _) => {}
             (Some(own), said) => plan.fixed.push((task, said.unwrap_or(own))),
@@ -212,4 +213,21 @@ fn ends(graph: &Graph, weighted: &BTreeSet<NodeId>) -> (BTreeSet<ValueId>, BTree
         }
     }
     (first, last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_cores_are_patterns() {
+        for core in secateur_targets::all().unwrap().into_iter().map(|target| target.core) {
+            for text in &core.patterns {
+                let read = Pattern::parse(text).unwrap_or_else(|| panic!("{}: {text}", core.name));
+                assert_eq!(read.to_string(), *text);
+            }
+            let first = core.patterns.first().map_or(PATTERN.to_string(), String::clone);
+            assert_eq!(native(&core).to_string(), first, "{}", core.name);
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub struct Task {
     pub layer: Layer,
     pub pattern: Pattern,
     pub score: Score,
+    /// Whether weights that are zero as they come stay so.
+    pub keep_zeros: bool,
 }
 
 /// What the outputs of the network lose.
@@ -215,11 +217,9 @@ pub(super) struct Prepared {
     keep_zeros: bool,
 }
 
-impl Layer {
-    /// The best weights before any is taken.
-    pub(super) fn best(&self, solver: &Solver, trained: &Matrix) -> Matrix {
-        if self.keep_zeros { solver.sparse(None, trained).0 } else { solver.dense(trained) }
-    }
+/// The best weights before any is taken.
+pub(super) fn best(solver: &Solver, trained: &Matrix, keep_zeros: bool) -> Matrix {
+    if keep_zeros { solver.refit(&trained.nonzero(), trained) } else { solver.dense(trained) }
 }
 
 impl Prepared {
@@ -227,9 +227,9 @@ impl Prepared {
         let layer = &task.layer;
         let (moments, trained, solver) = problem(graph, layer, 0, read, want)?;
         let groups = Groups::new(layer.sizes, task.pattern);
-        let best = layer.best(&solver, &trained);
+        let best = best(&solver, &trained, task.keep_zeros);
         let traces = scores::traces(task.score, &solver, &moments, &best, &groups);
-        Ok(Prepared { moments, solver, trained, groups, traces, keep_zeros: layer.keep_zeros })
+        Ok(Prepared { moments, solver, trained, groups, traces, keep_zeros: task.keep_zeros })
     }
 
     /// The weights with a share of zeros, and how many that are.
@@ -238,12 +238,11 @@ impl Prepared {
         let count = (share * sizes.weights() as f64).round() as usize;
         // A pattern with a rule of its own goes to its end.
         let count = if self.groups.quotas.is_empty() { count } else { usize::MAX };
-        let kept = scores::kept(&self.traces, &self.groups, sizes.columns(), count);
-        let (weights, kept) = match self.keep_zeros {
-            true => self.solver.sparse(Some(kept), &self.trained),
-            false => (self.solver.refit(&self.groups.rows, &kept, &self.trained), kept),
-        };
-        (weights, kept.iter().filter(|k| !**k).count())
+        let mut kept = scores::kept(&self.traces, &self.groups, sizes.columns(), count);
+        if self.keep_zeros {
+            kept.iter_mut().zip(self.trained.nonzero()).for_each(|(kept, filled)| *kept &= filled);
+        }
+        (self.solver.refit(&kept, &self.trained), kept.iter().filter(|k| !**k).count())
     }
 
     /// Weights and bias in ONNX's shapes.

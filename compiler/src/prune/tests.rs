@@ -134,7 +134,6 @@ fn for_every_mask_the_weights_that_stay_are_the_least_squares() {
         let (trained, rows) = layer(sizes, 40, seed);
         let m = moments(sizes, &rows);
         let solver = Solver::new(&m, &trained).unwrap();
-        let groups = Groups::new(sizes, SINGLE);
         for mask in 0..1u32 << 7 {
             let kept: Vec<bool> = (0..7).map(|i| mask >> i & 1 == 1).collect();
             let stay: Vec<usize> = (0..7).filter(|&i| kept[i]).collect();
@@ -142,7 +141,7 @@ fn for_every_mask_the_weights_that_stay_are_the_least_squares() {
             let a = stay.iter().map(|&i| stay.iter().map(|&j| m.hessian[i * 7 + j] + damp(i, j)).collect());
             let b = stay.iter().map(|&i| m.cross[i] + solver.damping * trained.values[i]);
             let want = eliminate(a.collect(), b.collect());
-            let have = solver.refit(&groups.rows, &kept, &trained);
+            let have = solver.refit(&kept, &trained);
             for (i, w) in have.values.iter().enumerate() {
                 let want = stay.iter().position(|&s| s == i).map_or(0.0, |at| want[at]);
                 assert!((w - want).abs() < 1e-9, "{mask:b} {i}: {w} {want}");
@@ -176,11 +175,11 @@ fn the_costs_of_obs_are_those_of_the_best_weights_for_its_masks() {
             spent += trace.cost[gone - 1];
             let mut kept = vec![true; 8];
             trace.order[..gone].iter().for_each(|&g| kept[g] = false);
-            let have = objective(&solver.refit(&groups.rows, &kept, &trained)) - least;
+            let have = objective(&solver.refit(&kept, &trained)) - least;
             assert!((have - spent).abs() < 1e-6 * have.max(1e-3), "{gone} gone: {have} {spent}");
             let all = (0..1u32 << 8).filter(|mask| mask.count_ones() as usize == 8 - gone).map(|mask| {
                 let kept: Vec<bool> = (0..8).map(|i| mask >> i & 1 == 1).collect();
-                objective(&solver.refit(&groups.rows, &kept, &trained)) - least
+                objective(&solver.refit(&kept, &trained)) - least
             });
             let best = all.fold(f64::INFINITY, f64::min);
             assert!(best <= have + 1e-9);
@@ -206,7 +205,7 @@ fn obs_with_refit_beats_magnitude_without() {
         for pattern in ["1x1", "1x4", "2x2", "1:2"].map(|p| Pattern::parse(p).unwrap()) {
             let count = if pattern.share().is_some() { usize::MAX } else { sizes.weights() / 2 };
             let (solver, groups, kept) = obs_mask(&m, &trained, pattern, count);
-            let obs = error(&solver.refit(&groups.rows, &kept, &trained), &m, &rows);
+            let obs = error(&solver.refit(&kept, &trained), &m, &rows);
             let traces = scores::traces(Score::L1, &solver, &m, &trained, &groups);
             let by_size = scores::kept(&traces, &groups, sizes.columns(), count);
             let values = trained.values.iter().zip(&by_size).map(|(w, k)| if *k { *w } else { 0.0 });
@@ -261,7 +260,7 @@ fn patterns_hold_exactly_whatever_the_shape() {
                 };
                 let kept = scores::kept(&traces, &groups, sizes.columns(), count);
                 assert!(holds(&groups, &kept, sizes.columns()), "{sizes:?} {pattern} {score:?}");
-                let weights = solver.refit(&groups.rows, &kept, &trained);
+                let weights = solver.refit(&kept, &trained);
                 assert!(weights.values.iter().all(|w| w.is_finite()));
                 let wrong = weights.values.iter().zip(&kept).any(|(w, k)| !k && *w != 0.0);
                 assert!(!wrong, "{sizes:?} {pattern} {score:?}: a weight that should go is there");
@@ -296,8 +295,8 @@ fn fewer_samples_than_columns_are_solved_for_all_the_same() {
     let sizes = Sizes { rows: 3, inputs: 30, taps: 1 };
     let (trained, rows) = layer(sizes, 5, 9);
     let m = moments(sizes, &rows);
-    let (solver, groups, kept) = obs_mask(&m, &trained, Pattern::Block { rows: 1, columns: 4 }, 45);
-    let weights = solver.refit(&groups.rows, &kept, &trained);
+    let (solver, _, kept) = obs_mask(&m, &trained, Pattern::Block { rows: 1, columns: 4 }, 45);
+    let weights = solver.refit(&kept, &trained);
     assert!(weights.values.iter().all(|w| w.is_finite() && w.abs() < 10.0), "{weights:?}");
 }
 
@@ -336,7 +335,7 @@ fn removal_by_steps_and_all_at_once_agree() {
         for r in 0..2 {
             kept[r * 12..(r + 1) * 12][groups.columns[group].clone()].fill(false);
         }
-        let now = objective(&solver.refit(&groups.rows, &kept, &trained));
+        let now = objective(&solver.refit(&kept, &trained));
         assert!((now - last - cost * 8.0).abs() < 1e-6, "{now} {last} {cost}");
         last = now;
     }

@@ -359,11 +359,9 @@ fn rounded_together(
     for group in 0..layer.groups {
         let (moments, trained, solver) = least_squares::problem(graph, layer, group, read, want)?;
         // Steps of eight bits change outputs little: what pruning solved for stays the best.
-        let weights = if most == weights::EIGHT_BITS {
-            trained
-        } else {
-            let kept: Vec<bool> = trained.values.iter().map(|w| *w != 0.0).collect();
-            solver.refit(&least_squares::alike(&trained), &kept, &trained)
+        let weights = match most {
+            weights::EIGHT_BITS => trained,
+            _ => solver.refit(&trained.nonzero(), &trained),
         };
         real.extend(weights.to_onnx());
         bias.extend((0..layer.sizes.rows).map(|row| moments.bias(row, weights.row(row)) as f32));

@@ -15,8 +15,8 @@
 //!
 //! Law: no run can leave 16 bits, whatever the inputs; a stream that cannot promise it is refused.
 
-use crate::armv6m::gemm::Runs;
 use crate::armv6m::round::{Constants, Form};
+use crate::armv6m::runs::{Runs, pop_runs, push_sums};
 use crate::asm::armv6m::{
     Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R12, SP, mask, wide,
 };
@@ -274,7 +274,7 @@ impl Dense {
             c.push(Inst::BranchIf(Cond::Cc, top));
         });
         c.times((inputs / RUN).max(1.0), |c| {
-            crate::armv6m::gemm::push_sums(c, PAIRS as u8, wide);
+            push_sums(c, PAIRS as u8, wide);
             clear(c);
             c.all([Inst::Mov(R3, R12), Inst::CmpImm(R3, 0), Inst::BranchIf(Cond::Ne, top)]);
         });
@@ -284,7 +284,7 @@ impl Dense {
         c.all([Inst::Mov(R0, LR), Inst::Str(R6, R0, AT), Inst::Str(R7, R0, W)]);
         c.all([Inst::Ldm(R0, mask(&[R4, R5, R6, R7])), Inst::Ldm(R0, mask(&[R0, R1, R2, R3]))]);
         (0..4).for_each(|i| c.push(Inst::Mov(R(8 + i), R(i))));
-        crate::armv6m::gemm::pop_runs(c, PAIRS as u8, LR, (inputs / RUN).max(1.0));
+        pop_runs(c, PAIRS as u8, LR, (inputs / RUN).max(1.0));
     }
 
     /// Requantizes and stores the group's sums; r2 then points behind them.

@@ -17,6 +17,7 @@
 
 use crate::armv6m::gemm_2ch::{self, Pairs};
 use crate::armv6m::round::{Constants, Form};
+use crate::armv6m::runs::{Runs, TOTALS, part_sums, push_sums, sum_up};
 use crate::asm::armv6m::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R12, SP, mask};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
@@ -54,7 +55,6 @@ pub struct Gemm {
 pub const HEAD: usize = 3;
 
 /// Bytes of the frame: what runs are summed up in, then slots.
-const TOTALS: u32 = 0;
 const ACTS: u32 = 32;
 const END: u32 = 36;
 const Y: u32 = 40;
@@ -307,30 +307,15 @@ impl Gemm {
         });
     }
 
-    /// Sums up the runs: r4-r7 sums of the second pixels, r8-r11 of the words.
+    /// Sums up the runs.
     fn sum_up(&self, c: &mut Code, single: bool, taps: f64) {
-        let q = self.columns() as u8;
-        c.push(Inst::Mov(R0, R12));
-        if single {
-            c.push(Inst::Ldr(R4, R0, TOTALS));
-            (1..q).for_each(|i| c.push(Inst::Mov(R(4 + i), R4)));
-            c.all([Inst::Lsl(R0, R4, 16), Inst::Add(R0, R0, R4)]);
-            (0..q).for_each(|i| c.push(Inst::Mov(R(8 + i), R0)));
-        } else {
-            c.push(Inst::Str(R6, R0, AT));
-            c.all([Inst::Ldm(R0, mask(&[R4, R5, R6, R7])), Inst::Ldm(R0, mask(&[R0, R1, R2, R3]))]);
-            (0..4).for_each(|i| c.push(Inst::Mov(R(8 + i), R(i))));
-        }
-        pop_runs(c, q, R12, (taps / RUN).max(1.0));
+        let at = (!single).then_some(AT);
+        sum_up(c, self.columns() as u8, (R12, at), (taps / RUN).max(1.0));
     }
 
     /// Requantizes and stores the channel's sums.
     fn outputs(&self, c: &mut Code) {
-        c.push(Inst::AddSp(R2, TOTALS));
-        for i in 0..self.columns() as u8 {
-            c.all([Inst::Mov(R0, R(8 + i)), Inst::Lsl(R1, R(4 + i), 16), Inst::Sub(R0, R0, R1)]);
-            c.push(Inst::Stm(R2, mask(&[R0, R(4 + i)])));
-        }
+        part_sums(c, self.columns() as u8);
         let words = self.form.registers();
         c.all([Inst::Mov(R2, LR), Inst::Ldm(R2, mask(words)), Inst::Mov(LR, R2)]);
         c.all([Inst::Ldr(R2, SP, STEP), Inst::Mov(R8, R2), Inst::Ldr(R2, SP, Y)]);
@@ -342,68 +327,6 @@ impl Gemm {
                 c.push(Inst::AddAny(R2, R8));
             }
         }
-    }
-}
-
-/// Pushes the sums of a run, in r8 and the following.
-pub fn push_sums(c: &mut Code, words: u8, wide: bool) {
-    if wide && words > 1 {
-        return c.push(Inst::PushAny(((1 << words) - 1) << 8));
-    }
-    (0..words).for_each(|i| c.push(Inst::Mov(R(i), R(8 + i))));
-    c.push(Inst::Push((1 << words) - 1));
-}
-
-/// Pops the runs' words until the stack pointer is at `bottom`: words are summed up in r8 and the
-/// following, their rounded upper halves in r4 and the following.
-pub fn pop_runs(c: &mut Code, words: u8, bottom: R, runs: f64) {
-    let run = c.here();
-    c.times(runs, |c| {
-        c.push(Inst::Pop(mask(&[R0, R1, R2, R3][..words.into()])));
-        for i in 0..words {
-            // The shift leaves the uppermost bit it drops in the carry: the half is rounded.
-            c.all([Inst::AddAny(R(8 + i), R(i)), Inst::Asr(R(i), R(i), 16), Inst::Adc(R(4 + i), R(i))]);
-        }
-        c.all([Inst::Cmp(SP, bottom), Inst::BranchIf(Cond::Ne, run)]);
-    });
-}
-
-/// Where the runs of a segment end.
-pub struct Runs {
-    /// Least and greatest sum of a lane's products so far.
-    lanes: Vec<(i32, i32)>,
-    flags: u32,
-    steps: u32,
-}
-
-impl Runs {
-    pub fn new(lanes: usize) -> Runs {
-        Runs { lanes: vec![(0, 0); lanes], flags: 0, steps: 0 }
-    }
-    /// Adds a step of a few weights of each lane, which ends the run before it or does not; `None` where
-    /// they alone are too much.
-    pub fn step<const N: usize>(&mut self, weights: impl Fn(usize) -> [i32; N]) -> Option<bool> {
-        // One less than 16 bits hold, for what the lower half takes from the upper one.
-        let fits = |&(least, most): &(i32, i32)| least >= -32767 && most <= 32767;
-        let all: Vec<(i32, i32)> = (0..self.lanes.len())
-            .map(|lane| {
-                let ends = weights(lane).map(|w| ((w * 127).min(w * -128), (w * 127).max(w * -128)));
-                ends.iter().fold((0, 0), |sum, end| (sum.0 + end.0, sum.1 + end.1))
-            })
-            .collect();
-        let longer: Vec<(i32, i32)> =
-            self.lanes.iter().zip(&all).map(|(l, a)| (l.0 + a.0, l.1 + a.1)).collect();
-        let ends = self.steps > 0 && !longer.iter().all(fits);
-        if ends {
-            self.flags |= 1 << (32 - self.steps);
-        }
-        self.lanes = if ends { all } else { longer };
-        self.steps += 1;
-        self.lanes.iter().all(fits).then_some(ends)
-    }
-    /// From the top bit on, one for each step; the last step ends a run too.
-    pub fn flags(&self) -> u32 {
-        self.flags | 1 << (32 - self.steps)
     }
 }
 

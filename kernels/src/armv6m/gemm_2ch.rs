@@ -13,8 +13,9 @@
 //!
 //! Law: no run can leave 16 bits, whatever the inputs; a stream that cannot promise it is refused.
 
-use crate::armv6m::gemm::{Gemm, HEAD, Runs};
+use crate::armv6m::gemm::{Gemm, HEAD};
 use crate::armv6m::round::Constants;
+use crate::armv6m::runs::Runs;
 use crate::asm::armv6m::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R8, R12, SP, mask};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};

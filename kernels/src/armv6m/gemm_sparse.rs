@@ -20,8 +20,8 @@
 //!
 //! Law: no run can leave 16 bits, whatever the inputs; a stream that cannot promise it is refused.
 
-use crate::armv6m::gemm::{Runs, pop_runs, push_sums};
 use crate::armv6m::round::{Constants, Form};
+use crate::armv6m::runs::{Runs, TOTALS, part_sums, push_sums, sum_up};
 use crate::asm::armv6m::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R12, SP, mask};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
@@ -74,7 +74,6 @@ pub struct Sparse {
 const HEAD: usize = 3;
 
 /// Bytes of the frame: what runs are summed up in, then slots.
-const TOTALS: u32 = 0;
 const ACTS: u32 = 32;
 const Y: u32 = 36;
 const LAST: u32 = 40;
@@ -325,30 +324,15 @@ impl Sparse {
         });
     }
 
-    /// Sums up the runs: r4-r7 sums of the second pixels, r8-r11 of the words.
+    /// Sums up the runs.
     fn sum_up(&self, c: &mut Code, single: bool) {
-        let q = self.columns() as u8;
-        c.push(Inst::Mov(R0, LR));
-        if single {
-            c.push(Inst::Ldr(R4, R0, TOTALS));
-            (1..q).for_each(|i| c.push(Inst::Mov(R(4 + i), R4)));
-            c.all([Inst::Lsl(R0, R4, 16), Inst::Add(R0, R0, R4)]);
-            (0..q).for_each(|i| c.push(Inst::Mov(R(8 + i), R0)));
-        } else {
-            c.push(Inst::Str(R6, R0, AT));
-            c.all([Inst::Ldm(R0, mask(&[R4, R5, R6, R7])), Inst::Ldm(R0, mask(&[R0, R1, R2, R3]))]);
-            (0..4).for_each(|i| c.push(Inst::Mov(R(8 + i), R(i))));
-        }
-        pop_runs(c, q, LR, self.ends as f64 / (self.outputs * self.segments) as f64);
+        let runs = self.ends as f64 / (self.outputs * self.segments) as f64;
+        sum_up(c, self.columns() as u8, (LR, (!single).then_some(AT)), runs);
     }
 
     /// Requantizes and stores the channel's sums; r12 points to what the stream has for that.
     fn store(&self, c: &mut Code) {
-        c.push(Inst::AddSp(R2, TOTALS));
-        for i in 0..self.columns() as u8 {
-            c.all([Inst::Mov(R0, R(8 + i)), Inst::Lsl(R1, R(4 + i), 16), Inst::Sub(R0, R0, R1)]);
-            c.push(Inst::Stm(R2, mask(&[R0, R(4 + i)])));
-        }
+        part_sums(c, self.columns() as u8);
         c.all([Inst::Mov(R2, R12), Inst::Ldm(R2, mask(self.form.registers())), Inst::Mov(R12, R2)]);
         c.all([Inst::Ldr(R2, SP, STEP), Inst::Mov(R8, R2), Inst::Ldr(R2, SP, Y)]);
         for second in 0..2 {

@@ -14,6 +14,7 @@ pub mod packed;
 pub mod plane;
 pub mod planes;
 pub mod round;
+pub mod runs;
 pub mod windows;
 pub mod winograd;
 pub mod winograd_engine;

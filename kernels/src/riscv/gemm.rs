@@ -218,42 +218,19 @@ impl Product {
         let s = &self.0;
         let mut b = Block::new(target)?;
         let (x, w) = (argument(0), argument(1));
-        let slots = Slots {
-            w: b.slot(),
-            c: b.slot(),
-            c_now: b.slot(),
-            y: b.slot(),
-            y_now: b.slot(),
-            rnd: b.slot(),
-            sh: b.slot(),
-            groups: b.slot(),
-            blocks: b.slot(),
-        };
-        let mut arguments = vec![(1, slots.w), (2, slots.c), (3, slots.y)];
-        if s.one_shift {
-            arguments.extend([(4, slots.rnd), (5, slots.sh)]);
-        }
-        for (n, slot) in arguments {
-            b.push(Inst::Sw(argument(n), SP, slot));
-        }
+        let slots = Slots::new(&mut b, s);
         let (whole, rest) = (s.outputs / self.group(), s.outputs % self.group());
         let mut pool = Pool::beside(2);
         let [t, t2] = [(); 2].map(|()| pool.take());
         b.counted(s.blocks, (t, slots.blocks), |b| {
-            for (from, to) in [(slots.c, slots.c_now), (slots.y, slots.y_now)] {
-                b.push(Inst::Lw(t, SP, from));
-                b.push(Inst::Sw(t, SP, to));
-            }
-            b.push(Inst::Lw(w, SP, slots.w));
+            slots.begin(b, w, t);
             b.counted(whole, (t, slots.groups), |b| self.group_block(b, &slots, (x, w), self.group()));
             if rest > 0 {
                 self.group_block(b, &slots, (x, w), rest);
             }
             if s.blocks > 1 {
                 b.advance(x, (s.pixels * s.pitch) as i32, t);
-                b.push(Inst::Lw(t2, SP, slots.y));
-                b.advance(t2, (s.pixels * s.step) as i32, t);
-                b.push(Inst::Sw(t2, SP, slots.y));
+                slots.next(b, s, [t, t2]);
             }
         });
         Some(b)
@@ -373,16 +350,45 @@ struct Step<'a> {
     products: &'a [X],
 }
 
-/// Words of the frame.
-struct Slots {
+/// Words of the frame that products keep: arguments, and where they are.
+pub struct Slots {
     w: i32,
     c: i32,
-    c_now: i32,
+    pub c_now: i32,
     /// Where a block's results begin, and the next group's.
     y: i32,
-    y_now: i32,
-    rnd: i32,
-    sh: i32,
-    groups: i32,
-    blocks: i32,
+    pub y_now: i32,
+    pub rnd: i32,
+    pub sh: i32,
+    pub groups: i32,
+    pub blocks: i32,
+}
+
+impl Slots {
+    /// Keeps all arguments but the first.
+    pub fn new(b: &mut Block, s: &Sizes) -> Slots {
+        let [w, c, c_now, y, y_now, rnd, sh, groups, blocks] = std::array::from_fn(|_| b.slot());
+        let mut arguments = vec![(1, w), (2, c), (3, y)];
+        if s.one_shift {
+            arguments.extend([(4, rnd), (5, sh)]);
+        }
+        for (n, slot) in arguments {
+            b.push(Inst::Sw(argument(n), SP, slot));
+        }
+        Slots { w, c, c_now, y, y_now, rnd, sh, groups, blocks }
+    }
+    /// Begins a block of pixels: with the first group's weights, words and results.
+    pub fn begin(&self, b: &mut Block, w: X, t: X) {
+        for (from, to) in [(self.c, self.c_now), (self.y, self.y_now)] {
+            b.push(Inst::Lw(t, SP, from));
+            b.push(Inst::Sw(t, SP, to));
+        }
+        b.push(Inst::Lw(w, SP, self.w));
+    }
+    /// Moves the results on to the next block.
+    pub fn next(&self, b: &mut Block, s: &Sizes, [t, t2]: [X; 2]) {
+        b.push(Inst::Lw(t2, SP, self.y));
+        b.advance(t2, (s.pixels * s.step) as i32, t);
+        b.push(Inst::Sw(t2, SP, self.y));
+    }
 }

@@ -18,7 +18,7 @@
 use crate::asm::riscv::{Block, Inst, Pool, SP, X, argument};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
-use crate::riscv::gemm::{Params, REACH, Sizes, declare_shift};
+use crate::riscv::gemm::{Params, REACH, Sizes, Slots, declare_shift};
 use crate::riscv::gemm_swar::MIDDLE;
 use crate::tensor::DType;
 use secateur_targets::Target;
@@ -164,47 +164,27 @@ impl Sparse {
         let s = &self.sizes;
         let mut b = Block::new(target)?;
         let (x, w) = (argument(0), argument(1));
-        let slots = Slots {
-            x: b.slot(),
-            w: b.slot(),
-            c: b.slot(),
-            c_now: b.slot(),
-            y: b.slot(),
-            y_now: b.slot(),
-            rnd: b.slot(),
-            sh: b.slot(),
-            channels: b.slot(),
-            blocks: b.slot(),
-        };
-        let mut arguments = vec![(0, slots.x), (1, slots.w), (2, slots.c), (3, slots.y)];
-        if s.one_shift {
-            arguments.extend([(4, slots.rnd), (5, slots.sh)]);
-        }
-        for (n, slot) in arguments {
-            b.push(Inst::Sw(argument(n), SP, slot));
-        }
+        let slots = Slots::new(&mut b, s);
+        // Inputs move with the steps of each channel.
+        let first = b.slot();
+        b.push(Inst::Sw(x, SP, first));
         let mut pool = Pool::beside(2);
         let [t, t2] = [(); 2].map(|()| pool.take());
         b.counted(s.blocks, (t, slots.blocks), |b| {
-            for (from, to) in [(slots.c, slots.c_now), (slots.y, slots.y_now)] {
-                b.push(Inst::Lw(t, SP, from));
-                b.push(Inst::Sw(t, SP, to));
-            }
-            b.push(Inst::Lw(w, SP, slots.w));
-            b.counted(s.outputs, (t, slots.channels), |b| self.channel(b, &slots, (x, w)));
+            slots.begin(b, w, t);
+            b.counted(s.outputs, (t, slots.groups), |b| self.channel(b, (&slots, first), (x, w)));
             if s.blocks > 1 {
-                for (slot, by) in [(slots.x, 4 * s.pixels * s.pitch), (slots.y, s.pixels * s.step)] {
-                    b.push(Inst::Lw(t2, SP, slot));
-                    b.advance(t2, by as i32, t);
-                    b.push(Inst::Sw(t2, SP, slot));
-                }
+                b.push(Inst::Lw(t2, SP, first));
+                b.advance(t2, (4 * s.pixels * s.pitch) as i32, t);
+                b.push(Inst::Sw(t2, SP, first));
+                slots.next(b, s, [t, t2]);
             }
         });
         Some(b)
     }
 
     /// One channel: leaves `w` and the frame's words and results at the next one.
-    fn channel(&self, b: &mut Block, slots: &Slots, (x, w): (X, X)) {
+    fn channel(&self, b: &mut Block, (slots, first): (&Slots, i32), (x, w): (X, X)) {
         let (s, n) = (&self.sizes, self.sizes.pixels);
         let mut pool = Pool::beside(2);
         let (upper, both, sums) = (pool.take_n(n), pool.take_n(n), pool.take_n(n));
@@ -212,7 +192,7 @@ impl Sparse {
         let inputs = pool.take_n(n.min(4));
         let c = inputs[0];
         b.push(Inst::Lw(c, SP, slots.c_now));
-        b.push(Inst::Lw(x, SP, slots.x));
+        b.push(Inst::Lw(x, SP, first));
         b.push(Inst::Lw(upper[0], c, 0));
         b.push(Inst::Lw(both[0], c, 4));
         b.push(Inst::Lw(end, c, 8));
@@ -327,20 +307,6 @@ fn twos(kept: impl Iterator<Item = (usize, i8)>) -> Option<Vec<Two>> {
         found.push(Two { steps: [a, b], weights: [v, w], begins });
     }
     Some(found)
-}
-
-/// Words of the frame.
-struct Slots {
-    x: i32,
-    w: i32,
-    c: i32,
-    c_now: i32,
-    y: i32,
-    y_now: i32,
-    rnd: i32,
-    sh: i32,
-    channels: i32,
-    blocks: i32,
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@
 use crate::asm::riscv::{Block, Inst, Pool, SP, X, argument};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
-use crate::riscv::gemm::{Params, REACH, Sizes, declare_shift};
+use crate::riscv::gemm::{Params, REACH, Sizes, Slots, declare_shift};
 use crate::tensor::DType;
 use secateur_targets::Target;
 use std::sync::Arc;
@@ -232,44 +232,21 @@ impl Pairs {
         let s = &self.sizes;
         let mut b = Block::new(target)?;
         let (x, w) = (argument(0), argument(1));
-        let slots = Slots {
-            w: b.slot(),
-            c: b.slot(),
-            c_now: b.slot(),
-            y: b.slot(),
-            y_now: b.slot(),
-            rnd: b.slot(),
-            sh: b.slot(),
-            groups: b.slot(),
-            blocks: b.slot(),
-            runs: b.slot(),
-            segments: b.slot(),
-        };
-        let mut arguments = vec![(1, slots.w), (2, slots.c), (3, slots.y)];
-        if s.one_shift {
-            arguments.extend([(4, slots.rnd), (5, slots.sh)]);
-        }
-        for (n, slot) in arguments {
-            b.push(Inst::Sw(argument(n), SP, slot));
-        }
+        let slots = Slots::new(&mut b, s);
+        let frame = Frame { slots, runs: b.slot(), segments: b.slot() };
+        let slots = &frame.slots;
         let (whole, rest) = (s.outputs / self.group(), s.outputs % self.group());
         let mut pool = Pool::beside(2);
         let [t, t2] = [(); 2].map(|()| pool.take());
         b.counted(s.blocks, (t, slots.blocks), |b| {
-            for (from, to) in [(slots.c, slots.c_now), (slots.y, slots.y_now)] {
-                b.push(Inst::Lw(t, SP, from));
-                b.push(Inst::Sw(t, SP, to));
-            }
-            b.push(Inst::Lw(w, SP, slots.w));
-            b.counted(whole, (t, slots.groups), |b| self.group_block(b, &slots, (x, w), self.group()));
+            slots.begin(b, w, t);
+            b.counted(whole, (t, slots.groups), |b| self.group_block(b, &frame, (x, w), self.group()));
             if rest > 0 {
-                self.group_block(b, &slots, (x, w), rest);
+                self.group_block(b, &frame, (x, w), rest);
             }
             if s.blocks > 1 {
                 b.advance(x, (4 * s.pixels * s.pitch) as i32, t);
-                b.push(Inst::Lw(t2, SP, slots.y));
-                b.advance(t2, (s.pixels * s.step) as i32, t);
-                b.push(Inst::Sw(t2, SP, slots.y));
+                slots.next(b, s, [t, t2]);
             }
         });
         Some(b)
@@ -277,7 +254,7 @@ impl Pairs {
 
     /// One group of channels: leaves `w` and the frame's words and results at the next group,
     /// `x` where it was.
-    fn group_block(&self, b: &mut Block, slots: &Slots, (x, w): (X, X), n: usize) {
+    fn group_block(&self, b: &mut Block, frame: &Frame, (x, w): (X, X), n: usize) {
         let s = &self.sizes;
         let (per_run, segment) = self.parts();
         let mut pool = Pool::beside(2);
@@ -294,14 +271,14 @@ impl Pairs {
             weights: &weights,
             products: [p0, p1],
         };
-        b.push(Inst::Lw(p0, SP, slots.c_now));
+        b.push(Inst::Lw(p0, SP, frame.slots.c_now));
         for o in 0..n {
             b.push(Inst::Lw(upper[o][0], p0, 4 * o as i32));
             b.push(Inst::Lw(both[o][0], p0, 4 * (n + o) as i32));
         }
         // Flags stand behind the words, whose pointer waits for the end.
         b.push(Inst::Addi(p0, p0, 4 * (n * self.words_each()) as i32));
-        b.push(Inst::Sw(p0, SP, slots.c_now));
+        b.push(Inst::Sw(p0, SP, frame.slots.c_now));
         for o in 0..n {
             upper[o][1..].iter().for_each(|&r| b.push(Inst::Mv(r, upper[o][0])));
             both[o][1..].iter().for_each(|&r| b.push(Inst::Mv(r, both[o][0])));
@@ -309,12 +286,12 @@ impl Pairs {
         }
         let fits = |u: &usize| *u <= s.unroll && segment.is_multiple_of(*u);
         let unroll = [8, 6, 4, 2].into_iter().find(fits).unwrap_or(2);
-        b.counted(s.runs, (p0, slots.runs), |b| {
-            b.counted(per_run, (p0, slots.segments), |b| {
-                b.push(Inst::Lw(p0, SP, slots.c_now));
+        b.counted(s.runs, (p0, frame.runs), |b| {
+            b.counted(per_run, (p0, frame.segments), |b| {
+                b.push(Inst::Lw(p0, SP, frame.slots.c_now));
                 b.push(Inst::Lw(flags, p0, 0));
                 b.push(Inst::Addi(p0, p0, 4));
-                b.push(Inst::Sw(p0, SP, slots.c_now));
+                b.push(Inst::Sw(p0, SP, frame.slots.c_now));
                 if segment > unroll {
                     b.point(end, x, 4 * segment as i32);
                 }
@@ -334,13 +311,13 @@ impl Pairs {
         // What held stretches, inputs and weights is free.
         pool.give(&[inputs.as_slice(), &weights, &[p0, p1, flags, end], &sums.concat()].concat());
         let [c, y, second, m, rnd, sh, lo, hi] = [(); 8].map(|()| pool.take());
-        b.push(Inst::Lw(c, SP, slots.c_now));
+        b.push(Inst::Lw(c, SP, frame.slots.c_now));
         let words = (n * self.words_each()) as i32;
         let back = -4 * (words + self.segments() as i32);
-        b.push(Inst::Lw(y, SP, slots.y_now));
+        b.push(Inst::Lw(y, SP, frame.slots.y_now));
         if s.one_shift {
-            b.push(Inst::Lw(rnd, SP, slots.rnd));
-            b.push(Inst::Lw(sh, SP, slots.sh));
+            b.push(Inst::Lw(rnd, SP, frame.slots.rnd));
+            b.push(Inst::Lw(sh, SP, frame.slots.sh));
         }
         b.point(second, y, self.apart as i32);
         b.push(Inst::Li(lo, s.lo));
@@ -368,7 +345,7 @@ impl Pairs {
             }
         }
         b.push(Inst::Addi(y, y, n as i32));
-        b.push(Inst::Sw(y, SP, slots.y_now));
+        b.push(Inst::Sw(y, SP, frame.slots.y_now));
     }
 
     /// Two taps from an offset on.
@@ -429,17 +406,9 @@ struct Step<'a> {
     products: [X; 2],
 }
 
-/// Words of the frame.
-struct Slots {
-    w: i32,
-    c: i32,
-    c_now: i32,
-    y: i32,
-    y_now: i32,
-    rnd: i32,
-    sh: i32,
-    groups: i32,
-    blocks: i32,
+/// Words of the frame: those of all products, and counts of loops.
+struct Frame {
+    slots: Slots,
     runs: i32,
     segments: i32,
 }
