@@ -46,6 +46,7 @@ const THUMB: &[&str] = &[
 ];
 
 const DSP: &[&str] = &[
+    "blocks1x1",
     "blocks4x4",
     "dense4",
     "depthwise",
@@ -67,17 +68,17 @@ const PRODUCTS: &[Core] = &[
     Core {
         name: "cortex-m4",
         portable: 2,
-        variants: &["blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
+        variants: &["blocks1x1", "blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
     },
     Core {
         name: "cortex-m33",
         portable: 2,
-        variants: &["blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
+        variants: &["blocks1x1", "blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
     },
     Core {
         name: "cortex-m7",
         portable: 2,
-        variants: &["blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
+        variants: &["blocks1x1", "blocks4x4", "dense4", "gemm", "rows", "rows_unrolled"],
     },
     Core { name: "cortex-m55", portable: 0, variants: &["dense4", "dot"] },
     Core { name: "rv32imc", portable: 0, variants: &["pairs", "product", "blocks1x1"] },

@@ -132,4 +132,5 @@ fn sparse_loops() {
     for core in ["cortex-m4", "cortex-m55"] {
         check(&format!("{core}-sparse"), core, &blocks(), &[2, 8, 8, 64]);
     }
+    check("cortex-m4-single", "cortex-m4", &sparse(), &[2, 8, 8, 64]);
 }

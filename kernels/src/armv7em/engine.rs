@@ -41,6 +41,9 @@ impl Engine for Dsp {
         for weights in Weights::of(product) {
             ways.extend(crate::armv7em::bands::bands(g, product, want, weights)?);
         }
+        if product.zeros() {
+            ways.extend(crate::armv7em::single_engine::conv(g, product, want)?);
+        }
         if g.groups > 1 {
             ways.extend(dw_rows::depthwise(g, product, limit, want.library)?);
         }
@@ -52,6 +55,9 @@ impl Engine for Dsp {
             if weights != Weights::Eight || ways.is_empty() {
                 ways.extend(dense(rows, product, want, weights)?);
             }
+        }
+        if product.zeros() {
+            ways.extend(crate::armv7em::single_engine::dense(rows, product, want)?);
         }
         Ok(ways)
     }

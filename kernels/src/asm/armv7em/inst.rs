@@ -181,8 +181,9 @@ instructions! {
     /// Constant of -4095..=4095; of 0 a move.
     AddImm(d: Out, a: In, v: Imm<-4095, 4095>) flags(Alu, low(&[d, a]) && (v.abs() <= 7 || d == a && v.abs() <= 255)), "{sum}{s} {d}, {a}, #{n}",
         sum = if v < 0 { "sub" } else { "add" }, s = if s.is_empty() { "w" } else { s }, n = v.abs() => d = a.wrapping_add(v as u32);
-    /// `a + (b << n)` and `a + (b >> n)`, n of 1..=31.
+    /// `a + (b << n)` and `a + (b >> n)`, n of 1..=31; `AddAsr` keeps the sign of b.
     AddLsl(d: Out, a: In, b: In, n: Num<1, 31>) wide(Shift), "add {d}, {a}, {b}, lsl #{n}" => d = a.wrapping_add(b << n);
+    AddLsr(d: Out, a: In, b: In, n: Num<1, 31>) wide(Shift), "add {d}, {a}, {b}, lsr #{n}" => d = a.wrapping_add(b >> n);
     AddAsr(d: Out, a: In, b: In, n: Num<1, 31>) wide(Shift), "add {d}, {a}, {b}, asr #{n}" => d = a.wrapping_add((b as i32 >> n) as u32);
     And(d: Out, a: In, b: In) flags(Alu, (d == a || d == b) && low(&[d, a, b])), "and{s} {d}, {of}", of = beginning(d, a, b) => d = a & b;
     Orr(d: Out, a: In, b: In) flags(Alu, (d == a || d == b) && low(&[d, a, b])), "orr{s} {d}, {of}", of = beginning(d, a, b) => d = a | b;
@@ -241,8 +242,8 @@ instructions! {
     /// The same, added to the halves of the first operand.
     Sxtab16(d: Out, a: In, b: In, k: Ror) wide(Dsp), "sxtab16 {d}, {a}, {b}{k}" => d = extend(a, b, k, |v| i32::from(v as i8));
     Uxtab16(d: Out, a: In, b: In, k: Ror) wide(Dsp), "uxtab16 {d}, {a}, {b}{k}" => d = extend(a, b, k, |v| i32::from(v as u8));
-    /// First operand plus a byte (0 the lowest), or the low half after rotation, of the second,
-    /// sign-extended.
+    /// First operand plus a byte (0 the lowest), or the low half after rotation, of the second, extended.
+    Uxtab(d: Out, a: In, b: In, n: Num<0, 3>) wide(Dsp), "uxtab {d}, {a}, {b}{by}", by = Shifted("ror", 8 * n) => d = a.wrapping_add(b >> (8 * n) & 0xff);
     Sxtab(d: Out, a: In, b: In, n: Num<0, 3>) wide(Dsp), "sxtab {d}, {a}, {b}{by}", by = Shifted("ror", 8 * n) => d = a.wrapping_add((b >> (8 * n)) as i8 as u32);
     Sxtah(d: Out, a: In, b: In, k: Ror) wide(Dsp), "sxtah {d}, {a}, {b}{k}" => d = a.wrapping_add(b.rotate_right(8 * k as u32) as i16 as u32);
     /// Halves added and subtracted, wrapping; `Q` saturates.
@@ -264,6 +265,12 @@ instructions! {
     Mls(d: Out, a: In, b: In, c: Addend) wide(Class::Mla), "mls {d}, {a}, {b}, {c}" => d = c.wrapping_sub(a.wrapping_mul(b));
     /// Low and high word of the signed 64-bit product.
     Smull(lo: Out, hi: Out, a: In, b: In) wide(LongMul).only(lo != hi), "smull {lo}, {hi}, {a}, {b}" => { lo = product(a, b) as u32; hi = (product(a, b) >> 32) as u32 };
+    /// The same added to both.
+    Smlal(lo: Both, hi: Both, a: In, b: In) wide(LongMul).only(lo != hi), "smlal {lo}, {hi}, {a}, {b}" => {
+        let sum = (u64::from(hi) << 32 | u64::from(lo)).wrapping_add(product(a, b) as u64);
+        lo = sum as u32;
+        hi = (sum >> 32) as u32
+    };
     /// `a.lo * b.lo + a.hi * b.hi`; `x` crosses the halves of b; `Smusd` subtracts the second.
     Smuad(d: Out, a: In, b: In) wide(Dsp), "smuad {d}, {a}, {b}" => d = dual(a, b, 0, 1);
     Smuadx(d: Out, a: In, b: In) wide(Dsp), "smuadx {d}, {a}, {b}" => d = dual(a, b.rotate_right(16), 0, 1);
