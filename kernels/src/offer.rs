@@ -31,6 +31,22 @@ pub const DENSE4: &str = "dense4";
 /// Ways that leave zeros out are called this and how zeros lie: `blocks4x4`.
 pub const SPARSE: &str = "blocks";
 
+/// How weights are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    All,
+    /// Those that are not zero, or blocks of which one is not.
+    Sparse,
+}
+
+impl Weights {
+    /// Ways to keep those of a product that may pay.
+    pub fn of(product: &Product) -> impl Iterator<Item = Weights> {
+        let sparse = product.zeros().then_some(Weights::Sparse);
+        [Weights::All].into_iter().chain(sparse)
+    }
+}
+
 /// One way to spell a node with native kernels.
 #[derive(Debug)]
 pub struct Candidate {

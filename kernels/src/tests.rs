@@ -4,12 +4,13 @@
 use crate::call::Call;
 use crate::decompose;
 use crate::library::Library;
-use crate::offer::{Candidate, ROWS_LIMIT, Want};
+use crate::offer::{Candidate, ROWS_LIMIT, SPARSE, Want};
 use crate::options::Optimize;
 use crate::policy::Policy;
 use crate::portable::conv::{Kernels, conv};
 use crate::portable::dense::dense;
 use crate::problem::{Axis, Geometry, Rows};
+use crate::product::Product;
 use crate::registry::engine;
 use crate::tensor::{DType, Data};
 use crate::trial::{Random, geometry, product, run};
@@ -31,8 +32,8 @@ const WINDOWS: &[Core] = &[
     Core { name: "cortex-m7", portable: 1, variants: DSP },
     Core { name: "cortex-m55", portable: 1, variants: &["dense4", "dot", "gemm", "lanes"] },
     Core { name: "rv32imc", portable: 1, variants: &["depthwise", "pairs", "product", "blocks1x1"] },
-    Core { name: "rv32imcv", portable: 0, variants: &["depthwise", "product"] },
-    Core { name: "hexagon-v67", portable: 6, variants: &["depthwise", "vector"] },
+    Core { name: "rv32imcv", portable: 0, variants: &["blocks8x1", "depthwise", "product"] },
+    Core { name: "hexagon-v67", portable: 6, variants: &["blocks32x4", "depthwise", "vector"] },
 ];
 
 const THUMB: &[&str] = &[
@@ -82,8 +83,8 @@ const PRODUCTS: &[Core] = &[
     },
     Core { name: "cortex-m55", portable: 0, variants: &["dense4", "dot"] },
     Core { name: "rv32imc", portable: 0, variants: &["pairs", "product", "blocks1x1"] },
-    Core { name: "rv32imcv", portable: 0, variants: &["product"] },
-    Core { name: "hexagon-v67", portable: 0, variants: &["vector"] },
+    Core { name: "rv32imcv", portable: 0, variants: &["blocks8x1", "product"] },
+    Core { name: "hexagon-v67", portable: 0, variants: &["blocks32x4", "vector"] },
 ];
 
 /// What is asked for: memory for input rows, and the aim.
@@ -319,4 +320,79 @@ fn convolutions_equal_the_plain_loops() {
 #[test]
 fn dense_layers_equal_the_plain_loops() {
     PRODUCTS.iter().for_each(|core| multiply(core.name, 62).fits(core));
+}
+
+/// How weights are zero.
+#[derive(Debug, Clone, Copy)]
+enum Zeros {
+    All,
+    AllButOne,
+    /// Every other row; the others are full.
+    Rows,
+    /// Blocks of so many rows by inputs at one tap but one in four.
+    Blocks([usize; 2]),
+}
+
+impl Zeros {
+    fn of(self, mut product: Product, (taps, window): (usize, usize)) -> Product {
+        let Data::I32(w) = &mut product.weights else { panic!() };
+        let one = 2 * w.len() / 3;
+        for (i, w) in w.iter_mut().enumerate() {
+            let (row, c, tap) = (i / taps, i % taps / window, i % window);
+            let kept = match self {
+                Zeros::All => false,
+                Zeros::AllButOne => i == one,
+                Zeros::Rows => row % 2 > 0,
+                Zeros::Blocks([r, n]) => (row / r + c / n + 3 * tap).is_multiple_of(4),
+            };
+            *w = if kept { *w } else { 0 };
+        }
+        product
+    }
+}
+
+/// Each core that leaves zeros out does so in each of its patterns, and however few weights there are.
+#[test]
+fn what_leaves_zeros_out_equals_the_plain_loops() {
+    let windows = [
+        geometry(16, 48, [4, 5], [3, 3], SAME),
+        geometry(32, 24, [1, 20], [1, 3], [1, 2, 0, 0, 0, 0]),
+        geometry(32, 160, [1, 9], [1, 3], [1, 1, 0, 1, 0, 1]),
+    ];
+    let mut random = Random(63);
+    for core in WINDOWS {
+        let target = secateur_targets::core_only(core.name, 1 << 20, 1 << 18).unwrap();
+        let engine = engine(&target).unwrap();
+        let blocks = target.core.patterns.iter().map(|pattern| {
+            let (rows, inputs) = pattern.split_once('x').unwrap();
+            Zeros::Blocks([rows, inputs].map(|n| n.parse().unwrap()))
+        });
+        for zeros in blocks.chain([Zeros::All, Zeros::AllButOne, Zeros::Rows]) {
+            let mut offered = Tried::default();
+            for (case, g) in windows.iter().enumerate() {
+                let library = &Library::new(&target);
+                let want = Want { library, policy: Policy::from(Optimize::Balanced), rows_limit: ROWS_LIMIT };
+                let window = g.kernel[0] * g.kernel[1];
+                let axes = vec![Axis { len: 5, x: g.cin, y: g.cout }];
+                let [inputs, outputs] = [g.cin, g.cout].map(|len| Axis { len, x: 1, y: 1 });
+                let rows = Rows { rows: axes, inputs, outputs };
+                let x = random.bytes(g.x_len());
+                let mut hold = |mut found: Vec<Candidate>, plain: Call, y: usize| {
+                    found.retain(|way| way.way.starts_with(SPARSE));
+                    let says = format!("{}: {zeros:?} of {g:?}", core.name);
+                    offered.hold(case, &found, &plain, x.clone(), y, &says);
+                };
+                let of =
+                    zeros.of(product(&mut random, g.cout, g.cin * window, case), (g.cin * window, window));
+                let plain = conv(g, &of, Kernels::Packed).unwrap();
+                hold(engine.conv(g, &of, &want).unwrap(), plain, g.y_len());
+                let of = zeros.of(product(&mut random, g.cout, g.cin, case), (g.cin, 1));
+                let plain = dense(&rows, &of, false).unwrap();
+                hold(engine.dense(&rows, &of, &want).unwrap(), plain, rows.y_len());
+            }
+            // In a pattern of its own, and where there is next to nothing to multiply.
+            let expected = !target.core.patterns.is_empty() && !matches!(zeros, Zeros::Rows);
+            assert!(!expected || !offered.variants.is_empty(), "{}: {zeros:?} are multiplied", core.name);
+        }
+    }
 }

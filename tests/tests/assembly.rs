@@ -50,6 +50,11 @@ fn blocks() -> Vec<u8> {
     product(&|i| (i / 256 + i % 64 / 16) % 4 > 0)
 }
 
+/// The same, of whose blocks of 32 channels by four inputs one in four is not zero.
+fn strips() -> Vec<u8> {
+    product(&|i| (i / 2048 + i % 64 / 4) % 4 > 0)
+}
+
 fn product(zero: &dyn Fn(usize) -> bool) -> Vec<u8> {
     let mut weights = wave(4096, 5);
     weights.iter_mut().enumerate().filter(|(i, _)| zero(*i)).for_each(|(_, w)| *w = 0.0);
@@ -133,4 +138,7 @@ fn sparse_loops() {
         check(&format!("{core}-sparse"), core, &blocks(), &[2, 8, 8, 64]);
     }
     check("cortex-m4-single", "cortex-m4", &sparse(), &[2, 8, 8, 64]);
+    for core in ["rv32imcv", "hexagon-v67"] {
+        check(&format!("{core}-sparse"), core, &strips(), &[2, 8, 8, 64]);
+    }
 }

@@ -14,7 +14,7 @@ use crate::armv6m::dense_sparse::DenseSparse;
 use crate::armv6m::depthwise::Depthwise;
 use crate::armv6m::elementwise;
 use crate::armv6m::im2col;
-use crate::armv6m::packed::{Packed, SPARSE, Weights, packed, sparse};
+use crate::armv6m::packed::{Packed, SPARSE, packed, sparse, way};
 use crate::armv6m::plane::{self, Plane};
 use crate::armv6m::planes::Planes;
 use crate::armv6m::round::rounding;
@@ -24,7 +24,7 @@ use crate::epilogue::Finish;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::library::Library;
-use crate::offer::{Candidate, Engine, Want};
+use crate::offer::{Candidate, Engine, Want, Weights};
 use crate::problem::Geometry;
 use crate::problem::Rows;
 use crate::product::{Product, reach_len};
@@ -122,7 +122,7 @@ fn dense(
         None => (&[][..], crate::problem::Axis { len: 1, x: 0, y: 0 }),
     };
     let taps: Vec<usize> = (0..inputs).collect();
-    let way = weights.way();
+    let way = way(weights);
     let found = packed(product, (inner.len, inner.y), &taps, (want, core), weights)?;
     let Some((packed, stream)) = found else { return Ok(None) };
     let columns = packed.columns();
@@ -225,7 +225,7 @@ pub fn conv(
     (want, core): (&Want<'_>, &Cost),
     weights: Weights,
 ) -> Result<Option<Candidate>> {
-    let (way, library) = (weights.way(), want.library);
+    let (way, library) = (way(weights), want.library);
     let [kh, kw] = g.kernel;
     // Channels last, and results so that pixels are evenly apart.
     let packed_x = g.cin == 1 || g.x[1] == 1;

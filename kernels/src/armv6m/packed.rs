@@ -12,7 +12,7 @@ use crate::call::Bind;
 use crate::epilogue::Finish;
 use crate::error::Result;
 use crate::kernel::Kernel;
-use crate::offer::Want;
+use crate::offer::{Want, Weights};
 use crate::product::Product;
 use crate::tensor::Data;
 use secateur_targets::Cost;
@@ -23,26 +23,11 @@ pub const SPARSE: &str = "blocks1x1";
 /// The same on tiles of planes.
 pub const SPARSE_PLANES: &str = "blocks1x1-planes";
 
-/// How weights are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
-    All,
-    /// Those that are not zero.
-    Sparse,
-}
-
-impl Weights {
-    /// Ways to keep those of a product that may pay.
-    pub fn of(product: &Product) -> impl Iterator<Item = Weights> {
-        let sparse = product.zeros().then_some(Weights::Sparse);
-        [Weights::All].into_iter().chain(sparse)
-    }
-    /// The variant's name.
-    pub fn way(self) -> &'static str {
-        match self {
-            Weights::All => "gemm",
-            Weights::Sparse => SPARSE,
-        }
+/// The variant's name.
+pub fn way(weights: Weights) -> &'static str {
+    match weights {
+        Weights::All => "gemm",
+        Weights::Sparse => SPARSE,
     }
 }
 

@@ -201,7 +201,7 @@ impl<'a> Rows<'a> {
         let inside = |column: &Expr, last: usize| {
             column.ge(0).and((column.clone() + last).lt(g.input[1])).and(iy.ge(0)).and(iy.lt(g.input[0]))
         };
-        k.if_else(inside(&ix.into(), self.last()), whole, |k| {
+        let by_word = |k: &mut KernelBuilder| {
             k.for_("i", 0, planes.inputs, |k, i| {
                 let place = if planes.stride == 1 { i.into() } else { (i & 1) * planes.half + (i >> 1) };
                 let to = acts.from(place);
@@ -226,7 +226,12 @@ impl<'a> Rows<'a> {
                     },
                 );
             });
-        });
+        };
+        // Rows that are shorter than a tile's have none that lies inside.
+        match self.last() < g.input[1] {
+            true => k.if_else(inside(&ix.into(), self.last()), whole, by_word),
+            false => by_word(&mut k),
+        }
         k.finish()
     }
 }

@@ -134,8 +134,8 @@ fn spell(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::armv6m::packed::Weights;
     use crate::library::Library;
+    use crate::offer::Weights;
     use crate::options::Optimize;
     use crate::policy::Policy;
     use crate::portable::conv::{self, Kernels};

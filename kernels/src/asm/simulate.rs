@@ -33,6 +33,11 @@ impl Memory {
     pub fn half(&mut self, address: u32) -> u16 {
         u16::from_le_bytes(self.at(address, 2).try_into().unwrap())
     }
+    /// The same where unaligned accesses trap.
+    pub fn aligned_half(&mut self, address: u32) -> u16 {
+        assert!(address.is_multiple_of(2), "unaligned load at {address:#x}");
+        self.half(address)
+    }
     pub fn byte(&mut self, address: u32) -> u8 {
         self.at(address, 1)[0]
     }

@@ -5,7 +5,7 @@
 //! included as the zero point, and takes rows of outputs in blocks of pixels. Pixels that fill
 //! whole words are read where they are where there is no padding.
 //!
-//! In: sizes and a product. Out: the ways `vector` and `depthwise` where they fit. Law: the outputs
+//! In: sizes and a product. Out: the ways `vector`, `blocks32x4` and `depthwise` where they fit. Law: the outputs
 //! are those of the portable loops, bit by bit.
 
 use crate::asm::hvx::native;
@@ -14,12 +14,13 @@ use crate::call::{Bind, Call};
 use crate::epilogue::Finish;
 use crate::error::Result;
 use crate::hvx::elementwise;
-use crate::hvx::gemm::Gemm;
+use crate::hvx::gemm::{Gemm, LANES};
+use crate::hvx::gemm_sparse::Sparse;
 use crate::hvx::line::{Line, SLACK};
 use crate::hvx::pixels::{Packed, Pixels, packed};
 use crate::hvx::rows::{Filler, panel};
 use crate::kernel::{Access, Buf, CallArg, KernelBuilder, Native, int};
-use crate::offer::{Candidate, Engine, Want};
+use crate::offer::{Candidate, Engine, Want, Weights};
 use crate::panel::direct;
 use crate::problem::Geometry;
 use crate::problem::Rows;
@@ -34,19 +35,39 @@ pub struct Hvx;
 
 impl Engine for Hvx {
     fn conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let way = if g.groups > 1 {
-            crate::hvx::dw_engine::depthwise(g, product, want)?
-        } else {
-            conv(g, product, want)?
-        };
-        Ok(way.into_iter().collect())
+        if g.groups > 1 {
+            return Ok(crate::hvx::dw_engine::depthwise(g, product, want)?.into_iter().collect());
+        }
+        let ways = Weights::of(product).map(|kept| conv(g, product, want, kept));
+        Ok(ways.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        Ok(dense(rows, product, want)?.into_iter().collect())
+        let ways = Weights::of(product).map(|kept| dense(rows, product, want, kept));
+        Ok(ways.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
     fn run(&self, run: &Run, _target: &Target) -> Result<Vec<Native>> {
         elementwise::code(run).map(|code| native(&code)).into_iter().collect()
     }
+}
+
+/// The sizes and coefficients of a product, and what the way is called; without zeros only if that takes no more
+/// flash, or flash may be spent.
+fn coefficients(
+    base: Gemm,
+    product: &Product,
+    taps: &[Option<usize>],
+    kept: Weights,
+    want: &Want<'_>,
+) -> Option<(Gemm, Packed, &'static str)> {
+    if kept == Weights::All {
+        return Some((base, packed(&base, product, taps, kept)?, "vector"));
+    }
+    let base = Sparse::sizes(&base);
+    let found = packed(&base, product, taps, kept)?;
+    let (_, sparse) = found.kept.as_ref()?;
+    let all = found.passes * base.weights_len();
+    let fits = sparse.weights_len() + 4 * (sparse.places_len() + LANES * found.passes) <= all;
+    (fits || want.policy.spends_flash()).then_some((base, found, "blocks32x4"))
 }
 
 /// Bytes that vectors are aligned to.
@@ -61,10 +82,12 @@ pub struct Bufs {
     pub stage: Option<Buf>,
     /// Pixels at a step of whole words.
     pub spread: Option<Buf>,
+    /// Of inputs, where zeros are left out.
+    pub places: Option<Buf>,
 }
 
 /// A dense layer or pointwise convolution.
-fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+fn dense(rows: &Rows, product: &Product, want: &Want<'_>, kept: Weights) -> Result<Option<Candidate>> {
     let Finish::Int(r) = &product.finish else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if !rows.side_by_side() || inputs == 0 || outputs == 0 {
@@ -88,32 +111,37 @@ fn dense(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candi
         hi: r.out.hi,
     };
     let taps: Vec<Option<usize>> = (0..pixel).map(|i| (i < inputs).then_some(i)).collect();
-    let Some(packed) = packed(&base, product, &taps) else { return Ok(None) };
+    let found = coefficients(base, product, &taps, kept, want);
+    let Some((base, packed, way)) = found else { return Ok(None) };
     let spread = (!whole).then_some((inputs, inner.x));
-    let row = Pixels::new(base, (inner.len, outputs, inner.y), spread, want)?;
+    let row = Pixels::new(base, &packed, (inner.len, outputs, inner.y), spread, want)?;
     let Some(row) = row else { return Ok(None) };
     let mut k = KernelBuilder::new("dense_s8_vector");
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
-    let (bufs, args, workspace) = coefficients(&mut k, &row, &packed, &base, y, 0);
+    let (bufs, args, workspace) = declared(&mut k, &row, &packed, y, 0);
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| row.spell(k, (x, inner.x), x0, bufs, y0));
     let call = Call { kernel: k.finish()?, args };
-    Ok(Some(Candidate { way: "vector", call, workspace }))
+    Ok(Some(Candidate { way, call, workspace }))
 }
 
 /// Declares coefficients, stage and spread pixels behind `x` and `y`; their arguments, and the bytes
 /// of workspace when these begin at `from`.
-fn coefficients(
+fn declared(
     k: &mut KernelBuilder,
     row: &Pixels,
     packed: &Packed,
-    sizes: &Gemm,
     y: Buf,
     from: usize,
 ) -> (Bufs, Vec<Bind>, usize) {
-    let w = k.buffer("w", DType::U8, packed.passes * sizes.weights_len(), Access::Read);
-    let tail = k.buffer("tail", DType::I32, packed.passes * sizes.tail_len(), Access::Read);
+    let [weights, tail] = packed.lens;
+    let w = k.buffer("w", DType::U8, weights, Access::Read);
+    let tail = k.buffer("tail", DType::I32, packed.passes * tail, Access::Read);
     let mut args = vec![Bind::Operand(0), Bind::Result(0), packed.weights.clone(), packed.tail.clone()];
+    let places = packed.kept.as_ref().map(|(places, sparse)| {
+        args.push(places.clone());
+        k.buffer("places", DType::I32, sparse.places_len(), Access::Read)
+    });
     let mut end = from;
     let mut room = |name: &str, bytes: usize| {
         (bytes > 0).then(|| {
@@ -125,11 +153,11 @@ fn coefficients(
     };
     let stage = room("stage", row.stage());
     let spread = room("spread", row.spread());
-    (Bufs { w, tail, y, stage, spread }, args, end)
+    (Bufs { w, tail, y, stage, spread, places }, args, end)
 }
 
 /// A convolution with one group.
-fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+fn conv(g: &Geometry, product: &Product, want: &Want<'_>, kept: Weights) -> Result<Option<Candidate>> {
     let Finish::Int(r) = &product.finish else { return Ok(None) };
     let [kh, kw] = g.kernel;
     // Channels lie side by side; pixels may lie further apart.
@@ -178,14 +206,17 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
             taps.resize(taps.len().next_multiple_of(window), None);
         }
     }
-    let Some(packed) = packed(&base, product, &taps) else { return Ok(None) };
+    let found = coefficients(base, product, &taps, kept, want);
+    let Some((base, packed, way)) = found else { return Ok(None) };
     let columns = if in_place { g.output[1] } else { panel.tile[1] };
-    let Some(row) = Pixels::new(base, (columns, g.cout, g.y[3]), None, want)? else { return Ok(None) };
+    let Some(row) = Pixels::new(base, &packed, (columns, g.cout, g.y[3]), None, want)? else {
+        return Ok(None);
+    };
     let mut k = KernelBuilder::new("conv_s8_vector");
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
     let rows_len = if in_place { 0 } else { panel.len() + SLACK };
-    let (bufs, mut args, mut workspace) = coefficients(&mut k, &row, &packed, &base, y, rows_len);
+    let (bufs, mut args, mut workspace) = declared(&mut k, &row, &packed, y, rows_len);
     let step = base.pitch;
     if in_place {
         direct(&mut k, g, &mut |k, x0, y0| {
@@ -193,7 +224,7 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
             row.spell(k, (x, step), &x0.into(), bufs, &y0.into());
         });
         let call = Call { kernel: k.finish()?, args };
-        return Ok(Some(Candidate { way: "vector", call, workspace }));
+        return Ok(Some(Candidate { way, call, workspace }));
     }
     args.extend([Bind::Workspace(0), Bind::Scalar(product.x_zp)]);
     let room = k.buffer("rows", DType::I8, rows_len, Access::ReadWrite);
@@ -238,5 +269,5 @@ fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candi
         });
     })?;
     let call = Call { kernel: k.finish()?, args };
-    Ok(Some(Candidate { way: "vector", call, workspace }))
+    Ok(Some(Candidate { way, call, workspace }))
 }

@@ -72,10 +72,11 @@ impl Gemm {
             i32::from_le_bytes([byte; 4])
         })
     }
-    fn run_at(&self, run: usize) -> usize {
+    /// Where a run begins.
+    pub fn run_at(&self, run: usize) -> usize {
         run / self.runs[1] * self.run_pitch[0] + run % self.runs[1] * self.run_pitch[1]
     }
-    fn all_runs(&self) -> usize {
+    pub fn all_runs(&self) -> usize {
         self.runs[0] * self.runs[1]
     }
     pub fn acts_len(&self) -> usize {
@@ -150,42 +151,12 @@ impl Gemm {
     /// second half, r3: results, r4: begin of the weights, r5: current run, r6: zero, r14: how far
     /// results are moved down, others: inputs.
     fn code(&self) -> Vec<Code> {
-        let mut head = match self.spare {
-            true => {
-                vec![Inst::Add(R(28), R(2), (4 * self.groups * VECTOR) as i32), Inst::Load(TO_ALL, R(28), 0)]
-            }
-            false => vec![Inst::Set(R(28), i32::from_le_bytes([128; 4])), Inst::Splat(OFFSET, R(28))],
-        };
-        if self.step.is_some() && self.groups < 4 {
-            head.push(Inst::Set(DOWN, self.width() as i32));
-        }
-        if !self.held() {
-            head.extend([Inst::Set(ZERO, 0), Inst::Add(R(15), R(2), 8 * VECTOR as i32)]);
-        } else {
-            for g in 0..self.groups {
-                for (row, base) in TAIL.into_iter().enumerate() {
-                    head.push(Inst::Load(V(base + g as u32), R(2), (4 * g + row) as i32));
-                }
-            }
-        }
-        for (limit, register, none) in [(self.lo, LOW, -128), (self.hi, HIGH, 127)] {
-            if limit != none {
-                head.push(Inst::Set(R(4), limit));
-                head.push(Inst::SplatByte(register, R(4)));
-            }
-        }
+        let mut head = self.head();
         head.push(Inst::Mov(R(4), R(1)));
         let mut body = Vec::new();
         let mut line = Vec::new();
         for group in 0..self.groups {
-            for pixel in 0..self.pixels {
-                let sum = self.sum(pixel, group);
-                line.push(if self.held() {
-                    Inst::Copy(sum, V(TAIL[0] + group as u32))
-                } else {
-                    self.load_tail(sum, group, 0)
-                });
-            }
+            self.open(&mut line, group);
         }
         let whole = self.all_runs() * self.fours <= STRAIGHT;
         let mut next = Next::new(self);
@@ -215,6 +186,45 @@ impl Gemm {
         let mut code = vec![Code::Straight(head)];
         code.extend(Code::repeated(self.blocks, body));
         code
+    }
+    /// What all blocks need in registers.
+    pub(super) fn head(&self) -> Vec<Inst> {
+        let mut head = match self.spare {
+            true => {
+                vec![Inst::Add(R(28), R(2), (4 * self.groups * VECTOR) as i32), Inst::Load(TO_ALL, R(28), 0)]
+            }
+            false => vec![Inst::Set(R(28), i32::from_le_bytes([128; 4])), Inst::Splat(OFFSET, R(28))],
+        };
+        if self.step.is_some() && self.groups < 4 {
+            head.push(Inst::Set(DOWN, self.width() as i32));
+        }
+        if !self.held() {
+            head.extend([Inst::Set(ZERO, 0), Inst::Add(R(15), R(2), 8 * VECTOR as i32)]);
+        } else {
+            for g in 0..self.groups {
+                for (row, base) in TAIL.into_iter().enumerate() {
+                    head.push(Inst::Load(V(base + g as u32), R(2), (4 * g + row) as i32));
+                }
+            }
+        }
+        for (limit, register, none) in [(self.lo, LOW, -128), (self.hi, HIGH, 127)] {
+            if limit != none {
+                head.push(Inst::Set(R(4), limit));
+                head.push(Inst::SplatByte(register, R(4)));
+            }
+        }
+        head
+    }
+    /// Sums of a group begin with their biases.
+    pub(super) fn open(&self, line: &mut Vec<Inst>, group: usize) {
+        for pixel in 0..self.pixels {
+            let sum = self.sum(pixel, group);
+            line.push(if self.held() {
+                Inst::Copy(sum, V(TAIL[0] + group as u32))
+            } else {
+                self.load_tail(sum, group, 0)
+            });
+        }
     }
 
     /// Whether what ends the sums stays in registers.
@@ -254,14 +264,28 @@ impl Gemm {
 
     /// Requantizes and stores the sums of a block.
     fn finish(&self, line: &mut Vec<Inst>) {
-        let pairs: &[u32] = match self.groups {
-            1 => &[16, 18],
-            _ => &[12, 14, 16, 18],
-        };
+        self.offset_to_all(line);
+        self.end(line, true, &|line, first| self.pack(line, first));
+    }
+    /// Brings what the spare lane has summed to all lanes.
+    pub(super) fn offset_to_all(&self, line: &mut Vec<Inst>) {
         if self.spare {
             let last = |pixel| self.sum(pixel, self.groups - 1);
             line.extend((0..self.pixels).map(|p| Inst::Exchange(self.offset(p), last(p), TO_ALL)));
         }
+    }
+    /// Requantizes sums, from which offsets may be to `subtract` yet, and stores what `pack` makes of those from a
+    /// pixel on.
+    pub(super) fn end(
+        &self,
+        line: &mut Vec<Inst>,
+        subtract: bool,
+        pack: &dyn Fn(&mut Vec<Inst>, usize) -> V,
+    ) {
+        let pairs: &[u32] = match self.groups {
+            1 => &[16, 18],
+            _ => &[12, 14, 16, 18],
+        };
         for group in 0..self.groups {
             let g = group as u32;
             let tail = match self.held() {
@@ -274,7 +298,9 @@ impl Gemm {
             for pixel in 0..self.pixels {
                 let sum = self.sum(pixel, group);
                 let pair = V(pairs[(group * self.pixels + pixel) % pairs.len()]);
-                line.push(Inst::SubWords(sum, sum, self.offset(pixel)));
+                if subtract {
+                    line.push(Inst::SubWords(sum, sum, self.offset(pixel)));
+                }
                 line.push(Inst::MulLow(pair, sum, tail[1]));
                 line.push(Inst::MulHighAdd(pair, sum, tail[1]));
                 line.push(Inst::AddWords(sum, V(pair.0 + 1), tail[2]));
@@ -284,7 +310,7 @@ impl Gemm {
         // A vector of bytes holds the channels of one, two or four pixels.
         let together = 4 / self.groups;
         for first in (0..self.pixels).step_by(together) {
-            let packed = self.pack(line, first);
+            let packed = pack(line, first);
             if self.lo > -128 {
                 line.push(Inst::MaxBytes(packed, packed, LOW));
             }
@@ -340,22 +366,22 @@ impl Gemm {
         }
     }
 
-    fn sum(&self, pixel: usize, group: usize) -> V {
+    pub(super) fn sum(&self, pixel: usize, group: usize) -> V {
         V((pixel * self.groups + group) as u32)
     }
-    fn offset(&self, pixel: usize) -> V {
+    pub(super) fn offset(&self, pixel: usize) -> V {
         V(8 + pixel as u32)
     }
 }
 
 /// 128 in every byte.
-const OFFSET: V = V(31);
+pub(super) const OFFSET: V = V(31);
 /// Or how the spare lane is brought to all.
 const TO_ALL: V = V(31);
 const LOW: V = V(28);
 const HIGH: V = V(29);
 const ZERO: R = R(6);
-const DOWN: R = R(14);
+pub(super) const DOWN: R = R(14);
 /// Bias, multiplier, rounding constant and shift of the first group.
 const TAIL: [u32; 4] = [20, 22, 24, 26];
 

@@ -9,9 +9,10 @@ use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::hvx::engine::{ALIGN, Bufs};
 use crate::hvx::gemm::{Gemm, LANES};
+use crate::hvx::gemm_sparse::Sparse;
 use crate::hvx::line::Line;
 use crate::kernel::{Buf, CallArg, Expr, Kernel, KernelBuilder, int};
-use crate::offer::Want;
+use crate::offer::{Want, Weights};
 use crate::product::Product;
 use crate::tensor::Data;
 use crate::vector::Run;
@@ -21,16 +22,32 @@ use std::sync::Arc;
 pub struct Packed {
     pub passes: usize,
     pub weights: Bind,
+    /// Bytes of weights, and words of a pass that end its sums.
+    pub lens: [usize; 2],
     pub tail: Bind,
+    /// Places of inputs, and the product that they are for, where zeros are left out.
+    pub kept: Option<(Bind, Sparse)>,
 }
 
 /// Packs a product: `taps[i]` says which of a row's weights input `i` of the window meets.
-pub fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>]) -> Option<Packed> {
+pub fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>], kept: Weights) -> Option<Packed> {
     let folded = product.clone().folded();
     let ending = Ending::of(&folded.finish)?;
     let (Data::I32(w), Data::I32(b)) = (&folded.weights, &folded.bias) else { return None };
     let (outputs, width) = (b.len(), sizes.width());
     let row = w.len() / outputs;
+    if kept == Weights::Sparse {
+        let weight = |o: usize, i: usize| taps[i].map_or(0, |tap| w[o * row + tap]);
+        let words = |o: usize| [b[o]].into_iter().chain(ending.words(o)).collect();
+        let (sparse, (weights, tail, places)) = Sparse::pack(*sizes, outputs, &weight, &words)?;
+        return Some(Packed {
+            passes: sparse.passes,
+            weights: Bind::aligned("weights", Data::U8(weights), ALIGN),
+            lens: [sparse.weights_len(), sparse.tail_len()],
+            tail: Bind::aligned("tail", Data::I32(tail), ALIGN),
+            kept: Some((Bind::data("places", Data::I32(places)), sparse)),
+        });
+    }
     let passes = outputs.div_ceil(width);
     let mut weights = vec![128u8; passes * sizes.weights_len()];
     let mut tail = vec![0i32; passes * sizes.tail_len()];
@@ -54,7 +71,9 @@ pub fn packed(sizes: &Gemm, product: &Product, taps: &[Option<usize>]) -> Option
     Some(Packed {
         passes,
         weights: Bind::aligned("weights", Data::U8(weights), ALIGN),
+        lens: [passes * sizes.weights_len(), sizes.tail_len()],
         tail: Bind::aligned("tail", Data::I32(tail), ALIGN),
+        kept: None,
     })
 }
 
@@ -89,6 +108,7 @@ pub struct Pixels {
     chunks: Vec<(usize, Chunk)>,
     /// Bytes of a spread pixel.
     pitch: usize,
+    kept: Option<Sparse>,
 }
 
 impl Pixels {
@@ -96,10 +116,12 @@ impl Pixels {
     /// memory, where words cannot be read.
     pub fn new(
         base: Gemm,
+        packed: &Packed,
         (n, outputs, y_pitch): (usize, usize, usize),
         spread: Option<(usize, usize)>,
         want: &Want<'_>,
     ) -> Result<Option<Pixels>> {
+        let kept = packed.kept.as_ref().map(|(_, sparse)| *sparse);
         let many = Gemm { pixels: 8 / base.groups, ..base };
         let pixels = if many.fits() { many.pixels } else { 1 };
         // Whole vectors of results may be stored where they belong.
@@ -126,7 +148,14 @@ impl Pixels {
                     return Ok(None);
                 }
                 if blocks > 0 {
-                    parts.push((sizes, want.library.once(&sizes, || sizes.kernel())?));
+                    let kernel = match kept {
+                        None => want.library.once(&sizes, || sizes.kernel())?,
+                        Some(kept) => {
+                            let sparse = Sparse { of: sizes, ..kept };
+                            want.library.once(&sparse, || sparse.kernel())?
+                        }
+                    };
+                    parts.push((sizes, kernel));
                 }
             }
             let spread = match spread {
@@ -157,7 +186,7 @@ impl Pixels {
                 chunks.push((times, chunk));
             }
         }
-        Ok(Some(Pixels { outputs, y_pitch, chunks, pitch: base.pitch }))
+        Ok(Some(Pixels { outputs, y_pitch, chunks, pitch: base.pitch, kept }))
     }
     /// Bytes that results are staged in.
     pub fn stage(&self) -> usize {
@@ -202,13 +231,20 @@ impl Pixels {
         for (g, kernel) in &chunk.parts {
             let (whole, last) = (self.outputs / g.width(), self.outputs % g.width());
             let pass = |k: &mut KernelBuilder, pass: Expr| {
-                let w = bufs.w.from(&pass * g.weights_len());
-                let tail = bufs.tail.from(&pass * g.tail_len());
+                let (weights, tail) = match &self.kept {
+                    None => (g.weights_len(), g.tail_len()),
+                    // A pass finds its weights itself.
+                    Some(kept) => (0, kept.tail_len()),
+                };
+                let w = bufs.w.from(&pass * weights);
+                let tail = bufs.tail.from(&pass * tail);
                 let y = match stage {
                     Some(stage) => stage.from(pass * g.width() + first * self.outputs),
                     None => bufs.y.from(&to + first * self.y_pitch + pass * g.width()),
                 };
-                k.call(kernel, vec![acts.from(&from + first * g.pitch), w, tail, y]);
+                let mut args = vec![acts.from(&from + first * g.pitch), w, tail, y];
+                args.extend(bufs.places.map(|places| places.from(0)));
+                k.call(kernel, args);
             };
             if last > 0 {
                 pass(k, whole.into());

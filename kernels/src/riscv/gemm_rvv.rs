@@ -45,11 +45,77 @@ pub fn pixels(channels: usize) -> usize {
     }
 }
 
-fn wider(lmul: Lmul) -> Lmul {
+pub(super) fn wider(lmul: Lmul) -> Lmul {
     match lmul {
         Lmul::M1 => Lmul::M2,
         Lmul::M2 => Lmul::M4,
         _ => Lmul::M8,
+    }
+}
+
+/// The sums of so many pixels fill the registers from the top; the words that round them take the first
+/// group, where weights and inputs stand before.
+pub(super) fn sums(half: Lmul, pixels: usize) -> Vec<V> {
+    (0..pixels).map(|q| V(32 - wider(half).registers() * (q as u8 + 1))).collect()
+}
+
+/// How the sums of a strip end, on elements of 32 bits at first.
+pub(super) struct End {
+    pub half: Lmul,
+    /// Holds the number of channels.
+    pub vl: X,
+    /// Points at the multipliers; where channels have shifts of their own, at these behind it.
+    pub words: X,
+    /// Bytes from an array of words to the next.
+    pub pitch: i32,
+    /// Results.
+    pub ys: X,
+    /// Free, and free where a pitch is large.
+    pub t: X,
+    pub spoiled: X,
+    /// The common rounding constant and shift.
+    pub shift: Option<(X, X)>,
+}
+
+impl End {
+    /// Requantizes and stores.
+    pub(super) fn of(&self, b: &mut Block, s: &Sizes, sums: &[V]) {
+        let (words, t) = (V(0), self.t);
+        let each = |b: &mut Block, inst: &dyn Fn(V) -> Inst| sums.iter().for_each(|&sum| b.push(inst(sum)));
+        b.push(Inst::Vle32(words, self.words));
+        each(b, &|sum| Inst::Vmulh(sum, sum, words));
+        match self.shift {
+            Some((rnd, _)) => each(b, &|sum| Inst::VaddX(sum, sum, rnd)),
+            None => {
+                b.advance(self.words, self.pitch, self.spoiled);
+                b.push(Inst::Vle32(words, self.words));
+                each(b, &|sum| Inst::VaddV(sum, sum, words));
+                b.advance(self.words, self.pitch, self.spoiled);
+                b.push(Inst::Vle32(words, self.words));
+                each(b, &|sum| Inst::VsraV(sum, sum, words));
+            }
+        }
+        b.push(Inst::Vset(ZERO, self.vl, 16, self.half));
+        match self.shift {
+            Some((_, sh)) => each(b, &|sum| Inst::VnclipX(sum, sum, sh)),
+            None => each(b, &|sum| Inst::Vnclip0(sum, sum)),
+        }
+        b.push(Inst::Vset(ZERO, self.vl, 8, self.half.narrower()));
+        each(b, &|sum| Inst::Vnclip0(sum, sum));
+        if s.lo > -128 {
+            b.push(Inst::Li(t, s.lo));
+            each(b, &|sum| Inst::VmaxX(sum, sum, t));
+        }
+        if s.hi < 127 {
+            b.push(Inst::Li(t, s.hi));
+            each(b, &|sum| Inst::VminX(sum, sum, t));
+        }
+        for (q, &sum) in sums.iter().enumerate() {
+            if q > 0 {
+                b.point(t, self.ys, (q * s.step) as i32);
+            }
+            b.push(Inst::Vse8(sum, if q == 0 { self.ys } else { t }));
+        }
     }
 }
 
@@ -182,11 +248,7 @@ impl Lanes {
     fn strip(&self, b: &mut Block, at: &Strip, mut pool: Pool, shift: Option<(X, X)>) {
         let s = self.sizes();
         let (half, full) = (at.half, wider(at.half));
-        let registers = full.registers();
-        // The sums fill the registers from the top; the words that round them take the first
-        // group, where weights and inputs stand before.
-        let sums: Vec<V> = (0..s.pixels).map(|q| V(32 - registers * (q as u8 + 1))).collect();
-        let words = V(0);
+        let sums = sums(half, s.pixels);
         let [wk, xk, t] = [(); 3].map(|()| pool.take());
 
         b.push(Inst::Vset(at.vl, at.left, 32, full));
@@ -205,43 +267,8 @@ impl Lanes {
         b.push(Inst::Vset(ZERO, at.vl, 32, full));
         let pitch = 4 * s.outputs as i32;
         b.point(t, at.cs, pitch);
-        b.push(Inst::Vle32(words, t));
-        sums.iter().for_each(|&sum| b.push(Inst::Vmulh(sum, sum, words)));
-        match shift {
-            Some((rnd, _)) => sums.iter().for_each(|&sum| b.push(Inst::VaddX(sum, sum, rnd))),
-            None => {
-                b.advance(t, pitch, wk);
-                b.push(Inst::Vle32(words, t));
-                sums.iter().for_each(|&sum| b.push(Inst::VaddV(sum, sum, words)));
-                b.advance(t, pitch, wk);
-                b.push(Inst::Vle32(words, t));
-                sums.iter().for_each(|&sum| b.push(Inst::VsraV(sum, sum, words)));
-            }
-        }
-        b.push(Inst::Vset(ZERO, at.vl, 16, half));
-        for &sum in &sums {
-            b.push(match shift {
-                Some((_, sh)) => Inst::VnclipX(sum, sum, sh),
-                None => Inst::Vnclip0(sum, sum),
-            });
-        }
-        b.push(Inst::Vset(ZERO, at.vl, 8, half.narrower()));
-        sums.iter().for_each(|&sum| b.push(Inst::Vnclip0(sum, sum)));
-        if s.lo > -128 {
-            b.push(Inst::Li(t, s.lo));
-            sums.iter().for_each(|&sum| b.push(Inst::VmaxX(sum, sum, t)));
-        }
-        if s.hi < 127 {
-            b.push(Inst::Li(t, s.hi));
-            sums.iter().for_each(|&sum| b.push(Inst::VminX(sum, sum, t)));
-        }
-        for (q, &sum) in sums.iter().enumerate() {
-            let to = if q == 0 { at.ys } else { t };
-            if q > 0 {
-                b.point(t, at.ys, (q * s.step) as i32);
-            }
-            b.push(Inst::Vse8(sum, to));
-        }
+        let end = End { half, vl: at.vl, words: t, pitch, ys: at.ys, t, spoiled: wk, shift };
+        end.of(b, s, &sums);
         b.push(Inst::Add(at.ys, at.ys, at.vl));
         b.push(Inst::Add(at.ws, at.ws, at.vl));
         if matches!(self, Lanes::Depthwise(..)) {

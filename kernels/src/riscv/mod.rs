@@ -5,6 +5,7 @@ pub mod elementwise;
 pub mod engine;
 pub mod gemm;
 pub mod gemm_rvv;
+pub mod gemm_rvv_steps;
 pub mod gemm_sparse;
 pub mod gemm_swar;
 pub mod rows;

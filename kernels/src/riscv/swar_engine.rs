@@ -11,7 +11,7 @@
 use crate::call::{Bind, Call};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val};
-use crate::offer::{Candidate, Want};
+use crate::offer::{Candidate, Want, Weights};
 use crate::panel::{Fill, Panel, Part, Span};
 use crate::problem::Geometry;
 use crate::problem::Rows;
@@ -24,37 +24,32 @@ use crate::riscv::rows::{Copier, tiles};
 use crate::tensor::{DType, Data};
 use std::sync::Arc;
 
-/// How weights are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
-    All,
-    /// Those that are not zero.
-    Sparse,
+/// The product of a block.
+#[derive(Debug, Clone, Copy)]
+enum Block {
+    All(Pairs),
+    Sparse(Sparse),
 }
 
-impl Weights {
-    /// Ways to keep those of a product that may pay.
-    pub fn of(product: &Product) -> impl Iterator<Item = Weights> {
-        let sparse = product.zeros().then_some(Weights::Sparse);
-        [Weights::All].into_iter().chain(sparse)
+/// The variant's name, and that of the one in tiles.
+fn ways(weights: Weights) -> [&'static str; 2] {
+    match weights {
+        Weights::All => ["pairs", "pairs in tiles"],
+        Weights::Sparse => ["blocks1x1", "blocks1x1 in tiles"],
     }
-    /// The variant's name, and that of the one in tiles.
-    fn ways(self) -> [&'static str; 2] {
-        match self {
-            Weights::All => ["pairs", "pairs in tiles"],
-            Weights::Sparse => ["blocks1x1", "blocks1x1 in tiles"],
-        }
-    }
+}
+
+impl Block {
     /// Packs a product for a block of these sizes. `None` where it does not fit, and of sparse weights
     /// where they take more bytes than all, but for `speed`.
     fn pack(
-        self,
+        kept: Weights,
         sizes: &Sizes,
         apart: usize,
         packed: &Packed,
         want: &Want<'_>,
     ) -> Option<(Block, Vec<i8>, Vec<i32>)> {
-        match self {
+        match kept {
             Weights::All => {
                 let pairs = Pairs { sizes: *sizes, apart };
                 let (weights, words) =
@@ -65,23 +60,13 @@ impl Weights {
                 let (sparse, weights, words) = Sparse::pack(sizes, apart, &packed.weights, &packed.words)?;
                 let bytes = |weights: &[i8], words: &[i32]| weights.len() + 4 * words.len();
                 let few = Sizes { pixels: PAIRS.min(sizes.pixels), ..*sizes };
-                let all = Weights::All.pack(&few, apart, packed, want);
+                let all = Block::pack(Weights::All, &few, apart, packed, want);
                 let all = all.map_or(packed.weights.len(), |(_, weights, words)| bytes(&weights, &words));
                 let small = bytes(&weights, &words) <= all || want.policy.spends_flash();
                 (sparse.fits() && small).then_some((Block::Sparse(sparse), weights, words))
             }
         }
     }
-}
-
-/// The product of a block.
-#[derive(Debug, Clone, Copy)]
-enum Block {
-    All(Pairs),
-    Sparse(Sparse),
-}
-
-impl Block {
     fn kernel(&self, want: &Want<'_>) -> Result<Arc<Kernel>> {
         match self {
             Block::All(pairs) => want.library.once(pairs, || pairs.kernel(want.target())),
@@ -154,7 +139,7 @@ fn roles(packed: &Packed, weights: Vec<i8>, words: Vec<i32>) -> Vec<Bind> {
 
 /// A dense layer of several rows, or a pointwise convolution.
 pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Candidate>> {
-    let way = weights.ways()[0];
+    let way = ways(weights)[0];
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     let (outer, inner) = rows.split();
@@ -174,7 +159,7 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
         lo: packed.limits.0,
         hi: packed.limits.1,
     };
-    let found = weights.pack(&sizes, halves.apart * inner.y, &packed, want);
+    let found = Block::pack(weights, &sizes, halves.apart * inner.y, &packed, want);
     let Some((block, weights, words)) = found else { return Ok(None) };
     let acts_len = sizes.acts_len() + block.beyond();
     if 4 * acts_len > 2 * want.rows_limit {
@@ -209,7 +194,7 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
 /// A convolution with one group and neighbouring columns: with whole rows, if there is room, and
 /// with tiles that need about as little workspace as other ways.
 pub fn conv(g: &Geometry, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Vec<Candidate>> {
-    let [way, in_tiles] = weights.ways();
+    let [way, in_tiles] = ways(weights);
     let whole = tiled(g, product, (want, weights), (way, 2 * want.rows_limit))?;
     let tiles = match &whole {
         Some(way) if way.workspace <= want.rows_limit / 2 => None,
@@ -263,7 +248,7 @@ fn tiled(
     // Blocks that do not fill a half are called one after the other, the last one moved back.
     let calls = if halves.len.is_multiple_of(halves.pairs) { 1 } else { halves.len.div_ceil(halves.pairs) };
     let sizes = of(if calls == 1 { halves.len / halves.pairs } else { 1 });
-    let found = weights.pack(&sizes, halves.apart * g.y[3], &packed, want);
+    let found = Block::pack(weights, &sizes, halves.apart * g.y[3], &packed, want);
     let Some((block, weights, words)) = found else { return Ok(None) };
     let acts_len = kh * run_pitch + block.beyond();
     let (panel, line_len) = (Panel { pitch: run_pitch, ..tiles(g, false, columns) }, line(columns));

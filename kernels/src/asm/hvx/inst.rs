@@ -138,6 +138,7 @@ instructions! {
     Mov(d: Out<R>, a: In<R>) plain(Scalar), "{d} = {a}" => d = a;
     /// Constant of -32768..=32767.
     Add(d: Out<R>, a: In<R>, c: Imm<-32768, 32767>) plain(Scalar), "{d} = add({a},#{c})" => d = a.wrapping_add(c as u32);
+    Sum(d: Out<R>, a: In<R>, b: In<R>) plain(Scalar), "{d} = add({a},{b})" => d = a.wrapping_add(b);
     /// With a constant of -512..=511.
     And(d: Out<R>, a: In<R>, c: Imm<-512, 511>) plain(Scalar), "{d} = and({a},#{c})" => d = a & c as u32;
     /// The low bits, as many as the constant tells.

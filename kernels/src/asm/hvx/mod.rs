@@ -32,12 +32,18 @@ pub const VECTOR: usize = 128;
 pub const MAX_TURNS: usize = 1023;
 
 /// Code in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Code {
     Straight(Vec<Inst>),
     /// A hardware loop of `turns`, 1 to [`MAX_TURNS`]; at most two deep.
     Loop {
         turns: usize,
+        body: Vec<Code>,
+    },
+    /// A hardware loop of as many turns as a register holds, one at least, `about` so many on average.
+    Counted {
+        count: R,
+        about: f64,
         body: Vec<Code>,
     },
 }
@@ -71,13 +77,13 @@ struct Printed {
     text: String,
     words: u32,
     /// Packets executed.
-    packets: u64,
+    packets: f64,
     labels: u32,
 }
 
 impl Printed {
     /// Prints code that runs `turns` times; its last packet ends the hardware loop `ends`.
-    fn code(&mut self, code: &[Code], turns: u64, ends: Option<u32>) {
+    fn code(&mut self, code: &[Code], turns: f64, ends: Option<u32>) {
         for (i, part) in code.iter().enumerate() {
             let ends = ends.filter(|_| i + 1 == code.len());
             match part {
@@ -88,23 +94,29 @@ impl Printed {
                     }
                 }
                 Code::Loop { turns: own, body } => {
-                    // The inner loop is 0.
-                    let inner = !body.iter().any(|c| matches!(c, Code::Loop { .. }));
-                    let which = u32::from(!inner);
-                    self.labels += 1;
-                    let label = self.labels;
-                    let _ = writeln!(self.text, "{{ loop{which}({label}f,#{own}) }}\n{label}:");
-                    self.words += 1;
-                    self.packets += turns;
-                    self.code(body, turns * *own as u64, Some(which));
-                    if ends.is_some() {
-                        self.packet(&[], turns, ends);
-                    }
+                    self.repeated(&format!("#{own}"), body, (turns, *own as f64), ends);
+                }
+                Code::Counted { count, about, body } => {
+                    self.repeated(&count.to_string(), body, (turns, *about), ends);
                 }
             }
         }
     }
-    fn packet(&mut self, insts: &[Inst], turns: u64, ends: Option<u32>) {
+    /// Prints a loop of `own` turns that is entered `turns` times.
+    fn repeated(&mut self, count: &str, body: &[Code], (turns, own): (f64, f64), ends: Option<u32>) {
+        // The inner loop is 0.
+        let which = u32::from(body.iter().any(|c| !matches!(c, Code::Straight(_))));
+        self.labels += 1;
+        let label = self.labels;
+        let _ = writeln!(self.text, "{{ loop{which}({label}f,{count}) }}\n{label}:");
+        self.words += 1;
+        self.packets += turns;
+        self.code(body, turns * own, Some(which));
+        if ends.is_some() {
+            self.packet(&[], turns, ends);
+        }
+    }
+    fn packet(&mut self, insts: &[Inst], turns: f64, ends: Option<u32>) {
         let mut texts: Vec<String> = insts.iter().map(|i| i.text("")).collect();
         // The packet that ends a loop has a word for each bit of that news.
         let least = ends.map_or(1, |which| 2 + which as usize);
@@ -141,7 +153,7 @@ fn straight<'a>(code: &'a [Code], f: &mut dyn FnMut(&'a Inst)) {
     for part in code {
         match part {
             Code::Straight(insts) => insts.iter().for_each(&mut *f),
-            Code::Loop { body, .. } => straight(body, f),
+            Code::Loop { body, .. } | Code::Counted { body, .. } => straight(body, f),
         }
     }
 }
@@ -150,13 +162,13 @@ fn straight<'a>(code: &'a [Code], f: &mut dyn FnMut(&'a Inst)) {
 pub fn native(code: &[Code]) -> Result<Native> {
     verify(code)?;
     let mut out = Printed::default();
-    out.code(code, 1, None);
+    out.code(code, 1.0, None);
     out.text.push_str("{ jumpr r31 }");
     Ok(Native {
         feature: "hvx".to_string(),
         text: out.text,
         stack: 0,
-        cycles: out.packets + 1,
+        cycles: out.packets.round() as u64 + 1,
         bytes: 4 * (out.words + 1),
         #[cfg(not(any(test, feature = "testing")))]
         simulation: None,

@@ -49,6 +49,11 @@ fn walk(code: &[Code], registers: &mut Registers, memory: &mut Memory, in_packet
             Code::Loop { turns, body } => {
                 (0..*turns).for_each(|_| walk(body, registers, memory, in_packets));
             }
+            Code::Counted { count, body, .. } => {
+                let turns = registers.r[count.0 as usize];
+                assert!((1..1 << 20).contains(&turns), "{turns} turns");
+                (0..turns).for_each(|_| walk(body, registers, memory, in_packets));
+            }
         }
     }
 }

@@ -154,6 +154,7 @@ instructions! {
     Jump(l: Label) branch(Kind::Taken, true, l, 2048), "j {l}f" => m.on(l);
     Lb(d: Out<X>, a: Base, o: Imm<-2048, 2047>) of(Kind::Load, 4), "lb {d}, {o}({a})" => d = m.memory.byte(a.wrapping_add(o as u32)) as i8 as u32;
     Lbu(d: Out<X>, a: Base, o: Imm<-2048, 2047>) of(Kind::Load, 4), "lbu {d}, {o}({a})" => d = m.memory.byte(a.wrapping_add(o as u32)).into();
+    Lhu(d: Out<X>, a: Base, o: Imm<-2048, 2047>) of(Kind::Load, 4), "lhu {d}, {o}({a})" => d = m.memory.aligned_half(a.wrapping_add(o as u32)).into();
     Lw(d: Out<X>, a: Base, o: Imm<-2048, 2047>) short(Kind::Load, word(d, a, o)), "lw {d}, {o}({a})" => d = m.memory.aligned(a.wrapping_add(o as u32));
     Sb(v: In<X>, a: Base, o: Imm<-2048, 2047>) of(Kind::Store, 4), "sb {v}, {o}({a})" => m.memory.put(a.wrapping_add(o as u32), v, 1);
     Sw(v: In<X>, a: Base, o: Imm<-2048, 2047>) short(Kind::Store, word(v, a, o)), "sw {v}, {o}({a})" => m.memory.put_aligned(a.wrapping_add(o as u32), v);

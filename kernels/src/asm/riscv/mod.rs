@@ -125,7 +125,7 @@ impl Block {
             self.lmul = lmul;
         }
         self.loaded = match inst {
-            Inst::Lb(d, ..) | Inst::Lbu(d, ..) | Inst::Lw(d, ..) => Some(d),
+            Inst::Lb(d, ..) | Inst::Lbu(d, ..) | Inst::Lhu(d, ..) | Inst::Lw(d, ..) => Some(d),
             _ => None,
         };
         self.cycles += self.times * self.cycles_of(&inst);

@@ -18,7 +18,7 @@ use crate::call::{Bind, Call};
 use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
-use crate::offer::{Candidate, Engine, ROWS_LIMIT, Want};
+use crate::offer::{Candidate, Engine, ROWS_LIMIT, Want, Weights};
 use crate::panel;
 use crate::problem::Geometry;
 use crate::problem::Rows;
@@ -27,8 +27,9 @@ use crate::riscv::depthwise::Depthwise;
 use crate::riscv::elementwise;
 use crate::riscv::gemm::{self as product, Product as Scalar, Sizes};
 use crate::riscv::gemm_rvv::{self, Lanes};
+use crate::riscv::gemm_rvv_steps as steps;
 use crate::riscv::rows::{Copier, panel};
-use crate::riscv::swar_engine::{self, Weights};
+use crate::riscv::swar_engine;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::Target;
@@ -46,7 +47,9 @@ impl Engine for Riscv {
         for weights in Weights::of(product).filter(|_| !self.vectors) {
             ways.extend(swar_engine::conv(g, product, want, weights)?);
         }
-        ways.extend(conv(self, g, product, want)?);
+        for weights in self.weights(product) {
+            ways.extend(conv(self, g, product, want, weights)?);
+        }
         Ok(ways)
     }
     fn dense(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
@@ -54,7 +57,9 @@ impl Engine for Riscv {
         for weights in Weights::of(product).filter(|_| !self.vectors) {
             ways.extend(swar_engine::dense(rows, product, want, weights)?);
         }
-        ways.extend(dense(self, rows, product, want)?);
+        for weights in self.weights(product) {
+            ways.extend(dense(self, rows, product, want, weights)?);
+        }
         Ok(ways)
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
@@ -155,6 +160,7 @@ impl Block {
 /// A row of pixels as calls: of whole blocks at once, or where these do not fill it of one block
 /// after the other, the last one moved back so that it ends with the row.
 struct RowOf {
+    way: &'static str,
     kernel: Arc<Kernel>,
     /// How many calls, pixels of each, and the first pixel of the last one.
     calls: usize,
@@ -240,8 +246,7 @@ impl Riscv {
         }
         let Some((_, neighbours, p)) = best else { return Ok(None) };
         let pixels = p * neighbours;
-        let calls = if n.is_multiple_of(pixels) { 1 } else { n.div_ceil(pixels) };
-        let blocks = if calls == 1 { n / pixels } else { 1 };
+        let (calls, blocks) = RowOf::split(n, pixels);
         let Some((whole, _)) = block(neighbours, p, blocks) else { return Ok(None) };
         // Taps in the order in which the window lies in memory are those of the packed rows.
         let taps = packed.weights.len() / (groups * w.outputs).max(1);
@@ -269,7 +274,30 @@ impl Riscv {
             }
         }
         let kernel = want.library.once(&whole, || whole.kernel(want.target()))?;
-        Ok(Some(RowOf { kernel, calls, pixels, last: n - blocks * pixels, weights, words }))
+        let way = if w.depthwise.is_some() { "depthwise" } else { "product" };
+        Ok(Some(RowOf { way, kernel, calls, pixels, last: n - blocks * pixels, weights, words }))
+    }
+    /// Bytes of scalar registers meet all weights, vectors steps that are not zero too.
+    fn weights(&self, product: &Product) -> impl Iterator<Item = Weights> {
+        Weights::of(product).filter(|&weights| self.vectors || weights == Weights::All)
+    }
+    /// The same by steps that are not zero, if they take no more flash than all or flash may be spent.
+    fn row_of_steps(&self, w: &Window, packed: &Packed, n: usize, want: &Want<'_>) -> Result<Option<RowOf>> {
+        let sizes = |p: usize| self.sizes(w, packed, p, RowOf::split(n, p).1, want);
+        let spend = want.policy.spends_flash();
+        let found = steps::best(n, (&packed.weights, &packed.words), &sizes, spend);
+        let Some((way, (of, weights, words))) = found else { return Ok(None) };
+        let kernel = want.library.once(&of, || of.kernel(want.target()))?;
+        let pixels = of.sizes.pixels;
+        let (calls, blocks) = RowOf::split(n, pixels);
+        Ok(Some(RowOf { way, kernel, calls, pixels, last: n - blocks * pixels, weights, words }))
+    }
+}
+
+impl RowOf {
+    /// Calls and blocks of each for `n` pixels by so many at a time.
+    fn split(n: usize, pixels: usize) -> (usize, usize) {
+        if n.is_multiple_of(pixels) { (1, n / pixels) } else { (n.div_ceil(pixels), 1) }
     }
 }
 
@@ -328,7 +356,13 @@ impl Layer {
 }
 
 /// A dense layer or pointwise convolution, straight from memory.
-fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+fn dense(
+    e: &Riscv,
+    rows: &Rows,
+    product: &Product,
+    want: &Want<'_>,
+    weights: Weights,
+) -> Result<Option<Candidate>> {
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if !rows.side_by_side() || inputs == 0 || outputs == 0 {
@@ -345,7 +379,11 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
         step: inner.y,
         depthwise: None,
     };
-    let Some(row) = e.row(&window, &packed, 1, inner.len, want)? else { return Ok(None) };
+    let row = match weights {
+        Weights::All => e.row(&window, &packed, 1, inner.len, want)?,
+        Weights::Sparse => e.row_of_steps(&window, &packed, inner.len, want)?,
+    };
+    let Some(row) = row else { return Ok(None) };
 
     let mut k = KernelBuilder::new("dense_s8_blocks");
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
@@ -356,11 +394,17 @@ fn dense(e: &Riscv, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<O
     });
     let mut args = vec![Bind::Operand(0), Bind::Result(0)];
     args.extend(Layer::roles(&row, &packed));
-    Ok(Some(Candidate { way: "product", call: Call { kernel: k.finish()?, args }, workspace: 0 }))
+    Ok(Some(Candidate { way: row.way, call: Call { kernel: k.finish()?, args }, workspace: 0 }))
 }
 
 /// A convolution: with one group or several, depthwise or not.
-fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<Candidate>> {
+fn conv(
+    e: &Riscv,
+    g: &Geometry,
+    product: &Product,
+    want: &Want<'_>,
+    weights: Weights,
+) -> Result<Option<Candidate>> {
     let Some(packed) = Packed::of(product) else { return Ok(None) };
     let depthwise = g.groups > 1 && g.cin == 1 && g.cout == 1;
     let pixel = g.pixel();
@@ -393,12 +437,17 @@ fn conv(e: &Riscv, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<O
         depthwise: depthwise.then_some(Alone { stride: g.strides[1], channels: pixel }),
     };
     let pixels = if direct { g.output[1] } else { panel.tile[1] };
-    let Some(row) = e.row(&window, &packed, groups, pixels, want)? else { return Ok(None) };
+    let row = match weights {
+        Weights::All => e.row(&window, &packed, groups, pixels, want)?,
+        Weights::Sparse if groups == 1 && !depthwise => e.row_of_steps(&window, &packed, pixels, want)?,
+        Weights::Sparse => None,
+    };
+    let Some(row) = row else { return Ok(None) };
 
     let mut k = KernelBuilder::new(if depthwise { "depthwise_s8_blocks" } else { "conv_s8_blocks" });
     let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
     let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
-    let way = if depthwise { "depthwise" } else { "product" };
+    let way = row.way;
     let layer = Layer::declare(&mut k, y, &row, groups, packed.one.is_some());
     let mut args = vec![Bind::Operand(0), Bind::Result(0)];
     args.extend(Layer::roles(&row, &packed));

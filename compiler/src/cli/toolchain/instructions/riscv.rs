@@ -54,6 +54,7 @@ fn tried(k: &mut Block, on: &On, inst: Inst, at: i32) {
     };
     match inst {
         Inst::Lw(.., o) => address(k, on.x, (at & 1) * 4 - o),
+        Inst::Lhu(.., o) => address(k, on.x, (at & 3) * 2 - o),
         Inst::Lb(.., o) | Inst::Lbu(.., o) => address(k, on.x, at - o),
         Inst::Sw(.., o) => address(k, on.y, results - o),
         Inst::Sb(.., o) => address(k, on.y, results + at % 4 - o),
