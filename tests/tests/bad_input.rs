@@ -128,7 +128,7 @@ fn unknown_operators_are_all_listed() {
     model.nodes = vec![
         node("first", "Frobnicate", &["x"], &["a"], &[]),
         node("fine", "Relu", &["a"], &["r"], &[]),
-        node("", "Erf", &["r"], &["b"], &[]),
+        node("", "Det", &["r"], &["b"], &[]),
         custom,
         node("ours", "Dense", &["b"], &["c"], &[]),
     ];
@@ -138,7 +138,7 @@ fn unknown_operators_are_all_listed() {
         &model,
         &[
             "node `first` (Frobnicate)",
-            "node `Erf:b` (Erf)",
+            "node `Det:b` (Det)",
             "node `third` (com.acme.Magic)",
             "node `ours` (Dense)",
         ],

@@ -173,7 +173,7 @@ fn branch(attr: &str, nodes: &[Message], initializers: &[Message], output: &str)
 /// `If` over a constant, or over an input; both branches use the same names inside.
 fn choice(condition: &str) -> Model {
     let then = [node("n", "Relu", &["x"], &["t"], &[]), node("m", "Add", &["t", "k"], &["r"], &[])];
-    let other = [node("n", "Erf", &["x"], &["t"], &[]), node("m", "Mul", &["t", "k"], &["r"], &[])];
+    let other = [node("n", "Det", &["x"], &["t"], &[]), node("m", "Mul", &["t", "k"], &["r"], &[])];
     let branches = [
         branch("then_branch", &then, &[floats("k", &[1], &[2.0])], "r"),
         branch("else_branch", &other, &[floats("k", &[1], &[3.0])], "r"),
@@ -206,7 +206,7 @@ fn a_decided_branch_stands_in_the_place_of_its_if() {
         ],
         "{text}"
     );
-    refused(&choice("no"), &["node `if/n` (Erf): operator is not supported"]);
+    refused(&choice("no"), &["node `if/n` (Det): operator is not supported"]);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_branch_may_hand_through_what_stands_around_it() {
 fn undecided_branches_are_looked_into() {
     refused(
         &choice("maybe"),
-        &["node `if` (If): its condition is computed at run time", "node `if/else_branch/n` (Erf)", "help:"],
+        &["node `if` (If): its condition is computed at run time", "node `if/else_branch/n` (Det)", "help:"],
     );
 }
 
@@ -234,10 +234,10 @@ fn undecided_branches_are_looked_into() {
 fn what_nothing_needs_is_not_refused() {
     let mut model = choice("yes");
     model.nodes.push(node("dead", "Frobnicate", &["x"], &["nothing"], &[]));
-    model.nodes.push(node("too", "Erf", &["nothing"], &["reads this"], &[]));
+    model.nodes.push(node("too", "Det", &["nothing"], &["reads this"], &[]));
     read(&model);
     model.outputs.push(seeds::untyped("reads this"));
-    refused(&model, &["node `dead` (Frobnicate)", "node `too` (Erf)"]);
+    refused(&model, &["node `dead` (Frobnicate)", "node `too` (Det)"]);
 }
 
 #[test]

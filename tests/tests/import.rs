@@ -222,13 +222,7 @@ fn attributes_and_inputs_say_the_same_across_opsets() {
 const REFUSED: &[(&str, &[&str])] = &[
     ("ours/digits_mlp_sklearn/model.onnx", &["ai.onnx.ml.Scaler", "ai.onnx.ml.ArrayFeatureExtractor"]),
     ("ours/jv_lstm/model.onnx", &["LSTM"]),
-    ("ours/snips_bert/model.onnx", &["Pow", "Erf"]),
     ("ours/watch_cnngru/model.onnx", &["GRU"]),
-    ("third_party/magika/model.onnx", &["ReduceSum", "Max", "Reciprocal", "Equal", "ReduceMax", "Exp"]),
-    (
-        "third_party/micro_kws_m/model_qoperator_msft.onnx",
-        &["com.microsoft.QLinearAveragePool", "QLinearConv"],
-    ),
     ("third_party/silero_vad_if_op15/model.onnx", &["If"]),
 ];
 

@@ -1,4 +1,5 @@
-//! If with a condition that is known: the nodes of its branch, ready to stand in its place.
+//! An If with a condition that is known, or a call of the model's own function: the nodes of the branch or
+//! the body, ready to stand in its place.
 //!
 //! Law: names that the branch defines become names of the graph around it that nothing else has,
 //! and its results take the names of the If's.
@@ -23,9 +24,28 @@ pub(super) fn inline(mut node: RawNode, condition: bool, taken: &mut BTreeSet<St
     if !branch.inputs.is_empty() {
         return Err(refuse(format!("the {attr} has inputs")));
     }
-    if branch.outputs.len() != node.outputs.len() {
+    place(node, branch, attr, taken)
+}
+
+/// A body in place of a node: its inputs are those of the node. `what` says what it is.
+pub(super) fn place(
+    node: RawNode,
+    branch: Branch,
+    what: &str,
+    taken: &mut BTreeSet<String>,
+) -> Result<Inlined> {
+    if node.inputs.len() > branch.inputs.len() && what == "function" {
         return Err(refuse(format!(
-            "the {attr} has {} outputs, the node {}",
+            "gives its {what} {} inputs, which takes {}",
+            node.inputs.len(),
+            branch.inputs.len()
+        )));
+    }
+    if branch.outputs.len() < node.outputs.len()
+        || branch.outputs.len() != node.outputs.len() && what != "function"
+    {
+        return Err(refuse(format!(
+            "the {what} has {} outputs, the node {}",
             branch.outputs.len(),
             node.outputs.len()
         )));
@@ -41,7 +61,7 @@ pub(super) fn inline(mut node: RawNode, condition: bool, taken: &mut BTreeSet<St
         if from != outer {
             copies.push(copy(from, outer, &path));
         } else if !computed.contains(inner.as_str()) {
-            return Err(refuse(format!("the {attr} gives `{inner}`, which nothing computes")));
+            return Err(refuse(format!("the {what} gives `{inner}`, which nothing computes")));
         }
     }
     let initializers =
@@ -69,6 +89,10 @@ fn rename(
     taken: &mut BTreeSet<String>,
 ) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
+    // What a node leaves out is left out inside.
+    for (i, inner) in branch.inputs.iter().enumerate() {
+        names.insert(inner.clone(), node.inputs.get(i).cloned().unwrap_or_default());
+    }
     let computed: BTreeSet<&str> = branch.nodes.iter().flat_map(|n| &n.outputs).map(String::as_str).collect();
     for (inner, outer) in branch.outputs.iter().zip(&node.outputs) {
         if computed.contains(inner.as_str()) && !outer.is_empty() {
@@ -122,6 +146,7 @@ fn copy(from: &str, to: &str, path: &str) -> RawNode {
         outputs: vec![to.to_string()],
         attrs: Ok(BTreeMap::new()),
         branches: Vec::new(),
+        opset: None,
     }
 }
 

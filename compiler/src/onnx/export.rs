@@ -8,7 +8,7 @@
 use super::write::{OPSET, Writer, element, float, int, ints, signed, string};
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Quant, ValueId, ValueKind};
-use crate::ops::{Op, PadMode};
+use crate::ops::{Attr, Joining, Op, PadMode, Reducing};
 use crate::tensor::{DType, Data, Tensor};
 
 /// Writes a graph; `about` says in the file where it comes from.
@@ -309,6 +309,56 @@ impl Export<'_> {
             }
             // The same real numbers, stored otherwise.
             Op::Requantize(_) | Op::Dropout(_) => op = "Identity",
+            Op::Map(map) => {
+                if matches!(
+                    map.function,
+                    "Gelu" | "Mish" | "Swish" | "BitwiseAnd" | "BitwiseNot" | "BitwiseOr" | "BitwiseXor"
+                ) {
+                    return refuse(format!("is an operator that operator set {OPSET} does not have"));
+                }
+                for (name, value) in &map.attrs {
+                    attributes.push(match value {
+                        Attr::Float(v) => float(name, *v),
+                        Attr::Int(v) => int(name, *v),
+                        Attr::Str(v) => string(name, v),
+                        _ => continue,
+                    });
+                }
+                for (i, t) in map.tail.iter().enumerate() {
+                    inputs.push(self.w.kept(&format!("{name}_operand_{i}"), t));
+                }
+            }
+            Op::Reduce(r) if r.function == Reducing::Sum => {
+                attributes = vec![flag("keepdims", r.keepdims), int("noop_with_empty_axes", 1)];
+                inputs.push(self.w.integers(&format!("{name}_axes"), &signed(&r.axes))?);
+            }
+            Op::Reduce(r) if r.axes.is_empty() => op = "Identity",
+            Op::Reduce(r) => attributes = vec![ints("axes", &r.axes), flag("keepdims", r.keepdims)],
+            Op::Scan(s) if s.product => {
+                return refuse(format!("is an operator that operator set {OPSET} does not have"));
+            }
+            Op::Scan(s) => {
+                attributes = vec![flag("exclusive", s.exclusive), flag("reverse", s.reverse)];
+                inputs.push(self.w.integers(&format!("{name}_axis"), &[s.axis as i64])?);
+            }
+            Op::TopK(t) => {
+                attributes = vec![int("axis", t.axis as i64), flag("largest", t.largest)];
+                inputs.push(self.w.integers(&format!("{name}_k"), &[t.k as i64])?);
+            }
+            Op::ScatterFlat(s) => {
+                op = "ScatterElements";
+                let word = match s.reduction {
+                    Joining::Replace => "none",
+                    Joining::Add => "add",
+                    Joining::Mul => "mul",
+                    Joining::Max | Joining::Min => {
+                        return refuse(format!(
+                            "takes the greater or the lesser, which operator set {OPSET} does not"
+                        ));
+                    }
+                };
+                attributes = vec![string("reduction", word)];
+            }
             Op::Constant(_) | Op::Shape(_) | Op::ConstantOfShape(_) => {
                 return refuse("computes what is known before the model runs, and is not written");
             }

@@ -4,7 +4,6 @@
 //! a refused node is passed over, so that one sweep reports every independent error and no
 //! consequence of another.
 
-use super::branch;
 use super::dims::Dims;
 use super::order::{self, site};
 use super::proto::{self, Dim, Model, RawNode};
@@ -15,6 +14,8 @@ use crate::ops::{Op, Operand, ParseCx, ValueType, fold as early};
 use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 use std::collections::{BTreeMap, BTreeSet};
+
+mod place;
 
 /// Bounds on what folding may compute: elements of one constant, and of all together.
 const MAX_FOLDED: usize = 1 << 24;
@@ -30,8 +31,8 @@ pub(super) fn run(
     dims: &BTreeMap<String, usize>,
     graph: &mut Graph,
 ) -> Result<()> {
-    let support = Support::new(&model);
-    let Model { initializers, inputs, outputs, nodes, doubles, .. } = model;
+    let Model { initializers, inputs, outputs, nodes, doubles, functions, .. } = model;
+    let support = Support::new(functions);
     let mut importer = Importer {
         patch: Patch::new(graph),
         support,
@@ -43,6 +44,7 @@ pub(super) fn run(
         errors: Vec::new(),
         scalars: BTreeMap::new(),
         folded: 0,
+        placed: 0,
         opset,
     };
     importer.initializers(initializers)?;
@@ -95,6 +97,8 @@ struct Importer<'g> {
     scalars: BTreeMap<ValueId, Tensor>,
     /// Elements of folded constants so far.
     folded: usize,
+    /// Nodes that came in place of others so far.
+    placed: usize,
     opset: i64,
 }
 
@@ -192,9 +196,8 @@ impl Importer<'_> {
             self.poison(&node, known);
             return Ok(Vec::new());
         }
-        let decided = node.op_type == "If" && super::support::plain(&node.domain).is_empty();
         let outputs = node.outputs.clone();
-        let added = if decided { self.inline(node) } else { self.add(&node).map(|()| Vec::new()) };
+        let added = self.place(node, known);
         if added.is_err() {
             self.poisoned.extend(outputs.into_iter().filter(|n| !n.is_empty()).map(|n| (n, known)));
         }
@@ -208,16 +211,6 @@ impl Importer<'_> {
             self.poisoned.insert(name.clone(), known);
             self.reads.insert(name.clone(), reads.clone());
         }
-    }
-
-    /// The nodes of the branch that a known condition chooses.
-    fn inline(&mut self, node: RawNode) -> Result<Vec<RawNode>> {
-        let condition = node.inputs.first().and_then(|name| self.constant(name));
-        let condition = condition.ok_or_else(|| Error::model(Site::Whole, "its condition is missing"))?;
-        let condition = branch::condition(condition)?;
-        let (initializers, nodes) = branch::inline(node, condition, &mut self.taken)?;
-        self.initializers(initializers)?;
-        Ok(nodes)
     }
 
     /// Gives all errors of the sweep; refused nodes that no output needs are none.
@@ -238,8 +231,8 @@ impl Importer<'_> {
         Error::join(errors).map_or(Ok(()), Err)
     }
 
-    /// Parses, infers, and adds a node, or folds it.
-    fn add(&mut self, node: &RawNode) -> Result<()> {
+    /// The values that a node reads.
+    fn resolve(&self, node: &RawNode) -> Result<Vec<Option<ValueId>>> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for name in &node.inputs {
             inputs.push(match self.names.get(name) {
@@ -253,6 +246,12 @@ impl Importer<'_> {
         while inputs.last() == Some(&None) {
             inputs.pop();
         }
+        Ok(inputs)
+    }
+
+    /// Parses, infers, and adds a node, or folds it.
+    fn add(&mut self, node: &RawNode) -> Result<()> {
+        let mut inputs = self.resolve(node)?;
         let mut outputs = node.outputs.as_slice();
         while let Some((last, rest)) = outputs.split_last()
             && last.is_empty()
@@ -269,12 +268,15 @@ impl Importer<'_> {
         let attrs = node.attrs.as_ref().map_err(Clone::clone)?;
         let cx = ParseCx {
             op_type: &node.op_type,
-            opset: self.opset,
+            opset: node.opset.unwrap_or(self.opset),
             attrs,
             inputs: &operands,
             outputs: outputs.len(),
         };
-        if let Some(results) = early::fold(&cx, MAX_FOLDED.min(MAX_FOLDED_TOTAL - self.folded)) {
+        let known = operands.iter().flatten().all(|o| o.data.is_some());
+        if (known || early::reads_shape_only(&node.op_type))
+            && let Some(results) = early::fold(&cx, MAX_FOLDED.min(MAX_FOLDED_TOTAL - self.folded))
+        {
             let results = results?;
             self.constants(outputs, results);
             return Ok(());

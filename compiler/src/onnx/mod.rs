@@ -6,6 +6,7 @@
 
 mod branch;
 mod dims;
+mod expand;
 mod export;
 mod external;
 mod foreign;
@@ -18,6 +19,7 @@ mod write;
 
 pub use export::export;
 pub use external::embed;
+pub use support::supported;
 
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::Graph;

@@ -16,7 +16,7 @@ use onnx_protobuf::tensor_proto::DataLocation;
 use onnx_protobuf::tensor_shape_proto::dimension::Value as DimValue;
 use onnx_protobuf::type_proto::Value as TypeValue;
 use onnx_protobuf::{
-    AttributeProto, GraphProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,8 +26,8 @@ pub(super) struct Model {
     pub(super) ir_version: i64,
     /// Domain and version.
     pub(super) opsets: Vec<(String, i64)>,
-    /// Domain and name of the model's own functions.
-    pub(super) functions: Vec<(String, String)>,
+    /// The model's own functions.
+    pub(super) functions: Vec<Function>,
     pub(super) name: String,
     pub(super) initializers: Vec<(String, Result<Tensor>)>,
     pub(super) inputs: Vec<Port>,
@@ -76,6 +76,8 @@ pub(super) struct RawNode {
     pub(super) outputs: Vec<String>,
     pub(super) attrs: Result<BTreeMap<String, Attr>>,
     pub(super) branches: Vec<Branch>,
+    /// The version of the default operator set, where it is not the model's.
+    pub(super) opset: Option<i64>,
 }
 
 impl RawNode {
@@ -127,16 +129,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Model> {
     let ports = graph.input.iter().chain(&graph.output).filter(|v| is_double(v));
     let constants = graph.initializer.iter().filter(|t| t.data_type == DOUBLE);
     let doubles = ports.map(|v| v.name.clone()).chain(constants.map(|t| t.name.clone())).collect();
+    let mut nodes: Vec<RawNode> = graph.node.into_iter().map(node).collect();
+    nodes.iter_mut().for_each(|n| bind(n, None));
     Ok(Model {
         doubles,
         ir_version: proto.ir_version,
         opsets: proto.opset_import.into_iter().map(|o| (o.domain, o.version)).collect(),
-        functions: proto.functions.into_iter().map(|f| (f.domain, f.name)).collect(),
+        functions: proto.functions.into_iter().map(Function).collect(),
         name: graph.name.clone(),
         initializers,
         inputs: graph.input.iter().map(port).collect(),
         outputs: graph.output.iter().map(port).collect(),
-        nodes: graph.node.into_iter().map(node).collect(),
+        nodes,
     })
 }
 
@@ -188,12 +192,71 @@ fn node(n: NodeProto) -> RawNode {
         outputs: n.output,
         attrs,
         branches,
+        opset: None,
+    }
+}
+
+/// A function that the model brings: nodes, some of whose attributes are those of a call.
+pub(super) struct Function(FunctionProto);
+
+impl Function {
+    pub(super) fn domain(&self) -> &str {
+        &self.0.domain
+    }
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+    /// The nodes of a call, with its attributes or the function's defaults in place.
+    ///
+    /// Errors: an attribute that cannot be read.
+    pub(super) fn body(&self, call: &RawNode) -> Result<Branch> {
+        let mut known: BTreeMap<String, Attr> = BTreeMap::new();
+        for a in &self.0.attribute_proto {
+            known.insert(a.name.clone(), attr(a)?);
+        }
+        known.extend(call.attrs.as_ref().map_err(Clone::clone)?.clone());
+        let mut opsets = self.0.opset_import.iter().filter(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
+        let opset = opsets.next().map(|o| o.version);
+        let mut nodes: Vec<RawNode> = self.0.node.iter().cloned().map(node).collect();
+        nodes.iter_mut().for_each(|n| bind(n, Some((&known, opset))));
+        Ok(Branch {
+            attr: "function".into(),
+            initializers: Vec::new(),
+            inputs: self.0.input.clone(),
+            outputs: self.0.output.clone(),
+            nodes,
+        })
+    }
+}
+
+/// Puts a call's attributes where nodes of a function refer to them, left out where the call leaves them out,
+/// and gives the nodes the function's operator set. Nodes of the model itself have nothing to refer to.
+fn bind(node: &mut RawNode, call: Option<(&BTreeMap<String, Attr>, Option<i64>)>) {
+    if let Some((_, opset)) = call {
+        node.opset = opset;
+    }
+    node.branches.iter_mut().flat_map(|b| &mut b.nodes).for_each(|n| bind(n, call));
+    let Ok(attrs) = &mut node.attrs else { return };
+    let refers = |(name, value): (&String, &Attr)| match value {
+        Attr::Ref(to) => Some((name.clone(), to.clone())),
+        _ => None,
+    };
+    let referring: Vec<(String, String)> = attrs.iter().filter_map(refers).collect();
+    for (name, to) in referring {
+        match call.map(|(known, _)| known.get(&to)) {
+            Some(Some(value)) => attrs.insert(name, value.clone()),
+            Some(None) => attrs.remove(&name),
+            None => {
+                node.attrs = Err(Error::model(Site::Whole, "refers to an attribute of a function"));
+                return;
+            }
+        };
     }
 }
 
 fn attr(a: &AttributeProto) -> Result<Attr> {
     if !a.ref_attr_name.is_empty() {
-        return Err(Error::model(Site::Whole, "refers to an attribute of a function"));
+        return Ok(Attr::Ref(a.ref_attr_name.clone()));
     }
     let utf8 = |bytes: &[u8]| {
         String::from_utf8(bytes.to_vec()).map_err(|_| Error::model(Site::Whole, "is not UTF-8"))

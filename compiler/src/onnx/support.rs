@@ -4,13 +4,19 @@
 //! with a help line. Law: `import` asks nobody else, and `inspect` shows what `import` said.
 
 use super::order::site;
-use super::proto::{Branch, Model, RawNode};
+use super::proto::{Branch, Function, RawNode};
 use crate::error::{Error, Site};
 use crate::ops::{Op, fold};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Operators of our own that share the list of names but are no ONNX.
-const OURS: [&str; 2] = ["Dense", "Requantize"];
+const OURS: [&str; 3] = ["Dense", "Requantize", "ScatterFlat"];
+
+/// The operators of ONNX that are supported at run time, sorted.
+pub fn supported() -> Vec<&'static str> {
+    let own = Op::names().filter(|n| !OURS.contains(n));
+    own.chain(super::expand::names()).collect::<BTreeSet<_>>().into_iter().collect()
+}
 
 pub(super) fn plain(domain: &str) -> &str {
     if domain == "ai.onnx" { "" } else { domain }
@@ -26,21 +32,28 @@ pub(super) fn full_name(node: &RawNode) -> String {
 
 /// What a model brings that decides which of its nodes are supported.
 pub(super) struct Support {
-    /// Domain and name of the model's own functions.
-    functions: BTreeSet<(String, String)>,
+    /// The model's own functions by domain and name.
+    functions: BTreeMap<(String, String), Function>,
 }
 
 impl Support {
-    pub(super) fn new(model: &Model) -> Support {
-        let functions = model.functions.iter();
-        Support { functions: functions.map(|(d, n)| (plain(d).to_string(), n.clone())).collect() }
+    pub(super) fn new(functions: Vec<Function>) -> Support {
+        let key = |f: &Function| (plain(f.domain()).to_string(), f.name().to_string());
+        Support { functions: functions.into_iter().map(|f| (key(&f), f)).collect() }
+    }
+
+    /// The function of the model that a node calls.
+    pub(super) fn function(&self, node: &RawNode) -> Option<&Function> {
+        self.functions.get(&(plain(&node.domain).to_string(), node.op_type.clone()))
     }
 
     /// Why a node is not supported, if it is not. `known`: all its operands are constants.
     pub(super) fn refusal(&self, node: &RawNode, known: bool) -> Option<Error> {
         let (domain, op) = (plain(&node.domain), node.op_type.as_str());
-        let why = if self.functions.contains(&(domain.to_string(), op.to_string())) {
-            "functions of the model are not supported; inline them"
+        // Only what stands for other nodes is written in operators of ours.
+        let ours = OURS.contains(&op) && node.opset.is_none();
+        let why = if self.function(node).is_some() || super::expand::names().any(|n| n == full_name(node)) {
+            return None;
         } else if !domain.is_empty() {
             "operators of this domain are not supported"
         } else if op == "If" {
@@ -48,12 +61,12 @@ impl Support {
                 return None;
             }
             "its condition is computed at run time, which is not supported"
-        } else if Op::NAMES.contains(&op) && !OURS.contains(&op) || known && fold::NAMES.contains(&op) {
+        } else if !ours && Op::names().any(|n| n == op) || known && fold::NAMES.contains(&op) {
             return None;
         } else {
             "operator is not supported"
         };
-        Some(Error::model(site(node), why).help(self.help(domain, op)))
+        Some(Error::model(site(node), why).help(Self::help(domain, op)))
     }
 
     /// The refusals of nodes that cannot be looked at one after the other: those of a branch that
@@ -101,12 +114,7 @@ impl Support {
     }
 
     /// What to do about an operator that is not supported.
-    fn help(&self, domain: &str, op: &str) -> String {
-        if self.functions.contains(&(domain.to_string(), op.to_string())) {
-            return "inline the model's functions: `python -c 'import onnx, onnx.inliner; \
-                    onnx.save(onnx.inliner.inline_local_functions(onnx.load(\"in.onnx\")), \"out.onnx\")'`"
-                .into();
-        }
+    fn help(domain: &str, op: &str) -> String {
         let quantized = op.starts_with("QLinear")
             || op.starts_with("QGemm")
             || matches!(op, "ConvInteger" | "MatMulInteger" | "DynamicQuantizeLinear" | "QAttention");

@@ -4,7 +4,7 @@
 //! are written or where values lie; `select` turns each case into calls of kernels.
 
 use super::window::Window;
-use super::{Conv, Gemm, PadMode};
+use super::{Conv, Gemm, Map, PadMode, Reduce, Scan, ScatterFlat, TopK};
 use crate::kernel::Expr;
 use std::fmt;
 
@@ -74,6 +74,8 @@ pub enum Lowering<'a> {
         function: Function<'a>,
     },
     Binary(Arith),
+    /// Element by element, of any number of operands that broadcast.
+    Map(&'a Map),
     /// To real limits; none on a side without one.
     Clip {
         min: Option<f64>,
@@ -82,6 +84,10 @@ pub enum Lowering<'a> {
     Mean {
         axes: Vec<usize>,
     },
+    Reduce(&'a Reduce),
+    Scan(&'a Scan),
+    ScatterFlat(&'a ScatterFlat),
+    TopK(&'a TopK),
     Maximum {
         axes: Vec<usize>,
     },

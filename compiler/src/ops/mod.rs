@@ -51,6 +51,8 @@ pub enum Attr {
     Floats(Vec<f32>),
     Strs(Vec<String>),
     Tensor(Tensor),
+    /// Inside of a function of the model: the attribute of that name of the call.
+    Ref(String),
     /// A subgraph or another type that no supported operator reads.
     Other(&'static str),
 }
@@ -132,6 +134,8 @@ impl<'a> ParseCx<'a> {
 pub trait Operator: Debug + Clone + PartialEq + Sized {
     /// ONNX `op_type`, or our own name for an operator that ONNX lacks.
     const NAME: &'static str;
+    /// All `op_type`s that one struct stands for, where they are many.
+    const NAMES: &'static [&'static str] = &[Self::NAME];
     /// How many leading ONNX inputs stay operands after `parse`; the rest became fields.
     const OPERANDS: usize = usize::MAX;
     /// Whether each element of the result depends on the elements at its own place only,
@@ -144,6 +148,14 @@ pub trait Operator: Debug + Clone + PartialEq + Sized {
     fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>>;
     /// The float meaning, by a plain and fixed order of operations.
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>>;
+    /// The name of this one.
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+    /// How many leading operands stay: [`Operator::OPERANDS`], unless this one became a field too.
+    fn operands(&self) -> usize {
+        Self::OPERANDS
+    }
     /// Multiply-accumulates of one inference, padded taps included.
     fn macs(&self, _inputs: &[Option<Operand<'_>>], _outputs: &[ValueType]) -> u64 {
         0
@@ -167,7 +179,7 @@ macro_rules! ops {
 
         impl Op {
             pub fn name(&self) -> &'static str {
-                match self { $(Op::$name(_) => <$name as Operator>::NAME),* }
+                match self { $(Op::$name(op) => Operator::name(op)),* }
             }
             /// See [`Operator::ELEMENTWISE`].
             pub fn is_elementwise(&self) -> bool {
@@ -188,14 +200,19 @@ macro_rules! ops {
             /// Parses an ONNX node of the default domain. `None`: no such operator.
             /// Also gives how many leading inputs remain operands.
             pub fn parse(cx: &ParseCx<'_>) -> Option<Result<(Op, usize)>> {
-                match cx.op_type {
-                    $(<$name as Operator>::NAME => Some(
-                        <$name as Operator>::parse(cx).map(|op| (Op::$name(op), <$name as Operator>::OPERANDS))),)*
-                    _ => None,
-                }
+                $(if <$name as Operator>::NAMES.contains(&cx.op_type) {
+                    return Some(<$name as Operator>::parse(cx).map(|op| {
+                        let keep = op.operands();
+                        (Op::$name(op), keep)
+                    }));
+                })*
+                None
             }
-            /// Names of all operators, sorted as declared.
-            pub const NAMES: &'static [&'static str] = &[$(<$name as Operator>::NAME),*];
+            /// Names of all operators, as declared.
+            pub fn names() -> impl Iterator<Item = &'static str> {
+                let all: [&[&'static str]; _] = [$(<$name as Operator>::NAMES),*];
+                all.into_iter().flatten().copied()
+            }
         }
         $(impl From<$name> for Op { fn from(op: $name) -> Op { Op::$name(op) } })*
     };
@@ -218,12 +235,15 @@ ops! {
     sigmoid::Sigmoid,
     tanh::Tanh,
     sqrt::Sqrt,
+    map::Map,
     batch_normalization::BatchNormalization,
     average_pool::AveragePool,
     max_pool::MaxPool,
     global_average_pool::GlobalAveragePool,
     global_max_pool::GlobalMaxPool,
     reduce_mean::ReduceMean,
+    reduce::Reduce,
+    scan::Scan,
     softmax::Softmax,
     log_softmax::LogSoftmax,
     reshape::Reshape,
@@ -247,7 +267,12 @@ ops! {
     gather::Gather,
     constant_of_shape::ConstantOfShape,
     expand::Expand,
+    scatter_flat::ScatterFlat,
+    top_k::TopK,
 }
 
 pub(crate) use clip::limit;
 pub use pad::PadMode;
+pub use reduce::Reducing;
+pub(crate) use reduce::reduced_axes;
+pub use scatter_flat::Joining;

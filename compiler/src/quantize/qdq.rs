@@ -10,7 +10,7 @@
 use super::fuse::fuse;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId, ValueKind};
-use crate::ops::{Op, PadMode, Requantize};
+use crate::ops::{Op, PadMode, Reduce, Reducing, Requantize};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeSet;
 
@@ -352,6 +352,7 @@ pub(super) fn carries(op: &Op) -> bool {
             | Op::Pad(_)
             | Op::MaxPool(_)
             | Op::GlobalMaxPool(_)
+            | Op::Reduce(Reduce { function: Reducing::Max, .. })
             | Op::Relu(_)
             | Op::Clip(_)
     )

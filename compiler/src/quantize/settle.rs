@@ -12,7 +12,7 @@ use super::qdq::carries;
 use super::weights;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
-use crate::ops::{Op, PadMode, Requantize};
+use crate::ops::{Op, PadMode, Reduce, Reducing, Requantize};
 use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 
@@ -312,6 +312,7 @@ fn activations_to_requantize(graph: &mut Graph) {
 /// Operators that have an integer form; the others compute on floats, between `Requantize`s.
 pub(super) fn integer_form(op: &Op) -> bool {
     carries(op)
+        || matches!(op, Op::Map(map) if map.is_table())
         || matches!(
             op,
             Op::Conv(_)
@@ -331,6 +332,7 @@ pub(super) fn integer_form(op: &Op) -> bool {
                 | Op::AveragePool(_)
                 | Op::GlobalAveragePool(_)
                 | Op::ReduceMean(_)
+                | Op::Reduce(Reduce { function: Reducing::Sum, .. })
                 | Op::Softmax(_)
                 | Op::LogSoftmax(_)
                 | Op::Requantize(_)

@@ -13,7 +13,10 @@
 
 mod copy;
 mod elementwise;
+mod functions;
+mod lanes;
 mod linear;
+mod map;
 mod normalize;
 mod pool;
 mod problem;

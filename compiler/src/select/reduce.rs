@@ -49,8 +49,8 @@ fn windows(r: &Reduction) -> Option<(Nest, Windows)> {
     Some((outer, Windows::new(n, taps, pitch, 1, [0, 0])))
 }
 
-/// The mean over axes.
-pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
+/// The mean over axes, or the sum divided by another number than the count of elements.
+pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize], divisor: Option<usize>) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
     if y.is_empty() {
         return Ok(());
@@ -80,7 +80,7 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize]) -> Result<()> {
         return Err(cx.unsupported("sums more than 2^22 elements, beyond 32-bit accumulators"));
     }
     let (lo, hi) = y.limits(clamp);
-    let by = multiplier(si / so / r.count as f64).map_err(|e| e.at(cx.node().site()))?;
+    let by = multiplier(si / so / divisor.unwrap_or(r.count) as f64).map_err(|e| e.at(cx.node().site()))?;
     if let Some((outer, windows)) = windows(&r)
         && let Some((Averaging { m, rnd, sh, up }, even)) = Averaging::one(by, zo, r.count)
         && let Some(run) = cx.native(Run::Mean { windows, up, sh, lo, hi, even })?

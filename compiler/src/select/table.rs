@@ -1,6 +1,6 @@
 //! What an operator asks for, and who writes it.
 
-use super::{Cx, copy, elementwise, linear, normalize, pool, quant, reduce, softmax};
+use super::{Cx, copy, elementwise, lanes, linear, map, normalize, pool, quant, reduce, softmax};
 use crate::error::Result;
 use crate::ops::Lowering;
 
@@ -21,8 +21,13 @@ pub(super) fn select(cx: &mut Cx<'_>) -> Result<()> {
         Lowering::Gather { axis } => copy::gather(cx, axis),
         Lowering::Unary { name, function } => elementwise::unary(cx, name, |x| function.of(x)),
         Lowering::Binary(op) => elementwise::binary(cx, op),
+        Lowering::Map(op) => map::map(cx, op),
+        Lowering::Reduce(op) => lanes::reduction(cx, op),
+        Lowering::Scan(op) => lanes::scan(cx, op),
+        Lowering::ScatterFlat(op) => lanes::scatter(cx, op),
+        Lowering::TopK(op) => lanes::top_k(cx, op),
         Lowering::Clip { min, max } => elementwise::clip(cx, min, max),
-        Lowering::Mean { axes } => reduce::mean(cx, &axes),
+        Lowering::Mean { axes } => reduce::mean(cx, &axes, None),
         Lowering::Maximum { axes } => reduce::maximum(cx, &axes),
         Lowering::ArgMax { axis, last } => reduce::arg_max(cx, axis, last),
         Lowering::Softmax { axes, log } => softmax::softmax(cx, &axes, log),

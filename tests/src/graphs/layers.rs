@@ -2,7 +2,7 @@
 
 use super::Attr;
 use super::generate::{Builder, Layer, Value};
-use super::{neural, shapes};
+use super::{general, neural, shapes};
 use secateur_compiler::tensor::{Data, Tensor};
 
 /// Every layer with its weight.
@@ -44,6 +44,13 @@ pub(super) fn table() -> Vec<(usize, Layer)> {
         (2, shapes::expand),
         (2, shapes::arg_max),
         (1, shapes::to_integers),
+        (14, general::function),
+        (2, general::power),
+        (4, general::extreme),
+        (3, general::choice),
+        (3, general::reduction),
+        (3, general::along),
+        (3, general::bits),
     ]
 }
 

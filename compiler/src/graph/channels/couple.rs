@@ -148,6 +148,7 @@ impl Coupling<'_> {
             }
             Op::BatchNormalization(_) => self.normalized(id, x).map(same),
             Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => self.binary(id).map(same),
+            Op::Map(map) if map.is_table() => self.row(x).map(same),
             Op::Relu(_)
             | Op::Clip(_)
             | Op::LeakyRelu(_)
@@ -209,14 +210,7 @@ impl Coupling<'_> {
                 Ok(same(Row { axis: row.axis, atoms }))
             }
             Op::Pad(pad) => self.padded(id, x, pad).map(same),
-            Op::QuantizeLinear(_)
-            | Op::DequantizeLinear(_)
-            | Op::ArgMax(_)
-            | Op::Constant(_)
-            | Op::Shape(_)
-            | Op::Gather(_)
-            | Op::ConstantOfShape(_)
-            | Op::Expand(_) => self.wall(id, "nothing is known of what it does to channels"),
+            _ => self.wall(id, "nothing is known of what it does to channels"),
         }
     }
 

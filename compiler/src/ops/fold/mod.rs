@@ -1,70 +1,43 @@
-//! Operators that exist at compile time only: arithmetic on shapes and constants, as exporters
-//! write it around `Expand`, `Reshape` and masks.
+//! What operators mean on operands that are known: arithmetic on shapes and constants, as exporters write
+//! it around `Expand`, `Reshape` and masks, and the float meaning of those that run too.
 //!
 //! In: a node whose operands are all known. Out: its results. Law: floats are computed in single
 //! precision with `libm`, integers exactly and then wrapped to their width, as at run time
 //! elsewhere; no result is larger than the caller allows; nothing panics.
 
 mod places;
+mod real;
 
 use super::ParseCx;
 use super::broadcast::{Walk, shape as broadcast, strides};
-use super::check::{axes, axis, refuse, value_type};
+use super::check::{axes, refuse, value_type};
 use crate::error::Result;
-use crate::tensor::{DType, Data, Tensor, row_major_strides};
+use crate::tensor::{DType, Data, Tensor};
 
-/// The operators, sorted by name. None of them is in [`super::Op::NAMES`].
-pub(crate) const NAMES: &[&str] = &[
-    "Abs",
-    "And",
-    "CastLike",
-    "Ceil",
-    "Cos",
-    "CumSum",
-    "Equal",
-    "Erf",
-    "Exp",
-    "EyeLike",
-    "Floor",
-    "GatherElements",
-    "GatherND",
-    "Greater",
-    "GreaterOrEqual",
-    "Less",
-    "LessOrEqual",
-    "Log",
-    "Max",
-    "Min",
-    "Mod",
-    "Neg",
-    "NonZero",
-    "Not",
-    "OneHot",
-    "Or",
-    "Pow",
-    "Range",
-    "Reciprocal",
-    "ReduceMax",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "Round",
-    "ScatterElements",
-    "ScatterND",
-    "Sign",
-    "Sin",
-    "Size",
-    "Sum",
-    "Tile",
-    "Trilu",
-    "Where",
-    "Xor",
-];
+/// The operators that need what they read at compile time, sorted by name.
+pub(crate) const NAMES: &[&str] =
+    &["CastLike", "EyeLike", "NonZero", "OneHot", "Range", "Size", "Tile", "Trilu"];
 
-/// The results of a node of [`NAMES`] whose operands are all known; each has at most `most`
-/// elements. `None` for any other operator.
+/// Whether [`fold`] knows an operator.
+pub(crate) fn knows(op: &str) -> bool {
+    const PLACES: [&str; 9] = [
+        "CumSum",
+        "GatherElements",
+        "GatherND",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "ScatterElements",
+        "ScatterND",
+    ];
+    NAMES.contains(&op) || PLACES.contains(&op) || super::Map::FUNCTIONS.contains(&op)
+}
+
+/// The results of a node whose operands are all known; each has at most `most` elements. `None` for an
+/// operator that it does not know.
 pub(crate) fn fold(cx: &ParseCx<'_>, most: usize) -> Option<Result<Vec<Tensor>>> {
-    if !NAMES.contains(&cx.op_type) {
+    if !knows(cx.op_type) {
         return None;
     }
     Some(Fold { cx, most }.run().map(|t| vec![t]))
@@ -133,7 +106,19 @@ impl Fold<'_> {
     fn run(&self) -> Result<Tensor> {
         let max = |a: f32, b: f32| if a.is_nan() || a > b { a } else { b };
         let min = |a: f32, b: f32| if a.is_nan() || a < b { a } else { b };
+        if let Some(function) = self.real()? {
+            return self.unary(function, None);
+        }
         match self.cx.op_type {
+            "IsNaN" => self.test(f32::is_nan),
+            "IsInf" => self.is_inf(),
+            "PRelu" => self.sloped(),
+            "Mean" => self.mean(),
+            "BitShift" => self.shift(),
+            "BitwiseAnd" => self.bits(|a, b| a & b),
+            "BitwiseOr" => self.bits(|a, b| a | b),
+            "BitwiseXor" => self.bits(|a, b| a ^ b),
+            "BitwiseNot" => self.complement(),
             "Equal" => self.compare(|a, b| a == b, |a, b| a == b),
             "Less" => self.compare(|a, b| a < b, |a, b| a < b),
             "LessOrEqual" => self.compare(|a, b| a <= b, |a, b| a <= b),
@@ -294,7 +279,7 @@ impl Fold<'_> {
         Tensor::new(shape, data)
     }
 
-    fn unary(&self, real: fn(f32) -> f32, int: Option<fn(i128) -> i128>) -> Result<Tensor> {
+    fn unary(&self, real: impl Fn(f32) -> f32, int: Option<fn(i128) -> i128>) -> Result<Tensor> {
         let x = self.tensor(0)?;
         let data = match (values(x), int) {
             (Values::Real(v), _) => Data::F32(v.into_iter().map(real).collect()),
@@ -309,15 +294,16 @@ impl Fold<'_> {
     fn modulo(&self) -> Result<Tensor> {
         let like_c = self.cx.int_or("fmod", 0)? != 0;
         let (a, b) = self.pair()?;
-        if a.dtype().is_float() && !like_c {
-            return Err(refuse("is defined for floats with `fmod` only"));
-        }
         if let Values::Whole(v) = values(b)
             && v.contains(&0)
         {
             return Err(refuse("divides an integer by zero"));
         }
-        self.both(a, b, libm::fmodf, |x, y| match x % y {
+        let real = |x: f32, y: f32| match libm::fmodf(x, y) {
+            r if !like_c && r != 0.0 && (r < 0.0) != (y < 0.0) => r + y,
+            r => r,
+        };
+        self.both(a, b, real, |x, y| match x % y {
             // Without `fmod` the result has the sign of the divisor.
             r if !like_c && r != 0 && (r < 0) != (y < 0) => r + y,
             r => r,
@@ -393,34 +379,6 @@ impl Fold<'_> {
             }
         };
         Tensor::new(shape, data)
-    }
-
-    fn cumulative(&self) -> Result<Tensor> {
-        let x = self.tensor(0)?;
-        let axis = axis(self.number(1)?, x.shape().len())?;
-        let (exclusive, reverse) = (self.cx.int_or("exclusive", 0)? != 0, self.cx.int_or("reverse", 0)? != 0);
-        let (n, inner) = (x.shape()[axis], row_major_strides(x.shape())[axis]);
-        let runs = |i: usize| {
-            let at = i / inner % n;
-            let place = if reverse { n - 1 - at } else { at };
-            (i - at * inner, place)
-        };
-        fn sums<T: Copy>(v: &[T], zero: T, add: fn(T, T) -> T, pick: impl Fn(usize) -> Vec<usize>) -> Vec<T> {
-            (0..v.len()).map(|i| pick(i).into_iter().fold(zero, |s, j| add(s, v[j]))).collect()
-        }
-        if x.len().saturating_mul(n) > self.most {
-            return Err(refuse("sums more than can be folded"));
-        }
-        let terms = |i: usize| -> Vec<usize> {
-            let (base, place) = runs(i);
-            let count = if exclusive { place } else { place + 1 };
-            (0..count).map(|p| base + if reverse { n - 1 - p } else { p } * inner).collect()
-        };
-        let data = match values(x) {
-            Values::Real(v) => Data::F32(sums(&v, 0.0, |a, b| a + b, terms)),
-            Values::Whole(v) => whole(x.dtype(), &sums(&v, 0, i128::wrapping_add, terms)),
-        };
-        Tensor::new(x.shape().to_vec(), data)
     }
 
     fn choose(&self) -> Result<Tensor> {

@@ -17,6 +17,34 @@ fn index(i: i64, n: usize) -> Result<usize> {
 }
 
 impl Fold<'_> {
+    pub(super) fn cumulative(&self) -> Result<Tensor> {
+        let x = self.tensor(0)?;
+        let axis = axis(self.number(1)?, x.shape().len())?;
+        let (exclusive, reverse) = (self.cx.int_or("exclusive", 0)? != 0, self.cx.int_or("reverse", 0)? != 0);
+        let (n, inner) = (x.shape()[axis], row_major_strides(x.shape())[axis]);
+        let runs = |i: usize| {
+            let at = i / inner % n;
+            let place = if reverse { n - 1 - at } else { at };
+            (i - at * inner, place)
+        };
+        fn sums<T: Copy>(v: &[T], zero: T, add: fn(T, T) -> T, pick: impl Fn(usize) -> Vec<usize>) -> Vec<T> {
+            (0..v.len()).map(|i| pick(i).into_iter().fold(zero, |s, j| add(s, v[j]))).collect()
+        }
+        if x.len().saturating_mul(n) > self.most {
+            return Err(refuse("sums more than can be folded"));
+        }
+        let terms = |i: usize| -> Vec<usize> {
+            let (base, place) = runs(i);
+            let count = if exclusive { place } else { place + 1 };
+            (0..count).map(|p| base + if reverse { n - 1 - p } else { p } * inner).collect()
+        };
+        let data = match values(x) {
+            Values::Real(v) => Data::F32(sums(&v, 0.0, |a, b| a + b, terms)),
+            Values::Whole(v) => whole(x.dtype(), &sums(&v, 0, i128::wrapping_add, terms)),
+        };
+        Tensor::new(x.shape().to_vec(), data)
+    }
+
     pub(super) fn tile(&self) -> Result<Tensor> {
         let (x, repeats) = (self.tensor(0)?, self.tensor(1)?.to_i64_vec());
         if repeats.len() != x.shape().len() {
