@@ -7,7 +7,12 @@ use crate::call::{Bind, Call};
 use crate::epilogue::Finish;
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Kernel, KernelBuilder, ParamId, ParamKind};
-use crate::problem::Geometry;
+use crate::library::Library;
+use crate::offer::{Candidate, ROWS_LIMIT, Want};
+use crate::policy::Policy;
+use crate::portable::conv::{Kernels, conv};
+use crate::portable::dense::dense;
+use crate::problem::{Geometry, Rows};
 use crate::product::Product;
 use crate::program::machine::Machine;
 use crate::program::prove;
@@ -97,6 +102,45 @@ pub fn geometry(
         pads: [top, left],
         x: lay(cin, input),
         y: lay(cout, output),
+    }
+}
+
+/// What a way may spend where memory counts little.
+pub fn want<'a>(library: &'a Library<'a>, policy: Policy<'a>) -> Want<'a> {
+    Want { library, policy, rows_limit: ROWS_LIMIT }
+}
+
+/// Holds ways of a convolution against the plain loops, on any inputs and on the least and greatest alone.
+pub fn hold_conv(g: &Geometry, product: &Product, ways: &[Candidate], random: &mut Random) {
+    let plain = conv(g, product, Kernels::Packed).unwrap();
+    let says = |way: &Candidate| format!("{}: {g:?}", way.way);
+    hold(&plain, (g.x_len(), g.y_len()), ways, random, &says);
+}
+
+/// The same of a dense layer.
+pub fn hold_dense(rows: &Rows, product: &Product, ways: &[Candidate], random: &mut Random) {
+    let plain = dense(rows, product, false).unwrap();
+    let says = |way: &Candidate| format!("{}: {rows:?}", way.way);
+    hold(&plain, (rows.x_len(), rows.y_len()), ways, random, &says);
+}
+
+fn hold(
+    plain: &Call,
+    (x_len, y_len): (usize, usize),
+    ways: &[Candidate],
+    random: &mut Random,
+    says: &dyn Fn(&Candidate) -> String,
+) {
+    for ends in [false, true] {
+        let mut x = random.bytes(x_len);
+        if ends {
+            x.iter_mut().for_each(|v| *v = if *v < 0 { -128 } else { 127 });
+        }
+        let x = [Data::I8(x)];
+        let result = run(plain, &x, DType::I8, y_len);
+        for way in ways {
+            assert_eq!(run(&way.call, &x, DType::I8, y_len), result, "{}", says(way));
+        }
     }
 }
 

@@ -14,20 +14,18 @@ use crate::armv6m::dense_sparse::DenseSparse;
 use crate::armv6m::depthwise::Depthwise;
 use crate::armv6m::elementwise;
 use crate::armv6m::im2col;
-use crate::armv6m::packed::{Packed, SPARSE, packed, sparse, way};
+use crate::armv6m::packed::{Folded, Packed, SPARSE, packed, sparse, way};
 use crate::armv6m::plane::{self, Plane};
 use crate::armv6m::planes::Planes;
-use crate::armv6m::round::rounding;
 use crate::asm::armv6m::wide;
 use crate::call::{Bind, Call};
-use crate::epilogue::Finish;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::library::Library;
 use crate::offer::{Candidate, Engine, Want, Weights};
 use crate::problem::Geometry;
 use crate::problem::Rows;
-use crate::product::{Product, reach_len};
+use crate::product::Product;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::{Cost, Target};
@@ -106,9 +104,8 @@ fn dense(
     weights: Weights,
 ) -> Result<Option<Candidate>> {
     let library = want.library;
-    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-    let unit = (inputs == 1 || rows.inputs.x == 1) && (outputs == 1 || rows.outputs.y == 1);
-    if !unit {
+    let inputs = rows.inputs.len;
+    if !rows.side_by_side() {
         return Ok(None);
     }
     if rows.rows.is_empty() {
@@ -117,10 +114,7 @@ fn dense(
             Weights::Sparse => sparse_row(product, (want, core)),
         };
     }
-    let (outer, inner) = match rows.rows.split_last() {
-        Some((last, outer)) => (outer, *last),
-        None => (&[][..], crate::problem::Axis { len: 1, x: 0, y: 0 }),
-    };
+    let (outer, inner) = rows.split();
     let taps: Vec<usize> = (0..inputs).collect();
     let way = way(weights);
     let found = packed(product, (inner.len, inner.y), &taps, (want, core), weights)?;
@@ -136,19 +130,9 @@ fn dense(
     };
     let product_of = packed.kernel((library, core))?;
 
-    let mut lens: Vec<usize> = rows.rows.iter().map(|a| a.len).collect();
-    let mut xs: Vec<usize> = rows.rows.iter().map(|a| a.x).collect();
-    let mut ys: Vec<usize> = rows.rows.iter().map(|a| a.y).collect();
-    lens.push(inputs);
-    xs.push(1);
-    let x_len = reach_len(&lens, &xs);
-    *lens.last_mut().unwrap_or(&mut 1) = outputs;
-    ys.push(1);
-    let y_len = reach_len(&lens, &ys);
-
     let mut k = KernelBuilder::new("dense_s8_gemm");
-    let x = k.buffer("x", DType::I8, x_len, Access::Read);
-    let y = k.buffer("y", DType::I8, y_len, Access::Write);
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
     let acts = k.buffer("acts", DType::I32, packed.acts_len(), Access::ReadWrite);
     let w = k.buffer("w", DType::I32, packed.stream_len(), Access::Read);
     fill(&mut k, inputs, &packed, acts);
@@ -180,15 +164,10 @@ fn one_row(
     (library, core): Made<'_>,
     way: &'static str,
 ) -> Result<Option<Candidate>> {
-    let reach = product.reach()?;
-    let folded = product.clone().folded();
-    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
-        return Ok(None);
-    };
-    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
+    let Some(Folded { w, b, form, constants }) = Folded::of(product, core)? else { return Ok(None) };
     let packed = [4, 2].into_iter().find_map(|step| {
         let dense = Dense { inputs, outputs: b.len(), form, expanded: way == "dense-words", step };
-        let stream = dense.fits().then(|| dense.pack(w, b, &constants)).flatten();
+        let stream = dense.fits().then(|| dense.pack(&w, &b, &constants)).flatten();
         stream.map(|stream| (dense, stream))
     });
     let Some((dense, stream)) = packed else { return Ok(None) };
@@ -202,13 +181,8 @@ fn one_row(
 
 /// The same of weights that are not zero.
 fn sparse_row(product: &Product, (want, core): (&Want<'_>, &Cost)) -> Result<Option<Candidate>> {
-    let reach = product.reach()?;
-    let folded = product.clone().folded();
-    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
-        return Ok(None);
-    };
-    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
-    let found = DenseSparse::pack(form, w, b, &constants);
+    let Some(Folded { w, b, form, constants }) = Folded::of(product, core)? else { return Ok(None) };
+    let found = DenseSparse::pack(form, &w, &b, &constants);
     // A channel has its constants either way.
     let small = |d: &DenseSparse| 4 * (d.words + d.outputs) <= w.len() || want.policy.spends_flash();
     let Some((dense, stream)) = found.filter(|(d, _)| small(d)) else { return Ok(None) };
@@ -226,19 +200,13 @@ pub fn conv(
     weights: Weights,
 ) -> Result<Option<Candidate>> {
     let (way, library) = (way(weights), want.library);
-    let [kh, kw] = g.kernel;
     // Channels last, and results so that pixels are evenly apart.
     let packed_x = g.cin == 1 || g.x[1] == 1;
     let packed_y = (g.cout == 1 || g.y[1] == 1) && (g.output[0] == 1 || g.y[2] == g.output[1] * g.y[3]);
     if g.groups > 1 || !packed_x || !packed_y {
         return Ok(None);
     }
-    let mut taps = Vec::with_capacity(kh * kw * g.cin);
-    for ky in 0..kh {
-        for kx in 0..kw {
-            taps.extend((0..g.cin).map(|ic| (ic * kh + ky) * kw + kx));
-        }
-    }
+    let taps = g.taps();
     let pixels = g.output[0] * g.output[1];
     let found = packed(product, (pixels, g.y[3]), &taps, (want, core), weights)?;
     let Some((packed, stream)) = found else { return Ok(None) };
@@ -305,12 +273,7 @@ fn planes(
     if g.cin != 1 || g.cout != 1 || !channels_last {
         return Ok(None);
     }
-    let reach = product.reach()?;
-    let folded = product.clone().folded();
-    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
-        return Ok(None);
-    };
-    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
+    let Some(Folded { w, b, form, constants }) = Folded::of(product, core)? else { return Ok(None) };
     let stride = g.strides[1];
     let width = (g.output[1] - 1) * stride + (g.kernel[1] - 1) * g.dilations[1] + 1;
     let columns = g.input[1].min(width.saturating_sub(g.pads[1]));
@@ -346,7 +309,7 @@ fn planes(
     if columns == 0 || plane.rows == 0 || !plane.fits() || !dw.fits() {
         return Ok(None);
     }
-    let Some(stream) = dw.pack(w, b, &constants) else { return Ok(None) };
+    let Some(stream) = dw.pack(&w, &b, &constants) else { return Ok(None) };
     let weights = Bind::aligned("weights", Data::I32(stream), 4);
     let copied = if strips == 1 { plane } else { one_row };
     let copy = library.once(&copied, || copied.kernel(core))?;

@@ -17,7 +17,7 @@
 
 use crate::armv6m::gemm_2ch::{self, Pairs};
 use crate::armv6m::round::{Constants, Form};
-use crate::armv6m::runs::{Runs, TOTALS, part_sums, push_sums, sum_up};
+use crate::armv6m::runs::{Runs, TOTALS, part_sums, push_sums, runs, sum_up};
 use crate::asm::armv6m::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R6, R7, R8, R12, SP, mask};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
@@ -277,32 +277,9 @@ impl Gemm {
             tap(c, R5, false);
             c.push(Inst::Lsl(R7, R7, 1));
         };
-        let runs = (taps / RUN).max(1.0);
-        let [top, back, middle, end] = [(); 4].map(|()| c.label());
-        let begin = c.here();
-        c.times(runs / 2.0, |c| {
-            first_two(c, true);
-            c.push(Inst::BranchIf(Cond::Cc, back));
-        });
-        c.times(runs / 2.0, |c| {
-            c.place(middle);
-            push_sums(c, q as u8, wide);
-            last_two(c, true);
-            c.push(Inst::BranchIf(Cond::Cc, top));
-        });
-        c.times(runs / 8.0, |c| c.push(Inst::Branch(end)));
-        c.place(top);
-        c.times((taps / 4.0 - runs / 2.0).max(0.0), |c| {
-            first_two(c, false);
-            c.push(Inst::BranchIf(Cond::Cs, middle));
-            c.place(back);
-            last_two(c, false);
-            c.push(Inst::BranchIf(Cond::Cc, top));
-        });
-        c.place(end);
-        c.times(runs / 2.0, |c| {
-            // Neither moves nor stores touch the flags: none are left at the end of the segment.
-            push_sums(c, q as u8, wide);
+        let push = |c: &mut Code| push_sums(c, q as u8, wide);
+        // Neither moves nor stores touch the flags: none are left at the end of the segment.
+        runs(c, (taps, RUN), [&first_two, &last_two], &push, &|c, begin| {
             c.push(Inst::BranchIf(Cond::Ne, begin));
         });
     }

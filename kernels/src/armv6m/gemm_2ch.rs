@@ -15,7 +15,7 @@
 
 use crate::armv6m::gemm::{Gemm, HEAD};
 use crate::armv6m::round::Constants;
-use crate::armv6m::runs::Runs;
+use crate::armv6m::runs::{Runs, runs};
 use crate::asm::armv6m::{Code, Cond, Inst, LR, R, R0, R1, R2, R3, R4, R5, R8, R12, SP, mask};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
@@ -251,33 +251,9 @@ impl Pairs {
             3 => Inst::PushAny(mask(&WORDS)),
             _ => Inst::Push(mask(&WORDS[..2 * q])),
         };
-        let runs = (taps / RUN).max(1.0);
-        let [top, back, middle, end] = [(); 4].map(|()| c.label());
         c.push(Inst::LoadNext(R11, LR));
-        let begin = c.here();
-        c.times(runs / 2.0, |c| {
-            two(c, true);
-            c.push(Inst::BranchIf(Cond::Cc, back));
-        });
-        c.times(runs / 2.0, |c| {
-            c.place(middle);
-            c.push(push);
-            two(c, true);
-            c.push(Inst::BranchIf(Cond::Cc, top));
-        });
-        c.times(runs / 8.0, |c| c.push(Inst::Branch(end)));
-        c.place(top);
-        c.times((taps / 4.0 - runs / 2.0).max(0.0), |c| {
-            two(c, false);
-            c.push(Inst::BranchIf(Cond::Cs, middle));
-            c.place(back);
-            two(c, false);
-            c.push(Inst::BranchIf(Cond::Cc, top));
-        });
-        c.place(end);
-        c.times(runs / 2.0, |c| {
-            // A push does not touch the flags: none are left at the end of the segment.
-            c.push(push);
+        // A push does not touch the flags: none are left at the end of the segment.
+        runs(c, (taps, RUN), [&two, &two], &|c| c.push(push), &|c, begin| {
             let over = c.label();
             c.all([Inst::BranchIf(Cond::Eq, over), Inst::Branch(begin)]);
             c.place(over);

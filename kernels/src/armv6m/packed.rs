@@ -6,7 +6,7 @@
 use crate::armv6m::engine::Made;
 use crate::armv6m::gemm::{Gemm, tile};
 use crate::armv6m::gemm_sparse::{PIXELS, Sizes, Sparse};
-use crate::armv6m::round::rounding;
+use crate::armv6m::round::{Constants, Form, rounding};
 use crate::asm::armv6m::wide;
 use crate::call::Bind;
 use crate::epilogue::Finish;
@@ -69,6 +69,30 @@ impl Packed {
     }
 }
 
+/// Weights, biases that have the input's zero point in them, and how sums are requantized.
+pub struct Folded {
+    pub w: Vec<i32>,
+    pub b: Vec<i32>,
+    pub form: Form,
+    pub constants: Vec<Constants>,
+}
+
+impl Folded {
+    /// `None` for floats, and where no constants requantize the sums exactly.
+    ///
+    /// Errors: sums that leave 32 bits.
+    pub fn of(product: &Product, core: &Cost) -> Result<Option<Folded>> {
+        let reach = product.reach()?;
+        let folded = product.clone().folded();
+        let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (folded.weights, folded.bias, &folded.finish)
+        else {
+            return Ok(None);
+        };
+        let found = rounding(r, &reach, wide(core));
+        Ok(found.map(|(form, constants)| Folded { w, b, form, constants }))
+    }
+}
+
 /// Sizes and packed weights of a product of `pixels` columns; `taps` as in [`Gemm::pack`].
 /// `None` if its sums or weights do not fit. The input's zero point is folded into the bias.
 pub fn packed(
@@ -84,15 +108,10 @@ pub fn packed(
         let places: Vec<(usize, usize)> = taps.iter().enumerate().map(|(j, &t)| (j * columns, t)).collect();
         return sparse(product, (taps.len() * columns, pixels, [2 * step, step]), &places, (want, core));
     }
-    let reach = product.reach()?;
-    let folded = product.clone().folded();
-    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
-        return Ok(None);
-    };
-    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
+    let Some(Folded { w, b, form, constants }) = Folded::of(product, core)? else { return Ok(None) };
     let (wide, outputs) = (wide(core), b.len());
     let gemm = Gemm { taps: taps.len(), outputs, pixels: pixels.min(tile(wide, outputs)), step, form, wide };
-    let stream = gemm.pack(w, b, &constants, taps);
+    let stream = gemm.pack(&w, &b, &constants, taps);
     Ok(stream.map(|s| (Packed::All(gemm), Bind::aligned("weights", Data::I32(s), 4))))
 }
 
@@ -104,15 +123,10 @@ pub fn sparse(
     places: &[(usize, usize)],
     (want, core): (&Want<'_>, &Cost),
 ) -> Result<Option<(Packed, Bind)>> {
-    let reach = product.reach()?;
-    let folded = product.clone().folded();
-    let (Data::I32(w), Data::I32(b), Finish::Int(r)) = (&folded.weights, &folded.bias, &folded.finish) else {
-        return Ok(None);
-    };
-    let Some((form, constants)) = rounding(r, &reach, wide(core)) else { return Ok(None) };
+    let Some(Folded { w, b, form, constants }) = Folded::of(product, core)? else { return Ok(None) };
     let all = Gemm { taps: places.len(), outputs: b.len(), pixels, step: 0, form, wide: wide(core) };
     let room = if want.policy.spends_flash() { usize::MAX } else { all.stream_len() };
-    let found = Sparse::pack(&Sizes { acts, pixels, steps, form }, w, b, &constants, places);
+    let found = Sparse::pack(&Sizes { acts, pixels, steps, form }, &w, &b, &constants, places);
     let found = found.filter(|(sparse, _)| sparse.len <= room);
     Ok(found.map(|(sparse, s)| (Packed::Sparse(sparse), Bind::aligned("weights", Data::I32(s), 4))))
 }

@@ -6,7 +6,7 @@
 //!
 //! Law: no run leaves 16 bits, whatever the inputs.
 
-use crate::asm::armv6m::{Code, Cond, Inst, R, R0, R1, R2, R3, R4, R5, R6, R7, SP, mask};
+use crate::asm::armv6m::{Code, Cond, Inst, Label, R, R0, R1, R2, R3, R4, R5, R6, R7, SP, mask};
 
 /// Where the frame holds what runs are summed up in: eight words.
 pub const TOTALS: u32 = 0;
@@ -31,6 +31,44 @@ pub fn pop_runs(c: &mut Code, words: u8, bottom: R, runs: f64) {
             c.all([Inst::AddAny(R(8 + i), R(i)), Inst::Asr(R(i), R(i), 16), Inst::Adc(R(4 + i), R(i))]);
         }
         c.all([Inst::Cmp(SP, bottom), Inst::BranchIf(Cond::Ne, run)]);
+    });
+}
+
+/// Runs of `length` of so many taps, by code for the first and the last two of each four, which is told whether a run
+/// begins, and leaves in the carry whether it ends. `push` keeps sums, `again` goes back behind the last ones.
+pub fn runs(
+    c: &mut Code,
+    (taps, length): (f64, f64),
+    [first, last]: [&dyn Fn(&mut Code, bool); 2],
+    push: &dyn Fn(&mut Code),
+    again: &dyn Fn(&mut Code, Label),
+) {
+    let runs = (taps / length).max(1.0);
+    let [top, back, middle, end] = [(); 4].map(|()| c.label());
+    let begin = c.here();
+    c.times(runs / 2.0, |c| {
+        first(c, true);
+        c.push(Inst::BranchIf(Cond::Cc, back));
+    });
+    c.times(runs / 2.0, |c| {
+        c.place(middle);
+        push(c);
+        last(c, true);
+        c.push(Inst::BranchIf(Cond::Cc, top));
+    });
+    c.times(runs / 8.0, |c| c.push(Inst::Branch(end)));
+    c.place(top);
+    c.times((taps / 4.0 - runs / 2.0).max(0.0), |c| {
+        first(c, false);
+        c.push(Inst::BranchIf(Cond::Cs, middle));
+        c.place(back);
+        last(c, false);
+        c.push(Inst::BranchIf(Cond::Cc, top));
+    });
+    c.place(end);
+    c.times(runs / 2.0, |c| {
+        push(c);
+        again(c, begin);
     });
 }
 

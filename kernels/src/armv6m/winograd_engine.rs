@@ -138,14 +138,13 @@ mod tests {
     use crate::offer::Weights;
     use crate::options::Optimize;
     use crate::policy::Policy;
-    use crate::portable::conv::{self, Kernels};
-    use crate::trial::{Random, geometry, product, run};
+    use crate::trial::{Random, geometry, hold_conv, product, want};
 
     #[test]
     fn every_way_equals_the_plain_loops() {
         let target = secateur_targets::find("rp2040").unwrap();
-        let want =
-            Want { library: &Library::new(&target), policy: Policy::from(Optimize::Speed), rows_limit: 4096 };
+        let library = Library::new(&target);
+        let want = want(&library, Policy::from(Optimize::Speed));
         let core = target.core.cost.as_ref().unwrap();
         let mut random = Random(83);
         let same = [1, 1, 1, 1, 1, 1];
@@ -162,20 +161,8 @@ mod tests {
             let product = product(&mut random, g.cout, 9 * g.cin, case);
             let ways = ways(g, &product, &want, core).unwrap();
             assert!(!ways.is_empty(), "case {case}");
-            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
-            for ends in [false, true] {
-                let mut x = random.bytes(g.x_len());
-                if ends {
-                    x.iter_mut().for_each(|v| *v = if *v < 0 { -128 } else { 127 });
-                }
-                let x = [Data::I8(x)];
-                let result = run(&plain, &x, DType::I8, g.y_len());
-                for way in &ways {
-                    seen[usize::from(way.way == "winograd-4x4")] += 1;
-                    let got = run(&way.call, &x, DType::I8, g.y_len());
-                    assert_eq!(got, result, "case {case}, {}", way.way);
-                }
-            }
+            hold_conv(g, &product, &ways, &mut random);
+            ways.iter().for_each(|way| seen[usize::from(way.way == "winograd-4x4")] += 2);
         }
         assert!(seen.iter().all(|&n| n >= 4), "{seen:?}");
     }
@@ -186,11 +173,8 @@ mod tests {
         let mut random = Random(84);
         for chip in ["rp2040", "cortex-m3"] {
             let target = secateur_targets::find(chip).unwrap();
-            let want = Want {
-                library: &Library::new(&target),
-                policy: Policy::from(Optimize::Speed),
-                rows_limit: 4096,
-            };
+            let library = Library::new(&target);
+            let want = want(&library, Policy::from(Optimize::Speed));
             let core = target.core.cost.as_ref().unwrap();
             let shapes = [
                 (geometry(16, 6, [7, 17], [3, 3], [1, 1, 1, 0, 1, 1]), "winograd-4x4", 0.7),

@@ -14,11 +14,11 @@
 //! Bound of the inner loop: sixteen products an instruction and two cycles an instruction in the
 //! multiply pipe make 8 MAC a cycle; for 4 x 2 accumulators 6 loads stand beside 8 products.
 
-use crate::asm::mve::{At, Block, Half, Inst, Item, LR, Lane, P0, Q, R, SP};
+use crate::asm::mve::{At, Block, Inst, Item, LR, Lane, P0, Q, R, SP};
 use crate::epilogue::Ending;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Native};
-use crate::mve::stream::{close, word, words};
+use crate::mve::stream::{close, keep, limit, shift, word, words};
 use crate::tensor::DType;
 use std::sync::Arc;
 
@@ -339,14 +339,7 @@ impl Gemm {
             advance(&mut entry, x1, self.x_step as i32);
             entry.push(Inst::AddImm(y1, y0, self.y_step as i32));
         }
-        entry.push(Inst::MovImm(R(0), self.zp & 0xffff));
-        entry.push(Inst::Dup(Lane::H, ZERO, R(0)));
-        for (limit, q) in [(self.lo, LEAST), (self.hi, GREATEST)] {
-            if limit != (if q == LEAST { -128 } else { 127 }) {
-                entry.push(Inst::MovImm(R(0), limit & 0xff));
-                entry.push(Inst::Dup(Lane::B, q, R(0)));
-            }
-        }
+        keep(&mut entry, self.zp, (self.lo, self.hi));
         if self.predicated() {
             entry.push(Inst::MovImm(R(0), self.run as i32));
             entry.push(Inst::Vctp(P0, Lane::B, R(0)));
@@ -551,29 +544,9 @@ impl Gemm {
         };
         words(insts, w, 0, |d, a, b| Inst::AddLanes(Lane::W, d, a, b));
         words(insts, w, 1, Inst::MulHigh);
-        match self.sh {
-            Some(sh) if sh <= 16 => {
-                insts.push(Inst::NarrowShift(Lane::W, Half::Bottom, a, a, sh));
-                insts.push(Inst::NarrowShift(Lane::W, Half::Top, a, b, sh));
-            }
-            sh => {
-                match sh {
-                    Some(sh) => insts.extend([Inst::ShrRound(a, a, sh), Inst::ShrRound(b, b, sh)]),
-                    None => words(insts, w, 2, Inst::RoundShift),
-                }
-                insts.push(Inst::Narrow(Lane::W, Half::Bottom, a, a));
-                insts.push(Inst::Narrow(Lane::W, Half::Top, a, b));
-            }
-        }
+        shift(insts, [a, b], self.sh, |insts| words(insts, w, 2, Inst::RoundShift));
         w.jump(insts, end);
-        insts.push(Inst::QAdd(Lane::H, a, a, ZERO));
-        insts.push(Inst::Narrow(Lane::H, Half::Bottom, a, a));
-        if self.lo > -128 {
-            insts.push(Inst::Max(Lane::B, a, a, LEAST));
-        }
-        if self.hi < 127 {
-            insts.push(Inst::Min(Lane::B, a, a, GREATEST));
-        }
+        limit(insts, a, (self.lo, self.hi));
         if four {
             insts.push(Inst::Shr(b, a, 16));
         }
@@ -598,11 +571,6 @@ impl Gemm {
         }
     }
 }
-
-/// Zero point of the result in half-words; the least and the greatest result in bytes.
-const ZERO: Q = Q(6);
-const LEAST: Q = Q(7);
-const GREATEST: Q = Q(5);
 
 /// Turns the items of `b` into a loop that `lr` counts.
 fn b_loop_low(b: &mut Block, turns: usize) {

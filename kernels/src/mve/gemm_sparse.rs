@@ -11,12 +11,12 @@
 //! each, at once, and six scalar instructions come with them: 24 cycles. A channel begins and ends with 20 more, and eight
 //! results take 24.
 
-use crate::asm::mve::{At, Block, Half, Inst, Item, Lane, Q, R, SP};
+use crate::asm::mve::{At, Block, Inst, Item, Lane, Q, R, SP};
 use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::mve::gemm::{LANES, advance};
-use crate::mve::stream::{close, word, words};
+use crate::mve::stream::{close, keep, limit, shift, word, words};
 use crate::tensor::DType;
 use std::sync::Arc;
 
@@ -207,13 +207,8 @@ impl Sparse {
         let (n, outputs) = (self.pixels, self.outputs as i32);
         let mut b = Block { slots: 5, ..Block::default() };
         let mut entry = vec![Inst::Str(R(1), SP, STREAM), Inst::Str(R(2), SP, Y), Inst::Str(R(3), SP, ROOM)];
-        entry.extend([Inst::Mov(FIRST, R(0)), Inst::MovImm(R(0), self.zp & 0xffff)]);
-        entry.push(Inst::Dup(Lane::H, ZERO, R(0)));
-        for (limit, q, least) in [(self.lo, LEAST, -128), (self.hi, GREATEST, 127)] {
-            if limit != least {
-                entry.extend([Inst::MovImm(R(0), limit & 0xff), Inst::Dup(Lane::B, q, R(0))]);
-            }
-        }
+        entry.push(Inst::Mov(FIRST, R(0)));
+        keep(&mut entry, self.zp, (self.lo, self.hi));
         if self.turns > 1 {
             entry.extend([Inst::MovImm(R(0), self.turns as i32), Inst::Str(R(0), SP, TURNS)]);
         }
@@ -277,29 +272,9 @@ impl Sparse {
         };
         both(&mut eight, 0, |d, a, b| Inst::AddLanes(Lane::W, d, a, b));
         both(&mut eight, 1, Inst::MulHigh);
-        match self.sh {
-            Some(sh) if sh <= 16 => {
-                eight.push(Inst::NarrowShift(Lane::W, Half::Bottom, a, a, sh));
-                eight.push(Inst::NarrowShift(Lane::W, Half::Top, a, c, sh));
-            }
-            sh => {
-                match sh {
-                    Some(sh) => eight.extend([Inst::ShrRound(a, a, sh), Inst::ShrRound(c, c, sh)]),
-                    None => both(&mut eight, 2, Inst::RoundShift),
-                }
-                eight.push(Inst::Narrow(Lane::W, Half::Bottom, a, a));
-                eight.push(Inst::Narrow(Lane::W, Half::Top, a, c));
-            }
-        }
+        shift(&mut eight, [a, c], self.sh, |eight| both(eight, 2, Inst::RoundShift));
         eight.push(Inst::AddImm(words, words, self.words() as i32 * bytes));
-        eight.push(Inst::QAdd(Lane::H, a, a, ZERO));
-        eight.push(Inst::Narrow(Lane::H, Half::Bottom, a, a));
-        if self.lo > -128 {
-            eight.push(Inst::Max(Lane::B, a, a, LEAST));
-        }
-        if self.hi < 127 {
-            eight.push(Inst::Min(Lane::B, a, a, GREATEST));
-        }
+        limit(&mut eight, a, (self.lo, self.hi));
         eight.push(Inst::StoreNarrow(Lane::H, a, At::After(y, GROUP as i32)));
         let groups = self.outputs / GROUP;
         let mut pixel = Block::default();
@@ -317,11 +292,6 @@ impl Sparse {
 const WEIGHTS: Q = Q(4);
 /// Inputs of a block, in turn.
 const INPUTS: [Q; 4] = [Q(0), Q(1), Q(2), Q(3)];
-/// Zero point of the result in half-words; the least and the greatest result in bytes.
-const ZERO: Q = Q(6);
-const LEAST: Q = Q(7);
-const GREATEST: Q = Q(5);
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@
 
 use crate::asm::mve::{At, Block, Half, Inst, Item, LR, Lane, P0, Q, R, SP};
 use crate::mve::gemm::{Gemm, LANES, advance};
+use crate::mve::stream::{ZERO, shift};
 
 const SUMS: [R; 8] = [R(0), R(2), R(4), R(6), R(8), R(10), R(12), LR];
 const X: [R; 2] = [R(1), R(3)];
@@ -28,7 +29,6 @@ const SPARE: R = R(5);
 const INPUTS: [Q; 2] = [Q(0), Q(1)];
 const WEIGHTS: [Q; 2] = [Q(4), Q(5)];
 const BEFORE: [Q; 2] = [Q(2), Q(3)];
-const ZERO: Q = Q(6);
 const KEPT: Q = Q(6);
 const ONCE: Q = Q(7);
 /// Words of the frame: channels that are left, channels from a group to the next, turns of the
@@ -292,20 +292,8 @@ impl Gemm {
         } else {
             words(insts, w, self.multipliers(), Inst::MulHigh);
         }
-        match self.sh {
-            Some(sh) if sh <= 16 => {
-                insts.push(Inst::NarrowShift(Lane::W, Half::Bottom, a, a, sh));
-                insts.push(Inst::NarrowShift(Lane::W, Half::Top, a, b, sh));
-            }
-            sh => {
-                match sh {
-                    Some(sh) => insts.extend([Inst::ShrRound(a, a, sh), Inst::ShrRound(b, b, sh)]),
-                    None => words(insts, w, self.multipliers() + 16, Inst::RoundShift),
-                }
-                insts.push(Inst::Narrow(Lane::W, Half::Bottom, a, a));
-                insts.push(Inst::Narrow(Lane::W, Half::Top, a, b));
-            }
-        }
+        let rounding = self.multipliers() + 16;
+        shift(insts, [a, b], self.sh, |insts| words(insts, w, rounding, Inst::RoundShift));
         insts.push(match self.keeps() {
             true => Inst::QAddAll(a, a, SPARE),
             false => Inst::QAdd(Lane::H, a, a, ZERO),

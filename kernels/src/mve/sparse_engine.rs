@@ -163,12 +163,10 @@ pub fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<C
 mod tests {
     use super::*;
     use crate::library::Library;
-    use crate::offer::ROWS_LIMIT;
     use crate::options::Optimize;
     use crate::policy::Policy;
-    use crate::portable;
     use crate::problem::Axis;
-    use crate::trial::{Random, geometry, product, run};
+    use crate::trial::{Random, geometry, hold_conv, hold_dense, product, want};
 
     /// Leaves one in so many blocks of sixteen channels at one tap.
     fn pruned(mut product: Product, (cin, taps): (usize, usize), every: usize) -> Product {
@@ -186,8 +184,7 @@ mod tests {
     fn every_way_equals_the_plain_loops() {
         let target = secateur_targets::find("cortex-m55").unwrap();
         let library = Library::new(&target);
-        let want =
-            Want { library: &library, policy: Policy::from(Optimize::Balanced), rows_limit: ROWS_LIMIT };
+        let want = want(&library, Policy::from(Optimize::Balanced));
         let mut random = Random(82);
         let windows = [
             geometry(16, 8, [5, 6], [3, 3], [1, 1, 1, 1, 1, 1]),
@@ -201,10 +198,7 @@ mod tests {
                 let product = product(&mut random, g.cout, g.cin * taps, case);
                 let product = pruned(product, (g.cin, taps), every);
                 let way = conv(g, &product, &want).unwrap().unwrap();
-                let plain = portable::conv::conv(g, &product, portable::conv::Kernels::Packed).unwrap();
-                let x = [Data::I8(random.bytes(g.x_len()))];
-                let result = run(&plain, &x, DType::I8, g.y_len());
-                assert_eq!(run(&way.call, &x, DType::I8, g.y_len()), result, "one in {every}: {g:?}");
+                hold_conv(g, &product, &[way], &mut random);
             }
         }
         for (case, (inputs, outputs, pixels)) in
@@ -217,10 +211,7 @@ mod tests {
             };
             let product = pruned(product(&mut random, outputs, inputs, case), (inputs, 1), 3);
             let way = dense(&rows, &product, &want).unwrap().unwrap();
-            let plain = portable::dense::dense(&rows, &product, false).unwrap();
-            let x = [Data::I8(random.bytes(rows.x_len()))];
-            let result = run(&plain, &x, DType::I8, rows.y_len());
-            assert_eq!(run(&way.call, &x, DType::I8, rows.y_len()), result, "{rows:?}");
+            hold_dense(&rows, &product, &[way], &mut random);
         }
     }
 }

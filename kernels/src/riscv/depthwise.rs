@@ -10,7 +10,7 @@
 use crate::asm::riscv::{Block, Inst, Pool, SP, X, ZERO, argument};
 use crate::error::Result;
 use crate::kernel::{Kernel, KernelBuilder, Val};
-use crate::riscv::gemm::{REACH, Sizes};
+use crate::riscv::gemm::{Close, REACH, Sizes};
 use secateur_targets::Target;
 use std::sync::Arc;
 
@@ -127,14 +127,7 @@ impl Depthwise {
                     b.push(Inst::Lw(rnd, c, 8));
                     b.push(Inst::Lw(sh, c, 12));
                 }
-                sums.iter().for_each(|&sum| b.push(Inst::Mulh(sum, sum, m)));
-                sums.iter().for_each(|&sum| b.push(Inst::Add(sum, sum, rnd)));
-                sums.iter().for_each(|&sum| b.push(Inst::Sra(sum, sum, sh)));
-                for (q, &sum) in sums.iter().enumerate() {
-                    b.push(Inst::Max(sum, lo));
-                    b.push(Inst::Min(sum, hi));
-                    b.push(Inst::Sb(sum, y, (q * s.step) as i32));
-                }
+                Close { m, rnd, sh, lo, hi }.sums(b, &sums, y, (0, s.step));
                 b.push(Inst::Addi(w, w, taps));
                 b.push(Inst::Addi(c, c, 4 * s.words_each() as i32));
                 b.push(Inst::Addi(y, y, 1));

@@ -299,14 +299,7 @@ impl Product {
                 b.push(Inst::Lw(rnd, c, 4 * (2 * n + o) as i32));
                 b.push(Inst::Lw(sh, c, 4 * (3 * n + o) as i32));
             }
-            sums.iter().for_each(|&sum| b.push(Inst::Mulh(sum, sum, m)));
-            sums.iter().for_each(|&sum| b.push(Inst::Add(sum, sum, rnd)));
-            sums.iter().for_each(|&sum| b.push(Inst::Sra(sum, sum, sh)));
-            for (q, &sum) in sums.iter().enumerate() {
-                b.push(Inst::Max(sum, lo));
-                b.push(Inst::Min(sum, hi));
-                b.push(Inst::Sb(sum, y, (q * s.step + o) as i32));
-            }
+            Close { m, rnd, sh, lo, hi }.sums(b, sums, y, (o, s.step));
         }
         b.push(Inst::Addi(c, c, 4 * (n * s.words_each()) as i32));
         b.push(Inst::Addi(y, y, n as i32));
@@ -348,6 +341,29 @@ struct Step<'a> {
     inputs: &'a [X],
     weights: &'a [X],
     products: &'a [X],
+}
+
+/// What ends sums: multiplier, rounding constant, shift, limits.
+pub struct Close {
+    pub m: X,
+    pub rnd: X,
+    pub sh: X,
+    pub lo: X,
+    pub hi: X,
+}
+
+impl Close {
+    /// Sums of pixels to results, from offset `at` of `y` on, `step` apart.
+    pub fn sums(&self, b: &mut Block, sums: &[X], y: X, (at, step): (usize, usize)) {
+        sums.iter().for_each(|&sum| b.push(Inst::Mulh(sum, sum, self.m)));
+        sums.iter().for_each(|&sum| b.push(Inst::Add(sum, sum, self.rnd)));
+        sums.iter().for_each(|&sum| b.push(Inst::Sra(sum, sum, self.sh)));
+        for (q, &sum) in sums.iter().enumerate() {
+            b.push(Inst::Max(sum, self.lo));
+            b.push(Inst::Min(sum, self.hi));
+            b.push(Inst::Sb(sum, y, (q * step + at) as i32));
+        }
+    }
 }
 
 /// Words of the frame that products keep: arguments, and where they are.

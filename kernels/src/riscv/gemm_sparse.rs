@@ -18,7 +18,7 @@
 use crate::asm::riscv::{Block, Inst, Pool, SP, X, argument};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
-use crate::riscv::gemm::{Params, REACH, Sizes, Slots, declare_shift};
+use crate::riscv::gemm::{Close, Params, REACH, Sizes, Slots, declare_shift};
 use crate::riscv::gemm_swar::MIDDLE;
 use crate::tensor::DType;
 use secateur_targets::Target;
@@ -262,14 +262,7 @@ impl Sparse {
             b.push(Inst::Sub(both, both, c));
         }
         for (sums, y) in [(&both, y), (&upper, second)] {
-            sums.iter().for_each(|&sum| b.push(Inst::Mulh(sum, sum, m)));
-            sums.iter().for_each(|&sum| b.push(Inst::Add(sum, sum, rnd)));
-            sums.iter().for_each(|&sum| b.push(Inst::Sra(sum, sum, sh)));
-            for (q, &sum) in sums.iter().enumerate() {
-                b.push(Inst::Max(sum, lo));
-                b.push(Inst::Min(sum, hi));
-                b.push(Inst::Sb(sum, y, (q * s.step) as i32));
-            }
+            Close { m, rnd, sh, lo, hi }.sums(b, sums, y, (0, s.step));
         }
         b.push(Inst::Addi(y, y, 1));
         b.push(Inst::Sw(y, SP, slots.y_now));

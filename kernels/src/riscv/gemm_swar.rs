@@ -19,7 +19,7 @@
 use crate::asm::riscv::{Block, Inst, Pool, SP, X, argument};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Val};
-use crate::riscv::gemm::{Params, REACH, Sizes, Slots, declare_shift};
+use crate::riscv::gemm::{Close, Params, REACH, Sizes, Slots, declare_shift};
 use crate::tensor::DType;
 use secateur_targets::Target;
 use std::sync::Arc;
@@ -334,14 +334,7 @@ impl Pairs {
                 b.push(Inst::Lw(sh, c, back + 4 * (4 * n + o) as i32));
             }
             for (sums, y) in [(&both[o], y), (&upper[o], second)] {
-                sums.iter().for_each(|&sum| b.push(Inst::Mulh(sum, sum, m)));
-                sums.iter().for_each(|&sum| b.push(Inst::Add(sum, sum, rnd)));
-                sums.iter().for_each(|&sum| b.push(Inst::Sra(sum, sum, sh)));
-                for (q, &sum) in sums.iter().enumerate() {
-                    b.push(Inst::Max(sum, lo));
-                    b.push(Inst::Min(sum, hi));
-                    b.push(Inst::Sb(sum, y, (q * s.step + o) as i32));
-                }
+                Close { m, rnd, sh, lo, hi }.sums(b, sums, y, (o, s.step));
             }
         }
         b.push(Inst::Addi(y, y, n as i32));

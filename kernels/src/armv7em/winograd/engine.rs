@@ -254,8 +254,7 @@ mod tests {
     use super::*;
     use crate::options::Optimize;
     use crate::policy::Policy;
-    use crate::portable::conv::{self, Kernels};
-    use crate::trial::{Random, geometry, product, run};
+    use crate::trial::{Random, geometry, hold_conv, product, want};
 
     #[test]
     fn every_way_equals_the_plain_loops() {
@@ -279,21 +278,15 @@ mod tests {
         });
         let mut over = 0;
         for optimize in [Optimize::Speed, Optimize::Balanced] {
-            let want =
-                Want { library: &Library::new(&target), policy: Policy::from(optimize), rows_limit: 4096 };
+            let library = Library::new(&target);
+            let want = want(&library, Policy::from(optimize));
             for (case, g) in shapes.iter().enumerate() {
                 // The third kind of product has shifts by channel, which direct kernels serve.
                 let product = product(&mut random, g.cout, 9 * g.cin, case % 2);
                 let ways = ways(g, &product, &want).unwrap();
                 assert!(ways.len() >= 2 - usize::from(optimize != Optimize::Speed), "case {case}");
-                let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
-                let x = [Data::I8(random.bytes(g.x_len()))];
-                let result = run(&plain, &x, DType::I8, g.y_len());
-                for way in &ways {
-                    let got = run(&way.call, &x, DType::I8, g.y_len());
-                    assert_eq!(got, result, "case {case}, {}", way.way);
-                    over += usize::from(way.in_place());
-                }
+                hold_conv(g, &product, &ways, &mut random);
+                over += ways.iter().filter(|way| way.in_place()).count();
             }
         }
         assert!(over >= 3, "{over} runs in place");
@@ -302,8 +295,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_alone() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want =
-            Want { library: &Library::new(&target), policy: Policy::from(Optimize::Speed), rows_limit: 4096 };
+        let library = Library::new(&target);
+        let want = want(&library, Policy::from(Optimize::Speed));
         let mut random = Random(52);
         let same = [1, 1, 1, 1, 1, 1];
         for g in [

@@ -133,14 +133,13 @@ mod tests {
     use crate::offer::Engine;
     use crate::options::Optimize;
     use crate::policy::Policy;
-    use crate::portable::conv::{self, Kernels};
-    use crate::trial::{Random, geometry, product, run};
+    use crate::trial::{Random, geometry, hold_conv, product, want};
 
     #[test]
     fn the_way_equals_the_plain_loops() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want =
-            Want { library: &Library::new(&target), policy: Policy::from(Optimize::Speed), rows_limit: 4096 };
+        let library = Library::new(&target);
+        let want = want(&library, Policy::from(Optimize::Speed));
         let mut random = Random(55);
         let mut over = 0;
         let shapes = [
@@ -155,18 +154,8 @@ mod tests {
         for (case, g) in shapes.iter().enumerate() {
             let product = product(&mut random, g.cout, 3 * g.cin, case % 2);
             let way = way(g, &product, &want).unwrap().expect("a way");
-            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
-            for ends in [false, true] {
-                let mut x = random.bytes(g.x_len());
-                if ends {
-                    x.iter_mut().for_each(|v| *v = if *v < 0 { -128 } else { 127 });
-                }
-                let x = [Data::I8(x)];
-                let result = run(&plain, &x, DType::I8, g.y_len());
-                let got = run(&way.call, &x, DType::I8, g.y_len());
-                assert_eq!(got, result, "case {case}");
-                over += usize::from(way.in_place());
-            }
+            over += 2 * usize::from(way.in_place());
+            hold_conv(g, &product, &[way], &mut random);
         }
         assert!(over >= 4, "{over} runs in place");
         for g in [
@@ -186,11 +175,8 @@ mod tests {
         let mut random = Random(56);
         for chip in ["stm32l4r5", "stm32u575", "stm32h7a3"] {
             let target = secateur_targets::find(chip).unwrap();
-            let want = Want {
-                library: &Library::new(&target),
-                policy: Policy::from(Optimize::Speed),
-                rows_limit: 4096,
-            };
+            let library = Library::new(&target);
+            let want = want(&library, Policy::from(Optimize::Speed));
             for (c, most) in [(16, 0.95), (32, 0.82), (64, 0.75)] {
                 let g = geometry(c, c, [1, 32], [1, 3], [1, 1, 0, 1, 0, 1]);
                 let product = product(&mut random, g.cout, 3 * g.cin, 0);

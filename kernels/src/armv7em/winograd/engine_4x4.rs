@@ -131,14 +131,13 @@ mod tests {
     use crate::library::Library;
     use crate::options::Optimize;
     use crate::policy::Policy;
-    use crate::portable::conv::{self, Kernels};
-    use crate::trial::{Random, geometry, product, run};
+    use crate::trial::{Random, geometry, hold_conv, product, want};
 
     #[test]
     fn every_way_equals_the_plain_loops() {
         let target = secateur_targets::find("stm32l4r5").unwrap();
-        let want =
-            Want { library: &Library::new(&target), policy: Policy::from(Optimize::Speed), rows_limit: 4096 };
+        let library = Library::new(&target);
+        let want = want(&library, Policy::from(Optimize::Speed));
         let mut random = Random(53);
         let same = [1, 1, 1, 1, 1, 1];
         let mut shapes = vec![
@@ -163,20 +162,10 @@ mod tests {
             let product = product(&mut random, g.cout, 9 * g.cin, case % 2);
             let ways = ways(g, &product, &want).unwrap();
             assert!(!ways.is_empty(), "case {case}");
-            let plain = conv::conv(g, &product, Kernels::Packed).unwrap();
-            for ends in [false, true] {
-                let mut x = random.bytes(g.x_len());
-                if ends {
-                    x.iter_mut().for_each(|v| *v = if *v < 0 { -128 } else { 127 });
-                }
-                let x = [Data::I8(x)];
-                let result = run(&plain, &x, DType::I8, g.y_len());
-                for way in &ways {
-                    seen[usize::from(way.way == "winograd-4x4")] += 1;
-                    let got = run(&way.call, &x, DType::I8, g.y_len());
-                    assert_eq!(got, result, "case {case}, {}", way.way);
-                    over += usize::from(way.in_place());
-                }
+            hold_conv(g, &product, &ways, &mut random);
+            for way in &ways {
+                seen[usize::from(way.way == "winograd-4x4")] += 2;
+                over += 2 * usize::from(way.in_place());
             }
         }
         assert!(over >= 6 && seen.iter().all(|&n| n >= 6), "{over} runs in place, {seen:?}");
@@ -188,11 +177,8 @@ mod tests {
         let mut random = Random(54);
         for core in ["stm32l4r5", "stm32u575", "stm32h7a3"] {
             let target = secateur_targets::find(core).unwrap();
-            let want = Want {
-                library: &Library::new(&target),
-                policy: Policy::from(Optimize::Speed),
-                rows_limit: 4096,
-            };
+            let library = Library::new(&target);
+            let want = want(&library, Policy::from(Optimize::Speed));
             for (g, best) in [
                 (geometry(16, 6, [7, 17], [3, 3], [1, 1, 1, 0, 1, 1]), "winograd-4x4"),
                 (geometry(16, 8, [8, 10], [3, 3], [1, 1, 1, 0, 1, 0]), "winograd-4x4-square"),
