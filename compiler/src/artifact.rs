@@ -43,7 +43,7 @@ pub struct Artifact {
 }
 
 /// Names that `--dump-after` takes besides those of passes.
-pub const STAGES: &[&str] = &["import", "prune", "quantize", "schedule", "lower"];
+pub const STAGES: &[&str] = &["import", "equalize", "prune", "quantize", "schedule", "lower"];
 
 /// Compiles a model for a target.
 ///
@@ -92,6 +92,14 @@ fn compile_unhelped(
         }
     })?;
 
+    let quantizes = options.quantize != Quantize::None && !quantize::is_quantized(&graph);
+    if let Some(samples) = calibration.filter(|_| quantizes) {
+        step(observer, "equalize")?;
+        quantize::equalize(&mut graph, samples, options.quantize, observer)?;
+        if wanted("equalize") {
+            dumps.push(("equalize".to_string(), graph::print(&graph)));
+        }
+    }
     step(observer, "prune")?;
     let pruned = prune::prune(&mut graph, calibration, (options, prune::native(&target.core)), observer)?;
     if wanted("prune") {
@@ -273,7 +281,8 @@ pub fn sensitivity(
         listen(have);
         Ok(())
     };
-    let curves = prune::survey(&graph, &tasks, levels, &inputs, &probes, observer, &mut heard)?;
+    let altered = prune::altered(&graph, &inputs, options)?;
+    let curves = prune::survey(&graph, &tasks, levels, &altered, &probes, observer, &mut heard)?;
     Ok(Sensitivity { samples: inputs.len(), graph, tasks, curves, probes, outputs })
 }
 

@@ -42,6 +42,7 @@ use proc_macro::TokenStream;
 /// | `prune = 0.6` | share of weights that become zero, or `"pattern=4x4,sparsity=0.6,score=obs"`; needs samples |
 /// | `keep = ["conv1"]`, `sparsity("conv*" = 0.8)`, `pattern("fc" = "2:4")` | layers that stay dense; the share and pattern of some |
 /// | `keep_zeros = true` | weights that are zero in the model stay so where others are solved anew |
+/// | `augment = "flip=3,noise=0.02"` | how samples may be altered, so that pruning learns from more of them |
 /// | `config = "options.toml"` | a file of options, instead of `secateur.toml` beside the model |
 ///
 /// What no argument says is as the file `secateur.toml` in the model's folder has it, if there is one,

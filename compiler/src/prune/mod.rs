@@ -8,6 +8,7 @@
 //! Law: no labels, no gradients, no chance: the same samples give the same bits on every machine.
 
 pub mod allocate;
+mod augment;
 mod channels;
 mod compress;
 pub mod groups;
@@ -75,9 +76,10 @@ pub fn prune(
     if plan.is_empty() {
         return Ok(Outcome::default());
     }
-    let inputs = split(graph, calibration)?;
-    let goals = goals(graph, &plan, &inputs, observer)?;
-    let storage = storage(graph, &inputs, options, observer)?;
+    let samples = split(graph, calibration)?;
+    let storage = storage(graph, &samples, options, observer)?;
+    let inputs = altered(graph, &samples, options)?;
+    let goals = goals(graph, &plan, (&inputs, samples.len()), observer)?;
     let layers = compress::compress(graph, None, &goals, &inputs, &storage, observer)?;
     verify(graph)?;
     let removed: usize = layers.iter().map(|l| l.removed).sum();
@@ -93,6 +95,14 @@ fn split(graph: &Graph, calibration: Option<&Samples>) -> Result<Vec<Vec<Tensor>
             .help("give samples with `--calibrate X.npy`; they need no labels")
     })?;
     samples::split(samples, graph, None)
+}
+
+/// The samples, and behind them the altered copies that the options ask for.
+pub(crate) fn altered(graph: &Graph, samples: &[Vec<Tensor>], options: &Options) -> Result<Vec<Vec<Tensor>>> {
+    match &options.augment {
+        Some(wish) => augment::augment(graph, samples, wish),
+        None => Ok(samples.to_vec()),
+    }
 }
 
 fn storage(
@@ -116,8 +126,9 @@ fn prune_channels(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let inputs = split(graph, calibration)?;
-    let storage = storage(graph, &inputs, options, observer)?;
+    let samples = split(graph, calibration)?;
+    let storage = storage(graph, &samples, options, observer)?;
+    let inputs = altered(graph, &samples, options)?;
     let Some(lost) = channels::remove(graph, &inputs, options, observer)? else {
         return Ok(Outcome::default());
     };
@@ -144,11 +155,11 @@ pub fn by_layer(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The share that each layer loses.
+/// The share that each layer loses; what it costs is measured on some of the first `own` of the inputs.
 fn goals(
     graph: &Graph,
     plan: &Plan,
-    inputs: &[Vec<Tensor>],
+    (inputs, own): (&[Vec<Tensor>], usize),
     observer: &mut dyn Observer,
 ) -> Result<Vec<(Task, f64)>> {
     let mut goals = plan.fixed.clone();
@@ -159,7 +170,7 @@ fn goals(
         goals.push((only.clone(), plan.sparsity));
         return Ok(goals);
     }
-    let probes = probes(inputs.len(), PROBES);
+    let probes = probes(own, PROBES);
     let curves = survey(graph, &plan.free, &LEVELS, inputs, &probes, observer, &mut |_, _, _| Ok(()))?;
     let curve = |(task, points): (&Task, &Vec<Point>)| allocate::Curve {
         steps: points.iter().map(|p| (p.removed, p.damage.cost)).collect(),

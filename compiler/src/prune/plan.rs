@@ -176,6 +176,8 @@ fn unheard(options: &Options) -> Result<()> {
         "keep"
     } else if !options.patterns.is_empty() {
         "pattern"
+    } else if options.augment.is_some() {
+        "augment"
     } else {
         return Ok(());
     };

@@ -9,6 +9,7 @@
 mod bias;
 mod calibrate;
 mod correction;
+mod equalize;
 mod fuse;
 mod ports;
 mod ptq;
@@ -17,6 +18,7 @@ mod scales;
 mod settle;
 mod weights;
 
+pub use equalize::equalize;
 pub use ports::warn_of_states;
 pub use ptq::{complete, quantize};
 pub(crate) use ptq::{four_bit, ranges, rounded};

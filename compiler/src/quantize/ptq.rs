@@ -143,7 +143,7 @@ pub(super) struct Seen {
     pub(super) logits: BTreeMap<ValueId, Quant>,
 }
 
-fn stop(observer: &mut dyn Observer) -> Result<()> {
+pub(super) fn stop(observer: &mut dyn Observer) -> Result<()> {
     if observer.cancelled() {
         return Err(Error::new(Fault::Cancelled, Site::Whole, "calibration was stopped"));
     }
@@ -162,7 +162,7 @@ fn map(tensor: Tensor, mut f: impl FnMut(f32) -> f32) -> Tensor {
     }
 }
 
-fn clamped(tensor: Tensor, clamp: Clamp) -> Tensor {
+pub(super) fn clamped(tensor: Tensor, clamp: Clamp) -> Tensor {
     if clamp.is_none() { tensor } else { map(tensor, |x| x.max(clamp.lo).min(clamp.hi)) }
 }
 

@@ -17,6 +17,7 @@
 //! # Ok::<(), secateur_ir::Error>(())
 //! ```
 
+mod augment;
 mod declare;
 mod file;
 mod kind;
@@ -25,6 +26,7 @@ mod prune;
 mod target;
 mod value;
 
+pub use augment::Augment;
 pub use declare::{Declared, Front, Reach, declared, unknown_argument};
 pub use file::{FILE_NAME, File, MAX_BYTES, parse};
 pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Printed, Shape, Switch};
@@ -87,6 +89,11 @@ declare! {
     /// Weights that are zero in the model stay zero where pruning solves others anew.
     keep_zeros: Switch, "keep-zeros", "",
         default "false", Compilers;
+    /// How calibration samples may be altered, so that pruning learns from more of them: along axes of the
+    /// inputs (0 is the batch) turned around or shifted by places, with noise as a share of the samples'
+    /// standard deviation, in so many copies of each.
+    augment: Augment, "augment", "flip=AXIS,shift=AXIS:PLACES,noise=SHARE,copies=N",
+        default "", Compilers;
     /// Size of a symbolic dimension; repeat for more.
     dim: Named<usize>, "dim" also "dims", "NAME=N",
         default "", Everyone;
@@ -146,6 +153,7 @@ impl Settings {
         options.keep = self.keep.as_ref().map(|g| g.value.iter().cloned().map(Glob).collect());
         options.sparsities = wishes(&self.sparsity);
         options.patterns = wishes(&self.pattern);
+        options.augment = self.augment.as_ref().map(|g| g.value.clone());
         options.keep_zeros = self.keep_zeros.as_ref().is_some_and(|g| g.value.0);
         options
     }
@@ -348,6 +356,8 @@ pub struct Options {
     pub patterns: Vec<LayerWish<Pattern>>,
     /// Weights that come as zeros stay zeros.
     pub keep_zeros: bool,
+    /// How samples are altered for pruning.
+    pub augment: Option<Augment>,
     /// Languages to emit, sorted.
     pub emit: Vec<Language>,
     /// Write the model as ONNX too.
@@ -369,10 +379,12 @@ impl Options {
             || self.keep.is_some()
             || !self.sparsities.is_empty()
             || !self.patterns.is_empty()
+            || self.augment.is_some()
     }
     /// The same, with nothing said of zeros.
     pub fn without_pruning(self) -> Options {
-        Options { prune: None, keep: None, sparsities: Vec::new(), patterns: Vec::new(), ..self }
+        let (sparsities, patterns) = (Vec::new(), Vec::new());
+        Options { prune: None, keep: None, sparsities, patterns, augment: None, ..self }
     }
 }
 
@@ -388,6 +400,7 @@ impl Default for Options {
             sparsities: Vec::new(),
             patterns: Vec::new(),
             keep_zeros: false,
+            augment: None,
             emit: vec![Language::C],
             onnx: false,
             as_crate: false,

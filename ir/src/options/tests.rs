@@ -371,6 +371,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          # sparsity: not given\n\
          # pattern: not given\n\
          keep-zeros = false  # default\n\
+         # augment: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
          crate = true  # m/secateur.toml:10\n\
          dump-after = [\"import\"]  # m/secateur.toml:8\n\
