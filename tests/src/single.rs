@@ -17,7 +17,7 @@ pub fn stored(array: &Tensor, i: usize, shape: &[usize], quant: Option<&Quant>) 
     let part = i * len..(i + 1) * len;
     let data = match (array.data(), quant) {
         (Data::I8(v), _) => Data::I8(v[part].to_vec()),
-        (Data::U8(v), _) => Data::I8(v[part].iter().map(|&q| (i16::from(q) - 128) as i8).collect()),
+        (Data::U8(v), Some(_)) => Data::I8(v[part].iter().map(|&q| (i16::from(q) - 128) as i8).collect()),
         (Data::F32(v), Some(q)) => {
             let (scale, zero) = (q.scale[0], q.zero_point[0] as f32);
             let round = |x: &f32| ((x / scale).round_ties_even() + zero).clamp(-128.0, 127.0) as i8;
