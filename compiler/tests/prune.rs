@@ -5,6 +5,7 @@ use secateur_compiler::artifact::compile;
 use secateur_compiler::cli::data;
 use secateur_compiler::observe::Silent;
 use secateur_compiler::options::{Pattern, Place, Settings, declared};
+use secateur_compiler::report::LayerReport;
 use secateur_compiler::{Artifact, targets};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -25,6 +26,10 @@ fn words(bytes: &[u8]) -> String {
 }
 
 fn artifact(flags: &[(&str, &str)]) -> Artifact {
+    artifact_for("host", flags)
+}
+
+fn artifact_for(target: &str, flags: &[(&str, &str)]) -> Artifact {
     let mut settings = Settings::default();
     for (name, word) in flags {
         let raw = declared(name).unwrap().word(word, Place::Flag).unwrap();
@@ -35,8 +40,8 @@ fn artifact(flags: &[(&str, &str)]) -> Artifact {
     options.name = "watch".into();
     let samples = data::read_samples(Path::new(CALIBRATION)).unwrap();
     let model = std::fs::read(MODEL).unwrap();
-    let host = targets::find("host").unwrap();
-    compile(&model, &host, Some(&samples), &options, &mut Silent).unwrap()
+    let target = targets::find(target).unwrap();
+    compile(&model, &target, Some(&samples), &options, &mut Silent).unwrap()
 }
 
 /// Stored weights of a layer, `[outputs, inputs, taps]`, with those sizes.
@@ -106,6 +111,27 @@ fn layers_may_have_their_own_and_n_of_m_holds() {
     {
         let live = (i..i + 4).filter(|i| w[(o * inputs + i) * taps + t] != 0).count();
         assert!(live <= 2, "row {o}, inputs from {i}, tap {t}: {live}");
+    }
+}
+
+/// Where the report says that a layer stays dense for want of zeros, a little more than those make it sparse, and a
+/// little fewer do not.
+#[test]
+fn zeros_pay_below_the_density_that_the_report_says() {
+    let of = |sparsity: f64, layer: &str| {
+        let flags = [("prune", "pattern=4x4,sparsity=0.2"), ("sparsity", &format!("{layer}={sparsity}"))];
+        let report = artifact_for("cortex-m4", &flags).report;
+        report.layers.into_iter().find(|l| l.name == layer).unwrap()
+    };
+    let first = artifact_for("cortex-m4", &[("prune", "pattern=4x4,sparsity=0.1")]).report;
+    let dense = |l: &&LayerReport| l.format.as_deref() == Some("dense") && l.pays_below.is_some();
+    let layer = first.layers.iter().find(dense).expect("some layer has too few zeros");
+    let below = layer.pays_below.unwrap();
+    let density = layer.live_macs as f64 / layer.macs as f64;
+    assert!(below < density, "{layer:?}");
+    for (density, dense) in [(below + 0.06, true), (below - 0.06, false)] {
+        let found = of(1.0 - density, &layer.name);
+        assert_eq!(found.format.as_deref() == Some("dense"), dense, "{below}: {found:?}");
     }
 }
 

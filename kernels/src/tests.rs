@@ -16,6 +16,8 @@ use crate::tensor::{DType, Data};
 use crate::trial::{Random, geometry, hold_conv, hold_dense, product, run, want};
 use std::collections::BTreeSet;
 
+mod break_even;
+
 /// A core: how many of the shapes it leaves to portable loops at most, and the variants that it
 /// must offer for some of them.
 struct Core {

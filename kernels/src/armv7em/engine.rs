@@ -155,7 +155,7 @@ impl Packed {
         taps: &[Option<usize>],
     ) -> Result<Option<(Packed, Bind)>> {
         let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return Ok(None) };
-        let (reach, rounding) = (product.reach()?, ending.rounding());
+        let (reach, rounding, spends) = (product.reach()?, ending.rounding(), want.policy.spends_flash());
         let whole = |forms: Vec<Form>| {
             forms.into_iter().find_map(|(format, sh)| {
                 let gemm = Gemm { format, sh, ..*sizes };
@@ -165,7 +165,7 @@ impl Packed {
         let found = match weights {
             Weights::Eight => whole(bytes(ending, want)),
             Weights::Four => whole(vec![(Format::Nibbles, ending.sh)]),
-            Weights::Blocks(rows) => Blocks::pack(rows, sizes, w, b, rounding, &reach, taps)
+            Weights::Blocks(rows) => Blocks::least((rows, spends), sizes, w, b, rounding, &reach, taps)
                 .filter(|(blocks, _)| blocks.pays())
                 .map(|(blocks, stream)| (Packed::Blocks(blocks), stream)),
         };

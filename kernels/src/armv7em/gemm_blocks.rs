@@ -9,11 +9,14 @@
 //! byte for each of them: how far its inputs stand behind those of the block before, in steps of four inputs.
 //! What is further away than a byte says is reached over blocks of zeros, and a group without any block has
 //! one. The control word holds the blocks of the first round and, from bit 16 on, the bytes of all rounds.
+//! Less stands for a single channel ([`Form`]), where its bias and its blocks are few enough: the number of
+//! blocks is in the bias's word, and steps take half a byte where hardly a block is further away.
 //!
 //! Bounds for a block, 32 products, on Cortex-M4: four channels take 30 cycles as without zeros (two
 //! pairs of inputs), two for the step and its sum, and a quarter of a round's end (9): 34.3. Two channels
 //! take 32, as two columns at a time have room for their inputs: 36.3. One channel loads two words of inputs for
-//! every two products: 40 for eight columns, six for weights, their extension and the step: 48.3.
+//! every two products: 40 for eight columns, six for weights, their extension and the step: 48.3. Half a byte
+//! takes one more to part, and leaves the words of every second round across two of memory's: one more.
 
 use crate::armv7em::epilogue::{Rounding, word};
 use crate::armv7em::gemm::{Frame, Gemm};
@@ -32,9 +35,21 @@ pub struct Blocks {
     pub gemm: Gemm,
     /// Channels of a block: 1, 2 or 4.
     pub rows: usize,
+    pub form: Form,
     /// Blocks that are stored, and the halves of the stream.
     pub stored: usize,
     pub len: usize,
+}
+
+/// What stands beside the weights of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Biases, a control word, a byte for each step.
+    Words,
+    /// Of one channel: 24 bits of bias and the number of blocks in the low byte, and a byte for each step.
+    Bytes,
+    /// The same, and half a byte for each step.
+    Halves,
 }
 
 /// Channels that blocks may have.
@@ -43,8 +58,6 @@ pub const ROWS: [usize; 3] = [4, 2, 1];
 const INPUTS: usize = 4;
 /// Blocks of a round.
 const ROUND: usize = 4;
-/// Farthest step between two blocks.
-const STEP: usize = 255;
 /// Sums that registers hold.
 const SUMS: usize = 8;
 
@@ -66,8 +79,20 @@ impl Blocks {
     fn weights(&self) -> usize {
         self.rows * INPUTS / 2
     }
+    /// Halves of a round's steps.
+    fn steps(&self) -> usize {
+        if self.form == Form::Halves { 1 } else { 2 }
+    }
     fn round_len(&self) -> usize {
-        ROUND * self.weights() + 2
+        ROUND * self.weights() + self.steps()
+    }
+    /// Halves of a group before its rounds.
+    fn head(&self) -> usize {
+        if self.form == Form::Words { self.stream().head_len() + 2 } else { 2 }
+    }
+    /// Farthest step between two blocks.
+    fn farthest(&self) -> usize {
+        if self.form == Form::Halves { 15 } else { 255 }
     }
     fn groups(&self) -> usize {
         self.gemm.outputs / self.rows
@@ -88,10 +113,29 @@ impl Blocks {
         100 * self.stored <= most * self.all()
     }
 
+    /// Packs a layer in the first form that it fits; in the one that takes less flash, unless that is to be spent.
+    pub fn least(
+        (rows, spends): (usize, bool),
+        gemm: &Gemm,
+        weights: &[i32],
+        bias: &[i32],
+        rounding: Rounding<'_>,
+        reach: &[(i32, i32)],
+        taps: &[Option<usize>],
+    ) -> Option<(Blocks, Vec<i16>)> {
+        let pack = |form| Blocks::pack((rows, form), gemm, weights, bias, rounding, reach, taps);
+        let one = |form| if rows == 1 { pack(form) } else { None };
+        let bytes = one(Form::Bytes).or_else(|| pack(Form::Words))?;
+        let halves = if spends { None } else { one(Form::Halves) };
+        // Of fifty blocks one may be of zeros.
+        let pays = |(h, _): &(Blocks, _)| h.len < bytes.0.len && 50 * h.stored <= 51 * bytes.0.stored;
+        Some(halves.filter(pays).unwrap_or(bytes))
+    }
+
     /// Packs a layer, as [`Stream::pack`] does; `gemm` says the sizes. `None` where blocks do not fit them, or
     /// weights or sums do not fit the format.
     pub fn pack(
-        rows: usize,
+        (rows, form): (usize, Form),
         gemm: &Gemm,
         weights: &[i32],
         bias: &[i32],
@@ -100,7 +144,7 @@ impl Blocks {
         taps: &[Option<usize>],
     ) -> Option<(Blocks, Vec<i16>)> {
         let gemm = Self::sizes(rows, gemm);
-        let mut found = Blocks { gemm, rows, stored: 0, len: 0 };
+        let mut found = Blocks { gemm, rows, form, stored: 0, len: 0 };
         let stream = found.stream();
         let even = (2 * gemm.pairs).is_multiple_of(INPUTS) && gemm.run_pitch.is_multiple_of(INPUTS);
         let whole = gemm.outputs.is_multiple_of(rows) && gemm.outputs > 0 && gemm.sh.is_some();
@@ -118,9 +162,9 @@ impl Blocks {
             let (mut blocks, mut at) = (Vec::new(), 0);
             for n in (0..all).filter(|n| !zero(n)) {
                 let place = n / of_run * (gemm.run_pitch / INPUTS) + n % of_run;
-                while place - at > STEP {
-                    blocks.push((None, STEP));
-                    at += STEP;
+                while place - at > found.farthest() {
+                    blocks.push((None, found.farthest()));
+                    at += found.farthest();
                 }
                 blocks.push((Some(n), place - at));
                 at = place;
@@ -129,11 +173,17 @@ impl Blocks {
                 blocks.push((None, 0));
             }
             found.stored += blocks.len();
-            stream.pack_head(&mut packed, first, bias)?;
             let short = (blocks.len() - 1) % ROUND + 1;
             let rounds = blocks.len().div_ceil(ROUND);
-            let bytes = 2 * (found.weights() * blocks.len() + 2 * rounds);
-            word(&mut packed, short as i32 + (i32::from(u16::try_from(bytes).ok()?) << 16));
+            let bytes = 2 * (found.weights() * blocks.len() + found.steps() * rounds);
+            if form == Form::Words {
+                stream.pack_head(&mut packed, first, bias)?;
+                word(&mut packed, short as i32 + (i32::from(u16::try_from(bytes).ok()?) << 16));
+            } else {
+                let room = 1i32 << 23;
+                let bias = Some(bias[first]).filter(|b| (-room..room).contains(b))?;
+                word(&mut packed, (bias << 8) + i32::from(u8::try_from(blocks.len()).ok()?));
+            }
             let (head, others) = blocks.split_at(short);
             for round in std::iter::once(head).chain(others.chunks(ROUND)) {
                 for (n, _) in round {
@@ -144,7 +194,12 @@ impl Blocks {
                 for (to, (_, step)) in steps[ROUND - round.len()..].iter_mut().zip(round) {
                     *to = u8::try_from(*step).ok()?;
                 }
-                word(&mut packed, i32::from_le_bytes(steps));
+                if form == Form::Halves {
+                    let halves = steps.iter().rev().fold(0u16, |all, &step| all << 4 | u16::from(step));
+                    packed.push(halves as i16);
+                } else {
+                    word(&mut packed, i32::from_le_bytes(steps));
+                }
             }
             stream.pack_tail(&mut packed, first, rounding);
         }
@@ -174,37 +229,38 @@ impl Blocks {
         let y = k.buffer("y", DType::I8, (g.columns - 1) * g.step + g.outputs, Access::Write);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
         let stream = self.stream();
-        let (head, tail) = (stream.head_len(), stream.tail_len());
+        let (head, tail) = (self.head(), stream.tail_len());
         // Places depend on the stream; the bounds, which no stream of ours meets, are for the proof.
         let within = |at: Expr, room: usize| at.max(0).min((self.len - room) as i32);
         let last = (g.acts_len() - (g.columns - 1) * g.pitch - INPUTS) as i32;
         let (round_len, weights_len) = (self.round_len(), self.weights());
         let next = k.var("next", 0);
         k.for_("group", 0, self.groups(), |k, group| {
-            let base = k.let_("base", within(next.into(), head + 2));
-            let sums = stream.open(k, w, base, g.columns);
-            let short = k.let_("short", w.at(base + head) & 7);
-            let bytes = k.let_("bytes", w.at(base + (head + 1)) & 65535);
-            let first = k.let_("first", base + (head + 2));
+            let base = k.let_("base", within(next.into(), head));
+            let (sums, short, bytes) = self.open(k, w, base);
+            let first = k.let_("first", base + head);
             let at = k.var("at", 0);
             let rounds = k.let_("rounds", (bytes + (2 * round_len - 1) as i32) / (2 * round_len) as i32);
             k.for_("round", 0, rounds, |k, turn| {
                 let opening = turn.equals(0);
                 let blocks = k.let_("blocks", opening.select(short, ROUND as i32));
-                let later = first + short * weights_len + 2 + (turn - 1) * round_len;
+                let later = first + short * weights_len + self.steps() + (turn - 1) * round_len;
                 let start = k.let_("start", opening.select(first, later));
                 let steps = k.let_("steps", start + blocks * weights_len);
                 k.for_("block", 0, blocks, |k, block| {
                     let byte = k.let_("byte", block - blocks + ROUND);
-                    let two = k.let_("two", w.at(within(steps + (byte >> 1), 1)));
-                    let step = k.let_("step", (two >> ((byte & 1) << 3)) & 255);
+                    let step = match self.form {
+                        Form::Halves => (w.at(within(steps.into(), 1)) >> ((byte & 3) << 2)) & 15,
+                        _ => (w.at(within(steps + (byte >> 1), 1)) >> ((byte & 1) << 3)) & 255,
+                    };
+                    let step = k.let_("step", step);
                     k.set(at, (at + step * INPUTS).max(0).min(last));
                     let weights = k.let_("weights", within(start + block * weights_len, weights_len));
                     self.add(k, (acts, at), (w, weights), &sums);
                 });
             });
             let behind = k.let_("behind", within(first + (bytes >> 1), tail));
-            let base = k.let_("closing", behind - head);
+            let base = k.let_("closing", behind - stream.head_len());
             for (c, columns) in sums.iter().enumerate() {
                 for (q, &sum) in columns.iter().enumerate() {
                     let value = stream.close(k, (w, base, Some(rnd)), (c, sum), (g.lo, g.hi));
@@ -215,6 +271,25 @@ impl Blocks {
         });
         k.native(self.native(core)?);
         k.finish()
+    }
+
+    /// The sums of a group that begins at `base`, the blocks of its first round, and the bytes of all.
+    fn open(&self, k: &mut KernelBuilder, w: Buf, base: Val) -> (Vec<Vec<Val>>, Val, Val) {
+        if self.form == Form::Words {
+            let stream = self.stream();
+            let sums = stream.open(k, w, base, self.gemm.columns);
+            let control = stream.head_len();
+            let short = k.let_("short", w.at(base + control) & 7);
+            return (sums, short, k.let_("bytes", w.at(base + (control + 1)) & 65535));
+        }
+        let low = k.let_("low", w.at(base));
+        let bias = k.let_("bias0", w.at(base + 1) * 256 + ((low >> 8) & 255));
+        let sums = (0..self.gemm.columns).map(|q| k.var(&format!("sum0{q}"), bias)).collect();
+        let blocks = k.let_("stored", low & 255);
+        let short = k.let_("short", ((blocks + 3) & 3) + 1);
+        let rounds = (blocks + 3) >> 2;
+        let bytes = blocks * (2 * self.weights()) + rounds * (2 * self.steps());
+        (vec![sums], short, k.let_("bytes", bytes))
     }
 
     /// The meaning of a block: its products with inputs from `at` on.
@@ -273,29 +348,44 @@ impl Blocks {
         let pairs = self.rows.div_ceil(2);
         let high: Vec<Reg> = (0..pairs * q).map(|_| b.reg()).collect();
         let low: Vec<Reg> = (0..self.rows / 2 * q).map(|_| b.reg()).collect();
+        let blocks = b.reg();
         for pair in 0..pairs {
             let sums = [high.get(pair * q..), low.get(pair * q..)].into_iter().flatten();
             for (n, sums) in sums.filter(|s| !s.is_empty()).enumerate() {
                 b.push(Inst::Ldr(sums[0], w, (8 * pair + 4 * n) as u32));
+                if self.form != Form::Words {
+                    b.push(Inst::Uxtb(blocks, sums[0], 0));
+                    b.push(Inst::AsrImm(sums[0], sums[0], 8));
+                }
                 (1..q).for_each(|column| b.push(Inst::Mov(sums[column], sums[0])));
             }
         }
-        // The first round ends where a whole one would.
-        let head = 4 * self.rows as u32;
-        let [control, stop] = b.regs_n();
-        b.push(Inst::Ldr(control, w, head));
-        b.push(Inst::LdrSlot(acts, base));
-        b.push(Inst::AddImm(w, w, head as i32 + 4));
-        b.push(Inst::LsrImm(stop, control, 16));
-        b.push(Inst::Add(stop, w, stop));
-        b.push(Inst::StrSlot(stop, frame.stop));
-        b.push(Inst::Uxtb(control, control, 0));
+        // The first round ends where a whole one would; of how many blocks it has, one is not counted in short forms.
         let bytes = 2 * self.weights();
-        b.push(Inst::AddLsl(w, w, control, bytes.trailing_zeros()));
-        b.push(Inst::AddImm(w, w, -((ROUND * bytes) as i32)));
+        let [more, stop] = b.regs_n();
+        b.push(Inst::LdrSlot(acts, base));
+        if self.form == Form::Words {
+            let (control, head) = (b.reg(), 4 * self.rows as u32);
+            b.push(Inst::Ldr(control, w, head));
+            b.push(Inst::AddImm(w, w, head as i32 + 4));
+            b.push(Inst::LsrImm(stop, control, 16));
+            b.push(Inst::Add(stop, w, stop));
+            b.push(Inst::Uxtb(more, control, 0));
+        } else {
+            b.push(Inst::AddImm(w, w, 4));
+            b.push(Inst::AddLsl(stop, w, blocks, bytes.trailing_zeros()));
+            b.push(Inst::AddImm(more, blocks, ROUND as i32 - 1));
+            b.push(Inst::LsrImm(blocks, more, ROUND.trailing_zeros()));
+            b.push(Inst::AddLsl(stop, stop, blocks, (2 * self.steps()).trailing_zeros()));
+            b.push(Inst::Ubfx(more, more, 0, ROUND.trailing_zeros()));
+        }
+        let first = if self.form == Form::Words { ROUND } else { ROUND - 1 };
+        b.push(Inst::StrSlot(stop, frame.stop));
+        b.push(Inst::AddLsl(w, w, more, bytes.trailing_zeros()));
+        b.push(Inst::AddImm(w, w, -((first * bytes) as i32)));
         let enter: Vec<_> = (1..ROUND).map(|_| b.ahead()).collect();
         for (n, &label) in enter.iter().enumerate() {
-            b.push(Inst::CmpImm(control, (ROUND - 1 - n) as u32));
+            b.push(Inst::CmpImm(more, (first - 1 - n) as u32));
             b.push(Inst::Branch(Cond::Eq, label));
         }
         let turn = b.label(rounds);
@@ -303,13 +393,12 @@ impl Blocks {
             if block > 0 {
                 b.place(enter[block - 1]);
             }
-            let (weights, at) = ((bytes * block) as u32, (bytes * ROUND + block) as u32);
-            let step = b.reg();
+            let weights = (bytes * block) as u32;
             if self.rows == 1 {
-                self.one_channel(&mut b, (acts, step), (w, weights, at), &high);
+                self.one_channel(&mut b, acts, (w, weights, block), &high);
                 continue;
             }
-            self.step(&mut b, (acts, step), w, at);
+            self.step(&mut b, acts, w, block);
             match self.rows {
                 2 => (0..2).for_each(|p| {
                     self.two_channels(&mut b, (acts, 4 * p), (w, weights + 4 * p), (&high, &low))
@@ -330,9 +419,15 @@ impl Blocks {
         b
     }
 
-    /// Moves the inputs on by a block's step, which stands behind the round's weights.
-    fn step(&self, b: &mut Block, (acts, step): (Reg, Reg), w: Reg, at: u32) {
-        b.push(Inst::Ldrb(step, w, at));
+    /// Moves the inputs on by the step of a round's block, which stands behind all its weights.
+    fn step(&self, b: &mut Block, acts: Reg, w: Reg, block: usize) {
+        let (step, from) = (b.reg(), 2 * self.weights() * ROUND);
+        if self.form == Form::Halves {
+            b.push(Inst::Ldrb(step, w, (from + block / 2) as u32));
+            b.push(Inst::Ubfx(step, step, 4 * (block % 2) as u32, 4));
+        } else {
+            b.push(Inst::Ldrb(step, w, (from + block) as u32));
+        }
         b.push(Inst::AddLsl(acts, acts, step, 3));
     }
 
@@ -365,16 +460,10 @@ impl Blocks {
     }
 
     /// Four inputs of one channel, column by column.
-    fn one_channel(
-        &self,
-        b: &mut Block,
-        (acts, step): (Reg, Reg),
-        (w, weight, at): (Reg, u32, u32),
-        sums: &[Reg],
-    ) {
+    fn one_channel(&self, b: &mut Block, acts: Reg, (w, weight, block): (Reg, u32, usize), sums: &[Reg]) {
         let [first, second] = b.regs_n();
         b.push(Inst::Ldr(first, w, weight));
-        self.step(b, (acts, step), w, at);
+        self.step(b, acts, w, block);
         b.push(Inst::Sxtb16(second, first, Ror::R8));
         b.push(Inst::Sxtb16(first, first, Ror::R0));
         for (column, &sum) in sums.iter().enumerate() {
