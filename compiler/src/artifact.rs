@@ -43,7 +43,7 @@ pub struct Artifact {
 }
 
 /// Names that `--dump-after` takes besides those of passes.
-pub const STAGES: &[&str] = &["import", "equalize", "prune", "quantize", "schedule", "lower"];
+pub const STAGES: &[&str] = &["import", "prune", "equalize", "quantize", "schedule", "lower"];
 
 /// Compiles a model for a target.
 ///
@@ -92,14 +92,6 @@ fn compile_unhelped(
         }
     })?;
 
-    let quantizes = options.quantize != Quantize::None && !quantize::is_quantized(&graph);
-    if let Some(samples) = calibration.filter(|_| quantizes) {
-        step(observer, "equalize")?;
-        quantize::equalize(&mut graph, samples, options.quantize, observer)?;
-        if wanted("equalize") {
-            dumps.push(("equalize".to_string(), graph::print(&graph)));
-        }
-    }
     step(observer, "prune")?;
     let pruned = prune::prune(&mut graph, calibration, (options, prune::native(&target.core)), observer)?;
     if wanted("prune") {
@@ -130,6 +122,10 @@ fn compile_unhelped(
             Error::option("calibrate", "a float model needs calibration samples to become int8")
                 .help("give samples with `--calibrate X.npy`, or keep floats with `--quantize none`")
         })?;
+        quantize::equalize(&mut graph, samples, options.quantize, observer)?;
+        if wanted("equalize") {
+            dumps.push(("equalize".to_string(), graph::print(&graph)));
+        }
         let pruned = pruned.layers.iter().map(|l| l.layer.clone()).collect();
         quantize::quantize(&mut graph, samples, options, &pruned, observer)?;
         graph::verify(&graph)?;
