@@ -112,7 +112,9 @@ fn settled(model: &Path, samples: Option<&Path>) -> Graph {
     passes::run(&mut graph, &mut |_, _| {}).expect("the passes run");
     if !quantize::is_quantized(&graph) {
         let samples = calibration(samples).expect("a float model has samples");
-        quantize::quantize(&mut graph, &samples, &Options::default(), &BTreeSet::new(), &mut Silent)
+        let options = Options::default();
+        quantize::equalize(&mut graph, &samples, options.quantize, &mut Silent).expect("it is equalized");
+        quantize::quantize(&mut graph, &samples, &options, &BTreeSet::new(), &mut Silent)
             .expect("it is quantized");
     }
     quantize::settle(&mut graph).expect("it settles");

@@ -379,7 +379,11 @@ impl Export<'_> {
         if op == "Identity" && outputs.len() > 1 {
             return refuse("has a second result, which is not written");
         }
-        self.w.node(op, name, &inputs, outputs, attributes);
+        // Where the elements stand is no choice of TopK's, read or not.
+        let unread = matches!(node.op, Op::TopK(_)) && outputs.len() == 1;
+        let mut outputs = outputs.to_vec();
+        outputs.extend(unread.then(|| self.w.fresh(&format!("{name}_indices"))));
+        self.w.node(op, name, &inputs, &outputs, attributes);
         Ok(())
     }
 

@@ -48,18 +48,19 @@ pub(crate) fn as_stored(real: &Tensor, four_bits: bool) -> Tensor {
 
 /// Per-channel symmetric quantization along axis 0. For each channel the scale of least square
 /// error among 21 from the full range down to 60 % of it: clipping one outlier often buys
-/// resolution for all others. `most` is the greatest integer weight.
+/// resolution for all others. `most` is the greatest integer weight. A channel of zeros alone takes the greatest
+/// scale of the others, so that its multiplier is none that they would not have.
 pub(super) fn per_channel(real: &Tensor, most: i8) -> Quant {
     let most = f32::from(most);
     let channels = real.shape().first().copied().unwrap_or(1).max(1);
     let data = real.to_f32_vec();
     let row = data.len() / channels;
-    let scale: Vec<f32> = (0..channels)
+    let scale: Vec<Option<f32>> = (0..channels)
         .map(|c| {
             let row = &data[c * row..(c + 1) * row];
             let max = row.iter().fold(0f32, |m, x| m.max(x.abs()));
             if !(max.is_finite() && max / most >= f32::MIN_POSITIVE) {
-                return 1.0 / 128.0;
+                return None;
             }
             let mut best = (f64::INFINITY, max / most);
             for step in 0..=20u8 {
@@ -77,9 +78,11 @@ pub(super) fn per_channel(real: &Tensor, most: i8) -> Quant {
                     best = (error, scale);
                 }
             }
-            best.1
+            Some(best.1)
         })
         .collect();
+    let greatest = scale.iter().flatten().copied().reduce(f32::max).unwrap_or(1.0 / 128.0);
+    let scale = scale.into_iter().map(|s| s.unwrap_or(greatest)).collect();
     Quant { dtype: DType::I8, zero_point: vec![0; channels], scale, axis: Some(0) }
 }
 

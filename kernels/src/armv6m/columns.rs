@@ -57,7 +57,11 @@ impl<'a> Columns<'a> {
             (k.let_("oy", p >> by), k.let_("ox", p & (width - 1)))
         } else if let Some((m, by)) = reciprocal(width, pixels) {
             let oy = k.let_("oy", (p * m) >> by);
-            (oy, k.let_("ox", p - oy * width))
+            let ox = p - oy * width;
+            // Where columns lie further apart than rows, the index is proven by bounds of its own.
+            let crosswise = g.strides[0] * g.x[2] < g.strides[1] * g.x[3] * width;
+            let mask = width.next_power_of_two() - 1;
+            (oy, k.let_("ox", if crosswise { (ox & mask).min(width - 1) } else { ox }))
         } else {
             (k.let_("oy", p / width), k.let_("ox", p % width))
         };

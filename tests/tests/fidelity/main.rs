@@ -98,8 +98,7 @@ fn quantized_cases_are_within_one_step_of_their_file() {
             assert!(worst <= step, "{name}: off by {worst}, a step is {step}");
         }
     }
-    let refusal = case("qoperator_conv", false).expect_err("the form of QLinear operators");
-    assert!(refusal.to_string().contains("QLinearConv"), "{refusal}");
+    case("qoperator_conv", false).expect("QLinear operators are written as what they are made of");
 }
 
 #[test]
