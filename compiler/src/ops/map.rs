@@ -170,7 +170,8 @@ fn tail(cx: &ParseCx<'_>, kind: Kind) -> Vec<Tensor> {
         (Some(t), Kind::Numeric | Kind::Real | Kind::Power)
             if first.data.is_none() && first.dtype == DType::F32 =>
         {
-            vec![t.clone()]
+            // Without axes of its own, so that it broadcasts to all 256 entries of a table too.
+            Tensor::new(Vec::new(), t.data().clone()).map_or_else(|_| vec![t.clone()], |t| vec![t])
         }
         _ => Vec::new(),
     }

@@ -58,6 +58,9 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
     chosen
 }
 
+/// Functions that grow so fast that a clipped end is most of what they give.
+const STEEP: [&str; 4] = ["Cosh", "Exp", "Pow", "Sinh"];
+
 /// By value index, whether a node decides by it, itself or behind element-wise operators: which is
 /// the greatest, which whole number it reaches. A clipped end cannot tell, and the last of 256ths
 /// is not one.
@@ -68,6 +71,8 @@ fn decisive(graph: &Graph) -> Vec<bool> {
         let decides = match &node.op {
             Op::ArgMax(_) => true,
             Op::Cast(cast) => !cast.to.is_float(),
+            // Of these the end says more than all the rest.
+            Op::Map(map) if STEEP.contains(&map.function) => true,
             op => (op.is_elementwise() || carries(op)) && node.outputs.iter().any(|v| decisive[v.index()]),
         };
         for v in node.inputs.iter().flatten().filter(|_| decides) {

@@ -104,7 +104,7 @@ pub(super) fn extreme(b: &mut Builder) -> Option<Value> {
     let (x, y, shape) = pair(b)?;
     let op = b.of(&["Max", "Min", "Sum", "Mean", "PRelu"]);
     if op == "PRelu" {
-        let slope = if b.one_in(2) { vec![1] } else { x.shape.clone() };
+        let slope = if b.one_in(2) && !x.shape.is_empty() { vec![1] } else { x.shape.clone() };
         let slope = b.floats(&slope, 0.2, 0.1);
         return Some(b.node(op, &[&x.name, &slope], vec![], &x.shape));
     }
