@@ -1,5 +1,5 @@
-//! The bundled model through every engine: what `tests/run quick` runs beside the unit tests. Needs
-//! no zoo. (Suite `engines` has the models of the zoo.)
+//! The bundled model through every engine, and small models through the compiler for every chip: what
+//! `tests/run quick` runs beside the unit tests. Needs no zoo. (Suite `engines` has the models of the zoo.)
 
 use secateur_compiler::cli::toolchain::Optimize;
 use secateur_compiler::observe::Silent;

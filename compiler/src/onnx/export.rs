@@ -8,7 +8,7 @@
 use super::write::{OPSET, Writer, element, float, int, ints, signed, string};
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Quant, ValueId, ValueKind};
-use crate::ops::{Attr, Joining, Op, PadMode, Reducing};
+use crate::ops::{Attr, AveragePool, Joining, MaxPool, Op, Operand, PadMode, Reducing, ValueType};
 use crate::tensor::{DType, Data, Tensor};
 
 /// Writes a graph; `about` says in the file where it comes from.
@@ -214,6 +214,13 @@ impl Export<'_> {
         let (x, name) = (shape(0), node.name.as_str());
         let dtype = node.inputs.first().copied().flatten().map_or(DType::F32, |v| graph[v].dtype);
         let flag = |name: &str, on: bool| int(name, on.into());
+        // Whether a pool has another result where its size is not rounded up: readers differ on windows that
+        // begin behind the input, so a size that comes out even is written as such.
+        let rounds_up = |even: &Op| {
+            let x = Operand { dtype, shape: x, data: None };
+            let same = |types: Vec<ValueType>| types[0].shape == graph[node.outputs[0]].shape;
+            !even.infer(&[Some(x)]).is_ok_and(same)
+        };
         let (mut op, mut attributes) = (node.op.name(), Vec::new());
         match &node.op {
             Op::Conv(c) => {
@@ -239,13 +246,14 @@ impl Export<'_> {
             Op::AveragePool(p) => {
                 attributes =
                     vec![ints("kernel_shape", &p.kernel), ints("strides", &p.strides), ints("pads", &p.pads)];
-                attributes
-                    .extend([flag("ceil_mode", p.ceil_mode), flag("count_include_pad", p.count_include_pad)]);
+                let up = p.ceil_mode && rounds_up(&AveragePool { ceil_mode: false, ..p.clone() }.into());
+                attributes.extend([flag("ceil_mode", up), flag("count_include_pad", p.count_include_pad)]);
             }
             Op::MaxPool(p) => {
                 attributes =
                     vec![ints("kernel_shape", &p.kernel), ints("strides", &p.strides), ints("pads", &p.pads)];
-                attributes.extend([ints("dilations", &p.dilations), flag("ceil_mode", p.ceil_mode)]);
+                let up = p.ceil_mode && rounds_up(&MaxPool { ceil_mode: false, ..p.clone() }.into());
+                attributes.extend([ints("dilations", &p.dilations), flag("ceil_mode", up)]);
             }
             Op::ReduceMean(r) => attributes = vec![ints("axes", &r.axes), flag("keepdims", r.keepdims)],
             Op::Softmax(s) if s.flatten => return self.flattened(op, name, x, s.axis, &inputs, outputs),

@@ -1,5 +1,6 @@
 //! BatchNormalization, and Mul, Add, Sub and Div by a per-channel constant, folded into the Conv
-//! or Dense before them. A BatchNormalization without one becomes a Mul and an Add.
+//! or Dense before them. A BatchNormalization without one becomes a depthwise convolution of one tap, which rounds
+//! once where a product and a sum would twice; where there are no channels of places, it becomes those.
 //!
 //! Normalisation is `scale (x - mean) / sqrt(var + epsilon) + bias` (Ioffe and Szegedy 2015,
 //! algorithm 2), with the statistics known.
@@ -8,7 +9,7 @@ use super::affine::{Affine, fold_into, foldable, per_channel};
 use super::edit::{operand, plain_f32};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
-use crate::ops::{Add, Mul, Op};
+use crate::ops::{Add, Conv, Mul, Op};
 use crate::tensor::Tensor;
 
 pub(super) fn fold_affine(patch: &mut Patch<'_>) -> Result<usize> {
@@ -21,7 +22,7 @@ pub(super) fn fold_affine(patch: &mut Patch<'_>) -> Result<usize> {
         };
         match found {
             Some((Some(producer), map)) => fold_into(patch, producer, id, &map),
-            Some((None, map)) => split(patch, id, &map),
+            Some((None, map)) => alone(patch, id, &map),
             None => continue,
         }
         changed += 1;
@@ -46,11 +47,23 @@ fn normalization(graph: &Graph, id: NodeId) -> Option<(Option<NodeId>, Affine)> 
 }
 
 /// A normalisation on its own: one product and one sum per element.
-fn split(patch: &mut Patch<'_>, id: NodeId, map: &Affine) {
+fn alone(patch: &mut Patch<'_>, id: NodeId, map: &Affine) {
     let graph = patch.graph();
     let Some(x) = operand(graph, id, 0) else { return };
     let y = graph[id].outputs[0];
     let (name, dtype, shape) = (graph[y].name.clone(), graph[y].dtype, graph[y].shape.clone());
+    if let (3 | 4, group) = (shape.len(), map.scale.len()) {
+        let axes = shape.len() - 2;
+        let narrow = |v: &[f64], dims: &[usize]| Tensor::f32(dims, v.iter().map(|&v| v as f32).collect());
+        let taps: Vec<usize> = [group].into_iter().chain(vec![1; axes + 1]).collect();
+        let weights = patch.add_constant(&format!("{name}:scale"), narrow(&map.scale, &taps));
+        let bias = patch.add_constant(&format!("{name}:shift"), narrow(&map.shift, &[group]));
+        let node = patch.node_mut(id);
+        node.op =
+            Conv { strides: vec![1; axes], pads: vec![0; 2 * axes], dilations: vec![1; axes], group }.into();
+        node.inputs = vec![Some(x), Some(weights), Some(bias)];
+        return;
+    }
     let mut dims = vec![1; shape.len()];
     if let Some(channels) = dims.get_mut(1) {
         *channels = map.scale.len();
@@ -104,7 +117,7 @@ mod tests {
     use super::super::testing::Build;
     use super::*;
     use crate::graph::ValueId;
-    use crate::ops::{BatchNormalization, Conv, Dense, Div, Sub};
+    use crate::ops::{BatchNormalization, Dense, Div, Sub};
 
     fn conv() -> Conv {
         Conv { strides: vec![1, 1], pads: vec![0, 0, 1, 1], dilations: vec![1, 1], group: 1 }
@@ -139,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_normalization_alone_is_a_product_and_a_sum() {
+    fn a_normalization_alone_is_a_depthwise_convolution_of_one_tap() {
         let mut b = Build::new();
         let x = b.input("x", &[1, 3, 4]);
         let y = norm(&mut b, x, 3);
@@ -147,8 +160,22 @@ mod tests {
         b.check(
             fold_affine,
             "in  %x: f32[1x3x4]
-             %y:product: f32[1x3x4] = Mul(%x, const %y:scale: f32[1x3x1])  # y:mul
-             %y: f32[1x3x4] = Add(%y:product, const %y:shift: f32[1x3x1])  # y
+             %y: f32[1x3x4] = Conv { strides: [1], pads: [0, 0], dilations: [1], group: 3 }(%x, const %y:scale: f32[3x1x1], const %y:shift: f32[3])  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_normalization_without_places_is_a_product_and_a_sum() {
+        let mut b = Build::new();
+        let x = b.input("x", &[2, 3]);
+        let y = norm(&mut b, x, 3);
+        b.output(y);
+        b.check(
+            fold_affine,
+            "in  %x: f32[2x3]
+             %y:product: f32[2x3] = Mul(%x, const %y:scale: f32[1x3])  # y:mul
+             %y: f32[2x3] = Add(%y:product, const %y:shift: f32[1x3])  # y
              out %y",
         );
     }

@@ -100,8 +100,7 @@ fn pairs(graph: &Graph, quantize: Quantize) -> Vec<Pair> {
         };
         // Every row of the weights is a channel of the result.
         (graph[weights].shape.first() == Some(&lie.channels)).then_some(())?;
-        let passed = [Clamp::NONE, Clamp { lo: 0.0, hi: f32::INFINITY }];
-        passed.contains(&node.clamp).then_some(())?;
+        passes_on(node.clamp).then_some(())?;
         let mut readers = Vec::new();
         gather(graph, (value, lie), &mut readers)?;
         Some(Pair { writer, lie, readers, positive: node.clamp.lo == 0.0 })
@@ -109,6 +108,11 @@ fn pairs(graph: &Graph, quantize: Quantize) -> Vec<Pair> {
     let coarse = |p: &Pair| p.readers.iter().any(|r| four.contains(&r.node));
     let pairs = graph.topological().into_iter().filter_map(pair);
     pairs.filter(|p| !p.readers.is_empty() && !coarse(p)).collect()
+}
+
+/// Whether limits leave a positive factor as it is: none at all, or those of a Relu.
+fn passes_on(clamp: Clamp) -> bool {
+    [Clamp::NONE, Clamp { lo: 0.0, hi: f32::INFINITY }].contains(&clamp)
 }
 
 /// An operand that is a constant in floats and no other node's.
@@ -155,8 +159,7 @@ fn gather(graph: &Graph, (value, lie): (ValueId, Lie), readers: &mut Vec<Reader>
             Op::Flatten(_) | Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Relu(_) => lie,
             _ => return None,
         };
-        let passed = [Clamp::NONE, Clamp { lo: 0.0, hi: f32::INFINITY }];
-        if node.outputs.len() != 1 || !passed.contains(&node.clamp) {
+        if node.outputs.len() != 1 || !passes_on(node.clamp) {
             return None;
         }
         gather(graph, (node.outputs[0], next), readers)?;

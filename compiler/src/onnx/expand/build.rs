@@ -6,7 +6,7 @@
 use super::super::proto::RawNode;
 use super::super::write::element;
 use crate::error::Result;
-use crate::ops::check::refuse;
+use crate::ops::check::{refuse, sizes};
 use crate::ops::{Attr, Operand, ParseCx};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +65,15 @@ impl<'a> Builder<'a> {
     }
     pub(super) fn shape(&self, index: usize) -> Result<Vec<usize>> {
         Ok(self.operand(index)?.shape.to_vec())
+    }
+    /// An attribute of `count` sizes, all of them `default` where it is not given.
+    pub(super) fn sizes_of(&self, name: &str, default: usize, count: usize) -> Result<Vec<usize>> {
+        let given = self.cx.ints(name)?.map_or(Ok(vec![default; count]), |v| sizes(v, name))?;
+        if given.len() == count {
+            Ok(given)
+        } else {
+            Err(refuse(format!("`{name}` has {} numbers", given.len())))
+        }
     }
     /// Whether a result of the replaced node is wanted.
     pub(super) fn wanted(&self, output: usize) -> bool {

@@ -393,16 +393,8 @@ pub(super) fn column_to_image(mut b: Builder<'_>) -> Result<Expanded> {
     let image = sizes(&b.cx.const_ints(1, "image_shape")?.unwrap_or_default(), "a size of the image")?;
     let block = sizes(&b.cx.const_ints(2, "block_shape")?.unwrap_or_default(), "a size of a block")?;
     let n = image.len();
-    let list = |name: &str, default: usize, count: usize| -> Result<Vec<usize>> {
-        let given = b.cx.ints(name)?.map_or(Ok(vec![default; count]), |v| sizes(v, name))?;
-        if given.len() == count {
-            Ok(given)
-        } else {
-            Err(refuse(format!("`{name}` has {} numbers", given.len())))
-        }
-    };
     let (strides, dilations, pads) =
-        (list("strides", 1, n)?, list("dilations", 1, n)?, list("pads", 0, 2 * n)?);
+        (b.sizes_of("strides", 1, n)?, b.sizes_of("dilations", 1, n)?, b.sizes_of("pads", 0, 2 * n)?);
     let taps = len(&block)?;
     let (&[batch, planes, columns], true) =
         (&shape[..].try_into().unwrap_or([0; 3]), shape.len() == 3 && taps > 0 && block.len() == n)

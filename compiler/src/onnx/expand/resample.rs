@@ -274,16 +274,8 @@ pub(super) fn conv_transpose(mut b: Builder<'_>) -> Result<Expanded> {
             "{channels} channels do not fit weights of shape {weights:?} in {group} groups"
         )));
     }
-    let list = |name: &str, default: usize, count: usize| -> Result<Vec<usize>> {
-        let given = b.cx.ints(name)?.map_or(Ok(vec![default; count]), |v| sizes(v, name))?;
-        if given.len() == count {
-            Ok(given)
-        } else {
-            Err(refuse(format!("`{name}` has {} numbers", given.len())))
-        }
-    };
-    let (strides, dilations) = (list("strides", 1, spatial)?, list("dilations", 1, spatial)?);
-    let (more, pads) = (list("output_padding", 0, spatial)?, list("pads", 0, 2 * spatial)?);
+    let (strides, dilations) = (b.sizes_of("strides", 1, spatial)?, b.sizes_of("dilations", 1, spatial)?);
+    let (more, pads) = (b.sizes_of("output_padding", 0, spatial)?, b.sizes_of("pads", 0, 2 * spatial)?);
     let wish = b.cx.ints("output_shape")?.map(|v| sizes(v, "a size of the output")).transpose()?;
     // Some exporters write batch and channels too.
     let wish = wish.map(|w| w[w.len().saturating_sub(spatial)..].to_vec()).filter(|w| w.len() == spatial);

@@ -21,16 +21,8 @@ struct Windows {
 /// Reads and checks them; padding that ONNX leaves to the operator is computed here.
 fn windows(b: &Builder<'_>, kernel: Vec<usize>) -> Result<Windows> {
     let shape = b.shape(0)?;
-    let list = |name: &str, default: usize, count: usize| -> Result<Vec<usize>> {
-        let given = b.cx.ints(name)?.map_or(Ok(vec![default; count]), |v| sizes(v, name))?;
-        if given.len() == count {
-            Ok(given)
-        } else {
-            Err(refuse(format!("`{name}` has {} numbers", given.len())))
-        }
-    };
-    let (strides, dilations) = (list("strides", 1, 3)?, list("dilations", 1, 3)?);
-    let mut pads = list("pads", 0, 6)?;
+    let (strides, dilations) = (b.sizes_of("strides", 1, 3)?, b.sizes_of("dilations", 1, 3)?);
+    let mut pads = b.sizes_of("pads", 0, 6)?;
     if kernel.len() != 3 || kernel.contains(&0) || strides.contains(&0) || dilations.contains(&0) {
         return Err(refuse(format!("a window of {kernel:?} does not fit an input of shape {shape:?}")));
     }
