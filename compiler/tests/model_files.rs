@@ -105,11 +105,7 @@ fn data_in_a_second_file_are_read_from_the_folder_only() {
 #[test]
 fn inspect_and_compile_refuse_alike() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, words) in [
-        ("q_int16_act", ["8 bits wide", "QInt8"]),
-        ("gru_tf", ["(GRU)", "one step of the cell"]),
-        ("q_int4_weights", ["int4", "8-bit"]),
-    ] {
+    for (name, words) in [("q_int16_act", ["8 bits wide", "QInt8"]), ("q_int4_weights", ["int4", "8-bit"])] {
         let model = field(&format!("{name}.onnx"));
         let inspected = refused(&["inspect", shown(&model)], &words);
         let calibration = field(&format!("{name}.x.npz"));

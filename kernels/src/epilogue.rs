@@ -17,6 +17,8 @@ use crate::tensor::{DType, Data};
 pub enum Finish {
     Float(Clamp),
     Int(Requant),
+    /// To sixteen bits, without a zero point and limits but those of the type.
+    Wide(Requant),
 }
 
 /// The end of an int8 product as native kernels compute it: by the high word of a multiplication.
@@ -36,6 +38,14 @@ impl Ending<'_> {
     /// `None` for floats, and where some shift leaves more than the high word.
     pub fn of(finish: &Finish) -> Option<Ending<'_>> {
         let Finish::Int(r) = finish else { return None };
+        Ending::rounded(r)
+    }
+    /// That of a product whose results take sixteen bits.
+    pub fn wide(finish: &Finish) -> Option<Ending<'_>> {
+        let Finish::Wide(r) = finish else { return None };
+        Ending::rounded(r)
+    }
+    fn rounded(r: &Requant) -> Option<Ending<'_>> {
         if r.least_shift() < HIGH_SHIFT {
             return None;
         }
@@ -108,6 +118,7 @@ impl Finish {
         match self {
             Finish::Float(_) => "f32",
             Finish::Int(_) => "s8",
+            Finish::Wide(_) => "s16",
         }
     }
     /// Element type of the result.
@@ -115,15 +126,32 @@ impl Finish {
         match self {
             Finish::Float(_) => DType::F32,
             Finish::Int(_) => DType::I8,
+            Finish::Wide(_) => DType::I16,
+        }
+    }
+    /// Element type of what is multiplied.
+    pub fn operand(&self) -> DType {
+        match self {
+            Finish::Float(_) => DType::F32,
+            Finish::Int(_) | Finish::Wide(_) => DType::I8,
+        }
+    }
+
+    /// Least and greatest integer of the result's type.
+    fn range(&self) -> (i32, i32) {
+        match self {
+            Finish::Float(_) | Finish::Int(_) => (i8::MIN.into(), i8::MAX.into()),
+            Finish::Wide(_) => (i16::MIN.into(), i16::MAX.into()),
         }
     }
 
     /// Adds the parameters to the end of a kernel's list.
     pub fn declare(&self, k: &mut KernelBuilder) -> Tail {
-        let full = (Limit::Fixed(-128), Limit::Fixed(127));
+        let (lo, hi) = self.range();
+        let full = (Limit::Fixed(lo), Limit::Fixed(hi));
         let r = match self {
             Finish::Float(clamp) => return Tail { kind: Kind::Float(*clamp), limits: full },
-            Finish::Int(r) => r,
+            Finish::Int(r) | Finish::Wide(r) => r,
         };
         let n = r.m.len();
         let mult = k.buffer("mult", DType::I32, n, Access::Read);
@@ -146,7 +174,7 @@ impl Finish {
                 Kind::Wide(mult, s, k.scalar("zp", -128, 127))
             }
         };
-        let limits = if (r.out.lo, r.out.hi) == (-128, 127) {
+        let limits = if (r.out.lo, r.out.hi) == (lo, hi) {
             full
         } else {
             (Limit::Given(k.scalar("lo", -128, 127)), Limit::Given(k.scalar("hi", -128, 127)))
@@ -156,7 +184,7 @@ impl Finish {
 
     /// What the declared parameters are bound to, in their order.
     pub fn roles(&self) -> Vec<Bind> {
-        let Finish::Int(r) = self else { return Vec::new() };
+        let (Finish::Int(r) | Finish::Wide(r)) = self else { return Vec::new() };
         let zp = r.out.zp;
         let mut roles = vec![Bind::data("mult", Data::I32(r.m.clone()))];
         match (&r.shift, r.least_shift() >= HIGH_SHIFT) {
@@ -174,7 +202,7 @@ impl Finish {
                 roles.extend([Bind::data("s", Data::U8(s)), Bind::Scalar(zp)]);
             }
         }
-        if (r.out.lo, r.out.hi) != (-128, 127) {
+        if (r.out.lo, r.out.hi) != self.range() {
             roles.extend([Bind::Scalar(r.out.lo), Bind::Scalar(r.out.hi)]);
         }
         roles

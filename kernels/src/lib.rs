@@ -30,6 +30,7 @@ pub mod panel;
 pub mod portable;
 pub mod problem;
 pub mod product;
+pub mod recurrent;
 pub mod registry;
 pub mod riscv;
 pub mod rounding;

@@ -15,6 +15,7 @@ use crate::library::Library;
 use crate::policy::Policy;
 use crate::problem::{Geometry, Rows};
 use crate::product::Product;
+use crate::recurrent::Units;
 use crate::vector::Run;
 use secateur_targets::{Core, Target};
 
@@ -92,6 +93,14 @@ pub trait Engine: Sync {
     /// Dense layers and pointwise convolutions.
     fn dense(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(Vec::new())
+    }
+    /// Dense layers whose results take sixteen bits ([`Finish::Wide`](crate::epilogue::Finish::Wide)).
+    fn wide(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(Vec::new())
+    }
+    /// Native texts of a recurrent layer's units.
+    fn units(&self, _units: &Units, _target: &Target) -> Result<Option<Native>> {
+        Ok(None)
     }
     /// Native texts of an innermost loop without weights, for parameters as [`Run`] has them.
     fn run(&self, _run: &Run, _target: &Target) -> Result<Vec<Native>> {

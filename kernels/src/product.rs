@@ -5,7 +5,7 @@
 //! weights cannot promise that is refused.
 
 use crate::arith::quant::{Clamp, Quant};
-use crate::arith::requant::{Output, requant};
+use crate::arith::requant::{Output, Requant, requant};
 use crate::call::Bind;
 use crate::epilogue::Finish;
 use crate::error::{Error, Result, Site};
@@ -67,9 +67,31 @@ impl Product {
         y: &Quant,
         clamp: Clamp,
     ) -> Result<Product> {
+        let (y_scale, _) = affine(y)?;
+        Product::rounded(weights, bias, x, y_scale, Output::new(y, clamp)?, Finish::Int)
+    }
+
+    /// The same with results of sixteen bits, each step `step` wide.
+    pub fn wide(
+        weights: (&Tensor, &Quant),
+        bias: Option<(&Tensor, Option<&Quant>)>,
+        x: &Quant,
+        step: f64,
+    ) -> Result<Product> {
+        let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
+        Product::rounded(weights, bias, x, step, out, Finish::Wide)
+    }
+
+    fn rounded(
+        weights: (&Tensor, &Quant),
+        bias: Option<(&Tensor, Option<&Quant>)>,
+        x: &Quant,
+        y_scale: f64,
+        out: Output,
+        finish: fn(Requant) -> Finish,
+    ) -> Result<Product> {
         let rows = weights.0.shape().first().copied().unwrap_or(1);
         let (x_scale, x_zp) = affine(x)?;
-        let (y_scale, _) = affine(y)?;
         let codes = per_row(weights.1, 0, rows)?;
         let stored = weights.0.to_i64_vec();
         let taps = stored.len().checked_div(rows).unwrap_or(0);
@@ -82,8 +104,8 @@ impl Product {
             ranges.push(reach(&w[c * taps..(c + 1) * taps], b[c], x_zp)?);
         }
         let real: Vec<f64> = steps.iter().map(|s| s / y_scale).collect();
-        let requant = requant(&real, &ranges, Output::new(y, clamp)?)?;
-        Ok(Product { weights: Data::I32(w), bias: Data::I32(b), x_zp, finish: Finish::Int(requant) })
+        let requant = requant(&real, &ranges, out)?;
+        Ok(Product { weights: Data::I32(w), bias: Data::I32(b), x_zp, finish: finish(requant) })
     }
 
     /// Least and greatest accumulator of each output channel; empty for floats.
@@ -94,7 +116,7 @@ impl Product {
     }
     /// Element type of the input in memory.
     pub fn elem(&self) -> DType {
-        self.finish.elem()
+        self.finish.operand()
     }
     /// Moves the input's zero point into the bias: sums over plain stored inputs then give the
     /// same accumulator. Right only where every tap of every output is read.

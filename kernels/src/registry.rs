@@ -2,6 +2,7 @@
 
 use super::library::Library;
 use super::offer::Engine;
+use super::recurrent::Units;
 use super::vector::Run;
 use super::{armv6m, armv7em, hvx, mve, riscv};
 use crate::error::Result;
@@ -20,6 +21,17 @@ pub fn engine(target: &Target) -> Option<&'static dyn Engine> {
         ("rv32", &riscv::engine::Riscv { vectors: false }),
     ];
     engines.iter().find(|(feature, _)| target.has(feature)).map(|&(_, engine)| engine)
+}
+
+impl Units {
+    /// The kernel, with a native form where the target's core has one that may be used.
+    pub fn made(&self, library: &Library<'_>, portable: bool) -> Result<Arc<Kernel>> {
+        library.once(&(*self, portable), || {
+            let engine = engine(library.target()).filter(|_| !portable);
+            let native = engine.map_or(Ok(None), |engine| engine.units(self, library.target()))?;
+            self.kernel(native)
+        })
+    }
 }
 
 impl Run {

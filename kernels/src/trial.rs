@@ -114,19 +114,19 @@ pub fn want<'a>(library: &'a Library<'a>, policy: Policy<'a>) -> Want<'a> {
 pub fn hold_conv(g: &Geometry, product: &Product, ways: &[Candidate], random: &mut Random) {
     let plain = conv(g, product, Kernels::Packed).unwrap();
     let says = |way: &Candidate| format!("{}: {g:?}", way.way);
-    hold(&plain, (g.x_len(), g.y_len()), ways, random, &says);
+    hold(&plain, (g.x_len(), g.y_len(), product.finish.elem()), ways, random, &says);
 }
 
 /// The same of a dense layer.
 pub fn hold_dense(rows: &Rows, product: &Product, ways: &[Candidate], random: &mut Random) {
     let plain = dense(rows, product, false).unwrap();
     let says = |way: &Candidate| format!("{}: {rows:?}", way.way);
-    hold(&plain, (rows.x_len(), rows.y_len()), ways, random, &says);
+    hold(&plain, (rows.x_len(), rows.y_len(), product.finish.elem()), ways, random, &says);
 }
 
 fn hold(
     plain: &Call,
-    (x_len, y_len): (usize, usize),
+    (x_len, y_len, elem): (usize, usize, DType),
     ways: &[Candidate],
     random: &mut Random,
     says: &dyn Fn(&Candidate) -> String,
@@ -137,9 +137,9 @@ fn hold(
             x.iter_mut().for_each(|v| *v = if *v < 0 { -128 } else { 127 });
         }
         let x = [Data::I8(x)];
-        let result = run(plain, &x, DType::I8, y_len);
+        let result = run(plain, &x, elem, y_len);
         for way in ways {
-            assert_eq!(run(&way.call, &x, DType::I8, y_len), result, "{}", says(way));
+            assert_eq!(run(&way.call, &x, elem, y_len), result, "{}", says(way));
         }
     }
 }

@@ -39,12 +39,16 @@ const RIGHT: &[&str] = &[
     "gelu_decomposed",
     "gemm_alpha_beta",
     "global_max_mean_concat",
+    "gru_reverse_clip",
+    "gru_tf",
     "hardswish_hswish_div6",
     "if_constant",
     "int64_ids",
     "ir10_opset23",
     "layernorm17",
     "local_functions",
+    "lstm_bidirectional",
+    "lstm_coupled",
     "max_leaky",
     "maxpool_ceil",
     "minmax_clip",
@@ -56,6 +60,7 @@ const RIGHT: &[&str] = &[
     "q_no_output_qdq",
     "residual_stride2",
     "resize_nearest_concat",
+    "rnn_activations",
     "same_upper_dilated",
     "shape_cast_slice",
     "silu",
@@ -96,7 +101,6 @@ const BEHIND_STEPS: &[(&str, f64, f64, f64)] = &[
 
 /// Models with what is not supported yet: what the refusal must say, and what its help.
 const REFUSED: &[(&str, &[&str], &str)] = &[
-    ("gru_tf", &["(GRU)"], "one step of the cell"),
     ("q_int16_act", &["QuantizeLinear", "i16"], "QInt8"),
     ("q_int4_weights", &["tensor `w4`", "int4"], "8-bit"),
     ("skl_linreg", &["(ai.onnx.ml.LinearRegressor)"], "scikit-learn"),

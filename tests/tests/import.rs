@@ -221,8 +221,6 @@ fn attributes_and_inputs_say_the_same_across_opsets() {
 /// Which models of the zoo are refused, and operators that the refusal must name.
 const REFUSED: &[(&str, &[&str])] = &[
     ("ours/digits_mlp_sklearn/model.onnx", &["ai.onnx.ml.Scaler", "ai.onnx.ml.ArrayFeatureExtractor"]),
-    ("ours/jv_lstm/model.onnx", &["LSTM"]),
-    ("ours/watch_cnngru/model.onnx", &["GRU"]),
     ("third_party/silero_vad_if_op15/model.onnx", &["If"]),
 ];
 

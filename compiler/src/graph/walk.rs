@@ -37,6 +37,26 @@ impl Walk {
         constants: &[(usize, Tensor)],
     ) -> Result<Vec<Vec<Tensor>>> {
         let node = &graph[id];
+        let computed = self.each(graph, id, samples, constants, |operands| node.op.eval(operands))?;
+        let mut results: Vec<Vec<Tensor>> = vec![Vec::with_capacity(samples); node.outputs.len()];
+        for computed in computed {
+            for (all, tensor) in results.iter_mut().zip(computed) {
+                all.push(tensor);
+            }
+        }
+        Ok(results)
+    }
+
+    /// What a function gives for the operands of a node, for every sample.
+    pub(crate) fn each<T: Send>(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        samples: usize,
+        constants: &[(usize, Tensor)],
+        function: impl Fn(&[Option<&Tensor>]) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let node = &graph[id];
         let fixed: Vec<Option<std::borrow::Cow<'_, Tensor>>> =
             node.inputs.iter().map(|v| v.and_then(|v| graph[v].real_constant())).collect();
         let one = |sample: usize| {
@@ -53,15 +73,9 @@ impl Walk {
                 operands.resize(operands.len().max(position + 1), None);
                 operands[*position] = Some(tensor);
             }
-            node.op.eval(&operands).map_err(|e| e.at(node.site()))
+            function(&operands).map_err(|e| e.at(node.site()))
         };
-        let mut results: Vec<Vec<Tensor>> = vec![Vec::with_capacity(samples); node.outputs.len()];
-        for computed in parallel::map(samples, one) {
-            for (all, tensor) in results.iter_mut().zip(computed?) {
-                all.push(tensor);
-            }
-        }
-        Ok(results)
+        parallel::map(samples, one).into_iter().collect()
     }
 
     /// Stores a node's results and drops operands that nothing reads any more.

@@ -5,6 +5,8 @@
 //! model's ports. An activation that stands in its node becomes a Relu or a Clip, a dense layer a Gemm. Law: what
 //! has no spelling in standard ONNX is refused by name, all of it at once.
 
+mod recurrent;
+
 use super::write::{OPSET, Writer, element, float, int, ints, signed, string};
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Quant, ValueId, ValueKind};
@@ -233,6 +235,7 @@ impl Export<'_> {
             }
             Op::Dense(_) if x.len() == 2 => (op, attributes) = ("Gemm", vec![int("transB", 1)]),
             Op::Dense(_) => return self.dense(name, &inputs, outputs),
+            Op::Recurrent(layer) => return self.recurrent(layer, name, inputs, outputs),
             Op::LeakyRelu(l) => attributes = vec![float("alpha", l.alpha)],
             Op::HardSigmoid(h) => attributes = vec![float("alpha", h.alpha), float("beta", h.beta)],
             Op::Clip(c) => {

@@ -10,7 +10,7 @@ use crate::ops::{Op, fold};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Operators of our own that share the list of names but are no ONNX.
-const OURS: [&str; 3] = ["Dense", "Requantize", "ScatterFlat"];
+const OURS: [&str; 4] = ["Dense", "Recurrent", "Requantize", "ScatterFlat"];
 
 /// The operators of ONNX that are supported at run time, sorted.
 pub fn supported() -> Vec<&'static str> {
@@ -138,10 +138,6 @@ impl Support {
             ("", "If" | "Loop" | "Scan") => format!(
                 "{op}: control flow that depends on data is not supported; fix all dimensions (`--dim NAME=N`) and \
                  export without it: what depends on shapes alone folds away"
-            ),
-            ("", "LSTM" | "GRU" | "RNN") => format!(
-                "{op}: export one step of the cell as plain MatMul, Add, Sigmoid and Tanh, with its state as an input \
-                 and an output of the model"
             ),
             ("", op) if fold::NAMES.contains(&op) => format!(
                 "{op} is supported where all that it reads is known at compile time, and here it reads run-time data; \

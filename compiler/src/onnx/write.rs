@@ -59,6 +59,15 @@ pub(super) fn string(name: &str, text: &str) -> AttributeProto {
     AttributeProto { s: text.as_bytes().to_vec(), ..named(name, AttributeType::STRING) }
 }
 
+pub(super) fn strings(name: &str, texts: &[&str]) -> AttributeProto {
+    let strings = texts.iter().map(|t| t.as_bytes().to_vec()).collect();
+    AttributeProto { strings, ..named(name, AttributeType::STRINGS) }
+}
+
+pub(super) fn floats(name: &str, values: &[f32]) -> AttributeProto {
+    AttributeProto { floats: values.to_vec(), ..named(name, AttributeType::FLOATS) }
+}
+
 pub(super) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     AttributeProto { ints: signed(values), ..named(name, AttributeType::INTS) }
 }

@@ -4,7 +4,7 @@
 //! are written or where values lie; `select` turns each case into calls of kernels.
 
 use super::window::Window;
-use super::{Conv, Gemm, Map, PadMode, Reduce, Scan, ScatterFlat, TopK};
+use super::{Conv, Gemm, Map, PadMode, Recurrent, Reduce, Scan, ScatterFlat, TopK};
 use crate::kernel::Expr;
 use std::fmt;
 
@@ -117,6 +117,8 @@ pub enum Lowering<'a> {
     Dense,
     Gemm(&'a Gemm),
     MatMul,
+    /// Operands as [`Recurrent`] has them.
+    Recurrent(&'a Recurrent),
     Cast,
     QuantizeLinear {
         axis: Option<usize>,

@@ -171,7 +171,7 @@ pub trait Operator: Debug + Clone + PartialEq + Sized {
 /// Declares the operators: modules, the closed enum [`Op`], and its dispatch.
 macro_rules! ops {
     ($($module:ident :: $name:ident),* $(,)?) => {
-        $(mod $module; pub use $module::$name;)*
+        $(pub(crate) mod $module; pub use $module::$name;)*
 
         /// Every operator that Secateur knows; closed, so that matches stay exhaustive.
         #[derive(Debug, Clone, PartialEq)]
@@ -269,6 +269,7 @@ ops! {
     expand::Expand,
     scatter_flat::ScatterFlat,
     top_k::TopK,
+    recurrent::Recurrent,
 }
 
 pub(crate) use clip::limit;

@@ -19,6 +19,7 @@ use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::least_squares::{self, Layer, Steps};
 use crate::observe::Observer;
 use crate::ops::Op;
+use crate::ops::recurrent::Spans;
 use crate::options::{Options, Quantize};
 use crate::tensor::{DType, Data, Samples, Tensor};
 use crate::warning::Warning;
@@ -41,6 +42,9 @@ pub fn quantize(
     let inputs = crate::samples::split(samples, graph, None)?;
     divisors(graph);
     let seen = observe(graph, &inputs, observer)?;
+    for (&id, &spans) in &seen.spans {
+        integers_of(graph, id, spans);
+    }
     for (value, quant) in choose(graph, &seen) {
         Patch::new(graph).set_quant(value, Some(quant));
     }
@@ -135,10 +139,24 @@ fn dragged(graph: &mut Graph, seen: &Seen) {
     warnings.into_iter().for_each(|w| graph.warn(w));
 }
 
+/// Tells a recurrent layer what its integers have to hold, where it can be computed on integers.
+fn integers_of(graph: &mut Graph, id: NodeId, seen: Spans) {
+    let Op::Recurrent(layer) = &graph[id].op else { return };
+    let constant = |i: usize| {
+        let operand = graph[id].inputs.get(i).copied().flatten();
+        operand.map(|v| graph[v].constant().is_some())
+    };
+    let mut layer = layer.clone();
+    layer.spans = layer.integers(seen, &constant);
+    Patch::new(graph).node_mut(id).op = layer.into();
+}
+
 /// What calibration saw of the float model.
 pub(super) struct Seen {
     /// By value index; `None` for what is not real or not computed.
     pub(super) histograms: Vec<Option<Histogram>>,
+    /// By recurrent layer, the greatest values inside.
+    spans: BTreeMap<NodeId, Spans>,
     /// For what only Softmax reads: the quantization that changes its probabilities least.
     pub(super) logits: BTreeMap<ValueId, Quant>,
 }
@@ -187,7 +205,11 @@ fn channel_axis(graph: &Graph, id: NodeId) -> Option<usize> {
 /// The first walk: the float model.
 fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<Seen> {
     let mut walk = Walk::new(graph, inputs);
-    let mut seen = Seen { histograms: vec![None; graph.values().count()], logits: BTreeMap::new() };
+    let mut seen = Seen {
+        histograms: vec![None; graph.values().count()],
+        spans: BTreeMap::new(),
+        logits: BTreeMap::new(),
+    };
     for &v in graph.inputs() {
         if let Some(tensors) = &walk.live[v.index()] {
             seen.histograms[v.index()] = histogram(graph, v, tensors)?;
@@ -197,7 +219,20 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
     for (done, &id) in order.iter().enumerate() {
         stop(observer)?;
         observer.progress("calibrate", done, 2 * order.len());
-        let mut results = walk.eval(graph, id, inputs.len(), &[])?;
+        let mut results = match &graph[id].op {
+            Op::Recurrent(layer) => {
+                let traced = walk.each(graph, id, inputs.len(), &[], |operands| layer.trace(operands))?;
+                let mut results = vec![Vec::new(); graph[id].outputs.len()];
+                let mut spans = Spans::default();
+                for (computed, seen) in traced {
+                    spans = spans.join(seen);
+                    results.iter_mut().zip(computed).for_each(|(all, tensor)| all.push(tensor));
+                }
+                seen.spans.insert(id, spans);
+                results
+            }
+            _ => walk.eval(graph, id, inputs.len(), &[])?,
+        };
         let clamp = graph[id].clamp;
         for (&v, tensors) in graph[id].outputs.iter().zip(&mut results) {
             let quant = graph[v].quant.as_ref().filter(|q| q.axis.is_none());

@@ -12,6 +12,7 @@ use super::qdq::carries;
 use super::weights;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
+use crate::ops::recurrent::{self, Part};
 use crate::ops::{Op, PadMode, Reduce, Reducing, Requantize};
 use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
@@ -279,6 +280,10 @@ pub(super) fn fixed(op: &Op) -> Option<Quant> {
             Some(Quant::per_tensor(DType::I8, 1.0 / 256.0, -128))
         }
         Op::Tanh(_) => Some(Quant::per_tensor(DType::I8, 1.0 / 128.0, 0)),
+        // The state, which its functions bound; a cell is not bounded.
+        Op::Recurrent(layer) if layer.bounded() && !layer.parts.contains(&Part::Cell) => {
+            Some(Quant::per_tensor(DType::I8, 1.0 / 128.0, 0))
+        }
         _ => None,
     }
 }
@@ -313,6 +318,7 @@ fn activations_to_requantize(graph: &mut Graph) {
 pub(super) fn integer_form(op: &Op) -> bool {
     carries(op)
         || matches!(op, Op::Map(map) if map.is_table())
+        || matches!(op, Op::Recurrent(layer) if layer.spans.is_some())
         || matches!(
             op,
             Op::Conv(_)
@@ -363,7 +369,11 @@ pub(super) fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Resul
         let Some(real) = graph[v].constant().cloned() else { continue };
         let quant = match (&node.op, i) {
             (Op::Conv(_) | Op::Dense(_), 1) => weights::per_channel(&real, weights::EIGHT_BITS),
-            (Op::Conv(_) | Op::Dense(_), _) => continue,
+            (Op::Recurrent(_), recurrent::W | recurrent::R) => {
+                weights::per_channel(&real, weights::EIGHT_BITS)
+            }
+            // Biases and states become integers of their own with the kernel.
+            (Op::Conv(_) | Op::Dense(_) | Op::Recurrent(_), _) => continue,
             (Op::Add(_) | Op::Sub(_) | Op::Mul(_), _) | (Op::Div(_), 1) if rule == Constants::Exact => {
                 continue;
             }

@@ -21,6 +21,7 @@ mod normalize;
 mod pool;
 mod problem;
 mod quant;
+mod recurrent;
 mod reduce;
 mod region;
 mod scale;

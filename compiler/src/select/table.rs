@@ -1,6 +1,6 @@
 //! What an operator asks for, and who writes it.
 
-use super::{Cx, copy, elementwise, lanes, linear, map, normalize, pool, quant, reduce, softmax};
+use super::{Cx, copy, elementwise, lanes, linear, map, normalize, pool, quant, recurrent, reduce, softmax};
 use crate::error::Result;
 use crate::ops::Lowering;
 
@@ -40,6 +40,7 @@ pub(super) fn select(cx: &mut Cx<'_>) -> Result<()> {
         Lowering::Dense => linear::select_dense(cx),
         Lowering::Gemm(op) => linear::select_gemm(cx, op),
         Lowering::MatMul => linear::select_matmul(cx),
+        Lowering::Recurrent(op) => recurrent::select(cx, op),
         Lowering::Cast => quant::cast(cx),
         Lowering::QuantizeLinear { axis } => quant::quantize_linear(cx, axis),
         Lowering::DequantizeLinear { axis } => quant::dequantize_linear(cx, axis),

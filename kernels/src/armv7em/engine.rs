@@ -11,6 +11,7 @@ use crate::armv7em::elementwise;
 use crate::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
 use crate::armv7em::gemm_blocks::{Blocks, ROWS, most_columns};
 use crate::armv7em::gemv8::Column;
+use crate::armv7em::recurrent;
 use crate::armv7em::stream::Format;
 use crate::armv7em::widen;
 use crate::axes::nest;
@@ -23,6 +24,7 @@ use crate::offer::{Candidate, DENSE4, Engine, Want};
 use crate::problem::Geometry;
 use crate::problem::Rows;
 use crate::product::Product;
+use crate::recurrent::Units;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::{Pairing, Target};
@@ -60,6 +62,12 @@ impl Engine for Dsp {
             ways.extend(crate::armv7em::single_engine::dense(rows, product, want)?);
         }
         Ok(ways)
+    }
+    fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(dense(rows, product, want, Weights::Eight)?.into_iter().collect())
+    }
+    fn units(&self, units: &Units, target: &Target) -> Result<Option<Native>> {
+        recurrent::block(units).map(|b| b.native("dsp", &target.core)).transpose()
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         elementwise::block(run).iter().map(|b| b.native("dsp", &target.core)).collect()
@@ -239,7 +247,8 @@ pub fn at_once(most: usize, len: usize) -> usize {
 /// A dense layer or pointwise convolution.
 pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Candidate>> {
     let (library, core) = (want.library, want.core());
-    let Some(ending) = ending(product) else { return Ok(None) };
+    let wide = Ending::wide(&product.finish).map(|ending| ending.within(MAX_SH));
+    let Some(ending) = ending(product).or(wide) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if !rows.side_by_side() || inputs < 4 {
@@ -282,9 +291,9 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
     let (eight, coefficients) = eight.map_or((None, stream), |(eight, stream)| (Some(eight), stream));
 
     let columns = if turns > 0 { together + if joined { rest } else { 0 } } else { 1 };
-    let mut k = KernelBuilder::new("dense_s8_gemm");
+    let mut k = KernelBuilder::new(format!("dense_{}_gemm", product.finish.suffix()));
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
-    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
+    let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
     let wide = k.buffer("wide", DType::I16, columns * pitch, Access::ReadWrite);
     let len = eight.map_or(packed.len(), |eight| eight.stream().len());
     let w = k.buffer("w", DType::I16, len, Access::Read);
@@ -337,7 +346,8 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
             product_of(k, &gemm_one, 0, y0 + row * inner.y);
         });
     });
-    let result = if rows.in_step() { Bind::ResultInPlace } else { Bind::Result(0) };
+    let in_place = rows.in_step() && product.finish.elem() == DType::I8;
+    let result = if in_place { Bind::ResultInPlace } else { Bind::Result(0) };
     let mut args =
         vec![Bind::Operand(0), result, Bind::Workspace(0), coefficients, Bind::Scalar(product.x_zp)];
     args.extend(round.map(|_| Bind::Scalar(ending.rnd)));

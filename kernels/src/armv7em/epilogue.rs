@@ -2,6 +2,7 @@
 
 use crate::asm::armv7em::{Block, Inst, Reg};
 use crate::epilogue::Ending;
+use crate::tensor::DType;
 
 /// How the sums of a layer's channels are requantized.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +43,13 @@ pub enum Round {
     Channel(Reg, u32),
 }
 
-/// Requantizes the sums of one channel, multiplied by `m`, and stores them, `step` bytes apart
-/// from `y + at` on.
+/// The type of results within limits: 16 bits where 8 do not hold them.
+pub fn result(limits: (i32, i32)) -> DType {
+    if limits.0 < -128 || limits.1 > 127 { DType::I16 } else { DType::I8 }
+}
+
+/// Requantizes the sums of one channel, multiplied by `m`, and stores them, `step` results apart
+/// from the one `at` behind `y` on.
 pub fn close(
     b: &mut Block,
     sums: &[Reg],
@@ -64,13 +70,19 @@ pub fn close(
     for &s in sums {
         b.push(Inst::Smmla(s, s, m, constant));
     }
+    let wide = result(limits) == DType::I16;
+    let bits = if wide { 16 } else { 8 };
     for (column, &s) in sums.iter().enumerate() {
         match (shift, &round) {
             (Some(shift), _) => {
                 b.push(Inst::Asr(s, s, shift));
-                b.push(Inst::Ssat(s, 8, s, 0));
+                b.push(Inst::Ssat(s, bits, s, 0));
             }
-            (None, Round::Layer(_, sh) | Round::Channel(_, sh)) => b.push(Inst::Ssat(s, 8, s, *sh)),
+            (None, Round::Layer(_, sh) | Round::Channel(_, sh)) => b.push(Inst::Ssat(s, bits, s, *sh)),
+        }
+        if wide {
+            b.push(Inst::Strh(s, y, 2 * (at + step * column) as u32));
+            continue;
         }
         if limits.0 > -128 {
             b.push(Inst::MaxImm(s, limits.0));

@@ -4,7 +4,7 @@
 //! Weights lie as [`stream`](crate::armv7em::stream) says; sums stand in registers as their
 //! format gives them until a group is done.
 
-use crate::armv7em::epilogue::{Round, close};
+use crate::armv7em::epilogue::{Round, close, result};
 use crate::armv7em::stream::{Format, Stream};
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror, Slot};
 use crate::error::{Error, Result, Site};
@@ -12,6 +12,11 @@ use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val};
 use crate::tensor::DType;
 use secateur_targets::Core;
 use std::sync::Arc;
+
+/// How kernels are called by the type of their results.
+pub fn suffix(result: DType) -> &'static str {
+    if result == DType::I16 { "s8_s16" } else { "s8" }
+}
 
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,11 +76,15 @@ impl Gemm {
     /// Whether offsets fit the instructions and the shift leaves room.
     pub fn fits(&self) -> bool {
         let column = 2 * self.pitch * (self.columns - 1);
-        let result = self.step * (self.columns - 1);
+        let result = self.step * (self.columns - 1) * self.result().size();
         self.sh.is_none_or(|sh| (1..=MAX_SH).contains(&sh))
             && column + 8 * self.round <= 4095
-            && result + GROUP <= 4095
+            && result + GROUP * self.result().size() <= 4095
             && (self.runs == 1 || 4 * self.pairs <= 4095)
+    }
+    /// The type of its results.
+    pub fn result(&self) -> DType {
+        result((self.lo, self.hi))
     }
     /// Elements that the columns reach into.
     pub fn acts_len(&self) -> usize {
@@ -92,10 +101,10 @@ impl Gemm {
         if !self.fits() {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
         }
-        let mut k = KernelBuilder::new(format!("gemm_s8_r4q{}", self.columns));
+        let mut k = KernelBuilder::new(format!("gemm_{}_r4q{}", suffix(self.result()), self.columns));
         let acts = k.buffer("acts", DType::I16, self.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I16, self.stream().len(), Access::Read);
-        let y = k.buffer("y", DType::I8, (self.columns - 1) * self.step + self.outputs, Access::Write);
+        let y = k.buffer("y", self.result(), (self.columns - 1) * self.step + self.outputs, Access::Write);
         let rnd = self.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
         let (whole, rest) = (self.outputs / GROUP, self.outputs % GROUP);
         k.for_("group", 0, whole, |k, group| self.body(k, (acts, w, y, rnd), group.into(), GROUP));
@@ -529,7 +538,7 @@ impl Gemm {
                 close(b, &sums[channel / 2 * q..][..q], m, round, (y, channel, self.step), limits);
             }
         }
-        b.push(Inst::AddImm(y, y, group as i32));
+        b.push(Inst::AddImm(y, y, (group * self.result().size()) as i32));
         b.push(Inst::StrSlot(y, frame.y));
         b.advance(w, at as i32 + 2 * Stream { group, ..self.stream() }.tail_len() as i32);
     }

@@ -9,7 +9,8 @@
 //! Cortex-M4 the loads come in two runs, for there are four registers for operands: 19 cycles;
 //! on Cortex-M33 17; on Cortex-M7, where loads stand beside products, 12.
 //!
-use crate::armv7em::epilogue::{Round, close};
+use crate::armv7em::epilogue::{Round, close, result};
+use crate::armv7em::gemm::suffix;
 use crate::armv7em::stream::{Format, Stream};
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
 use crate::error::Result;
@@ -53,10 +54,11 @@ impl Column {
 
     /// The kernel `(acts, w, y, rnd)`: its meaning as loops and its native form.
     pub fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
-        let mut k = KernelBuilder::new("gemv_s8_r8");
+        let result = result((self.lo, self.hi));
+        let mut k = KernelBuilder::new(format!("gemv_{}_r8", suffix(result)));
         let acts = k.buffer("acts", DType::I16, 2 * self.pairs, Access::Read);
         let w = k.buffer("w", DType::I16, self.stream().len(), Access::Read);
-        let y = k.buffer("y", DType::I8, self.outputs, Access::Write);
+        let y = k.buffer("y", result, self.outputs, Access::Write);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
         let stream = self.stream();
         k.for_("group", 0, self.outputs / GROUP, |k, group| {
@@ -160,7 +162,7 @@ impl Column {
             }
         }
         b.advance(w, at as i32 + 4 * GROUP as i32);
-        b.push(Inst::AddImm(y, y, GROUP as i32));
+        b.push(Inst::AddImm(y, y, (GROUP * result((self.lo, self.hi)).size()) as i32));
         b.push(Inst::StrSlot(y, at_y));
         b.push(Inst::Cmp(w, ends));
         b.push(Inst::BranchBack(Cond::Ne, top));

@@ -22,6 +22,7 @@ pub mod gemm_single;
 pub mod gemv8;
 pub mod join;
 pub mod pools;
+pub mod recurrent;
 pub mod rows;
 pub mod single_engine;
 pub mod stream;

@@ -22,6 +22,7 @@ use crate::panel::direct;
 use crate::problem::Geometry;
 use crate::problem::Rows;
 use crate::product::Product;
+use crate::recurrent::Units;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::Target;
@@ -53,6 +54,12 @@ impl Engine for Helium {
         let mut ways = if ways.is_empty() { Dsp.dense(rows, product, want)? } else { ways };
         ways.extend(crate::mve::sparse_engine::dense(rows, product, want)?);
         Ok(ways)
+    }
+    fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Dsp.wide(rows, product, want)
+    }
+    fn units(&self, units: &Units, target: &Target) -> Result<Option<Native>> {
+        Dsp.units(units, target)
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         match elementwise::block(run) {

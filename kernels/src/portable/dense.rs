@@ -32,7 +32,7 @@ pub fn dense(rows: &Rows, product: &Product, four: bool) -> Result<Call> {
 
     let mut k = KernelBuilder::new(format!("dense_{}_b1x4", product.finish.suffix()));
     let x = k.buffer("x", product.elem(), rows.x_len(), Access::Read);
-    let y = k.buffer("y", product.elem(), rows.y_len(), Access::Write);
+    let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
     let w = weights.declare(&mut k);
     let bias = constant(&mut k, "bias", &product.bias);
     let tail = product.finish.declare(&mut k);

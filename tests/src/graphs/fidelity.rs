@@ -119,7 +119,9 @@ fn rounded_weights(t: &Tensor, axis: usize) -> Tensor {
 fn constant(graph: &Graph, id: NodeId, operand: usize, t: &Tensor) -> Tensor {
     let rank = t.shape().len();
     match (&graph[id].op, operand) {
-        (Op::Conv(_), 1) => rounded_weights(t, 0),
+        (Op::Conv(_), 1) | (Op::Recurrent(_), 1 | 2) => rounded_weights(t, 0),
+        // Biases, states and peepholes have more bits.
+        (Op::Recurrent(_), _) => t.clone(),
         (Op::Gemm(g), 1) => rounded_weights(t, usize::from(!g.trans_b)),
         (Op::MatMul(_), 1) if rank >= 2 => rounded_weights(t, rank - 1),
         // Biases have 32 bits, and normalisations become part of the weights.

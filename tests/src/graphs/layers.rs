@@ -2,7 +2,7 @@
 
 use super::Attr;
 use super::generate::{Builder, Layer, Value};
-use super::{general, neural, shapes};
+use super::{general, neural, recurrent, shapes};
 use secateur_compiler::tensor::{Data, Tensor};
 
 /// Every layer with its weight.
@@ -13,6 +13,7 @@ pub(super) fn table() -> Vec<(usize, Layer)> {
         (6, neural::gemm),
         (5, neural::mat_mul),
         (2, neural::attention),
+        (5, recurrent::recurrent),
         (3, neural::batch_norm),
         (3, neural::max_pool),
         (4, neural::average_pool),

@@ -9,6 +9,7 @@ mod general;
 pub mod generate;
 mod layers;
 mod neural;
+mod recurrent;
 mod shapes;
 pub mod shrink;
 pub mod witness;
@@ -204,7 +205,7 @@ mod tests {
     use secateur_compiler::ops::Op;
 
     /// Operators of our own that no file can hold, and those newer than the operator sets that are drawn.
-    const OURS: [&str; 5] = ["Dense", "Requantize", "ScatterFlat", "CumProd", "Swish"];
+    const OURS: [&str; 6] = ["Dense", "Recurrent", "Requantize", "ScatterFlat", "CumProd", "Swish"];
 
     #[test]
     fn every_supported_operator_is_generated() {

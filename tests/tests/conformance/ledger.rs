@@ -5,7 +5,7 @@ use secateur_tests::repository;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a case may stand in the ledger, and nothing else.
-const REASONS: [(&str, &str); 20] = [
+const REASONS: [(&str, &str); 19] = [
     ("narrow-type", "elements of less than a byte, or floats of one byte"),
     ("not-dense", "sequences, optionals and strings"),
     ("old-set", "operator sets before 7"),
@@ -20,7 +20,6 @@ const REASONS: [(&str, &str); 20] = [
     ("dynamic-shape", "the shape of the result depends on what the inputs hold"),
     ("string", "text"),
     ("random", "results are drawn"),
-    ("recurrent", "recurrent layers"),
     ("control-flow", "loops, and branches that are chosen at run time"),
     ("trees", "operators of ai.onnx.ml"),
     ("image", "decoding of image files"),

@@ -13,6 +13,7 @@ mod microsoft;
 mod normalize;
 mod places;
 mod quantized;
+mod recurrent;
 mod resample;
 mod signal;
 mod volume;
@@ -42,6 +43,7 @@ const TABLE: &[(&str, Expand)] = &[
     ("DynamicQuantizeLinear", quantized::dynamic),
     ("Einsum", einsum::einsum),
     ("EyeLike", places::eye),
+    ("GRU", recurrent::gru),
     ("GatherElements", places::gather_elements),
     ("GatherND", places::gather_nd),
     ("GridSample", signal::grid_sample),
@@ -51,6 +53,7 @@ const TABLE: &[(&str, Expand)] = &[
     ("Hardmax", arithmetic::hardmax),
     ("InstanceNormalization", normalize::instance),
     ("LRN", normalize::local_response),
+    ("LSTM", recurrent::lstm),
     ("LayerNormalization", normalize::layer),
     ("LpNormalization", normalize::norm),
     ("LpPool", normalize::pool),
@@ -63,6 +66,7 @@ const TABLE: &[(&str, Expand)] = &[
     ("QLinearConv", quantized::conv),
     ("QLinearMatMul", quantized::mat_mul),
     ("RMSNormalization", normalize::root_mean_square),
+    ("RNN", recurrent::rnn),
     ("ReduceL1", arithmetic::reduce_l1),
     ("ReduceL2", arithmetic::reduce_l2),
     ("ReduceLogSum", arithmetic::reduce_log_sum),

@@ -1,0 +1,430 @@
+//! Recurrent layers of integers: products of 8 bits, sums and states of 16.
+//!
+//! In: a node whose operands and results are quantized, and what samples saw inside of it
+//! ([`Spans`](crate::ops::recurrent::Spans)). Out: one call whose kernel has the products with all inputs (or those
+//! of a few steps) in the workspace, and multiplies the state at each step. Law: as
+//! [`crate::kernels::recurrent`]: the state is 16 bits wide from the first step to the last, whatever results hold.
+
+use super::super::{Cx, PORTABLE, View};
+use super::{Layer, Steps, Walk, lengths, place, results};
+use crate::arith::requant::{Multiplier, Output, multiplier};
+use crate::error::Result;
+use crate::graph::Quant;
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, ParamKind, Val, instr, int};
+use crate::kernels::call::{Bind, Call};
+use crate::kernels::offer::Candidate;
+use crate::kernels::portable::dense::dense;
+use crate::kernels::problem::{Axis, Rows};
+use crate::kernels::product::Product;
+use crate::kernels::recurrent::{FRACTIONS, TABLE, Unit, Units, table};
+use crate::kernels::registry::engine;
+use crate::kernels::rounding::requantize_instr;
+use crate::ops::Recurrent;
+use crate::ops::recurrent::{BIAS, CELL, Cell, MOST_STATE, PEEPHOLES, Part, R, STATE, W, X};
+use crate::tensor::{DType, Data, Tensor};
+use std::sync::Arc;
+
+/// Steps whose input products stand in memory together where not all fit.
+const CHUNK: usize = 8;
+
+/// The state as products read it.
+fn state_quant() -> Quant {
+    Quant::per_tensor(DType::I8, 1.0 / 128.0, 0)
+}
+
+/// The numbers of a layer: its products, and what becomes of their sums.
+struct Numbers {
+    /// With inputs, all biases of sums included that are added to it.
+    inputs: Product,
+    /// With the state, some rows after the others: their number, and the product.
+    state: Vec<Product>,
+    units: Vec<Units>,
+    peepholes: Option<Data>,
+}
+
+/// A constant of floats.
+fn constant(cx: &Cx<'_>, index: usize) -> Result<Option<Vec<f32>>> {
+    let Some(value) = cx.operand(index) else { return Ok(None) };
+    match value.real_constant() {
+        Some(tensor) => Ok(Some(tensor.to_f32_vec())),
+        None => Err(
+            cx.unsupported(&format!("operand {index} is computed at run time, and integers need it before"))
+        ),
+    }
+}
+
+/// A constant of int8 weights with their scales.
+fn weights<'a>(cx: &Cx<'a>, index: usize) -> Result<(&'a Tensor, &'a Quant)> {
+    let value = cx.need(index)?;
+    match (value.constant(), &value.quant) {
+        (Some(tensor), Some(quant)) => Ok((tensor.as_ref(), quant)),
+        _ => Err(cx.unsupported("int8 weights must be known at compile time")),
+    }
+}
+
+/// Rows `from..to` of weights.
+fn rows_of((tensor, quant): (&Tensor, &Quant), from: usize, to: usize) -> Result<(Tensor, Quant)> {
+    let width = tensor.shape().get(1).copied().unwrap_or(0);
+    let all = tensor.to_i64_vec();
+    let part =
+        Tensor::new(vec![to - from, width], Data::from_i64(tensor.dtype(), &all[from * width..to * width]))?;
+    let mut quant = quant.clone();
+    if quant.axis.is_some() {
+        quant.scale = quant.scale[from..to].to_vec();
+        quant.zero_point = quant.zero_point[from..to].to_vec();
+    }
+    Ok((part, quant))
+}
+
+/// The most bits behind the point with which `most` fits sixteen bits.
+fn fraction(most: f64) -> i32 {
+    let (_, exponent) = libm::frexp(most.max(1e-6) / 32767.0 * 32768.0);
+    15 - exponent
+}
+
+fn numbers(cx: &Cx<'_>, op: &Recurrent, x: &Quant) -> Result<Numbers> {
+    let (hidden, rows) = (op.hidden, op.cell.gates() * op.hidden);
+    let Some(spans) = op.spans else {
+        return Err(cx.unsupported("has no ranges of its sums, which calibration samples give"));
+    };
+    let (w, r) = (weights(cx, W)?, weights(cx, R)?);
+    let bias = constant(cx, BIAS)?.unwrap_or_else(|| vec![0.0; 2 * rows]);
+    let peepholes = constant(cx, PEEPHOLES)?;
+    // What stands between products and functions: half as much again as samples saw, and no finer than sums are.
+    let coarsest =
+        |q: &Quant, x: f32| q.scale.iter().fold(0f64, |most, &s| most.max(f64::from(s) * f64::from(x)));
+    let finest = coarsest(w.1, x.scale.first().copied().unwrap_or(1.0)).max(coarsest(r.1, 1.0 / 128.0));
+    let (_, exponent) = libm::frexp(finest.max(1e-30));
+    let bits = fraction(1.5 * f64::from(spans.sums)).min(-2 - exponent);
+    let bits = bits.clamp(*FRACTIONS.start() as i32, *FRACTIONS.end() as i32) as u32;
+    let cell_bits = fraction(1.05 * f64::from(spans.cell)).clamp(7, 15) as u32;
+    let step = libm::ldexp(1.0, -(bits as i32));
+
+    // The bias of a product that the reset gate multiplies stays with it.
+    let apart = op.cell == Cell::Gru { reset_after: true };
+    let kept = if apart { 2 * hidden } else { rows };
+    let with_inputs: Vec<f32> =
+        (0..rows).map(|j| bias[j] + if j < kept { bias[rows + j] } else { 0.0 }).collect();
+    let with_state: Vec<f32> = (0..rows).map(|j| if j < kept { 0.0 } else { bias[rows + j] }).collect();
+    let of = |values: &[f32]| Tensor::f32(&[values.len()], values.to_vec());
+    let inputs = cx.here(Product::wide(w, Some((&of(&with_inputs), None)), x, step))?;
+    let parts = match op.cell {
+        Cell::Gru { reset_after: false } => vec![(0, 2 * hidden), (2 * hidden, rows)],
+        _ => vec![(0, rows)],
+    };
+    let mut state = Vec::new();
+    for (from, to) in parts {
+        let (tensor, quant) = rows_of(r, from, to)?;
+        let bias = of(&with_state[from..to]);
+        state.push(cx.here(Product::wide((&tensor, &quant), Some((&bias, None)), &state_quant(), step))?);
+    }
+    let peephole_bits = peepholes
+        .as_ref()
+        .map_or(15, |p| fraction(p.iter().fold(0f64, |most, v| most.max(f64::from(v.abs())))).clamp(0, 15))
+        as u32;
+    if peephole_bits + cell_bits < bits {
+        return Err(cx.unsupported("has peepholes too large for sixteen bits"));
+    }
+    let scaled =
+        |v: f32, bits: u32| libm::rint(libm::ldexp(f64::from(v), bits as i32)).clamp(-32768.0, 32767.0);
+    let peepholes =
+        peepholes.map(|p| Data::I16(p.iter().map(|&v| scaled(v, peephole_bits) as i16).collect()));
+    let clip = op.clip.map(|c| (f64::from(c) * libm::ldexp(1.0, bits as i32)).min(262_144.0) as i32);
+    let units = match op.cell {
+        Cell::Gru { reset_after: true } => vec![Unit::GruAfter],
+        Cell::Gru { reset_after: false } => vec![Unit::GruReset, Unit::GruBefore],
+        Cell::Lstm { coupled } => vec![Unit::Lstm { coupled, peepholes: peepholes.is_some() }],
+        Cell::Rnn => vec![Unit::Rnn],
+    };
+    let units = units
+        .into_iter()
+        .map(|unit| Units { unit, hidden, fraction: bits, cell_bits, peephole_bits, clip })
+        .collect();
+    Ok(Numbers { inputs, state, units, peepholes })
+}
+
+/// A product's call inside of the layer's kernel.
+struct Inner {
+    kernel: Arc<Kernel>,
+    given: Vec<Given>,
+}
+
+enum Given {
+    Operand,
+    Result,
+    Held(Buf),
+    Scalar(i32),
+}
+
+impl Inner {
+    fn call(&self, k: &mut KernelBuilder, x: CallArg, y: CallArg) {
+        let args = self.given.iter().map(|given| match given {
+            Given::Operand => x.clone(),
+            Given::Result => y.clone(),
+            Given::Held(buffer) => buffer.from(0),
+            Given::Scalar(v) => CallArg::Scalar(int(*v)),
+        });
+        k.call(&self.kernel, args.collect());
+    }
+}
+
+impl Layer {
+    /// Read-only data.
+    fn data(&mut self, name: &'static str, data: Data, align: usize) -> Buf {
+        let buffer = self.k.buffer(name, data.dtype(), data.len(), Access::Read);
+        self.args.push(Bind::aligned(name, data, align));
+        buffer
+    }
+    /// Declares what a product's call needs beside operand and result.
+    fn inner(&mut self, cx: &Cx<'_>, what: &str, (call, workspace): (Call, usize)) -> Result<Inner> {
+        let mut given = Vec::new();
+        for (bind, param) in call.args.iter().zip(&call.kernel.params) {
+            given.push(match (bind, &param.kind) {
+                (Bind::Operand(_), _) => Given::Operand,
+                (Bind::Result(_) | Bind::ResultInPlace, _) => Given::Result,
+                (Bind::Scalar(v), _) => Given::Scalar(*v),
+                (bind, ParamKind::Buffer { elem, len, access }) => {
+                    let bind = match bind {
+                        Bind::Workspace(at) => Bind::Workspace(self.workspace + at),
+                        other => other.clone(),
+                    };
+                    self.args.push(bind);
+                    let name = format!("{what}_{}", param.name);
+                    Given::Held(self.k.buffer(&name, *elem, *len, *access))
+                }
+                _ => return Err(cx.unsupported("has a product that its kernel cannot call")),
+            });
+        }
+        self.workspace += workspace.next_multiple_of(super::ALIGN);
+        Ok(Inner { kernel: call.kernel, given })
+    }
+}
+
+/// The product of rows: the core's own, if it has one, else portable loops; and whether it is the core's.
+fn product(cx: &Cx<'_>, rows: &Rows, product: &Product) -> Result<((Call, usize), bool)> {
+    if let Some(engine) = engine(cx.want.target()).filter(|_| !cx.portable) {
+        let offers = cx.here(engine.wide(rows, product, &cx.want))?;
+        let best = offers.into_iter().min_by(|a, b| {
+            let cycles = |c: &Candidate| c.call.cycles(cx.want.target());
+            cycles(a).total_cmp(&cycles(b))
+        });
+        if let Some(best) = best {
+            return Ok(((best.call, best.workspace), true));
+        }
+    }
+    Ok(((cx.here(dense(rows, product, false))?, 0), false))
+}
+
+/// Where a state comes from at the first step.
+enum Start {
+    Zero,
+    /// In steps of the state.
+    Data(Buf),
+    /// An operand with its zero point, and what brings it to steps of the state.
+    Live(Buf, View, i32, Multiplier),
+}
+
+impl Start {
+    fn declare(layer: &mut Layer, cx: &Cx<'_>, index: usize, name: &'static str, bits: u32) -> Result<Start> {
+        let Some(value) = cx.operand(index) else { return Ok(Start::Zero) };
+        if let Some(real) = value.real_constant() {
+            let real = real.to_f32_vec();
+            if real.iter().all(|&v| v == 0.0) {
+                return Ok(Start::Zero);
+            }
+            let most = libm::ldexpf(1.0, 15 - bits as i32) * MOST_STATE;
+            if let Some(v) = real.iter().find(|v| v.abs() > most) {
+                return Err(
+                    cx.unsupported(&format!("has {v} in `{}`, and its integers reach to {most}", value.name))
+                );
+            }
+            let step = |v: f32| libm::rint(libm::ldexp(f64::from(v), bits as i32)).clamp(-32768.0, 32767.0);
+            let data = Data::I16(real.iter().map(|&v| step(v) as i16).collect());
+            return Ok(Start::Data(layer.data(name, data, 2)));
+        }
+        let view = cx.input(index)?;
+        let Some((scale, zero)) = view.affine().filter(|_| view.elem == DType::I8) else {
+            return Err(cx.unsupported(&format!(
+                "works on int8 or on float throughout, but `{}` is {}",
+                value.name,
+                value.stored()
+            )));
+        };
+        let by = cx.here(multiplier(f64::from(scale) * libm::ldexp(1.0, bits as i32)))?;
+        Ok(Start::Live(layer.port(name, &view, Access::Read), view, zero, by))
+    }
+    fn at(&self, n: &Expr, u: Val, hidden: usize) -> Expr {
+        match self {
+            Start::Zero => int(0),
+            Start::Data(buffer) => buffer.at(n * hidden + u),
+            Start::Live(buffer, view, zero, by) => {
+                let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
+                scaled(buffer.at(place(view, n, n, u)) - *zero, *by, out)
+            }
+        }
+    }
+}
+
+fn scaled(value: Expr, by: Multiplier, out: Output) -> Expr {
+    let numbers = [by.m, by.s as i32, out.zp, out.lo, out.hi].map(Expr::from);
+    instr(&requantize_instr(), std::iter::once(value).chain(numbers).collect())
+}
+
+/// How a result gets a state or a cell of so many bits behind the point; `None` where it holds what products read.
+fn leaving(cx: &Cx<'_>, part: Part, view: &View, bits: u32) -> Result<Option<(Multiplier, Output)>> {
+    let Some((scale, zero)) = view.affine().filter(|_| view.elem == DType::I8) else {
+        return Err(cx.unsupported("works on int8 or on float throughout, but a result is not int8"));
+    };
+    let natural = part != Part::Cell && view.quant.as_ref() == Some(&state_quant()) && cx.clamp().is_none();
+    if natural {
+        return Ok(None);
+    }
+    let (lo, hi) = view.limits(cx.clamp());
+    let by = cx.here(multiplier(libm::ldexp(1.0, -(bits as i32)) / f64::from(scale)))?;
+    Ok(Some((by, Output { zp: zero, lo, hi })))
+}
+
+/// A layer whose values are int8: with the products of all inputs in memory at once, and with those of a few steps.
+pub(super) fn select(cx: &mut Cx<'_>, op: &Recurrent) -> Result<()> {
+    let x = cx.input(X)?;
+    let Some(quant) = x.quant.clone().filter(|_| x.elem == DType::I8) else {
+        return Err(cx.unsupported("works on int8 or on float throughout, but its input is not int8"));
+    };
+    let numbers = numbers(cx, op, &quant)?;
+    let steps = x.shape[0];
+    let few = (2..=CHUNK).rev().find(|n| steps.is_multiple_of(*n) && *n < steps).unwrap_or(1);
+    let whole = cx.operand(crate::ops::recurrent::LENGTHS).is_some();
+    let mut chunks = vec![steps];
+    chunks.extend(Some(few).filter(|&n| n < steps && !whole && !cx.portable));
+    for chunk in chunks {
+        let offer = layer(cx, op, &x, &numbers, chunk)?;
+        cx.offers.push(offer);
+    }
+    Ok(())
+}
+
+fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize) -> Result<Candidate> {
+    let hidden = op.hidden;
+    let rows = op.cell.gates() * hidden;
+    let (Some(first), cell_bits) = (numbers.units.first(), numbers.units[0].cell_bits) else {
+        return Err(cx.unsupported("has no units"));
+    };
+    let name = match op.cell {
+        Cell::Gru { .. } => "gru_s8",
+        Cell::Lstm { .. } => "lstm_s8",
+        Cell::Rnn => "rnn_s8",
+    };
+    let mut layer = Layer::new(name.to_string());
+    let from = layer.port("x", x, Access::Read);
+    let lengths = lengths(&mut layer, cx)?;
+    let start = Start::declare(&mut layer, cx, STATE, "initial_h", 15)?;
+    let start_cell = Start::declare(&mut layer, cx, CELL, "initial_c", cell_bits)?;
+    let mut outputs = Vec::new();
+    for (part, buffer, view) in results(&mut layer, cx, op)? {
+        let bits = if part == Part::Cell { cell_bits } else { 15 };
+        let how = leaving(cx, part, &view, bits)?;
+        outputs.push((part, buffer, view, how));
+    }
+    let values = layer.data("tanh", table(), 4);
+    let peepholes = numbers.peepholes.clone().map(|data| layer.data("peepholes", data, 2));
+    let gx = layer.place("gx", DType::I16, chunk * rows);
+    let gh = layer.place("gh", DType::I16, rows);
+    let h = layer.place("h", DType::I16, hidden);
+    let h8 = layer.place("h8", DType::I8, hidden);
+    let cell = first.has_cell().then(|| layer.place("c", DType::I16, hidden));
+
+    let side = |len: usize, x: usize, y: usize| Axis { len, x, y };
+    let of_inputs = Rows {
+        rows: vec![side(chunk, x.strides[0], rows)],
+        inputs: side(x.shape[2], x.strides[2], 0),
+        outputs: side(rows, 0, 1),
+    };
+    let (call, mut native) = product(cx, &of_inputs, &numbers.inputs)?;
+    let from_inputs = layer.inner(cx, "inputs", call)?;
+    let mut from_state = Vec::new();
+    let mut at = 0;
+    for part in &numbers.state {
+        let count = part.bias.len();
+        let of_state = Rows { rows: Vec::new(), inputs: side(hidden, 1, 0), outputs: side(count, 0, 1) };
+        let (call, own) = product(cx, &of_state, part)?;
+        native |= own;
+        from_state.push((layer.inner(cx, ["state", "reset"][from_state.len().min(1)], call)?, at));
+        at += count;
+    }
+    let kernels = numbers
+        .units
+        .iter()
+        .map(|units| cx.here(units.made(cx.want.library, cx.portable)))
+        .collect::<Result<Vec<_>>>()?;
+
+    let steps = Steps::of(op, x, lengths, chunk);
+    let mut walk = Walk {
+        open: &mut |k, n| {
+            k.for_("u", 0, hidden, |k, u| {
+                let value = k.let_("start", start.at(n, u, hidden));
+                k.store(h, u, value);
+                k.store(h8, u, ((value + 128) >> 8).min(127));
+                if let Some(cell) = cell {
+                    k.store(cell, u, start_cell.at(n, u, hidden));
+                }
+            });
+        },
+        chunk: &mut |k, n, first| {
+            from_inputs.call(k, from.from(first * x.strides[0] + n * x.strides[1]), gx.from(0));
+        },
+        step: &mut |k, n, (t, within)| {
+            let sums = k.let_("sums", within * rows);
+            for ((product, at), (units, kernel)) in from_state.iter().zip(numbers.units.iter().zip(&kernels))
+            {
+                product.call(k, h8.from(0), gh.from(*at));
+                let mut args = vec![gx.from(sums), gh.from(0), values.from(0), h.from(0), h8.from(0)];
+                args.extend(cell.filter(|_| units.has_cell()).map(|c| c.from(0)));
+                args.extend(peepholes.filter(|_| units.has_peepholes()).map(|p| p.from(0)));
+                k.call(kernel, args);
+            }
+            written(k, &outputs, &[(Part::Sequence, h)], h8, (t, n), hidden);
+        },
+        pad: &mut |k, n, t| {
+            for (_, buffer, view, _) in outputs.iter().filter(|o| o.0 == Part::Sequence) {
+                let zero = view.affine().map_or(0, |(_, zero)| zero);
+                k.for_("u", 0, hidden, |k, u| k.store(*buffer, place(view, t, n, u), zero));
+            }
+        },
+        close: &mut |k, n| {
+            written(k, &outputs, &[(Part::State, h), (Part::Cell, cell.unwrap_or(h))], h8, (n, n), hidden);
+        },
+    };
+    steps.walk(&mut layer.k, &mut walk);
+    debug_assert_eq!(TABLE, values.len);
+    let way = match (native, chunk < x.shape[0]) {
+        (true, false) => "recurrent",
+        (true, true) => "recurrent_chunks",
+        (false, false) => PORTABLE,
+        (false, true) => "portable_chunks",
+    };
+    let call = Call { kernel: layer.k.finish()?, args: layer.args };
+    Ok(Candidate { way, call, workspace: layer.workspace })
+}
+
+type Leaving = (Part, Buf, View, Option<(Multiplier, Output)>);
+
+/// Brings states to the results that hold them.
+fn written(
+    k: &mut KernelBuilder,
+    outputs: &[Leaving],
+    from: &[(Part, Buf)],
+    narrow: Buf,
+    (step, n): (&Expr, &Expr),
+    hidden: usize,
+) {
+    for (part, buffer, view, how) in outputs {
+        let Some((_, state)) = from.iter().find(|f| f.0 == *part) else { continue };
+        k.for_("u", 0, hidden, |k, u| {
+            let value = match how {
+                None => narrow.at(u),
+                Some((by, out)) => scaled(state.at(u), *by, *out),
+            };
+            k.store(*buffer, place(view, step, n, u), value);
+        });
+    }
+}

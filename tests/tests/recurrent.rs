@@ -1,0 +1,294 @@
+//! Recurrent layers as integers: near the floats, and the same bits on every engine and core.
+
+use secateur_compiler::cli::toolchain::Optimize;
+use secateur_compiler::observe::Silent;
+use secateur_compiler::ops::Op;
+use secateur_compiler::options::{Language, Options, Quantize};
+use secateur_compiler::tensor::{Data, Samples, Tensor};
+use secateur_compiler::{Artifact, artifact::compile, graph};
+use secateur_tests::engines::{built, evaluate, target};
+use secateur_tests::onnx::{
+    FLOAT, INT32, Message, Model, attr_float, attr_int, attr_ints, attr_str, dims, floats, ints, node, port,
+    tensor,
+};
+
+/// The same numbers on every machine, about within -1..=1.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+    fn floats(&mut self, n: usize, size: f32) -> Vec<f32> {
+        (0..n).map(|_| size * self.next()).collect()
+    }
+}
+
+/// What a layer has beside its sizes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Form {
+    op: &'static str,
+    direction: &'static str,
+    hidden: usize,
+    reset_after: bool,
+    coupled: bool,
+    peepholes: bool,
+    initial: bool,
+    clip: bool,
+    /// Steps of the sequences but the first, which has all.
+    length: Option<usize>,
+    /// Which result: 0 the sequence, 1 the state, 2 the cell.
+    result: usize,
+}
+
+const GRU: Form = Form {
+    op: "GRU",
+    direction: "forward",
+    hidden: 8,
+    reset_after: true,
+    coupled: false,
+    peepholes: false,
+    initial: false,
+    clip: false,
+    length: None,
+    result: 0,
+};
+const LSTM: Form = Form { op: "LSTM", ..GRU };
+const RNN: Form = Form { op: "RNN", ..GRU };
+
+const FORMS: &[Form] = &[
+    GRU,
+    Form { reset_after: false, hidden: 7, ..GRU },
+    Form { direction: "reverse", hidden: 12, result: 1, ..GRU },
+    Form { direction: "bidirectional", initial: true, ..GRU },
+    Form { length: Some(3), direction: "reverse", hidden: 5, ..GRU },
+    Form { length: Some(2), reset_after: false, clip: true, result: 1, ..GRU },
+    LSTM,
+    Form { peepholes: true, hidden: 6, result: 2, ..LSTM },
+    Form { direction: "bidirectional", initial: true, result: 1, ..LSTM },
+    Form { coupled: true, peepholes: true, direction: "reverse", ..LSTM },
+    Form { length: Some(4), clip: true, hidden: 9, initial: true, ..LSTM },
+    RNN,
+    Form { direction: "bidirectional", hidden: 3, length: Some(1), initial: true, ..RNN },
+    Form { hidden: 1, result: 1, clip: true, ..RNN },
+];
+
+const STEPS: usize = 12;
+const BATCH: usize = 2;
+const WIDTH: usize = 6;
+
+/// A layer on the input of a model.
+fn model(form: &Form, seed: u64) -> Model {
+    let mut random = Random(seed);
+    let gates = match form.op {
+        "GRU" => 3,
+        "LSTM" => 4,
+        _ => 1,
+    };
+    let directions = if form.direction == "bidirectional" { 2 } else { 1 };
+    let (h, rows) = (form.hidden, gates * form.hidden);
+    let mut initializers = Vec::new();
+    let mut inputs = vec!["x"];
+    let mut add = |name: &'static str, shape: &[usize], size: f32, inputs: &mut Vec<&str>| {
+        let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+        let len: i64 = shape.iter().product();
+        initializers.push(floats(name, &shape, &random.floats(len as usize, size)));
+        inputs.push(name);
+    };
+    add("w", &[directions, rows, WIDTH], 1.2, &mut inputs);
+    add("r", &[directions, rows, h], 1.0, &mut inputs);
+    add("b", &[directions, 2 * rows], 0.4, &mut inputs);
+    inputs.push(if form.length.is_some() { "lengths" } else { "" });
+    if form.initial {
+        add("h0", &[directions, BATCH, h], 0.9, &mut inputs);
+        if form.op == "LSTM" {
+            add("c0", &[directions, BATCH, h], 1.5, &mut inputs);
+        }
+    }
+    if form.peepholes {
+        inputs.resize(7, "");
+        add("p", &[directions, 3 * h], 0.7, &mut inputs);
+    }
+    let mut attrs = vec![attr_int("hidden_size", h as i64), attr_str("direction", form.direction)];
+    attrs.extend((form.op == "GRU").then(|| attr_int("linear_before_reset", form.reset_after.into())));
+    attrs.extend(form.coupled.then(|| attr_int("input_forget", 1)));
+    attrs.extend(form.clip.then(|| attr_float("clip", 1.1)));
+    if let Some(length) = form.length {
+        let lengths: Vec<u8> = [STEPS as i32, length as i32].iter().flat_map(|n| n.to_le_bytes()).collect();
+        initializers.push(tensor("lengths", INT32, &[BATCH as i64], &lengths));
+    }
+    let mut outputs = vec![""; form.result];
+    outputs.push("y");
+    let state = [directions as i64, BATCH as i64, h as i64];
+    let sequence = [STEPS as i64, state[0], state[1], state[2]];
+    let shape: &[i64] = if form.result == 0 { &sequence } else { &state };
+    Model {
+        nodes: vec![node("layer", form.op, &inputs, &outputs, &attrs)],
+        initializers,
+        inputs: vec![port("x", FLOAT, &dims(&[STEPS as i64, BATCH as i64, WIDTH as i64]))],
+        outputs: vec![port("y", FLOAT, &dims(shape))],
+        opset: 17,
+    }
+}
+
+fn calibration(count: usize, seed: u64) -> Samples {
+    let mut samples = Samples::default();
+    let values = Random(seed).floats(count * STEPS * BATCH * WIDTH, 1.5);
+    samples.arrays.insert("x".to_owned(), Tensor::f32(&[count, STEPS, BATCH, WIDTH], values));
+    samples
+}
+
+fn compiled(bytes: &[u8], on: &str, samples: &Samples) -> Artifact {
+    let emit = vec![Language::C, Language::Rust];
+    let options = Options { name: "net".into(), emit, quantize: Quantize::Int8, ..Options::default() };
+    compile(bytes, &target(on), Some(samples), &options, &mut Silent).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Inputs as floats, and as the ports of a program hold them.
+fn fed(artifact: &Artifact, count: usize, seed: u64) -> (Vec<Vec<Tensor>>, Vec<Vec<Tensor>>) {
+    let mut random = Random(seed);
+    let mut both = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (mut real, mut stored) = (Vec::new(), Vec::new());
+        for port in &artifact.program.inputs {
+            let values = random.floats(port.shape.iter().product(), 1.5);
+            let (scale, zero) = port.affine.expect("an int8 port");
+            let held = |x: &f32| ((x / scale).round_ties_even() as i64 + i64::from(zero)).clamp(-128, 127);
+            let data = Data::from_i64(port.elem, &values.iter().map(held).collect::<Vec<_>>());
+            stored.push(Tensor::new(port.shape.clone(), data).unwrap());
+            real.push(Tensor::f32(&port.shape, values));
+        }
+        both.0.push(real);
+        both.1.push(stored);
+    }
+    both
+}
+
+#[test]
+fn integers_follow_floats() {
+    let mut low = Vec::new();
+    for (i, form) in FORMS.iter().enumerate() {
+        let bytes = model(form, 77 + i as u64).bytes();
+        let artifact = compiled(&bytes, "cortex-m4", &calibration(24, 5));
+        // No step of it is left to floats.
+        let layers = artifact.graph.nodes().filter(|(_, n)| matches!(n.op, Op::Recurrent(_)));
+        for (_, node) in layers {
+            assert!(node.outputs.iter().all(|&v| artifact.graph[v].quant.is_some()), "{form:?}");
+        }
+        let (real, stored) = fed(&artifact, 12, 9);
+        let (mut signal, mut noise) = (0.0, 0.0);
+        let (scale, zero) = artifact.program.outputs[0].affine.expect("an int8 port");
+        for (real, have) in real.iter().zip(evaluate(&artifact, &stored)) {
+            let want = graph::run(&artifact.imported, real).unwrap()[0].to_f64_vec();
+            for (w, h) in want.iter().zip(have[0].to_i64_vec()) {
+                let h = f64::from(scale) * (h - i64::from(zero)) as f64;
+                signal += w * w;
+                noise += (w - h) * (w - h);
+            }
+        }
+        let decibels = 10.0 * (signal / noise).log10();
+        println!("{decibels:5.1} dB {form:?}");
+        if decibels < 30.0 {
+            low.push(format!("{decibels:.1} dB {form:?}"));
+        }
+    }
+    assert!(low.is_empty(), "{low:#?}");
+}
+
+/// GRU in both directions, LSTM backwards, GRU with lengths, RNN: one behind the other.
+fn tower() -> Model {
+    let mut random = Random(3);
+    let mut initializers = Vec::new();
+    let mut weights = |name: &str, op: &str, directions: usize, width: usize, h: usize| {
+        let gates = ["RNN", "", "GRU", "LSTM"].iter().position(|&o| o == op).unwrap() + 1;
+        let rows = gates * h;
+        for (part, shape, size) in [
+            ("w", vec![directions, rows, width], 1.0),
+            ("r", vec![directions, rows, h], 1.0),
+            ("b", vec![directions, 2 * rows], 0.3),
+        ] {
+            let len = shape.iter().product();
+            let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+            initializers.push(floats(&format!("{name}_{part}"), &shape, &random.floats(len, size)));
+        }
+    };
+    weights("a", "GRU", 2, WIDTH, 8);
+    weights("b", "LSTM", 1, 16, 12);
+    weights("c", "GRU", 1, 12, 7);
+    weights("d", "RNN", 1, 7, 5);
+    initializers.push(floats("b_p", &[1, 36], &random.floats(36, 0.5)));
+    let both: Vec<u8> = [STEPS as i32, 5].iter().flat_map(|n| n.to_le_bytes()).collect();
+    initializers.push(tensor("lengths", INT32, &[2], &both));
+    initializers.push(ints("two", &[3], &[STEPS as i64, BATCH as i64, 16]));
+    initializers.push(ints("one", &[1], &[1]));
+    let layer = |name: &str, op: &str, inputs: &[&str], outputs: &[&str], attrs: &[Message]| {
+        node(name, op, inputs, outputs, attrs)
+    };
+    let h = |n: i64| attr_int("hidden_size", n);
+    let nodes = vec![
+        layer(
+            "a",
+            "GRU",
+            &["x", "a_w", "a_r", "a_b"],
+            &["a"],
+            &[h(8), attr_str("direction", "bidirectional"), attr_int("linear_before_reset", 1)],
+        ),
+        node("turn", "Transpose", &["a"], &["turned"], &[attr_ints("perm", &[0, 2, 1, 3])]),
+        node("join", "Reshape", &["turned", "two"], &["a2"], &[]),
+        layer(
+            "b",
+            "LSTM",
+            &["a2", "b_w", "b_r", "b_b", "", "", "", "b_p"],
+            &["b", "", "b_c"],
+            &[h(12), attr_str("direction", "reverse")],
+        ),
+        node("b2", "Squeeze", &["b", "one"], &["b2"], &[]),
+        layer("c", "GRU", &["b2", "c_w", "c_r", "c_b", "lengths"], &["c", "c_h"], &[h(7)]),
+        node("c2", "Squeeze", &["c", "one"], &["c2"], &[]),
+        layer("d", "RNN", &["c2", "d_w", "d_r", "d_b"], &["d"], &[h(5)]),
+    ];
+    Model {
+        nodes,
+        initializers,
+        inputs: vec![port("x", FLOAT, &dims(&[STEPS as i64, BATCH as i64, WIDTH as i64]))],
+        outputs: vec![
+            port("d", FLOAT, &dims(&[STEPS as i64, 1, BATCH as i64, 5])),
+            port("b_c", FLOAT, &dims(&[1, BATCH as i64, 12])),
+            port("c_h", FLOAT, &dims(&[1, BATCH as i64, 7])),
+        ],
+        opset: 17,
+    }
+}
+
+#[test]
+fn every_core_gives_the_same_bits() {
+    let (bytes, samples) = (tower().bytes(), calibration(24, 5));
+    let bits = |outputs: &[Vec<Tensor>]| -> Vec<Vec<u8>> {
+        outputs.iter().map(|o| o.iter().flat_map(|t| t.data().to_le_bytes()).collect()).collect()
+    };
+    let mut first = None;
+    for on in ["host", "cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55", "rv32imc"] {
+        let artifact = compiled(&bytes, on, &samples);
+        let (_, stored) = fed(&artifact, 6, 21);
+        let want = bits(&evaluate(&artifact, &stored));
+        assert_eq!(*first.get_or_insert(want.clone()), want, "the program for {on}");
+        let languages: &[Language] =
+            if on == "host" || on == "cortex-m4" { &[Language::C, Language::Rust] } else { &[Language::C] };
+        for &language in languages {
+            let image = built(&artifact, language, &target(on), Optimize::Speed);
+            let replies = image.run(0, &stored, &mut Silent).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(bits(&replies.outputs), want, "{language:?} on {on}");
+        }
+        if on == "cortex-m4" {
+            let natives: Vec<&str> = artifact
+                .report
+                .layers
+                .iter()
+                .map(|l| l.family.as_str())
+                .filter(|k| k.starts_with("recurrent"))
+                .collect();
+            assert!(natives.len() >= 4, "{natives:?}");
+        }
+    }
+}
