@@ -56,7 +56,10 @@ impl Engine for Helium {
         Ok(ways)
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        Dsp.wide(rows, product, want)
+        match wide(rows, product, want.library)? {
+            Some(way) => Ok(vec![way]),
+            None => Dsp.wide(rows, product, want),
+        }
     }
     fn units(&self, units: &Units, target: &Target) -> Result<Option<Native>> {
         Dsp.units(units, target)
@@ -161,6 +164,41 @@ fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> R
     });
     let call = Call { kernel: k.finish()?, args: vec![Bind::Operand(0), Bind::Result(0), weights] };
     Ok(Some(Candidate { way: named(four), call, workspace: 0 }))
+}
+
+/// A dense layer with results of sixteen bits: each row is one call.
+fn wide(rows: &Rows, product: &Product, library: &Library<'_>) -> Result<Option<Candidate>> {
+    let Some(ending) = Ending::wide(&product.finish) else { return Ok(None) };
+    if !rows.side_by_side() {
+        return Ok(None);
+    }
+    let gemm = Gemm {
+        outputs: rows.outputs.len,
+        pixels: 1,
+        x_step: 0,
+        y_step: 0,
+        runs: 1,
+        run: rows.inputs.len,
+        run_pitch: 0,
+        slack: false,
+        four: false,
+        sh: ending.sh,
+        zp: ending.zp,
+        lo: ending.limits.0,
+        hi: ending.limits.1,
+    };
+    let taps: Vec<usize> = (0..rows.inputs.len).collect();
+    let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
+    let mut k = KernelBuilder::new("dense_s16_dot");
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let y = k.buffer("y", DType::I16, rows.y_len(), Access::Write);
+    let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
+    let kernel = library.once(&gemm, || gemm.kernel())?;
+    nest(&mut k, &rows.rows, 0.into(), 0.into(), &mut |k, x0, y0| {
+        k.call(&kernel, vec![x.from(x0), w.from(0), y.from(y0)]);
+    });
+    let call = Call { kernel: k.finish()?, args: vec![Bind::Operand(0), Bind::Result(0), weights] };
+    Ok(Some(Candidate { way: named(false), call, workspace: 0 }))
 }
 
 /// A convolution, with at most `limit` bytes of input rows in the workspace where it can be.

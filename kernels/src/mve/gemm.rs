@@ -116,6 +116,14 @@ impl Gemm {
     fn shape(&self) -> Shape {
         if self.pixels == 1 { Shape::Eight } else { Shape::Four }
     }
+    /// Whether results take sixteen bits; there is a block for one pixel then.
+    pub fn wide(&self) -> bool {
+        self.lo < -128 || self.hi > 127
+    }
+    /// The type of results.
+    fn result(&self) -> DType {
+        if self.wide() { DType::I16 } else { DType::I8 }
+    }
     /// Channels of a group.
     pub fn group(&self) -> usize {
         if self.shape() == Shape::Eight { 8 } else { 4 }
@@ -193,7 +201,7 @@ impl Gemm {
         let small = self.y_step <= 4095 && self.x_step < 1 << 20;
         // r2 is a sum while pointers walk.
         let near = (self.runs - 1) * self.run_pitch <= 4000 || self.runs == 1;
-        let limits = self.sh.is_none_or(|sh| (1..=22).contains(&sh));
+        let limits = self.sh.is_none_or(|sh| (1..=22).contains(&sh)) && (!self.wide() || self.pixels == 1);
         far && small && near && limits && self.run > 0 && self.outputs > 0 && self.pixels > 0
     }
 
@@ -271,11 +279,15 @@ impl Gemm {
         if !self.fits() {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
         }
-        let name = if self.shape() == Shape::Eight { "dot_s8_c8" } else { "dot_s8_c4p2" };
+        let name = match (self.shape(), self.wide()) {
+            (Shape::Eight, true) => "dot_s8_s16_c8",
+            (Shape::Eight, false) => "dot_s8_c8",
+            (Shape::Four, _) => "dot_s8_c4p2",
+        };
         let mut k = KernelBuilder::new(name);
         let acts = k.buffer("acts", DType::I8, self.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I8, self.stream_len(), Access::Read);
-        let y = k.buffer("y", DType::I8, self.y_len(), Access::Write);
+        let y = k.buffer("y", self.result(), self.y_len(), Access::Write);
         let (group, chunks) = (self.group(), self.chunks());
         k.for_("p", 0, self.pixels, |k, p| {
             k.for_("o", 0, self.outputs, |k, o| {
@@ -339,7 +351,9 @@ impl Gemm {
             advance(&mut entry, x1, self.x_step as i32);
             entry.push(Inst::AddImm(y1, y0, self.y_step as i32));
         }
-        keep(&mut entry, self.zp, (self.lo, self.hi));
+        if !self.wide() {
+            keep(&mut entry, self.zp, (self.lo, self.hi));
+        }
         if self.predicated() {
             entry.push(Inst::MovImm(R(0), self.run as i32));
             entry.push(Inst::Vctp(P0, Lane::B, R(0)));
@@ -546,6 +560,16 @@ impl Gemm {
         words(insts, w, 1, Inst::MulHigh);
         shift(insts, [a, b], self.sh, |insts| words(insts, w, 2, Inst::RoundShift));
         w.jump(insts, end);
+        if self.wide() {
+            // Narrowed to half-words they are the results, eight side by side.
+            let at = At::After(y0, 2 * self.group() as i32);
+            if self.ragged() {
+                insts.extend([Inst::Vctp(P0, Lane::H, count), Inst::StoreThen(P0, a, at)]);
+            } else {
+                insts.push(Inst::Store(a, at));
+            }
+            return;
+        }
         limit(insts, a, (self.lo, self.hi));
         if four {
             insts.push(Inst::Shr(b, a, 16));

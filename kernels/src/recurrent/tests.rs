@@ -1,3 +1,5 @@
+//! Units against their functions, native forms against units, and products of sixteen bits against plain loops.
+
 use super::*;
 use crate::arith::quant::Quant;
 use crate::call::{Bind, Call};
