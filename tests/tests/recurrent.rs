@@ -292,3 +292,64 @@ fn every_core_gives_the_same_bits() {
         }
     }
 }
+
+/// A cell whose state follows its input over some 56 steps, and 9,600 steps without a reset: integers neither lose
+/// what is slow nor drift away.
+#[test]
+fn slow_states_stay_for_thousands_of_steps() {
+    const LONG: usize = 9600;
+    let (h, mut random) = (6, Random(17));
+    let mut bias = vec![0.0; 6 * h];
+    bias[..h].fill(4.0);
+    let r = random.floats(3 * h * h, 0.25);
+    let initializers = vec![
+        floats("w", &[1, 3 * h as i64, 2], &random.floats(6 * h, 0.8)),
+        floats("r", &[1, 3 * h as i64, h as i64], &r),
+        floats("b", &[1, 6 * h as i64], &bias),
+    ];
+    let attrs = [attr_int("hidden_size", h as i64), attr_int("linear_before_reset", 1)];
+    let model = Model {
+        nodes: vec![node("slow", "GRU", &["x", "w", "r", "b"], &["y"], &attrs)],
+        initializers,
+        inputs: vec![port("x", FLOAT, &dims(&[LONG as i64, 1, 2]))],
+        outputs: vec![port("y", FLOAT, &dims(&[LONG as i64, 1, 1, h as i64]))],
+        opset: 17,
+    };
+    let wander = |random: &mut Random| -> Vec<f32> {
+        let mut at = [0.0f32; 2];
+        let mut step = |i: usize| {
+            at[i % 2] = 0.98 * at[i % 2] + 0.25 * random.next();
+            at[i % 2]
+        };
+        (0..2 * LONG).map(&mut step).collect()
+    };
+    let mut samples = Samples::default();
+    samples.arrays.insert("x".to_owned(), Tensor::f32(&[1, LONG, 1, 2], wander(&mut random)));
+    let artifact = compiled(&model.bytes(), "cortex-m4", &samples);
+    let real = Tensor::f32(&[LONG, 1, 2], wander(&mut random));
+    let (port, out) = (&artifact.program.inputs[0], &artifact.program.outputs[0]);
+    let (scale, zero) = port.affine.unwrap();
+    let held = |x: &f32| ((x / scale).round_ties_even() as i64 + i64::from(zero)).clamp(-128, 127);
+    let stored: Vec<i64> = real.as_f32().unwrap().iter().map(held).collect();
+    let stored = Tensor::new(port.shape.clone(), Data::from_i64(port.elem, &stored)).unwrap();
+    let have = evaluate(&artifact, &[vec![stored]]).remove(0).remove(0).to_i64_vec();
+    let want = graph::run(&artifact.imported, &[real]).unwrap().remove(0).to_f64_vec();
+    let (scale, zero) = out.affine.unwrap();
+    let (mut signal, mut noise, mut late) = (0.0, 0.0, 0.0);
+    for (i, (w, h)) in want.iter().zip(have).enumerate() {
+        let off = w - f64::from(scale) * (h - i64::from(zero)) as f64;
+        signal += w * w;
+        noise += off * off;
+        if i >= want.len() / 2 {
+            late += off;
+        }
+    }
+    // The result has 8 bits, whose rounding the state does not see.
+    let rounding = want.len() as f64 * f64::from(scale).powi(2) / 12.0;
+    let (whole, state) = (10.0 * (signal / noise).log10(), 10.0 * (signal / (noise - rounding)).log10());
+    let drift = (late / (want.len() / 2) as f64).abs();
+    println!(
+        "{whole:.1} dB, {state:.1} dB without the result's rounding, {drift:.5} off in the second half's mean"
+    );
+    assert!(noise > rounding && state >= 40.0 && whole >= 37.0 && drift < 1e-3, "{whole} {state} {drift}");
+}

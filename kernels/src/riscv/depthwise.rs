@@ -11,6 +11,7 @@ use crate::asm::riscv::{Block, Inst, Pool, SP, X, ZERO, argument};
 use crate::error::Result;
 use crate::kernel::{Kernel, KernelBuilder, Val};
 use crate::riscv::gemm::{Close, REACH, Sizes};
+use crate::tensor::DType;
 use secateur_targets::Target;
 use std::sync::Arc;
 
@@ -127,7 +128,7 @@ impl Depthwise {
                     b.push(Inst::Lw(rnd, c, 8));
                     b.push(Inst::Lw(sh, c, 12));
                 }
-                Close { m, rnd, sh, lo, hi }.sums(b, &sums, y, (0, s.step));
+                Close { m, rnd, sh, lo, hi, result: DType::I8 }.sums(b, &sums, y, (0, s.step));
                 b.push(Inst::Addi(w, w, taps));
                 b.push(Inst::Addi(c, c, 4 * s.words_each() as i32));
                 b.push(Inst::Addi(y, y, 1));

@@ -57,6 +57,10 @@ impl Sizes {
     pub fn y_len(&self) -> usize {
         (self.blocks * self.pixels - 1) * self.step + self.outputs
     }
+    /// The type of results: 16 bits where 8 do not hold the limits.
+    pub fn result(&self) -> DType {
+        if self.lo < -128 || self.hi > 127 { DType::I16 } else { DType::I8 }
+    }
     /// Words beside the weights.
     pub fn words_len(&self) -> usize {
         self.outputs * self.words_each()
@@ -70,7 +74,7 @@ impl Sizes {
             acts: k.buffer("acts", DType::I8, self.acts_len(), Access::Read),
             w: k.buffer("w", DType::I8, weights, Access::Read),
             c: k.buffer("c", DType::I32, self.words_len(), Access::Read),
-            y: k.buffer("y", DType::I8, self.y_len(), Access::Write),
+            y: k.buffer("y", self.result(), self.y_len(), Access::Write),
             shift: self.one_shift.then(|| declare_shift(k)),
         }
     }
@@ -136,7 +140,7 @@ impl Product {
         let last = s.pixels - 1;
         (1..=PIXELS).contains(&s.pixels)
             && last * s.pitch + UNROLL <= REACH
-            && last * s.step + self.group() <= REACH
+            && (last * s.step + self.group()) * s.result().size() <= REACH
     }
 
     /// Weights, `[outputs, taps]`, in the order of reading.
@@ -164,7 +168,8 @@ impl Product {
             return Err(Error::internal(Site::Whole, format!("no block for {self:?}")));
         }
         let s = &self.0;
-        let mut k = KernelBuilder::new(format!("product_s8_p{}c{}", s.pixels, self.group()));
+        let results = if s.result() == DType::I16 { "s8_s16" } else { "s8" };
+        let mut k = KernelBuilder::new(format!("product_{results}_p{}c{}", s.pixels, self.group()));
         let p = s.declare(&mut k, s.runs * s.run * s.outputs);
         let (whole, rest) = (s.outputs / self.group(), s.outputs % self.group());
         k.for_("block", 0, s.blocks, |k, block| {
@@ -299,10 +304,10 @@ impl Product {
                 b.push(Inst::Lw(rnd, c, 4 * (2 * n + o) as i32));
                 b.push(Inst::Lw(sh, c, 4 * (3 * n + o) as i32));
             }
-            Close { m, rnd, sh, lo, hi }.sums(b, sums, y, (o, s.step));
+            Close { m, rnd, sh, lo, hi, result: s.result() }.sums(b, sums, y, (o, s.step));
         }
         b.push(Inst::Addi(c, c, 4 * (n * s.words_each()) as i32));
-        b.push(Inst::Addi(y, y, n as i32));
+        b.push(Inst::Addi(y, y, (n * s.result().size()) as i32));
         b.push(Inst::Sw(c, SP, slots.c_now));
         b.push(Inst::Sw(y, SP, slots.y_now));
     }
@@ -343,13 +348,14 @@ struct Step<'a> {
     products: &'a [X],
 }
 
-/// What ends sums: multiplier, rounding constant, shift, limits.
+/// What ends sums: multiplier, rounding constant, shift, limits, and the type of results.
 pub struct Close {
     pub m: X,
     pub rnd: X,
     pub sh: X,
     pub lo: X,
     pub hi: X,
+    pub result: DType,
 }
 
 impl Close {
@@ -361,7 +367,10 @@ impl Close {
         for (q, &sum) in sums.iter().enumerate() {
             b.push(Inst::Max(sum, self.lo));
             b.push(Inst::Min(sum, self.hi));
-            b.push(Inst::Sb(sum, y, (q * step + at) as i32));
+            b.push(match self.result {
+                DType::I16 => Inst::Sh(sum, y, 2 * (q * step + at) as i32),
+                _ => Inst::Sb(sum, y, (q * step + at) as i32),
+            });
         }
     }
 }
@@ -404,7 +413,7 @@ impl Slots {
     /// Moves the results on to the next block.
     pub fn next(&self, b: &mut Block, s: &Sizes, [t, t2]: [X; 2]) {
         b.push(Inst::Lw(t2, SP, self.y));
-        b.advance(t2, (s.pixels * s.step) as i32, t);
+        b.advance(t2, (s.pixels * s.step * s.result().size()) as i32, t);
         b.push(Inst::Sw(t2, SP, self.y));
     }
 }

@@ -262,7 +262,7 @@ impl Sparse {
             b.push(Inst::Sub(both, both, c));
         }
         for (sums, y) in [(&both, y), (&upper, second)] {
-            Close { m, rnd, sh, lo, hi }.sums(b, sums, y, (0, s.step));
+            Close { m, rnd, sh, lo, hi, result: DType::I8 }.sums(b, sums, y, (0, s.step));
         }
         b.push(Inst::Addi(y, y, 1));
         b.push(Inst::Sw(y, SP, slots.y_now));

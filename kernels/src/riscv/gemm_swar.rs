@@ -334,7 +334,7 @@ impl Pairs {
                 b.push(Inst::Lw(sh, c, back + 4 * (4 * n + o) as i32));
             }
             for (sums, y) in [(&both[o], y), (&upper[o], second)] {
-                Close { m, rnd, sh, lo, hi }.sums(b, sums, y, (o, s.step));
+                Close { m, rnd, sh, lo, hi, result: DType::I8 }.sums(b, sums, y, (o, s.step));
             }
         }
         b.push(Inst::Addi(y, y, n as i32));

@@ -157,6 +157,7 @@ instructions! {
     Lhu(d: Out<X>, a: Base, o: Imm<-2048, 2047>) of(Kind::Load, 4), "lhu {d}, {o}({a})" => d = m.memory.aligned_half(a.wrapping_add(o as u32)).into();
     Lw(d: Out<X>, a: Base, o: Imm<-2048, 2047>) short(Kind::Load, word(d, a, o)), "lw {d}, {o}({a})" => d = m.memory.aligned(a.wrapping_add(o as u32));
     Sb(v: In<X>, a: Base, o: Imm<-2048, 2047>) of(Kind::Store, 4), "sb {v}, {o}({a})" => m.memory.put(a.wrapping_add(o as u32), v, 1);
+    Sh(v: In<X>, a: Base, o: Imm<-2048, 2047>) of(Kind::Store, 4), "sh {v}, {o}({a})" => m.memory.put(a.wrapping_add(o as u32), v, 2);
     Sw(v: In<X>, a: Base, o: Imm<-2048, 2047>) short(Kind::Store, word(v, a, o)), "sw {v}, {o}({a})" => m.memory.put_aligned(a.wrapping_add(o as u32), v);
     /// Any constant.
     Li(d: Out<X>, v: Imm<{ i32::MIN }, { i32::MAX }>) constant(d, v), "li {d}, {v}" => d = v as u32;

@@ -62,6 +62,11 @@ impl Engine for Riscv {
         }
         Ok(ways)
     }
+    fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        // Results of sixteen bits leave scalar registers alone.
+        let scalar = Riscv { vectors: false };
+        Ok(dense(&scalar, rows, product, want, Weights::All)?.into_iter().collect())
+    }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         Ok(elementwise::native(run, target)?.into_iter().collect())
     }
@@ -88,7 +93,7 @@ impl Packed {
     pub fn of(product: &Product) -> Option<Packed> {
         let x_zp = product.x_zp;
         let product = product.clone().folded();
-        let ending = Ending::of(&product.finish)?;
+        let ending = Ending::of(&product.finish).or_else(|| Ending::wide(&product.finish))?;
         let (Data::I32(w), Data::I32(b)) = (&product.weights, &product.bias) else { return None };
         let weights = w.iter().map(|&w| i8::try_from(w).ok()).collect::<Option<Vec<i8>>>()?;
         let one = ending.sh.map(|sh| (ending.rnd, sh as i32));
@@ -385,9 +390,9 @@ fn dense(
     };
     let Some(row) = row else { return Ok(None) };
 
-    let mut k = KernelBuilder::new("dense_s8_blocks");
+    let mut k = KernelBuilder::new(format!("dense_{}_blocks", product.finish.suffix()));
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
-    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
+    let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
     let layer = Layer::declare(&mut k, y, &row, 1, packed.one.is_some());
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
         layer.call(k, &row, &window, (x, x0, 0), y0);

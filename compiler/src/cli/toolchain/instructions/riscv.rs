@@ -58,6 +58,7 @@ fn tried(k: &mut Block, on: &On, inst: Inst, at: i32) {
         Inst::Lb(.., o) | Inst::Lbu(.., o) => address(k, on.x, at - o),
         Inst::Sw(.., o) => address(k, on.y, results - o),
         Inst::Sb(.., o) => address(k, on.y, results + at % 4 - o),
+        Inst::Sh(.., o) => address(k, on.y, results + at % 4 / 2 * 2 - o),
         _ => {}
     }
     k.push(inst);
