@@ -78,7 +78,7 @@ fn compile_unhelped(
     };
 
     step(observer, "import")?;
-    let imported = onnx::import(model, &options.dims)?;
+    let imported = onnx::import_bound(model, &options.dims, &options.bind)?;
     graph::verify(&imported)?;
     if wanted("import") {
         dumps.push(("import".to_string(), graph::print(&imported)));
@@ -217,7 +217,7 @@ fn compile_unhelped(
 /// the refusal that [`compile`] gives too. What decides is asked here and there alike: import,
 /// passes, quantization (of a float model with made-up samples) and lowering.
 pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
-    let imported = onnx::import(model, &options.dims)?;
+    let imported = onnx::import_bound(model, &options.dims, &options.bind)?;
     let decide = || {
         let target = secateur_targets::find("host")
             .map_err(|e| Error::new(Fault::Target, Site::Option("target".into()), e.to_string()))?;
@@ -262,7 +262,7 @@ pub fn sensitivity(
     observer: &mut dyn Observer,
     listen: &mut dyn FnMut(&[Vec<Tensor>]),
 ) -> Result<Sensitivity> {
-    let mut graph = onnx::import(model, &options.dims).map_err(helped)?;
+    let mut graph = onnx::import_bound(model, &options.dims, &options.bind).map_err(helped)?;
     passes::run(&mut graph, &mut |_, _| {})?;
     if quantize::is_quantized(&graph) {
         let why = "the model brought its own quantization, and such a one is not pruned";

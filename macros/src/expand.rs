@@ -100,6 +100,8 @@ fn in_arguments(text: &str) -> String {
         .replace("`--quantize none`", "`quantize = \"none\"`")
         .replace("`--optimize size`", "`optimize = \"size\"`")
         .replace("`--allow-overflow`", "`allow_overflow = true`")
+        .replace("`--dim NAME=N`", "`dims(NAME = N)`")
+        .replace("`--bind NAME=A,B,...`", "`bind(NAME = [A, B, ...])`")
 }
 
 /// A warning of the compiler as rustc shows one: stable Rust has no other way for a macro than a

@@ -1,11 +1,14 @@
 //! What is known at compile time needs no support: operators over constants, branches that are
 //! decided, and nodes that no output needs. What runs is refused, inside of branches too.
 
+use secateur_compiler::error::{Fault, Site};
 use secateur_compiler::graph::{Graph, print, verify};
-use secateur_compiler::onnx::import;
+use secateur_compiler::onnx::{import, import_bound};
+use secateur_compiler::options::{Number, Numbers};
 use secateur_compiler::tensor::Tensor;
 use secateur_tests::onnx::{
-    BOOL, FLOAT, Message, Model, attr_int, attr_str, dims, floats, ints, node, port, tensor,
+    BOOL, Dim, FLOAT, INT8, INT64, Message, Model, UINT8, attr_int, attr_str, dims, floats, ints, node, port,
+    tensor,
 };
 use secateur_tests::seeds;
 use std::collections::BTreeMap;
@@ -228,6 +231,72 @@ fn undecided_branches_are_looked_into() {
         &choice("maybe"),
         &["node `if` (If): its condition is computed at run time", "node `if/else_branch/n` (Det)", "help:"],
     );
+}
+
+#[test]
+fn a_bound_input_decides_a_branch() {
+    let bound = |given: &[(&str, &[Number])]| {
+        let given = given.iter().map(|(name, all)| (name.to_string(), Numbers(all.to_vec()))).collect();
+        import_bound(&choice("maybe").bytes(), &BTreeMap::new(), &given)
+    };
+    let graph = bound(&[("maybe", &[Number::Truth(true)])]).unwrap_or_else(|e| panic!("{e}"));
+    verify(&graph).unwrap_or_else(|e| panic!("{e}\n{}", print(&graph)));
+    // The input is gone, and the rest is as if the model had said so.
+    let body = |graph: &Graph| -> Vec<String> {
+        print(graph).lines().filter(|l| !l.trim().starts_with("in ")).map(String::from).collect()
+    };
+    assert_eq!(body(&graph), body(&read(&choice("yes"))));
+    let inputs: Vec<&str> = graph.inputs().iter().map(|&v| graph[v].name.as_str()).collect();
+    assert_eq!(inputs, ["x"]);
+
+    let said = |given: &[(&str, &[Number])]| bound(given).expect_err("this is refused");
+    let error = said(&[("maybe", &[Number::Whole(0)])]);
+    assert!(error.to_string().contains("node `if/n` (Det)"), "{error}");
+    for (given, words) in [
+        (("sr", vec![Number::Whole(1)]), vec!["no input `sr`", "its inputs are `x`, `maybe`"]),
+        (("maybe", vec![Number::Whole(1); 2]), vec!["`maybe` has the shape []: 1 numbers, not 2"]),
+        (("maybe", vec![Number::Whole(2)]), vec!["type bool, true or false, which does not hold 2"]),
+        (("x", vec![Number::Whole(1)]), vec!["the shape [1, 4]: 4 numbers, not 1", "row-major"]),
+        (("x", vec![Number::Truth(true); 4]), vec!["type f32, which does not hold true"]),
+    ] {
+        let error = said(&[(given.0, &given.1)]);
+        assert_eq!(error.fault, Fault::Option, "{error}");
+        assert_eq!(error.site, Site::Entry { option: "bind".into(), name: given.0.into() });
+        words.iter().for_each(|w| assert!(error.to_string().contains(w), "no `{w}` in {error}"));
+    }
+}
+
+/// An input that has a value in the file holds it unless another is given, and integers hold what their type does.
+#[test]
+fn a_bound_input_holds_what_its_type_holds() {
+    let model = |elem: i64| Model {
+        nodes: vec![node("n", "Identity", &["c"], &["y"], &[])],
+        inputs: vec![port("x", FLOAT, &dims(&[1])), port("c", elem, &[Dim::Named("n")])],
+        outputs: vec![seeds::untyped("y")],
+        ..Model::default()
+    };
+    let holds = |model: &Model, numbers: &[Number]| {
+        let dims = BTreeMap::from([("n".to_string(), numbers.len())]);
+        let bind = BTreeMap::from([("c".to_string(), Numbers(numbers.to_vec()))]);
+        let graph = import_bound(&model.bytes(), &dims, &bind).map_err(|e| e.to_string())?;
+        let value = &graph[graph.outputs()[0]];
+        Ok::<_, String>(value.constant().expect("it is a constant").to_f64_vec())
+    };
+    let (whole, real) = (Number::Whole, Number::Real);
+    assert_eq!(holds(&model(INT8), &[whole(-128), real(127.0)]), Ok(vec![-128.0, 127.0]));
+    assert_eq!(holds(&model(UINT8), &[whole(255)]), Ok(vec![255.0]));
+    assert_eq!(holds(&model(FLOAT), &[whole(16000), real(0.5)]), Ok(vec![16000.0, 0.5]));
+    for (elem, wrong) in [(INT8, whole(128)), (UINT8, whole(-1)), (INT64, real(0.5)), (FLOAT, real(1e300))] {
+        let said = holds(&model(elem), &[wrong]).expect_err("it does not fit");
+        assert!(said.contains("which does not hold"), "{said}");
+    }
+    let mut given = model(INT64);
+    given.inputs[1] = port("c", INT64, &dims(&[2]));
+    given.initializers = vec![ints("c", &[2], &[1, 2])];
+    assert_eq!(read(&given)[read(&given).outputs()[0]].constant().map(|t| t.to_i64_vec()), Some(vec![1, 2]));
+    let bind = BTreeMap::from([("c".to_string(), Numbers(vec![whole(3), whole(4)]))]);
+    let graph = import_bound(&given.bytes(), &BTreeMap::new(), &bind).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(graph[graph.outputs()[0]].constant().map(|t| t.to_i64_vec()), Some(vec![3, 4]));
 }
 
 #[test]

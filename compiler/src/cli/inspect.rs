@@ -55,7 +55,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let wanted = settings.options();
     let bytes = model::read(&args.model.model)?;
     // Whether a model is supported depends on nothing else.
-    let options = Options { dims: wanted.dims, quantize: wanted.quantize, ..Options::default() };
+    let (dims, bind, quantize) = (wanted.dims, wanted.bind, wanted.quantize);
+    let options = Options { dims, bind, quantize, ..Options::default() };
     let mut graph = match artifact::supported(&bytes, &options) {
         Ok(graph) => graph,
         Err(error) => {

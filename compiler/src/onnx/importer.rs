@@ -4,13 +4,15 @@
 //! a refused node is passed over, so that one sweep reports every independent error and no
 //! consequence of another.
 
+use super::bind;
 use super::dims::Dims;
 use super::order::{self, site};
 use super::proto::{self, Dim, Model, RawNode};
 use super::support::Support;
-use crate::error::{Error, Result, Site};
+use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{Graph, Patch, ValueId, ValueKind};
 use crate::ops::{Op, Operand, ParseCx, ValueType, fold as early};
+use crate::options::Numbers;
 use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,9 +30,10 @@ pub(super) fn run(
     model: Model,
     order: Vec<usize>,
     opset: i64,
-    dims: &BTreeMap<String, usize>,
+    (dims, bind): (&BTreeMap<String, usize>, &BTreeMap<String, Numbers>),
     graph: &mut Graph,
 ) -> Result<()> {
+    bind::check(bind, &model.inputs)?;
     let Model { initializers, inputs, outputs, nodes, doubles, functions, .. } = model;
     let support = Support::new(functions);
     let mut importer = Importer {
@@ -47,8 +50,12 @@ pub(super) fn run(
         placed: 0,
         opset,
     };
-    importer.initializers(initializers)?;
-    if let Err(e) = importer.inputs(&inputs, dims) {
+    // What an input holds by default, another number may take the place of.
+    importer.initializers(initializers.into_iter().filter(|(n, _)| !bind.contains_key(n)).collect())?;
+    if let Err(e) = importer.inputs(&inputs, dims, bind) {
+        if e.fault == Fault::Option {
+            return Err(e);
+        }
         // Without the shapes of the inputs nothing can be inferred, but operators can be named.
         let known = |name: &str| importer.names.contains_key(name);
         let mut errors = importer.support.refusals(&nodes, [], &known, "");
@@ -126,7 +133,12 @@ impl Importer<'_> {
         Ok(())
     }
 
-    fn inputs(&mut self, ports: &[proto::Port], dims: &BTreeMap<String, usize>) -> Result<()> {
+    fn inputs(
+        &mut self,
+        ports: &[proto::Port],
+        dims: &BTreeMap<String, usize>,
+        bind: &BTreeMap<String, Numbers>,
+    ) -> Result<()> {
         let mut seen = BTreeSet::new();
         for port in ports {
             if port.name.is_empty() {
@@ -152,7 +164,13 @@ impl Importer<'_> {
             found.push((port.name.clone(), ty.dtype, sizes.resolve(port, ty.shape.as_deref())?));
         }
         for (name, dtype, shape) in found {
-            let id = self.patch.add_input(&name, dtype, &shape);
+            let id = match bind.get(&name) {
+                Some(numbers) => {
+                    let tensor = bind::tensor(&name, dtype, &shape, numbers)?;
+                    self.patch.add_constant(&name, tensor)
+                }
+                None => self.patch.add_input(&name, dtype, &shape),
+            };
             self.names.insert(name, id);
         }
         Ok(())

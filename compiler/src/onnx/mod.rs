@@ -4,6 +4,7 @@
 //! folded, and needs no support; nothing is allocated before its size is checked; every refusal
 //! names its place and says what to do, and all unsupported nodes are listed at once.
 
+mod bind;
 mod branch;
 mod dims;
 mod expand;
@@ -23,6 +24,7 @@ pub use support::supported;
 
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::Graph;
+use crate::options::Numbers;
 use order::order;
 use proto::{Model, RawNode};
 use std::collections::BTreeMap;
@@ -41,20 +43,31 @@ const MAX_NODES: usize = 1 << 14;
 /// `dims` fixes symbolic dimensions by name (`input[axis]` for one without a name); one not
 /// named is an error, except the first axis of an input, which is 1.
 pub fn import(bytes: &[u8], dims: &BTreeMap<String, usize>) -> Result<Graph> {
+    import_bound(bytes, dims, &BTreeMap::new())
+}
+
+/// As [`import`]; inputs that `bind` names are constants of these numbers, in row-major order.
+///
+/// Errors: a name in `bind` that is no input, too many or too few numbers, and such as its type does not hold.
+pub fn import_bound(
+    bytes: &[u8],
+    dims: &BTreeMap<String, usize>,
+    bind: &BTreeMap<String, Numbers>,
+) -> Result<Graph> {
     let model = proto::decode(bytes)?;
-    read(model, dims).map_err(|e| if e.fault == Fault::Model { e.or_help(HELP) } else { e })
+    read(model, (dims, bind)).map_err(|e| if e.fault == Fault::Model { e.or_help(HELP) } else { e })
 }
 
 /// What to do where nothing better is known.
 pub(crate) const HELP: &str = "`python -m onnx.checker MODEL` tells whether the file keeps the rules of ONNX; the \
                                README lists what is supported";
 
-fn read(model: Model, dims: &BTreeMap<String, usize>) -> Result<Graph> {
+fn read(model: Model, given: (&BTreeMap<String, usize>, &BTreeMap<String, Numbers>)) -> Result<Graph> {
     let opset = versions(&model)?;
     sizes(&model)?;
     let order = order(&model.nodes)?;
     let mut graph = Graph { name: model.name.clone(), ..Graph::default() };
-    importer::run(model, order, opset, dims, &mut graph)?;
+    importer::run(model, order, opset, given, &mut graph)?;
     Ok(graph)
 }
 

@@ -18,6 +18,7 @@
 //! ```
 
 mod augment;
+mod bind;
 mod declare;
 mod file;
 mod kind;
@@ -27,6 +28,7 @@ mod target;
 mod value;
 
 pub use augment::Augment;
+pub use bind::{Number, Numbers};
 pub use declare::{Declared, Front, Reach, declared, unknown_argument};
 pub use file::{FILE_NAME, File, MAX_BYTES, parse};
 pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Printed, Shape, Switch};
@@ -97,6 +99,10 @@ declare! {
     /// Size of a symbolic dimension; repeat for more.
     dim: Named<usize>, "dim" also "dims", "NAME=N",
         default "", Everyone;
+    /// Numbers that an input of the model always holds: it becomes that constant, and what follows from it is
+    /// known; repeat for more.
+    bind: Named<Numbers>, "bind", "NAME=VALUE",
+        default "", Everyone;
     /// Languages to emit; `onnx`: the model, pruned if it was asked for, and what is compiled of it.
     emit: Vec<Emitted>, "emit", "EMIT",
         default "c", Compile;
@@ -143,6 +149,8 @@ impl Settings {
         options.allow_overflow = self.allow_overflow.as_ref().is_some_and(|g| g.value.0);
         let dims = self.dim.iter().flat_map(|g| &g.value.0);
         options.dims = dims.map(|(name, size)| (name.clone(), size.value)).collect();
+        let bound = self.bind.iter().flat_map(|g| &g.value.0);
+        options.bind = bound.map(|(name, numbers)| (name.clone(), numbers.value.clone())).collect();
         let kernels = self.kernel.iter().flat_map(|g| &g.value.0);
         let wish = |(layers, variant): &(String, Given<String>)| KernelWish {
             layers: layers.clone(),
@@ -366,6 +374,8 @@ pub struct Options {
     pub as_crate: bool,
     /// Sizes for symbolic dimensions; a batch dimension that is not named is 1.
     pub dims: BTreeMap<String, usize>,
+    /// Inputs that are constants, and what they hold.
+    pub bind: BTreeMap<String, Numbers>,
     /// Compile a model that does not fit the chip's memories too, with a warning.
     pub allow_overflow: bool,
     /// Names of passes (or stages) after which the text form is kept in the artifact.
@@ -405,6 +415,7 @@ impl Default for Options {
             onnx: false,
             as_crate: false,
             dims: BTreeMap::new(),
+            bind: BTreeMap::new(),
             allow_overflow: false,
             dump_after: Vec::new(),
         }

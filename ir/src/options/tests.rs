@@ -75,6 +75,19 @@ fn lists_are_replaced_and_dimensions_join() {
     assert_eq!(of_kws("dims = { a = 7 }").options().dims, dims(&[("a", 7)]));
 }
 
+#[test]
+fn inputs_are_bound_by_name() {
+    let text = "bind = { sr = 16000, gains = [1, -0.5] }\n[model.kws.bind]\nsr = 8000\n'on:0' = true\n";
+    let shown = |settings: Settings| -> Vec<String> {
+        settings.options().bind.iter().map(|(name, numbers)| format!("{name}={}", numbers.show())).collect()
+    };
+    assert_eq!(shown(of_kws(text)), ["gains=[1, -0.5]", "on:0=true", "sr=8000"]);
+    let flags = with_flags(text, &[("bind", "sr=44100"), ("bind", "a=b=1,2")]);
+    assert_eq!(print(&flags, "x").matches("\"a=b\" = [1, 2]  # flag --bind").count(), 1);
+    assert_eq!(of_kws(&print(&flags, "x")).options(), flags.options());
+    assert_eq!(shown(flags), ["a=b=[1, 2]", "gains=[1, -0.5]", "on:0=true", "sr=44100"]);
+}
+
 /// The variant that each level of sections gives, by which of several patterns holds.
 #[test]
 fn of_a_layers_sections_the_most_specific_holds_and_within_one_the_last() {
@@ -238,6 +251,24 @@ fn what_is_wrong_is_refused_at_its_line_and_column() {
         ),
         ("dim = { 'é' = 3, n = 0 }", "1:22", "`dim.n` takes a whole number from 1, not 0", ""),
         ("dim = 3", "1:7", "`dim` takes a table with a whole number from 1 for each name, not 3", ""),
+        (
+            "bind.sr = '16000'",
+            "1:11",
+            "`bind.sr` takes a number, true or false, or a list of those, not \"16000\"",
+            "",
+        ),
+        (
+            "bind = { sr = [] }",
+            "1:15",
+            "`bind.sr` takes a number, true or false, or a list of those, not a list: it is empty",
+            "",
+        ),
+        (
+            "bind.sr = inf",
+            "1:11",
+            "`bind.sr` takes a number, true or false, or a list of those, not a number with a fraction: that is inf",
+            "",
+        ),
         ("dim = { '' = 3 }", "1:14", "`dim` has a value for an empty name", ""),
         ("dim.a = 1\ndims.b = 1", "2:1", "`dims` is `dim` once more", ""),
         (
@@ -372,6 +403,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          # pattern: not given\n\
          keep-zeros = false  # default\n\
          # augment: not given\n\
+         # bind: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
          crate = true  # m/secateur.toml:10\n\
          dump-after = [\"import\"]  # m/secateur.toml:8\n\

@@ -142,7 +142,9 @@ pub(crate) fn measured(job: &Job, observer: &mut dyn Observer) -> Result<Artifac
 /// Compiles what the engine needs: the float engine needs no calibration and no lowering.
 pub(crate) fn prepare(job: &Job, engine: Engine, observer: &mut dyn Observer) -> Result<Prepared> {
     if engine == Engine::Float {
-        let mut imported = crate::onnx::import(&job.model, &job.options.dims).map_err(|e| job.refused(e))?;
+        let options = &job.options;
+        let imported = crate::onnx::import_bound(&job.model, &options.dims, &options.bind);
+        let mut imported = imported.map_err(|e| job.refused(e))?;
         job.said.iter().cloned().for_each(|said| imported.warn(said));
         return Ok(Prepared::Imported(imported));
     }
