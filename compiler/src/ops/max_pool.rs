@@ -1,11 +1,11 @@
-//! MaxPool: Maximum over windows; the index output is not supported.
+//! MaxPool: Maximum over windows. (On import, its second result is written in other operators.)
 
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, numeric, operand, refuse, result, result_shape, tensor};
 use super::{Operand, Operator, ParseCx, ValueType, window, Lowering};
 
-/// Maximum over windows; the index output is not supported.
+/// Maximum over windows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MaxPool {
     pub kernel: Vec<usize>,
@@ -23,9 +23,6 @@ impl Operator for MaxPool {
     fn parse(cx: &ParseCx<'_>) -> Result<Self> {
         if cx.outputs > 1 {
             return Err(refuse("has a second output, the indices of the maxima, which is not supported"));
-        }
-        if cx.int_or("storage_order", 0)? != 0 {
-            return Err(refuse("has `storage_order` set, which only concerns the unsupported indices"));
         }
         let x = cx.operand(0)?;
         let input = window::spatial(x.shape)?;

@@ -12,6 +12,7 @@ mod loss;
 mod microsoft;
 mod normalize;
 mod places;
+mod pool;
 mod quantized;
 mod recurrent;
 mod resample;
@@ -109,6 +110,7 @@ const FORMS: &[(&str, fn(&ParseCx<'_>) -> bool, Expand)] = &[
     ("Clip", arithmetic::has_live_limits, arithmetic::clip),
     ("Conv", volume::is_volume, volume::conv),
     ("Max", arithmetic::leads_with_constant, arithmetic::swap),
+    ("MaxPool", pool::gives_places, pool::max_with_places),
     ("MaxPool", volume::is_volume, volume::pool),
     ("Min", arithmetic::leads_with_constant, arithmetic::swap),
     ("Sum", arithmetic::leads_with_constant, arithmetic::swap),

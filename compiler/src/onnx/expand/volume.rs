@@ -11,31 +11,32 @@ pub(super) fn is_volume(cx: &ParseCx<'_>) -> bool {
 }
 
 /// The attributes of a window, by axis; pads in front, then behind.
-struct Windows {
-    kernel: Vec<usize>,
-    strides: Vec<usize>,
-    dilations: Vec<usize>,
-    pads: Vec<usize>,
+pub(super) struct Windows {
+    pub(super) kernel: Vec<usize>,
+    pub(super) strides: Vec<usize>,
+    pub(super) dilations: Vec<usize>,
+    pub(super) pads: Vec<usize>,
 }
 
 /// Reads and checks them; padding that ONNX leaves to the operator is computed here.
-fn windows(b: &Builder<'_>, kernel: Vec<usize>) -> Result<Windows> {
-    let shape = b.shape(0)?;
-    let (strides, dilations) = (b.sizes_of("strides", 1, 3)?, b.sizes_of("dilations", 1, 3)?);
-    let mut pads = b.sizes_of("pads", 0, 6)?;
-    if kernel.len() != 3 || kernel.contains(&0) || strides.contains(&0) || dilations.contains(&0) {
+pub(super) fn windows(b: &Builder<'_>, kernel: Vec<usize>) -> Result<Windows> {
+    let (shape, n) = (b.shape(0)?, kernel.len());
+    let (strides, dilations) = (b.sizes_of("strides", 1, n)?, b.sizes_of("dilations", 1, n)?);
+    let mut pads = b.sizes_of("pads", 0, 2 * n)?;
+    let fits = n > 0 && shape.len() == n + 2;
+    if !fits || kernel.contains(&0) || strides.contains(&0) || dilations.contains(&0) {
         return Err(refuse(format!("a window of {kernel:?} does not fit an input of shape {shape:?}")));
     }
     match b.cx.str_or("auto_pad", "NOTSET")? {
         "NOTSET" => {}
-        "VALID" => pads = vec![0; 6],
+        "VALID" => pads = vec![0; 2 * n],
         same @ ("SAME_UPPER" | "SAME_LOWER") => {
-            for a in 0..3 {
-                let (n, s) = (shape[a + 2], strides[a]);
-                let need = (n.div_ceil(s).max(1) - 1) * s + dilations[a] * (kernel[a] - 1) + 1;
-                let all = need.saturating_sub(n);
+            for a in 0..n {
+                let (size, s) = (shape[a + 2], strides[a]);
+                let need = (size.div_ceil(s).max(1) - 1) * s + dilations[a] * (kernel[a] - 1) + 1;
+                let all = need.saturating_sub(size);
                 let front = if same == "SAME_UPPER" { all / 2 } else { all - all / 2 };
-                (pads[a], pads[a + 3]) = (front, all - front);
+                (pads[a], pads[a + n]) = (front, all - front);
             }
         }
         other => return Err(refuse(format!("pads by `{other}`"))),
@@ -43,7 +44,7 @@ fn windows(b: &Builder<'_>, kernel: Vec<usize>) -> Result<Windows> {
     Ok(Windows { kernel, strides, dilations, pads })
 }
 
-fn list(name: &str, values: &[usize]) -> (String, Attr) {
+pub(super) fn list(name: &str, values: &[usize]) -> (String, Attr) {
     attr(name, Attr::Ints(values.iter().map(|&v| v as i64).collect()))
 }
 
@@ -100,8 +101,8 @@ pub(super) fn conv(mut b: Builder<'_>) -> Result<Expanded> {
 }
 
 /// Elements along an axis that a pool gives.
-fn pooled(n: usize, w: &Windows, a: usize, up: bool) -> Result<usize> {
-    let whole = n + w.pads[a] + w.pads[a + 3];
+pub(super) fn pooled(n: usize, w: &Windows, a: usize, up: bool) -> Result<usize> {
+    let whole = n + w.pads[a] + w.pads[a + w.kernel.len()];
     let room =
         whole.checked_sub(w.dilations[a] * (w.kernel[a] - 1) + 1).ok_or_else(|| refuse("has no result"))?;
     let mut steps = if up { room.div_ceil(w.strides[a]) } else { room / w.strides[a] } + 1;
