@@ -49,6 +49,7 @@ BOUND = {
     "BlackmanWindow": (0,),
     "HammingWindow": (0,),
     "HannWindow": (0,),
+    "Loop": (0, 1),
     "MatMulInteger": (1, 2, 3),
     "MaxUnpool": (2,),
     "MelWeightMatrix": (0, 1, 2, 3, 4),
@@ -122,9 +123,10 @@ def write(case, folder):
     inputs, outputs = case.data_sets[0]
     data = dict(zip([i.name for i in graph.input], inputs))
     # What an expanded function computes shapes from, on the way to what wants it known.
-    shapes = ("center_crop_pad", "affine_grid", "blackmanwindow", "hammingwindow", "hannwindow")
+    shapes = ("center_crop_pad", "affine_grid", "blackmanwindow", "hammingwindow", "hannwindow", "test_range")
     expanded = case.name.endswith("_expanded") and any(s in case.name for s in shapes)
-    bound = [i.name for i in graph.input if i.name in ("shape", "size") or "window" in case.name] if expanded else []
+    every = "window" in case.name or "test_range" in case.name
+    bound = [i.name for i in graph.input if every or i.name in ("shape", "size")] if expanded else []
     bound += [n.input[i] for n in graph.node for i in BOUND.get(n.op_type, ()) if i < len(n.input)]
     for name in dict.fromkeys(b for b in bound if b in data):
         value = array(data[name])

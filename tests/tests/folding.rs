@@ -227,10 +227,7 @@ fn a_branch_may_hand_through_what_stands_around_it() {
 
 #[test]
 fn undecided_branches_are_looked_into() {
-    refused(
-        &choice("maybe"),
-        &["node `if` (If): its condition is computed at run time", "node `if/else_branch/n` (Det)", "help:"],
-    );
+    refused(&choice("maybe"), &["node `if/else_branch/n` (Det): operator is not supported", "help:"]);
 }
 
 #[test]

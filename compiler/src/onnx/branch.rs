@@ -1,8 +1,9 @@
-//! An If with a condition that is known, or a call of the model's own function: the nodes of the branch or
-//! the body, ready to stand in its place.
+//! A branch of an If, an iteration of a loop, or a call of the model's own function: the nodes of the branch or
+//! the body, ready to stand in the place of the node.
 //!
 //! Law: names that the branch defines become names of the graph around it that nothing else has,
-//! and its results take the names of the If's.
+//! and its results take the names of the node's. Names inside of graphs that stand in the branch mean what they
+//! meant before.
 
 use super::order::{name, order};
 use super::proto::{Branch, RawNode};
@@ -11,23 +12,57 @@ use crate::ops::check::refuse;
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What replaces an If: initializers and nodes, in an order in which they can run.
+/// What replaces a node: initializers and nodes, in an order in which they can run.
 pub(super) type Inlined = (Vec<(String, Result<Tensor>)>, Vec<RawNode>);
 
-/// The branch that `condition` chooses, in place of `node`. `taken`: names of the graph around it;
-/// those of the branch join them.
-pub(super) fn inline(mut node: RawNode, condition: bool, taken: &mut BTreeSet<String>) -> Result<Inlined> {
-    let attr = if condition { "then_branch" } else { "else_branch" };
+/// The graph in an attribute of a node, taken out of it.
+pub(super) fn take(node: &mut RawNode, attr: &str) -> Result<Branch> {
     let at = node.branches.iter().position(|b| b.attr == attr);
-    let branch =
-        at.map(|at| node.branches.swap_remove(at)).ok_or_else(|| refuse(format!("has no {attr}")))?;
+    at.map(|at| node.branches.swap_remove(at)).ok_or_else(|| refuse(format!("has no {attr}")))
+}
+
+/// The branch that a condition chooses, which has no inputs of its own.
+pub(super) fn choice(node: &mut RawNode, condition: bool) -> Result<(Branch, &'static str)> {
+    let attr = if condition { "then_branch" } else { "else_branch" };
+    let branch = take(node, attr)?;
     if !branch.inputs.is_empty() {
         return Err(refuse(format!("the {attr} has inputs")));
     }
-    place(node, branch, attr, taken)
+    Ok((branch, attr))
 }
 
-/// A body in place of a node: its inputs are those of the node. `what` says what it is.
+/// A name that nothing in `taken` has, and takes it.
+pub(super) fn fresh(wish: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut name = wish.to_string();
+    let mut count = 1;
+    while !taken.insert(name.clone()) {
+        count += 1;
+        name = format!("{wish}.{count}");
+    }
+    name
+}
+
+/// Takes the initializers out of a body that will stand in many places, under names of the graph around it.
+pub(super) fn hoist(
+    body: &mut Branch,
+    path: &str,
+    taken: &mut BTreeSet<String>,
+) -> Vec<(String, Result<Tensor>)> {
+    let mut names = BTreeMap::new();
+    let initializers = std::mem::take(&mut body.initializers);
+    let out = initializers.into_iter().map(|(name, tensor)| {
+        let new = fresh(&format!("{path}/{name}"), taken);
+        names.insert(name, new.clone());
+        (new, tensor)
+    });
+    let out = out.collect();
+    body.nodes.iter_mut().for_each(|n| renamed(n, &names));
+    body.outputs.iter_mut().for_each(|n| change(n, &names));
+    out
+}
+
+/// A body in place of a node: its inputs are those of the node, whose names join `taken`. `what` says what it
+/// is.
 pub(super) fn place(
     node: RawNode,
     branch: Branch,
@@ -50,6 +85,7 @@ pub(super) fn place(
             node.outputs.len()
         )));
     }
+    branch.check_names(what)?;
     let path = name(&node);
     let names = rename(&branch, &node, &path, taken);
     let order = order(&branch.nodes)?;
@@ -90,7 +126,7 @@ fn rename(
 ) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     // What a node leaves out is left out inside.
-    for (i, inner) in branch.inputs.iter().enumerate() {
+    for (i, inner) in branch.inputs.iter().enumerate().filter(|(_, inner)| !inner.is_empty()) {
         names.insert(inner.clone(), node.inputs.get(i).cloned().unwrap_or_default());
     }
     let computed: BTreeSet<&str> = branch.nodes.iter().flat_map(|n| &n.outputs).map(String::as_str).collect();
@@ -115,42 +151,47 @@ fn rename(
     names
 }
 
+fn change(name: &mut String, names: &BTreeMap<String, String>) {
+    if let Some(new) = names.get(name) {
+        name.clone_from(new);
+    }
+}
+
 /// Gives a node, and the branches inside it, the new names.
 fn renamed(node: &mut RawNode, names: &BTreeMap<String, String>) {
-    let change = |n: &mut String| {
-        if let Some(new) = names.get(n) {
-            n.clone_from(new);
-        }
-    };
-    node.inputs.iter_mut().chain(&mut node.outputs).for_each(change);
+    node.inputs.iter_mut().chain(&mut node.outputs).for_each(|n| change(n, names));
     for branch in &mut node.branches {
         // Names that the inner branch defines itself are its own.
         let own: BTreeSet<String> = branch.defines().into_iter().map(String::from).collect();
-        let seen: BTreeMap<String, String> =
+        let mut seen: BTreeMap<String, String> =
             names.iter().filter(|(n, _)| !own.contains(*n)).map(|(a, b)| (a.clone(), b.clone())).collect();
+        give_way(branch, &own, &mut seen);
         branch.nodes.iter_mut().for_each(|n| renamed(n, &seen));
-        branch.outputs.iter_mut().for_each(|n| {
-            if let Some(new) = seen.get(n) {
-                n.clone_from(new);
-            }
-        });
+        let given = branch.inputs.iter_mut().chain(branch.initializers.iter_mut().map(|(name, _)| name));
+        given.chain(&mut branch.outputs).for_each(|n| change(n, &seen));
     }
 }
 
-fn copy(from: &str, to: &str, path: &str) -> RawNode {
-    RawNode {
-        name: format!("{path}/{to}"),
-        domain: String::new(),
-        op_type: "Identity".into(),
-        inputs: vec![from.to_string()],
-        outputs: vec![to.to_string()],
-        attrs: Ok(BTreeMap::new()),
-        branches: Vec::new(),
-        opset: None,
+/// Adds to `seen` other names for those of a branch that would hide a new name from it.
+fn give_way(branch: &Branch, own: &BTreeSet<String>, seen: &mut BTreeMap<String, String>) {
+    let new: BTreeSet<String> = seen.values().filter(|n| own.contains(*n)).cloned().collect();
+    if new.is_empty() {
+        return;
+    }
+    let mut used: BTreeSet<String> = own.iter().chain(seen.values()).cloned().collect();
+    used.extend(branch.captures().into_iter().map(String::from));
+    for name in new.into_iter().filter(|n| !n.is_empty()) {
+        let other = fresh(&name, &mut used);
+        seen.insert(name, other);
     }
 }
 
-/// The condition of an If, where it is known.
+/// A node that gives a value another name.
+pub(super) fn copy(from: &str, to: &str, path: &str) -> RawNode {
+    RawNode::plain(format!("{path}/{to}"), "Identity", &[from], vec![to.to_string()], Vec::new())
+}
+
+/// A condition that is known.
 pub(super) fn condition(tensor: &Tensor) -> Result<bool> {
     match tensor.to_i64_vec()[..] {
         [v] if !tensor.dtype().is_float() => Ok(v != 0),

@@ -17,7 +17,12 @@ use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 use std::collections::{BTreeMap, BTreeSet};
 
+mod control;
 mod place;
+mod sequences;
+
+use control::Step;
+use sequences::Listed;
 
 /// Bounds on what folding may compute: elements of one constant, and of all together.
 const MAX_FOLDED: usize = 1 << 24;
@@ -40,6 +45,7 @@ pub(super) fn run(
         patch: Patch::new(graph),
         support,
         names: BTreeMap::new(),
+        listed: BTreeMap::new(),
         poisoned: BTreeMap::new(),
         taken: BTreeSet::new(),
         reads: BTreeMap::new(),
@@ -65,10 +71,11 @@ pub(super) fn run(
     importer.reserve_outputs(&nodes)?;
     let mut nodes: Vec<Option<RawNode>> = nodes.into_iter().map(Some).collect();
     // The next node stands last.
-    let mut stack: Vec<RawNode> = order.into_iter().rev().filter_map(|i| nodes[i].take()).collect();
-    while let Some(node) = stack.pop() {
-        let site = site(&node);
-        match importer.node(node) {
+    let given = order.into_iter().rev().filter_map(|i| nodes[i].take());
+    let mut stack: Vec<Step> = given.map(Step::from).collect();
+    while let Some(step) = stack.pop() {
+        let site = step.site();
+        match importer.step(step) {
             Ok(more) => stack.extend(more.into_iter().rev()),
             Err(e) => importer.errors.push(e.at(site)),
         }
@@ -91,6 +98,8 @@ struct Importer<'g> {
     patch: Patch<'g>,
     support: Support,
     names: BTreeMap<String, ValueId>,
+    /// Names of sequences and of empty optionals.
+    listed: BTreeMap<String, Listed>,
     /// Results of nodes that failed, and whether they would have been constants.
     poisoned: BTreeMap<String, bool>,
     /// Every name of the model outside of branches, and of branches that were inlined.
@@ -199,11 +208,11 @@ impl Importer<'_> {
         name.is_empty() || self.constant(name).is_some() || self.poisoned.get(name) == Some(&true)
     }
 
-    /// Adds a node, or folds it; the nodes of its branch, if it is an If that is decided.
-    fn node(&mut self, node: RawNode) -> Result<Vec<RawNode>> {
+    /// Adds a node, or folds it; what comes in its place, if others stand for it.
+    fn node(&mut self, node: RawNode) -> Result<Vec<Step>> {
         let known = node.inputs.iter().all(|name| self.known(name)) || early::reads_shape_only(&node.op_type);
-        if let Some(error) = self.support.refusal(&node, known) {
-            let about = |name: &str| self.known(name);
+        let about = |name: &str| self.known(name);
+        if let Some(error) = self.support.refusal(&node, known, &about) {
             let inside = node.branches.iter().flat_map(|b| self.support.branch(&node, b, &about, ""));
             let errors: Vec<Error> = std::iter::once(error).chain(inside).collect();
             self.refused.extend(errors.into_iter().map(|e| (node.outputs.clone(), e)));
@@ -249,6 +258,15 @@ impl Importer<'_> {
         Error::join(errors).map_or(Ok(()), Err)
     }
 
+    /// An error for a name that stands for no value.
+    fn nothing_gives(&self, name: &str) -> Error {
+        let why = match self.listed.get(name) {
+            Some(_) => format!("reads `{name}`, a sequence or an empty optional, and no value"),
+            None => format!("reads `{name}`, which nothing gives"),
+        };
+        Error::model(Site::Whole, why)
+    }
+
     /// The values that a node reads.
     fn resolve(&self, node: &RawNode) -> Result<Vec<Option<ValueId>>> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
@@ -256,9 +274,7 @@ impl Importer<'_> {
             inputs.push(match self.names.get(name) {
                 Some(&id) => Some(id),
                 None if name.is_empty() => None,
-                None => {
-                    return Err(Error::model(Site::Whole, format!("reads `{name}`, which nothing gives")));
-                }
+                None => return Err(self.nothing_gives(name)),
             });
         }
         while inputs.last() == Some(&None) {
@@ -371,7 +387,11 @@ impl Importer<'_> {
         for port in ports {
             let site = || Site::Value(port.name.clone());
             let Some(&id) = self.names.get(&port.name) else {
-                return Err(Error::model(site(), "is a graph output, but nothing gives it"));
+                let why = match self.listed.get(&port.name) {
+                    Some(_) => "is a graph output and no tensor, the only type supported",
+                    None => "is a graph output, but nothing gives it",
+                };
+                return Err(Error::model(site(), why));
             };
             if !seen.insert(&port.name) {
                 return Err(Error::model(site(), "is a graph output twice"));

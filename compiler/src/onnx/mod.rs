@@ -20,7 +20,7 @@ mod write;
 
 pub use export::export;
 pub use external::embed;
-pub use support::supported;
+pub use support::{folded, supported};
 
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::Graph;

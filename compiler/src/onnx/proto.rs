@@ -6,6 +6,10 @@
 //! names the tensor. The conversions that come with the crate (`as_value`) panic and misread
 //! memory, so none of them is used.
 
+mod node;
+
+pub(super) use node::{Branch, RawNode};
+
 use super::{foreign, scan};
 use crate::error::{Error, Result, Site};
 use crate::ops::Attr;
@@ -18,7 +22,7 @@ use onnx_protobuf::type_proto::Value as TypeValue;
 use onnx_protobuf::{
     AttributeProto, FunctionProto, GraphProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A decoded model; what could not be read is an error in its own place, so that the importer
 /// can report all of them, and unsupported operators first.
@@ -44,62 +48,18 @@ pub(super) struct Port {
     pub(super) ty: Result<Option<PortType>>,
 }
 
+#[derive(Clone)]
 pub(super) struct PortType {
     pub(super) dtype: DType,
     /// `None`: not even the rank is known.
     pub(super) shape: Option<Vec<Dim>>,
 }
 
+#[derive(Clone)]
 pub(super) enum Dim {
     Known(i64),
     Named(String),
     Unknown,
-}
-
-/// A graph inside a node: a branch of If, the body of Loop or Scan.
-#[derive(Clone)]
-pub(super) struct Branch {
-    /// The attribute that holds it.
-    pub(super) attr: String,
-    pub(super) initializers: Vec<(String, Result<Tensor>)>,
-    pub(super) inputs: Vec<String>,
-    pub(super) outputs: Vec<String>,
-    pub(super) nodes: Vec<RawNode>,
-}
-
-#[derive(Clone)]
-pub(super) struct RawNode {
-    pub(super) name: String,
-    pub(super) domain: String,
-    pub(super) op_type: String,
-    pub(super) inputs: Vec<String>,
-    pub(super) outputs: Vec<String>,
-    pub(super) attrs: Result<BTreeMap<String, Attr>>,
-    pub(super) branches: Vec<Branch>,
-    /// The version of the default operator set, where it is not the model's.
-    pub(super) opset: Option<i64>,
-}
-
-impl RawNode {
-    /// Every name that the node reads: its inputs, and what its branches take from around them.
-    pub(super) fn reads(&self) -> impl Iterator<Item = &str> {
-        self.inputs.iter().map(String::as_str).chain(self.branches.iter().flat_map(Branch::captures))
-    }
-}
-
-impl Branch {
-    /// Names that the branch defines itself.
-    pub(super) fn defines(&self) -> BTreeSet<&str> {
-        let given = self.inputs.iter().chain(self.initializers.iter().map(|(name, _)| name));
-        given.chain(self.nodes.iter().flat_map(|n| &n.outputs)).map(String::as_str).collect()
-    }
-    /// Names that it reads and does not define.
-    pub(super) fn captures(&self) -> BTreeSet<&str> {
-        let own = self.defines();
-        let read = self.nodes.iter().flat_map(|n| n.reads().collect::<Vec<_>>());
-        let all = read.chain(self.outputs.iter().map(String::as_str));
-        all.filter(|name| !name.is_empty() && !own.contains(name)).collect()
-    }
 }
 
 /// The message in a file; a file of another format is refused by that format's name.
@@ -158,11 +118,17 @@ fn initializers(graph: &GraphProto) -> Vec<(String, Result<Tensor>)> {
 }
 
 fn branch(attr: &str, graph: &GraphProto) -> Branch {
+    let initializers = initializers(graph);
+    // An input with an initializer is that constant.
+    let given = |v: &&ValueInfoProto| initializers.iter().all(|(name, _)| *name != v.name);
+    let rank = |v: &ValueInfoProto| port(v).ty.ok().flatten()?.shape.map(|s| s.len());
     Branch {
         attr: attr.to_string(),
-        initializers: initializers(graph),
-        inputs: graph.input.iter().map(|v| v.name.clone()).collect(),
+        inputs: graph.input.iter().filter(given).map(|v| v.name.clone()).collect(),
+        ranks: graph.input.iter().filter(given).map(rank).collect(),
         outputs: graph.output.iter().map(|v| v.name.clone()).collect(),
+        types: graph.output.iter().map(|v| port(v).ty.ok().flatten()).collect(),
+        initializers,
         nodes: graph.node.iter().cloned().map(node).collect(),
     }
 }
@@ -223,7 +189,9 @@ impl Function {
             attr: "function".into(),
             initializers: Vec::new(),
             inputs: self.0.input.clone(),
+            ranks: Vec::new(),
             outputs: self.0.output.clone(),
+            types: Vec::new(),
             nodes,
         })
     }

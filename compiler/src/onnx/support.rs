@@ -12,10 +12,43 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Operators of our own that share the list of names but are no ONNX.
 const OURS: [&str; 4] = ["Dense", "Recurrent", "Requantize", "ScatterFlat"];
 
+/// Control flow, which becomes other nodes.
+const CONTROL: [&str; 3] = ["If", "Loop", "Scan"];
+
+/// Operators on lists of values, which are gone behind the import; sorted.
+const LISTS: [&str; 12] = [
+    "ConcatFromSequence",
+    "Optional",
+    "OptionalGetElement",
+    "OptionalHasElement",
+    "SequenceAt",
+    "SequenceConstruct",
+    "SequenceEmpty",
+    "SequenceErase",
+    "SequenceInsert",
+    "SequenceLength",
+    "SequenceMap",
+    "SplitToSequence",
+];
+
+/// What to do about a loop whose iterations cannot be counted.
+pub(super) const LOOP: &str = "Loop: it is written out iteration by iteration, so its number of iterations and its \
+                               condition must be known: fix dimensions (`--dim NAME=N`) and inputs \
+                               (`--bind NAME=VALUE`), or run the loop outside of the model, one iteration a call";
+
+/// What to do about an If whose branches cannot both be computed.
+pub(super) const IF: &str = "If: both branches are computed where the condition is not known, so their results need \
+                             one type and shape; `--bind NAME=VALUE` and `--dim NAME=N` make more of it known";
+
 /// The operators of ONNX that are supported at run time, sorted.
 pub fn supported() -> Vec<&'static str> {
     let own = Op::names().filter(|n| !OURS.contains(n));
-    own.chain(super::expand::names()).collect::<BTreeSet<_>>().into_iter().collect()
+    own.chain(CONTROL).chain(super::expand::names()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The operators that are supported where what they depend on is known.
+pub fn folded() -> impl Iterator<Item = &'static str> {
+    fold::NAMES.iter().copied().chain(LISTS)
 }
 
 pub(super) fn plain(domain: &str) -> &str {
@@ -47,8 +80,14 @@ impl Support {
         self.functions.get(&(plain(&node.domain).to_string(), node.op_type.clone()))
     }
 
-    /// Why a node is not supported, if it is not. `known`: all its operands are constants.
-    pub(super) fn refusal(&self, node: &RawNode, known: bool) -> Option<Error> {
+    /// Why a node is not supported, if it is not. `constant` tells what is known at compile time, `known` whether
+    /// all its operands are.
+    pub(super) fn refusal(
+        &self,
+        node: &RawNode,
+        known: bool,
+        constant: &dyn Fn(&str) -> bool,
+    ) -> Option<Error> {
         let (domain, op) = (plain(&node.domain), node.op_type.as_str());
         // Only what stands for other nodes is written in operators of ours.
         let ours = OURS.contains(&op) && node.opset.is_none();
@@ -56,12 +95,13 @@ impl Support {
             return None;
         } else if !domain.is_empty() {
             "operators of this domain are not supported"
-        } else if op == "If" {
-            if known {
-                return None;
-            }
-            "its condition is computed at run time, which is not supported"
-        } else if !ours && Op::names().any(|n| n == op) || known && fold::NAMES.contains(&op) {
+        } else if op == "Loop" && !node.inputs.iter().take(2).all(|n| n.is_empty() || constant(n)) {
+            "how often it turns is computed at run time"
+        } else if CONTROL.contains(&op)
+            || LISTS.contains(&op)
+            || !ours && Op::names().any(|n| n == op)
+            || known && fold::NAMES.contains(&op)
+        {
             return None;
         } else {
             "operator is not supported"
@@ -84,7 +124,7 @@ impl Support {
         for node in nodes {
             let constant = fold::reads_shape_only(&node.op_type)
                 || node.reads().all(|n| n.is_empty() || own.contains(n) || known(n));
-            let refusal = self.refusal(node, constant);
+            let refusal = self.refusal(node, constant, &|n| own.contains(n) || known(n));
             let refused = refusal.is_some();
             errors.extend(refusal.map(|e| below(e, path)));
             if constant {
@@ -135,10 +175,7 @@ impl Support {
                 "{op}: this comes from onnxruntime's optimizer; take the model as exported, or save it with \
                  `SessionOptions.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC`"
             ),
-            ("", "If" | "Loop" | "Scan") => format!(
-                "{op}: control flow that depends on data is not supported; fix all dimensions (`--dim NAME=N`) and \
-                 export without it: what depends on shapes alone folds away"
-            ),
+            ("", "Loop") => LOOP.into(),
             ("", op) if fold::NAMES.contains(&op) => format!(
                 "{op} is supported where all that it reads is known at compile time, and here it reads run-time data; \
                  write the layer with supported operators (the README lists them), or cut the model before it: \

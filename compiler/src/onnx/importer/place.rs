@@ -1,12 +1,14 @@
-//! Nodes that others stand for: the branch of an If that is decided, the body of a function, what an operator
-//! is made of.
+//! Nodes that others stand for: the branch of an If, the iterations of a loop, the body of a function, what an
+//! operator is made of.
 //!
 //! Law: what comes in place of a node comes under names that nothing else has, and may be replaced again.
 
-use super::super::{branch, expand, order, support};
+use super::super::{count, expand, order, support};
+use super::control::Step;
 use super::{Importer, early, operand};
-use crate::error::{Error, Result, Site};
+use crate::error::Result;
 use crate::onnx::proto::RawNode;
+use crate::ops::check::refuse;
 use crate::ops::{Operand, ParseCx};
 
 /// More nodes than this cannot come in place of others.
@@ -14,35 +16,46 @@ const MOST: usize = 1 << 16;
 
 impl Importer<'_> {
     /// What comes in place of a node: nothing, when it is added itself.
-    pub(super) fn place(&mut self, node: RawNode, known: bool) -> Result<Vec<RawNode>> {
+    pub(super) fn place(&mut self, node: RawNode, known: bool) -> Result<Vec<Step>> {
         let plain = support::plain(&node.domain).is_empty();
-        let nodes = if let Some(function) = self.support.function(&node) {
+        if let Some(function) = self.support.function(&node) {
             let body = function.body(&node)?;
-            let (initializers, nodes) = branch::place(node, body, "function", &mut self.taken)?;
-            self.initializers(initializers)?;
-            nodes
-        } else if plain && node.op_type == "If" {
-            self.inline(node)?
-        } else if !(plain && known && early::knows(&node.op_type))
+            return self.body(node, body, "function");
+        }
+        if plain && let Some(steps) = self.sequence(&node)? {
+            return Ok(steps);
+        }
+        match node.op_type.as_str() {
+            "If" if plain => return self.branches(node),
+            "Loop" if plain => return self.looped(node, known),
+            "Scan" if plain => return self.scan(node, known),
+            _ => {}
+        }
+        if !(plain && known && early::knows(&node.op_type))
             && let Some(expanded) = self.expand(&node)?
         {
             for (name, tensor) in expanded.constants {
                 let id = self.patch.add_constant(&name, tensor);
                 self.names.insert(name, id);
             }
-            expanded.nodes
-        } else {
-            return self.add(&node).map(|()| Vec::new());
-        };
-        // A function that calls itself would never end.
-        self.placed += nodes.len();
+            self.count(&expanded.nodes)?;
+            return Ok(expanded.nodes.into_iter().map(Step::from).collect());
+        }
+        self.add(&node).map(|()| Vec::new())
+    }
+
+    /// Counts nodes that come in place of another, those inside of them included: a function that calls itself,
+    /// or a loop that turns too often, would never end.
+    pub(super) fn count(&mut self, nodes: &[RawNode]) -> Result<()> {
+        self.placed += count(nodes);
         if self.placed > MOST {
-            return Err(Error::model(
-                Site::Whole,
-                "becomes more nodes than are supported: does it call itself?",
+            let why = format!("more than {MOST} nodes would come in place of functions, loops and others");
+            return Err(refuse(why).help(
+                "a function must not call itself, and a loop becomes its iterations: export the model with fewer, \
+                 or with smaller ones",
             ));
         }
-        Ok(nodes)
+        Ok(())
     }
 
     /// The nodes that an operator is made of, if it is not one of its own.
@@ -56,15 +69,5 @@ impl Importer<'_> {
         let cx =
             ParseCx { op_type: &node.op_type, opset, attrs, inputs: &operands, outputs: node.outputs.len() };
         expand::expand(cx, node, order::name(node), &mut self.taken).transpose()
-    }
-
-    /// The nodes of the branch that a known condition chooses.
-    fn inline(&mut self, node: RawNode) -> Result<Vec<RawNode>> {
-        let condition = node.inputs.first().and_then(|name| self.constant(name));
-        let condition = condition.ok_or_else(|| Error::model(Site::Whole, "its condition is missing"))?;
-        let condition = branch::condition(condition)?;
-        let (initializers, nodes) = branch::inline(node, condition, &mut self.taken)?;
-        self.initializers(initializers)?;
-        Ok(nodes)
     }
 }
