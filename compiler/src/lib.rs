@@ -31,6 +31,7 @@ pub mod lower;
 pub mod npy;
 pub mod observe;
 pub mod onnx;
+pub mod operators;
 pub mod ops;
 pub(crate) mod parallel;
 pub mod passes;

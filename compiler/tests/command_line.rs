@@ -63,6 +63,51 @@ fn wrong_usage_exits_with_two() {
     refused(&["eval", MODEL, "--data", TEST, "--metric", "top1"], 2, &["--labels"]);
 }
 
+/// Every command with a model takes `--bind`, and says which inputs there are.
+#[test]
+fn a_bound_input_is_one_of_the_models() {
+    let data = ["--data", TEST, "--labels", LABELS];
+    let samples = ["--calibrate", CALIBRATION];
+    let commands: [(&str, &[&str]); 7] = [
+        ("inspect", &[]),
+        ("compile", &["-o", "x"]),
+        ("run", &["--input", TEST, "--engine", "float"]),
+        ("eval", &data),
+        ("compare", &samples),
+        ("sensitivity", &samples),
+        ("bench", &["--target", "nrf52840"]),
+    ];
+    for (command, more) in commands {
+        let say = |bind: &str, words: &[&str]| {
+            let mut args = vec![command, MODEL, "--bind", bind];
+            args.extend(more);
+            refused(&args, 2, words);
+        };
+        say("sr=16000", &["option `bind`", "no input `sr`", "its inputs are `imu`"]);
+        say("imu=1,2", &["option `bind`", "the shape [1, 6, 128]: 768 numbers, not 2"]);
+        say("imu=fast", &["--bind.imu", "a number, true or false"]);
+    }
+}
+
+#[test]
+fn operators_are_listed() {
+    let out = secateur(&["operators"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let listed = text(&out.stdout);
+    for words in ["Conv yes integers one to three spatial axes", "Exp yes table", "Range folded folded"] {
+        assert!(listed.contains(words), "no `{words}` in: {listed}");
+    }
+    let out = secateur(&["operators", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let rows = value["operators"].as_array().unwrap();
+    let row = rows.iter().find(|r| r["name"] == "QLinearAdd").unwrap();
+    assert_eq!(
+        (&row["domain"], &row["float"], &row["int8"]),
+        (&"com.microsoft".into(), &true.into(), &"parts".into())
+    );
+    assert_eq!((value["schema"].as_u64(), row["limits"].as_str()), (Some(1), Some("")));
+}
+
 #[test]
 fn refused_input_exits_with_one_and_names_the_place() {
     let folder = tempfile::tempdir().unwrap();

@@ -18,6 +18,7 @@ mod inspect;
 mod labels;
 mod metric;
 mod model;
+mod operators;
 mod output;
 mod progress;
 mod run;
@@ -56,6 +57,8 @@ enum Command {
     Bench(bench::Args),
     /// Show layers, shapes, parameters, and what is not supported.
     Inspect(inspect::Args),
+    /// List the operators that are supported, in floats and in int8, with their limits.
+    Operators(operators::Args),
     /// List chips and cores, or show one.
     Targets(targets::Args),
     /// Compile, run and check a bundled wearable model.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Sensitivity(args) => sensitivity::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Inspect(args) => inspect::main(&args),
+        Command::Operators(args) => operators::main(&args),
         Command::Targets(args) => targets::main(&args),
         Command::Demo(args) => demo::main(&args),
     };

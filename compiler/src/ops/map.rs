@@ -41,6 +41,19 @@ enum Kind {
     Choose,
 }
 
+/// What of a function's operands and results is real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// One value to one.
+    One,
+    /// Several values to one.
+    Several,
+    /// Some of them are real: comparisons and choices.
+    Mixed,
+    /// None of them.
+    Unreal,
+}
+
 /// Name, least and most operands, types.
 const TABLE: &[(&str, usize, usize, Kind)] = &[
     ("Abs", 1, 1, Kind::Numeric),
@@ -117,13 +130,25 @@ impl Map {
         row.map(|r| (r.1, r.2, r.3)).ok_or_else(|| refuse("operator is not supported"))
     }
 
+    /// What a function of that name reads and gives; `None` for another operator.
+    pub(crate) fn values(name: &str) -> Option<Values> {
+        let &(_, _, most, kind) = TABLE.iter().find(|r| r.0 == name)?;
+        Some(match kind {
+            Kind::Real | Kind::Numeric | Kind::Power if most == 1 => Values::One,
+            Kind::Real | Kind::Numeric | Kind::Power => Values::Several,
+            Kind::Compare | Kind::Test | Kind::Choose => Values::Mixed,
+            Kind::Logic | Kind::Bits => Values::Unreal,
+        })
+    }
+
     /// Whether it maps one float to one, so that 256 results are all there is to it on integers of 8 bits.
     pub fn is_table(&self) -> bool {
-        let kind = self.row().map(|r| r.2);
-        let real = matches!(kind, Ok(Kind::Real | Kind::Numeric | Kind::Power));
-        let (_, most, _) = self.row().unwrap_or((0, 0, Kind::Logic));
-        // Operators of any number of operands with one are that one.
-        real && (most == 1 || !self.tail.is_empty() && self.live() == 1)
+        match Map::values(self.function) {
+            Some(Values::One) => true,
+            // Operators of any number of operands with one are that one.
+            Some(Values::Several) => !self.tail.is_empty() && self.live() == 1,
+            _ => false,
+        }
     }
 
     /// Operands that the run brings, where there are constants behind them.

@@ -273,6 +273,7 @@ ops! {
 }
 
 pub(crate) use clip::limit;
+pub use map::Values;
 pub use pad::PadMode;
 pub use reduce::Reducing;
 pub(crate) use reduce::reduced_axes;

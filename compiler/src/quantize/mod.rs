@@ -10,6 +10,7 @@ mod bias;
 mod calibrate;
 mod correction;
 mod equalize;
+mod forms;
 mod fuse;
 mod ports;
 mod ptq;
@@ -19,6 +20,7 @@ mod settle;
 mod weights;
 
 pub use equalize::equalize;
+pub use forms::{Form, form};
 pub use ports::warn_of_states;
 pub use ptq::{complete, quantize};
 pub(crate) use ptq::{four_bit, ranges, rounded};

@@ -8,10 +8,9 @@
 
 use super::calibrate::{Histogram, affine};
 use super::correction::{seen_by_readers, shifts};
+use super::forms::integer_form;
 use super::scales::choose;
-use super::settle::{
-    Constants, Spread, computes_on_integers, constants, fixed, integer_form, settle_with, spread,
-};
+use super::settle::{Constants, Spread, computes_on_integers, constants, fixed, settle_with, spread};
 use super::weights;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;

@@ -7,10 +7,11 @@
 //! Law: no real value changes. What is quantized for some readers only, or for two in two ways,
 //! stays real, and a `Requantize` stands in the place of each Q.
 
+use super::forms::carries;
 use super::fuse::fuse;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId, ValueKind};
-use crate::ops::{Op, PadMode, Reduce, Reducing, Requantize};
+use crate::ops::{Op, PadMode, Requantize};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeSet;
 
@@ -330,32 +331,6 @@ fn set_backward(graph: &mut Graph, value: ValueId, quant: &Quant, moving: &BTree
         }
     }
     Ok(())
-}
-
-/// Operators whose results are elements of their first operand (of all operands for Concat):
-/// they move stored integers without knowing what they mean.
-pub(super) fn carries(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Reshape(_)
-            | Op::Flatten(_)
-            | Op::Squeeze(_)
-            | Op::Unsqueeze(_)
-            | Op::Transpose(_)
-            | Op::Identity(_)
-            | Op::Dropout(_)
-            | Op::Slice(_)
-            | Op::Split(_)
-            | Op::Gather(_)
-            | Op::Expand(_)
-            | Op::Concat(_)
-            | Op::Pad(_)
-            | Op::MaxPool(_)
-            | Op::GlobalMaxPool(_)
-            | Op::Reduce(Reduce { function: Reducing::Max, .. })
-            | Op::Relu(_)
-            | Op::Clip(_)
-    )
 }
 
 /// Integers moved by a node mean what they meant before.

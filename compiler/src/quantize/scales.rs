@@ -5,9 +5,9 @@
 //! everything that is stored with it, constants included.
 
 use super::calibrate::{Histogram, affine, full, range, shared, shared_or};
+use super::forms::{carries, integer_form};
 use super::ptq::Seen;
-use super::qdq::carries;
-use super::settle::{fixed, integer_form};
+use super::settle::fixed;
 use crate::graph::{Graph, Node, NodeId, Quant, ValueId, ValueKind};
 use crate::ops::{Op, PadMode};
 use crate::tensor::DType;

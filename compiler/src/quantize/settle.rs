@@ -8,12 +8,12 @@
 
 use super::bias::bias;
 use super::calibrate::{affine, range};
-use super::qdq::carries;
+use super::forms::{carries, integer_form};
 use super::weights;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
 use crate::ops::recurrent::{self, Part};
-use crate::ops::{Op, PadMode, Reduce, Reducing, Requantize};
+use crate::ops::{Op, PadMode, Requantize};
 use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 
@@ -312,38 +312,6 @@ fn activations_to_requantize(graph: &mut Graph) {
         node.op = Requantize.into();
         node.clamp = clamp.then(node.clamp);
     }
-}
-
-/// Operators that have an integer form; the others compute on floats, between `Requantize`s.
-pub(super) fn integer_form(op: &Op) -> bool {
-    carries(op)
-        || matches!(op, Op::Map(map) if map.is_table())
-        || matches!(op, Op::Recurrent(layer) if layer.spans.is_some())
-        || matches!(
-            op,
-            Op::Conv(_)
-                | Op::Dense(_)
-                | Op::Gemm(_)
-                | Op::MatMul(_)
-                | Op::Add(_)
-                | Op::Sub(_)
-                | Op::Mul(_)
-                | Op::Div(_)
-                | Op::LeakyRelu(_)
-                | Op::HardSigmoid(_)
-                | Op::HardSwish(_)
-                | Op::Sigmoid(_)
-                | Op::Tanh(_)
-                | Op::Sqrt(_)
-                | Op::AveragePool(_)
-                | Op::GlobalAveragePool(_)
-                | Op::ReduceMean(_)
-                | Op::Reduce(Reduce { function: Reducing::Sum, .. })
-                | Op::Softmax(_)
-                | Op::LogSoftmax(_)
-                | Op::Requantize(_)
-                | Op::ArgMax(_)
-        )
 }
 
 /// Whether a node has an integer form and all its real values, constants aside, are quantized

@@ -274,9 +274,19 @@ fn the_readme_lists_the_operators_that_exist() {
     let readme = std::fs::read_to_string(secateur_tests::repository().join("README.md")).unwrap();
     let begin = readme.find("<!-- operators").expect("the list has a beginning");
     let end = readme.find("<!-- end -->").expect("the list has an end");
-    let mut listed: Vec<&str> = readme[begin..end].split('`').skip(1).step_by(2).collect();
+    let mut listed: Vec<String> =
+        readme[begin..end].split('`').skip(1).step_by(2).map(String::from).collect();
     listed.sort_unstable();
     assert_eq!(listed, secateur_compiler::onnx::supported());
+    // `secateur operators` has these, and beside them what only folds away.
+    let all = secateur_compiler::operators::all();
+    let name = |r: &secateur_compiler::operators::Supported| match r.domain {
+        "" => r.name.to_string(),
+        domain => format!("{domain}.{}", r.name),
+    };
+    let names: Vec<String> = all.iter().map(name).collect();
+    listed.iter().for_each(|n| assert!(names.contains(n), "{n}"));
+    all.iter().for_each(|r| assert!(!r.float || listed.contains(&name(r)), "{}", name(r)));
 }
 
 /// A file of the repository that is known by name.

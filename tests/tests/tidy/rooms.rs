@@ -30,6 +30,7 @@ const ROOMS: &[&str] = &[
     "onnx",
     "least_squares",
     "quantize",
+    "operators",
     "passes",
     "prune",
     "select",
