@@ -116,7 +116,11 @@ fn compile_unhelped(
     } else if options.quantize == Quantize::None && calibration.is_some() && pruned.layers.is_empty() {
         unused(&mut graph, "the model stays in floats");
     }
-    if options.quantize != Quantize::None && !quantized {
+    let integers = options.quantize != Quantize::None && !quantized && quantize::worthwhile(&graph);
+    if options.quantize != Quantize::None && !quantized && !integers {
+        stays_real(&mut graph, calibration.is_some());
+    }
+    if integers {
         step(observer, "calibrate")?;
         let samples = calibration.ok_or_else(|| {
             Error::option("calibrate", "a float model needs calibration samples to become int8")
@@ -223,7 +227,8 @@ pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
             .map_err(|e| Error::new(Fault::Target, Site::Option("target".into()), e.to_string()))?;
         let mut graph = imported.clone();
         passes::run(&mut graph, &mut |_, _| {})?;
-        if options.quantize != Quantize::None && !quantize::is_quantized(&graph) {
+        let float = options.quantize != Quantize::None && !quantize::is_quantized(&graph);
+        if float && quantize::worthwhile(&graph) {
             let samples = made_up(&graph);
             quantize::quantize(&mut graph, &samples, options, &BTreeSet::new(), &mut Silent)?;
         }
@@ -379,6 +384,17 @@ impl Artifact {
 fn unused(graph: &mut Graph, why: &str) {
     let text = format!("{why}, so the calibration samples are not used");
     graph.warn(Warning::new(Site::Option("calibrate".into()), text).help("leave the samples out"));
+}
+
+/// Warns that a model which was to be quantized stays in floats.
+fn stays_real(graph: &mut Graph, samples: bool) {
+    let text =
+        "no layer of the model computes on integers (decision trees compare floats), so it stays in floats";
+    let help = match samples {
+        true => "leave the calibration samples out, which are not used, or say so with `--quantize none`",
+        false => "say so with `--quantize none`",
+    };
+    graph.warn(Warning::new(Site::Option("quantize".into()), text).help(help));
 }
 
 /// Flags by which C compilers know a core: GCC's where it does.

@@ -1,10 +1,11 @@
 //! From named arrays of samples to the input tensors of one inference each.
 //!
 //! Law: data are taken only if key, shape and type fit the model's inputs and every number is
-//! finite; integers may feed float inputs, floats never feed integer ones.
+//! finite, or missing (NaN) where the model asks for that; integers may feed float inputs, floats never feed integer ones.
 
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, ValueId};
+use crate::ops::Op;
 use crate::tensor::{DType, Data, Samples, Tensor};
 
 /// Cuts samples into one list of input tensors each, in the types and shapes of the model.
@@ -73,7 +74,7 @@ fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> R
         return Err(wrong());
     }
     if let Some(v) = array.as_f32()
-        && let Some(at) = v.iter().position(|x| !x.is_finite())
+        && let Some(at) = v.iter().position(|x| !(x.is_finite() || x.is_nan() && may_lack(graph, input)))
     {
         let sample = at / value.len().max(1);
         return Err(Error::data(
@@ -97,6 +98,15 @@ fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> R
             Tensor::new(value.shape.clone(), Data::from_le_bytes(value.dtype, part))
         })
         .collect()
+}
+
+/// Whether the model asks which elements of an input are no numbers: by a tree, or itself.
+fn may_lack(graph: &Graph, input: ValueId) -> bool {
+    graph.consumers(input).into_iter().any(|reader| match &graph[reader].op {
+        Op::TreeEnsemble(_) => true,
+        Op::Map(map) => map.function == "IsNaN",
+        _ => false,
+    })
 }
 
 /// Data in another type, if that loses nothing (floats never become integers).

@@ -81,6 +81,18 @@ static inline float secateur_maxf(float a, float b) { return a > b ? a : b; }
 static inline float secateur_minf(float a, float b) { return a < b ? a : b; }
 static inline float secateur_absf(float x) { return secateur_float(secateur_bits(x) & 0x7fffffffu); }
 
+/* The integer by which a float compares; what is no number is above everything. */
+static inline int32_t secateur_order(float x)
+{
+    uint32_t bits = secateur_bits(x);
+    int32_t magnitude = (int32_t)(bits & 0x7fffffffu);
+    if (magnitude > 0x7f800000) {
+        return INT32_MAX;
+    }
+    /* The greater the magnitude of a negative float, the lesser its complement. */
+    return magnitude ^ -(int32_t)(bits >> 31);
+}
+
 /* Float to integer as Rust's `as`: towards zero, saturating, NaN to zero. */
 static inline int32_t secateur_to_i32(float x)
 {

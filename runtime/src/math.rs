@@ -37,6 +37,19 @@ pub fn abs(x: f32) -> f32 {
     f32::from_bits(x.to_bits() & 0x7fff_ffff)
 }
 
+/// The integer by which a float compares: a lesser float has a lesser one, zeros apart, of which the negative
+/// one comes first. What is no number is `i32::MAX`, above everything.
+#[inline(always)]
+pub fn order(x: f32) -> i32 {
+    let bits = x.to_bits();
+    let magnitude = (bits & 0x7fff_ffff) as i32;
+    if magnitude > 0x7f80_0000 {
+        return i32::MAX;
+    }
+    // The greater the magnitude of a negative float, the lesser its complement.
+    magnitude ^ -((bits >> 31) as i32)
+}
+
 /// Largest integer not above `x`; keeps the sign of zero.
 #[inline]
 pub fn floor(x: f32) -> f32 {

@@ -70,6 +70,12 @@ const RIGHT: &[&str] = &[
     "scan_batch8",
     "shape_cast_slice",
     "silu",
+    "skl_linreg",
+    "skl_logreg_nozip",
+    "skl_mlp_nozip",
+    "skl_rf",
+    "skl_rf_nozip",
+    "skl_tree",
     "softmax_opset11_axis1",
     "split_uneven18",
     "squeeze_excite_reducemean",
@@ -109,12 +115,6 @@ const BEHIND_STEPS: &[(&str, f64, f64, f64)] = &[
 const REFUSED: &[(&str, &[&str], &str)] = &[
     ("q_int16_act", &["QuantizeLinear", "i16"], "QInt8"),
     ("q_int4_weights", &["tensor `w4`", "int4"], "8-bit"),
-    ("skl_linreg", &["(ai.onnx.ml.LinearRegressor)"], "scikit-learn"),
-    ("skl_logreg_nozip", &["(ai.onnx.ml.LinearClassifier)"], "scikit-learn"),
-    ("skl_mlp_nozip", &["ai.onnx.ml."], "scikit-learn"),
-    ("skl_rf", &["(ai.onnx.ml.TreeEnsembleClassifier)", "(ai.onnx.ml.ZipMap)"], "zipmap"),
-    ("skl_rf_nozip", &["(ai.onnx.ml.TreeEnsembleClassifier)"], "scikit-learn"),
-    ("skl_tree", &["(ai.onnx.ml.TreeEnsembleClassifier)", "(ai.onnx.ml.ZipMap)"], "zipmap"),
 ];
 
 fn path(file: &str) -> PathBuf {

@@ -220,8 +220,7 @@ fn attributes_and_inputs_say_the_same_across_opsets() {
 }
 
 /// Which models of the zoo are refused, and operators that the refusal must name.
-const REFUSED: &[(&str, &[&str])] =
-    &[("ours/digits_mlp_sklearn/model.onnx", &["ai.onnx.ml.Scaler", "ai.onnx.ml.ArrayFeatureExtractor"])];
+const REFUSED: &[(&str, &[&str])] = &[];
 
 /// What models of the zoo leave open: elements of a window of sound, and samples a second where they ask for them.
 const OPEN: &[(&str, usize, Option<i64>)] = &[

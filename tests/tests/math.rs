@@ -69,12 +69,29 @@ fn zeros_keep_their_sign() {
 }
 
 #[test]
+fn order_is_that_of_floats() {
+    let mut xs: Vec<f32> = inputs().into_iter().filter(|x| !x.is_nan()).collect();
+    xs.sort_by(f32::total_cmp);
+    for pair in xs.windows(2) {
+        let (a, b) = (math::order(pair[0]), math::order(pair[1]));
+        assert!(a < b || pair[0].to_bits() == pair[1].to_bits() && a == b, "{} and {}", pair[0], pair[1]);
+    }
+    assert_eq!((math::order(-0.0), math::order(0.0)), (-1, 0));
+    assert!(math::order(f32::INFINITY) < i32::MAX && math::order(f32::NEG_INFINITY) > i32::MIN + 1);
+    for bits in [0x7fc0_0000, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, u32::MAX] {
+        assert_eq!(math::order(f32::from_bits(bits)), i32::MAX);
+    }
+}
+
+#[test]
 fn c_gives_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in [sources::SECATEUR_MATH_H, sources::SECATEUR_H] {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
     let calls: String = FUNCTIONS.iter().map(|(name, ..)| format!("put(secateur_{name}(x));")).collect();
+    // Of the order, the bits of the integer.
+    let calls = calls + "{ int32_t k = secateur_order(x); fwrite(&k, 4, 1, stdout); }";
     let main = format!(
         "#include \"secateur.h\"\n#include \"secateur_math.h\"\n#include <stdio.h>\n\
          static void put(float y) {{ uint32_t b = secateur_bits(y); fwrite(&b, 4, 1, stdout); }}\n\
@@ -100,9 +117,14 @@ fn c_gives_the_same_bits() {
         feed.join().unwrap();
         child.wait().unwrap();
         let (words, _) = out.as_chunks::<4>();
-        assert_eq!(words.len(), xs.len() * FUNCTIONS.len());
+        let each = FUNCTIONS.len() + 1;
+        assert_eq!(words.len(), xs.len() * each);
         for (i, word) in words.iter().enumerate() {
-            let (x, (name, ours, ..)) = (xs[i / FUNCTIONS.len()], FUNCTIONS[i % FUNCTIONS.len()]);
+            let x = xs[i / each];
+            let Some((name, ours, ..)) = FUNCTIONS.get(i % each) else {
+                assert_eq!(i32::from_le_bytes(*word), math::order(x), "{cc}: order({x:e})");
+                continue;
+            };
             let (c, rust) = (f32::from_le_bytes(*word), ours(x));
             assert!(
                 c.to_bits() == rust.to_bits() || (c.is_nan() && rust.is_nan()),

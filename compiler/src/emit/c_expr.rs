@@ -111,6 +111,7 @@ impl Cx<'_> {
                         UnOp::Sigmoid => "sigmoidf",
                         UnOp::Floor => "floorf",
                         UnOp::Round => "roundf",
+                        UnOp::Order => "order",
                     };
                     format!("secateur_{f}({})", self.expr(a, scope)?)
                 }

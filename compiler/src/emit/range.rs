@@ -69,7 +69,8 @@ impl Ranges {
     pub(super) fn ty(&self, e: &Expr) -> Ty {
         match e {
             Expr::Int(_, ty) | Expr::Cast(ty, _) => *ty,
-            Expr::Float(_) | Expr::Unary(..) => Ty::F32,
+            Expr::Float(_) => Ty::F32,
+            Expr::Unary(op, _) => op.result(),
             Expr::Var(v) => self.var_types[v.0 as usize],
             Expr::Param(_) => Ty::I32,
             Expr::Load { buffer, .. } => self.elems[buffer.0 as usize].map_or(Ty::I32, Ty::of),

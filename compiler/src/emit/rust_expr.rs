@@ -94,6 +94,7 @@ impl Cx<'_> {
                     UnOp::Sigmoid => "sigmoid",
                     UnOp::Floor => "floor",
                     UnOp::Round => "round_half_even",
+                    UnOp::Order => "order",
                 };
                 format!("math::{f}({})", self.expr(a, scope)?)
             }

@@ -370,6 +370,9 @@ impl Export<'_> {
                 };
                 attributes = vec![string("reduction", word)];
             }
+            Op::TreeEnsemble(_) => {
+                return refuse("holds decision trees, which the default operator set has no word for");
+            }
             Op::Constant(_) | Op::Shape(_) | Op::ConstantOfShape(_) => {
                 return refuse("computes what is known before the model runs, and is not written");
             }

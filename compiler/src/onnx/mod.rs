@@ -90,6 +90,8 @@ fn versions(model: &Model) -> Result<i64> {
         (Some(_), Some(_)) => {
             return Err(Error::model(Site::Whole, "the default operator set is imported twice"));
         }
+        // A model of other domains alone names theirs.
+        (None, _) if foreign(&model.nodes) => expand::build::OPSET,
         (None, _) => {
             return Err(Error::model(Site::Whole, "the model names no version of the ONNX operator set"));
         }
@@ -103,6 +105,12 @@ fn versions(model: &Model) -> Result<i64> {
         .help("convert it: onnx.version_converter.convert_version(model, 17)"));
     }
     Ok(opset)
+}
+
+/// Whether there are nodes, and none is of the default domain.
+fn foreign(nodes: &[RawNode]) -> bool {
+    let inside = |n: &RawNode| n.branches.iter().all(|b| b.nodes.is_empty() || foreign(&b.nodes));
+    !nodes.is_empty() && nodes.iter().all(|n| !support::plain(&n.domain).is_empty() && inside(n))
 }
 
 /// Refuses a model of too many nodes, or of none.

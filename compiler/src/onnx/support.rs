@@ -10,7 +10,7 @@ use crate::ops::{Op, fold};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Operators of our own that share the list of names but are no ONNX.
-const OURS: [&str; 4] = ["Dense", "Recurrent", "Requantize", "ScatterFlat"];
+const OURS: [&str; 5] = ["Dense", "Recurrent", "Requantize", "ScatterFlat", "TreeEnsemble"];
 
 /// Control flow, which becomes other nodes.
 const CONTROL: [&str; 3] = ["If", "Loop", "Scan"];
@@ -164,12 +164,9 @@ impl Support {
                  `onnxruntime.quantization.quantize_static(..., quant_format=QuantFormat.QDQ)`, or give the float \
                  model and let Secateur calibrate it"
             ),
-            ("ai.onnx.ml", "ZipMap") => "ZipMap: export without it: `skl2onnx.to_onnx(model, sample, \
-                                         options={'zipmap': False})`"
-                .into(),
             ("ai.onnx.ml", _) => format!(
-                "{op}: models of scikit-learn are supported as far as they are plain tensor operators; train the same \
-                 task as a small neural network"
+                "{op}: of this domain those operators are supported that compute with numbers (the README lists them): \
+                 encode text and look up dictionaries before the model"
             ),
             ("com.microsoft" | "com.microsoft.nchwc" | "com.ms.internal.nhwc", _) => format!(
                 "{op}: this comes from onnxruntime's optimizer; take the model as exported, or save it with \

@@ -4,7 +4,7 @@
 //! are written or where values lie; `select` turns each case into calls of kernels.
 
 use super::window::Window;
-use super::{Conv, Gemm, Map, PadMode, Recurrent, Reduce, Scan, ScatterFlat, TopK};
+use super::{Conv, Gemm, Map, PadMode, Recurrent, Reduce, Scan, ScatterFlat, TopK, TreeEnsemble};
 use crate::kernel::Expr;
 use std::fmt;
 
@@ -88,6 +88,7 @@ pub enum Lowering<'a> {
     Scan(&'a Scan),
     ScatterFlat(&'a ScatterFlat),
     TopK(&'a TopK),
+    Trees(&'a TreeEnsemble),
     Maximum {
         axes: Vec<usize>,
     },

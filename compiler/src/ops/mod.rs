@@ -51,6 +51,8 @@ pub enum Attr {
     Floats(Vec<f32>),
     Strs(Vec<String>),
     Tensor(Tensor),
+    /// Trees that an import read.
+    Ensemble(TreeEnsemble),
     /// Inside of a function of the model: the attribute of that name of the call.
     Ref(String),
     /// A subgraph or another type that no supported operator reads.
@@ -270,6 +272,7 @@ ops! {
     scatter_flat::ScatterFlat,
     top_k::TopK,
     recurrent::Recurrent,
+    tree_ensemble::TreeEnsemble,
 }
 
 pub(crate) use clip::limit;
@@ -278,3 +281,4 @@ pub use pad::PadMode;
 pub use reduce::Reducing;
 pub(crate) use reduce::reduced_axes;
 pub use scatter_flat::Joining;
+pub use tree_ensemble::{Aggregate, Branch, Child, Test, Tree};

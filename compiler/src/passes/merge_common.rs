@@ -4,6 +4,7 @@
 use super::edit::bypass;
 use crate::error::Result;
 use crate::graph::{NodeId, Patch, ValueId};
+use crate::ops::Op;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +17,14 @@ pub(super) fn merge_common(patch: &mut Patch<'_>) -> Result<usize> {
         if node.outputs.len() != 1 {
             continue;
         }
-        // The debug form of an operator prints every parameter, floats exactly.
+        // The debug form of an operator prints every parameter, floats exactly; of trees only how many there are.
         let key = format!("{:?} {:?} {:?}", node.op, node.inputs, node.clamp);
         let twins = seen.entry(key).or_default();
         let y = &graph[node.outputs[0]];
         let twin = twins.iter().copied().find(|&t| {
             let other = &graph[graph[t].outputs[0]];
-            other.quant == y.quant && other.dtype == y.dtype
+            let trees = matches!(node.op, Op::TreeEnsemble(_));
+            other.quant == y.quant && other.dtype == y.dtype && (!trees || graph[t].op == node.op)
         });
         let Some(twin) = twin else {
             twins.push(id);

@@ -10,6 +10,7 @@ mod bias;
 mod calibrate;
 mod correction;
 mod equalize;
+mod exact;
 mod forms;
 mod fuse;
 mod ports;
@@ -20,6 +21,7 @@ mod settle;
 mod weights;
 
 pub use equalize::equalize;
+pub use exact::worthwhile;
 pub use forms::{Form, form};
 pub use ports::warn_of_states;
 pub use ptq::{complete, quantize};

@@ -5,6 +5,7 @@
 //! everything that is stored with it, constants included.
 
 use super::calibrate::{Histogram, affine, full, range, shared, shared_or};
+use super::exact::exact;
 use super::forms::{carries, integer_form};
 use super::ptq::Seen;
 use super::settle::fixed;
@@ -16,10 +17,12 @@ use std::collections::BTreeMap;
 /// A quantization for every value that an integer node computes or reads.
 pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
     let class = tie(graph, seen);
+    let exact = exact(graph);
     let mut members: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
     for (v, value) in graph.values() {
         let touched = |id: NodeId| integer_form(&graph[id].op);
         let wanted = value.dtype == DType::F32
+            && !exact[v.index()]
             && !matches!(value.kind, ValueKind::Constant(_))
             && (graph.producer(v).is_some_and(touched) || graph.consumers(v).into_iter().any(touched));
         if wanted {

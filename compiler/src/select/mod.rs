@@ -27,6 +27,7 @@ mod region;
 mod scale;
 mod softmax;
 mod table;
+mod trees;
 
 use scale::{requantized, ties_to_even};
 

@@ -170,7 +170,8 @@ macro_rules! scalar_methods {
                 /// Bitwise; on comparisons the logical or (both sides are evaluated).
                 or Or,
             );
-            functions!(abs Abs, sqrt Sqrt, exp Exp, log Log, tanh Tanh, sigmoid Sigmoid, floor Floor, round Round);
+            functions!(abs Abs, sqrt Sqrt, exp Exp, log Log, tanh Tanh, sigmoid Sigmoid, floor Floor, round Round,
+                order Order);
             /// `max` with `lo`, then `min` with `hi`.
             pub fn clamp(&self, lo: impl Into<Expr>, hi: impl Into<Expr>) -> Expr {
                 self.max(lo).min(hi)
@@ -410,7 +411,7 @@ fn adapt(e: Expr, want: Option<Ty>, params: &[Param], vars: &[Var]) -> Expr {
         },
         Expr::Load { buffer, index } => Expr::Load { buffer, index: Box::new(go(*index, Some(Ty::I32))) },
         Expr::Unary(op, a) => {
-            let a = go(*a, want);
+            let a = go(*a, if op == UnOp::Order { Some(Ty::F32) } else { want });
             match (op, ty(&a)) {
                 (UnOp::Neg, Some(t @ (Ty::I32 | Ty::I64))) => binary(BinOp::Sub, Expr::Int(0, t), a),
                 _ => Expr::Unary(op, Box::new(a)),
@@ -444,6 +445,7 @@ fn settled(e: &Expr, params: &[Param], vars: &[Var]) -> Option<Ty> {
     match e {
         Expr::Int(_, Ty::I32) => None,
         Expr::Int(_, ty) => Some(*ty),
+        Expr::Unary(UnOp::Order, _) => Some(Ty::I32),
         Expr::Unary(_, a) => go(a),
         Expr::Binary(op, ..) if op.compares() => Some(Ty::I32),
         Expr::Binary(op, a, _) if op.shifts() => go(a),

@@ -127,7 +127,7 @@ impl BinOp {
     }
 }
 
-/// Functions of one float, all from `secateur_runtime::math` and its C twin (bit-identical).
+/// Functions of one float, to floats but for [`UnOp::Order`], all from `secateur_runtime::math` and its C twin (bit-identical).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UnOp {
     Neg,
@@ -141,6 +141,16 @@ pub enum UnOp {
     Floor,
     /// Round half to even.
     Round,
+    /// The integer by which floats compare: `x < y` of floats is `<` of these, zeros apart, of which the
+    /// negative one comes first. What is no number is `i32::MAX`.
+    Order,
+}
+
+impl UnOp {
+    /// The type of the result.
+    pub fn result(self) -> Ty {
+        if self == UnOp::Order { Ty::I32 } else { Ty::F32 }
+    }
 }
 
 /// A float constant that compares and hashes by its bits.

@@ -15,9 +15,18 @@ pub enum Scalar {
     F32(f32),
 }
 
-/// One float function: the runtime's own, so that emitted code gives the same bits.
-pub fn unary(op: UnOp, x: f32) -> f32 {
+/// One function of a float: the runtime's own, so that emitted code gives the same bits.
+pub fn unary(op: UnOp, x: f32) -> Scalar {
     match op {
+        UnOp::Order => Scalar::I32(math::order(x)),
+        op => Scalar::F32(real(op, x)),
+    }
+}
+
+/// One function of a float that gives a float; of [`UnOp::Order`] the operand.
+pub fn real(op: UnOp, x: f32) -> f32 {
+    match op {
+        UnOp::Order => x,
         UnOp::Neg => -x,
         UnOp::Abs => math::abs(x),
         UnOp::Sqrt => math::sqrt(x),

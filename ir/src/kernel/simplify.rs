@@ -139,7 +139,7 @@ impl Cx<'_> {
     fn fold(&self, e: Expr) -> Expr {
         match e {
             Expr::Unary(op, a) => match *a {
-                Expr::Float(x) => Expr::Float(F32Bits(scalar::unary(op, x.get()).to_bits())),
+                Expr::Float(x) => literal(scalar::unary(op, x.get())),
                 a => Expr::Unary(op, Box::new(a)),
             },
             Expr::Cast(to, a) => {

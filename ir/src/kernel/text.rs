@@ -137,6 +137,7 @@ fn prec(kernel: &Kernel, e: &Expr, outer: u8) -> String {
                 UnOp::Sigmoid => "sigmoid",
                 UnOp::Floor => "floor",
                 UnOp::Round => "round",
+                UnOp::Order => "order",
             };
             format!("{name}({})", go(a))
         }

@@ -222,7 +222,7 @@ pub fn type_of(e: &Expr, params: &[Param], vars: &[Var]) -> Result<Ty, String> {
             }
         }
         Expr::Unary(op, a) => match go(a)? {
-            Ty::F32 => Ok(Ty::F32),
+            Ty::F32 => Ok(op.result()),
             ty => Err(format!("{op:?} of {ty:?}; it takes a float")),
         },
         Expr::Binary(op, a, b) => {

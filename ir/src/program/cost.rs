@@ -271,6 +271,7 @@ impl Cx<'_> {
                 sum += self.expr(a);
                 match op {
                     UnOp::Neg | UnOp::Abs => sum.float_ops += 1.0,
+                    UnOp::Order => sum.alu += 7.0,
                     UnOp::Sqrt => sum.float_divides += 1.0,
                     UnOp::Floor | UnOp::Round => sum.float_ops += 4.0,
                     UnOp::Exp | UnOp::Log | UnOp::Tanh | UnOp::Sigmoid => sum.functions += 1.0,

@@ -418,9 +418,9 @@ impl<'a> Cx<'a> {
                 let range = self.held.get(buffer.0 as usize).copied().unwrap_or(Interval::of(Ty::I64));
                 return Known { range, affine: None };
             }
-            Expr::Unary(_, a) => {
+            Expr::Unary(op, a) => {
                 self.eval(a, s, operands);
-                return Known { range: Interval::of(Ty::I64), affine: None };
+                return Known { range: Interval::of(op.result()), affine: None };
             }
             Expr::Cast(to, a) => {
                 let known = self.eval(a, s, operands);

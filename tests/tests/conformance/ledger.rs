@@ -20,7 +20,6 @@ const REASONS: [(&str, &str); 18] = [
     ("string", "text"),
     ("random", "results are drawn"),
     ("control-flow", "loops that turn as often as the run says"),
-    ("trees", "operators of ai.onnx.ml"),
     ("image", "decoding of image files"),
     ("preview", "operators of preview domains"),
     ("missing", "not written yet"),

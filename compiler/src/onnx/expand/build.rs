@@ -18,6 +18,8 @@ pub(in crate::onnx) const OPSET: i64 = 21;
 pub(in crate::onnx) struct Expanded {
     pub(in crate::onnx) constants: Vec<(String, Tensor)>,
     pub(in crate::onnx) nodes: Vec<RawNode>,
+    /// What is worth knowing of the replacement, and what can be done about it.
+    pub(in crate::onnx) warnings: Vec<(String, String)>,
 }
 
 /// The nodes written so far.
@@ -30,6 +32,7 @@ pub(super) struct Builder<'a> {
     taken: &'a mut BTreeSet<String>,
     constants: Vec<(String, Tensor)>,
     nodes: Vec<RawNode>,
+    warnings: Vec<(String, String)>,
 }
 
 pub(super) fn attr(name: &str, value: Attr) -> (String, Attr) {
@@ -47,7 +50,7 @@ impl<'a> Builder<'a> {
         path: String,
         taken: &'a mut BTreeSet<String>,
     ) -> Self {
-        Builder { cx, node, path, taken, constants: Vec::new(), nodes: Vec::new() }
+        Builder { cx, node, path, taken, constants: Vec::new(), nodes: Vec::new(), warnings: Vec::new() }
     }
 
     /// The name of an input.
@@ -80,6 +83,11 @@ impl<'a> Builder<'a> {
         self.node.outputs.get(output).is_some_and(|n| !n.is_empty())
     }
 
+    /// Leaves a warning at the replaced node.
+    pub(super) fn warn(&mut self, message: impl Into<String>, help: impl Into<String>) {
+        self.warnings.push((message.into(), help.into()));
+    }
+
     fn fresh(&mut self, what: &str) -> String {
         let mut name = format!("{}/{what}", self.path);
         let mut count = 1;
@@ -108,6 +116,9 @@ impl<'a> Builder<'a> {
             _ => Data::from_i64(dtype, &[value as i64]),
         };
         Ok(self.constant(Tensor::new(Vec::new(), data)?))
+    }
+    pub(super) fn floats(&mut self, shape: &[usize], values: Vec<f32>) -> Result<String> {
+        Ok(self.constant(Tensor::new(shape.to_vec(), Data::F32(values))?))
     }
     pub(super) fn float(&mut self, value: f32) -> String {
         self.constant(Tensor::f32(&[], vec![value]))
@@ -192,7 +203,7 @@ impl<'a> Builder<'a> {
                 given.insert(output.clone());
             }
         }
-        Ok(Expanded { constants: self.constants, nodes: self.nodes })
+        Ok(Expanded { constants: self.constants, nodes: self.nodes, warnings: self.warnings })
     }
 
     fn rename(&mut self, from: &str, to: &str) {

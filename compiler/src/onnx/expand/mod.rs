@@ -10,6 +10,7 @@ pub(super) mod build;
 mod einsum;
 mod loss;
 mod microsoft;
+mod ml;
 mod normalize;
 mod places;
 mod pool;
@@ -118,7 +119,7 @@ const FORMS: &[(&str, fn(&ParseCx<'_>) -> bool, Expand)] = &[
 
 /// Names of the operators that are always replaced.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|row| row.0)
+    TABLE.iter().chain(ml::TABLE).map(|row| row.0)
 }
 
 /// What stands for a node; `None` where it stands for itself. `path` is its name, `taken` are the names of
@@ -130,7 +131,7 @@ pub(super) fn expand(
     taken: &mut BTreeSet<String>,
 ) -> Option<Result<Expanded>> {
     let name = full_name(node);
-    let whole = TABLE.iter().find(|row| row.0 == name).map(|row| row.1);
+    let whole = TABLE.iter().chain(ml::TABLE).find(|row| row.0 == name).map(|row| row.1);
     let form = FORMS.iter().find(|row| row.0 == name && (row.1)(&cx)).map(|row| row.2);
     let write = whole.or(form)?;
     Some(write(Builder::new(cx, node, path, taken)))

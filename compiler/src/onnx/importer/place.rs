@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::onnx::proto::RawNode;
 use crate::ops::check::refuse;
 use crate::ops::{Operand, ParseCx};
+use crate::warning::Warning;
 
 /// More nodes than this cannot come in place of others.
 const MOST: usize = 1 << 16;
@@ -34,6 +35,9 @@ impl Importer<'_> {
         if !(plain && known && early::knows(&node.op_type))
             && let Some(expanded) = self.expand(&node)?
         {
+            for (message, help) in expanded.warnings {
+                self.patch.warn(Warning::new(order::site(&node), message).help(help));
+            }
             for (name, tensor) in expanded.constants {
                 let id = self.patch.add_constant(&name, tensor);
                 self.names.insert(name, id);

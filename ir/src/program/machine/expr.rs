@@ -2,7 +2,7 @@
 
 use crate::kernel::affine::Affine;
 use crate::kernel::interval::Interval;
-use crate::kernel::{BinOp, Expr, Instr, Ty, scalar};
+use crate::kernel::{BinOp, Expr, Instr, Ty, UnOp, scalar};
 use crate::program::machine::compile::{Bind, Bound, Compiler, No, Run, Scope};
 use crate::program::machine::env::{Mem, Site};
 use crate::program::machine::lanes::{self, FloatLane, FloatLanes, IntLane, IntLanes, IntLoad};
@@ -89,13 +89,13 @@ impl FloatCode {
     pub(crate) fn uniform(self) -> Result<Float, No> {
         if let FloatKind::Uniform(v) = self.kind { Ok(v) } else { Err(No) }
     }
-    fn is_uniform(&self) -> bool {
+    pub(super) fn is_uniform(&self) -> bool {
         matches!(self.kind, FloatKind::Uniform(_))
     }
 }
 
 /// A value that all lanes share, in code for lanes.
-fn uniform_cost(parts: f64) -> f64 {
+pub(super) fn uniform_cost(parts: f64) -> f64 {
     parts + 3.0
 }
 
@@ -228,6 +228,7 @@ impl Compiler {
                 };
                 Ok(IntCode { kind, range, cost })
             }
+            Expr::Unary(UnOp::Order, a) => self.order(scope, a),
             Expr::Float(_) | Expr::Unary(..) => Err(No),
         }
     }
@@ -268,6 +269,7 @@ impl Compiler {
                 };
                 Ok(FloatCode { kind, cost })
             }
+            Expr::Unary(UnOp::Order, _) => Err(No),
             Expr::Unary(op, a) => {
                 let a = self.float(scope, a)?;
                 let op = *op;
@@ -281,7 +283,7 @@ impl Compiler {
                 let lane = a.kind.lane();
                 let kind = FloatKind::Code(Box::new(move |env, out| {
                     lane.fill(env, out);
-                    out.iter_mut().for_each(|v| *v = scalar::unary(op, *v));
+                    out.iter_mut().for_each(|v| *v = scalar::real(op, *v));
                 }));
                 Ok(FloatCode { kind, cost })
             }
@@ -471,24 +473,6 @@ impl Compiler {
             env.lane_floats[u] = b;
         }));
         Ok(IntCode { kind, range, cost: cost + 3.0 * self.pass() })
-    }
-
-    fn truncate(&mut self, scope: &mut Scope<'_>, to: Ty, a: &Expr) -> Result<IntCode, No> {
-        let a = self.float(scope, a)?;
-        let (range, cost) = (Interval::of(to), a.cost);
-        if a.is_uniform() {
-            let f = a.uniform()?.code();
-            let f = move |env: &mut crate::program::machine::env::Env| uniform::truncate(to, f(env));
-            let kind = IntKind::Uniform(Int::Code(Box::new(f)));
-            return Ok(IntCode { kind, range, cost: uniform_cost(cost) });
-        }
-        let (lane, temp) = (a.kind.lane(), self.float_lanes());
-        let kind = IntKind::Code(Box::new(move |env, out| {
-            let t = lanes::filled_float(&lane, env, temp, out.len());
-            out.iter_mut().zip(&t).for_each(|(o, &v)| *o = uniform::truncate(to, v));
-            env.lane_floats[temp] = t;
-        }));
-        Ok(IntCode { kind, range, cost: cost + self.pass() })
     }
 
     /// Evaluates an instruction's operands into slots: its own scope, and what fills it.

@@ -184,7 +184,7 @@ fn eval(
         Expr::Float(x) => Ok(Scalar::F32(x.get())),
         Expr::Var(v) => vars(*v).ok_or_else(|| "a variable without value".to_string()),
         Expr::Unary(op, a) => match go(a)? {
-            Scalar::F32(x) => Ok(Scalar::F32(scalar::unary(*op, x))),
+            Scalar::F32(x) => Ok(scalar::unary(*op, x)),
             _ => Err("a float function of an integer".into()),
         },
         Expr::Binary(op, a, b) => scalar::binary(*op, go(a)?, go(b)?).map_err(Into::into),

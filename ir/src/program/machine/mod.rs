@@ -7,6 +7,7 @@
 
 mod carry;
 mod compile;
+mod convert;
 mod env;
 mod expr;
 #[cfg(test)]

@@ -229,8 +229,9 @@ impl Writer<'_> {
             12 => a.lt(b),
             13 => a.equals(b).select(self.int(depth - 1), self.int(0)),
             14 => a / ((b & 15) + 1),
-            _ => match self.r.below(3) {
+            _ => match self.r.below(4) {
                 0 => instr(&self.halve, vec![a, b]),
+                2 => self.float(1).order() >> 20,
                 1 => ((a.i64() * b.i64()) >> 3).clamp(-500i64, 500i64).i32(),
                 _ => self.float(1).clamp(-99.0f32, 99.0f32).i32(),
             },

@@ -238,7 +238,7 @@ pub(crate) fn float_compare(op: BinOp, a: Float, b: Float) -> Int {
 
 pub(crate) fn float_unary(op: UnOp, a: Float) -> Float {
     let a = a.code();
-    Float::Code(Box::new(move |env| scalar::unary(op, a(env))))
+    Float::Code(Box::new(move |env| scalar::real(op, a(env))))
 }
 
 /// Loads a float.
