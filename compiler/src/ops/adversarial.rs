@@ -3,7 +3,7 @@
 //! Law: `parse`, `infer` and `eval` refuse or succeed, and never panic; where all succeed, the
 //! results have the types that `infer` announced.
 
-use super::{Attr, Op, Operand, ParseCx};
+use super::{Aggregate, Attr, Branch, Child, Op, Operand, ParseCx, Test, Tree, TreeEnsemble};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ impl Random {
     }
 }
 
-const ROUNDS: usize = 2000;
+const ROUNDS: usize = 6000;
 
 const TYPES: [DType; 10] = [
     DType::F32,
@@ -114,7 +114,24 @@ fn attributes(r: &mut Random, rank: usize) -> BTreeMap<String, Attr> {
     if r.below(2) == 0 {
         attrs.insert("mode".into(), Attr::Str(mode.into()));
     }
+    if r.below(2) == 0
+        && let Ok(ensemble) = trees(r)
+    {
+        attrs.insert("ensemble".into(), Attr::Ensemble(ensemble));
+    }
     attrs
+}
+
+/// A stump, most often one that holds together.
+fn trees(r: &mut Random) -> crate::error::Result<TreeEnsemble> {
+    let mut child = || if r.below(9) == 0 { Child::Branch(r.below(3)) } else { Child::Leaf(r.below(2)) };
+    let (yes, no) = (child(), child());
+    let test = Test::AtMost(r.of(&[0.0, 1.0, f32::NAN, f32::INFINITY]));
+    let branch = Branch { feature: r.below(4), test, missing_passes: r.below(2) == 0, yes, no };
+    let leaves = vec![vec![(r.below(3), r.of(&[1.0, -0.5, f32::NAN]))], vec![]];
+    let tree = Tree { root: Child::Branch(0), branches: vec![branch], leaves };
+    let aggregate = r.of(&[Aggregate::Sum, Aggregate::Average, Aggregate::Min, Aggregate::Max]);
+    TreeEnsemble::new(r.below(4), aggregate, vec![tree], Vec::new())
 }
 
 /// An operand: a shape, and a tensor of that shape where one fits into memory.
