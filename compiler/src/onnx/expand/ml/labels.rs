@@ -51,7 +51,7 @@ pub(super) fn encode(mut b: Builder<'_>) -> Result<Expanded> {
         return Err(refuse(TEXT).help("encode text before the model, and give it the numbers"));
     }
     let (keys, values) = (numbers(&b, "keys")?, numbers(&b, "values")?);
-    if keys.len() != values.len() || keys.len() == 0 {
+    if keys.len() != values.len() || keys.is_empty() {
         return Err(refuse(format!("has {} keys for {} values", keys.len(), values.len())));
     }
     let (x, operand) = (b.input(0)?, b.operand(0)?);
