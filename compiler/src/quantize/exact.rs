@@ -12,7 +12,7 @@ use crate::tensor::DType;
 /// Whether a node multiplies by trained weights.
 fn weighted(graph: &Graph, id: NodeId) -> bool {
     let constant = |v: &crate::graph::ValueId| graph[*v].constant().is_some();
-    matches!(graph[id].op, Op::Conv(_) | Op::Dense(_) | Op::Gemm(_) | Op::MatMul(_))
+    matches!(graph[id].op, Op::Conv(_) | Op::Dense(_) | Op::Gemm(_) | Op::MatMul(_) | Op::Recurrent(_))
         && graph[id].inputs.iter().take(2).flatten().any(constant)
 }
 
