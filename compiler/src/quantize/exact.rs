@@ -4,7 +4,7 @@
 //! a feature is on, and rounding the feature may turn that round; so what comes from the model's inputs to a
 //! tree without passing trained layers, and all that comes behind a tree, is computed in floats.
 
-use super::settle::integer_form;
+use super::forms::integer_form;
 use crate::graph::{Graph, NodeId, ValueKind};
 use crate::ops::Op;
 use crate::tensor::DType;

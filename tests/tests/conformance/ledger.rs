@@ -5,7 +5,7 @@ use secateur_tests::repository;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a case may stand in the ledger, and nothing else.
-const REASONS: [(&str, &str); 18] = [
+const REASONS: [(&str, &str); 17] = [
     ("narrow-type", "elements of less than a byte, or floats of one byte"),
     ("not-dense", "sequences, optionals and strings"),
     ("old-set", "operator sets before 7"),
