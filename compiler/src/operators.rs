@@ -169,7 +169,7 @@ const LIMITS: &[(&str, &str)] = &[
         "where the condition is computed at run time, both branches are, to results of one type and shape",
     ),
     ("LSTM", USUAL),
-    ("Loop", "written out iteration by iteration"),
+    ("Loop", "written out iteration by iteration, 4096 nodes at most"),
     ("LpPool", "sizes rounded down"),
     ("MaxPool", "one to three spatial axes"),
     ("NonZero", "where all that it reads is known"),

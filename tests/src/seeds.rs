@@ -2,7 +2,7 @@
 //! quantizers. The fuzzer mutates them; the tests of bad input break them.
 
 use crate::onnx::{
-    Dim, FLOAT, INT8, INT32, INT64, Message, Model, UINT8, attr_float, attr_int, attr_ints, attr_str,
+    BOOL, Dim, FLOAT, INT8, INT32, INT64, Message, Model, UINT8, attr_float, attr_int, attr_ints, attr_str,
     attr_tensor, dims, floats, ints, node, port, tensor,
 };
 
@@ -232,5 +232,90 @@ pub fn all() -> Vec<(String, Model)> {
     let mut integers = single("Add", &[2], vec![ints("", &[2], &[1, 2])], &[]);
     integers.inputs = vec![port("x", INT64, &dims(&[2]))];
     add("integers", integers);
+    add("MaxPool places", places());
+    add("Loop", turning());
+    add("Scan", walking());
+    add("If", choosing());
     seeds
+}
+
+/// A graph in an attribute of a node.
+pub fn inner(attr: &str, nodes: &[Message], initializers: &[Message], ports: [&[Message]; 2]) -> Message {
+    let graph = Message::new().messages(1, nodes).str(2, attr).messages(5, initializers);
+    let graph = graph.messages(11, ports[0]).messages(12, ports[1]);
+    Message::new().str(1, attr).message(6, &graph).int(20, 5)
+}
+
+/// The places of maxima, and an output that they are put back into.
+fn places() -> Model {
+    let window = [attr_ints("kernel_shape", &[2, 2]), attr_ints("strides", &[2, 2])];
+    let mut model = single("MaxPool", &[1, 2, 4, 6], vec![], &[]);
+    model.nodes = vec![
+        node("n", "MaxPool", &["x"], &["m", "i"], &window),
+        node("u", "MaxUnpool", &["m", "i"], &["y"], &window),
+    ];
+    model
+}
+
+/// A loop that collects a row and a sequence, and ends by its condition.
+fn turning() -> Model {
+    let nodes = [
+        node("less", "Less", &["i", "two"], &["go"], &[]),
+        node("twice", "Mul", &["u", "k"], &["v"], &[]),
+        node("put", "SequenceInsert", &["s", "v"], &["t"], &[]),
+        node("sum", "Add", &["v", "x"], &["row"], &[]),
+    ];
+    let inputs = ["i", "c", "u", "s"].map(untyped);
+    let outputs = ["go", "v", "t", "row"].map(untyped);
+    let body = inner("body", &nodes, &[weights("k", &[3]), ints("two", &[], &[2])], [&inputs, &outputs]);
+    let mut model = single("Loop", &[1, 3], vec![], &[]);
+    model.nodes = vec![
+        node("list", "SequenceConstruct", &["x"], &["first"], &[]),
+        node("n", "Loop", &["c0", "c1", "x", "first"], &["last", "all", "rows"], &[body]),
+        node("join", "ConcatFromSequence", &["all"], &["joined"], &[attr_int("axis", 0)]),
+        node("y", "MatMul", &["rows", "w"], &["y"], &[]),
+    ];
+    model.initializers = vec![ints("c0", &[], &[5]), tensor("c1", BOOL, &[], &[1]), weights("w", &[3, 2])];
+    model.outputs = ["last", "joined", "y"].map(untyped).to_vec();
+    model
+}
+
+/// A cell over the steps of a value, from its end.
+fn walking() -> Model {
+    let nodes = [
+        node("w", "MatMul", &["h", "u"], &["p"], &[]),
+        node("a", "Add", &["p", "t"], &["q"], &[]),
+        node("f", "Tanh", &["q"], &["next"], &[]),
+        node("o", "Identity", &["next"], &["out"], &[]),
+    ];
+    let ports = [["h", "t"].map(untyped), ["next", "out"].map(untyped)];
+    let body = inner("body", &nodes, &[weights("u", &[3, 3])], [&ports[0], &ports[1]]);
+    let attrs = [
+        body,
+        attr_int("num_scan_inputs", 1),
+        attr_ints("scan_input_axes", &[1]),
+        attr_ints("scan_input_directions", &[1]),
+        attr_ints("scan_output_axes", &[-2]),
+    ];
+    let mut model = single("Scan", &[1, 4, 3], vec![], &[]);
+    model.nodes = vec![node("n", "Scan", &["c0", "x"], &["last", "y"], &attrs)];
+    model.initializers = vec![weights("c0", &[1, 3])];
+    model.outputs = ["last", "y"].map(untyped).to_vec();
+    model
+}
+
+/// A branch that the run chooses.
+fn choosing() -> Model {
+    let branch = |attr: &str, op: &str| {
+        let nodes = [node("n", op, &["x", "k"], &["r"], &[])];
+        inner(attr, &nodes, &[weights("k", &[3])], [&[], &[untyped("r")]])
+    };
+    let mut model = single("If", &[1, 3], vec![], &[]);
+    model.nodes = vec![
+        node("sum", "ReduceSum", &["x", "axis"], &["s"], &[attr_int("keepdims", 0)]),
+        node("more", "Greater", &["s", "none"], &["c"], &[]),
+        node("n", "If", &["c"], &["y"], &[branch("then_branch", "Add"), branch("else_branch", "Mul")]),
+    ];
+    model.initializers = vec![ints("axis", &[1], &[1]), floats("none", &[1], &[0.25])];
+    model
 }

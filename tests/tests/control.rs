@@ -8,7 +8,7 @@ use secateur_compiler::tensor::{Data, Tensor};
 use secateur_tests::onnx::{
     BOOL, Dim, FLOAT, INT64, Message, Model, attr_int, attr_ints, dims, floats, ints, node, port, tensor,
 };
-use secateur_tests::seeds::untyped;
+use secateur_tests::seeds::{inner, untyped};
 use std::collections::BTreeMap;
 
 fn read(model: &Model) -> Graph {
@@ -27,13 +27,6 @@ fn refused(model: &Model, parts: &[&str]) {
 
 fn results(graph: &Graph, inputs: &[Tensor]) -> Vec<Vec<f64>> {
     run(graph, inputs).unwrap_or_else(|e| panic!("{e}")).iter().map(Tensor::to_f64_vec).collect()
-}
-
-/// A graph in an attribute.
-fn inner(attr: &str, nodes: &[Message], initializers: &[Message], ports: [&[Message]; 2]) -> Message {
-    let graph = Message::new().messages(1, nodes).str(2, attr).messages(5, initializers);
-    let graph = graph.messages(11, ports[0]).messages(12, ports[1]);
-    Message::new().str(1, attr).message(6, &graph).int(20, 5)
 }
 
 /// A body that gives on `nodes`' results `go`, `v` and `row` from `i`, `c` and `u`.
@@ -190,7 +183,7 @@ fn loops_that_cannot_be_written_out_are_refused() {
     );
     says("three", "maybe", &["node `loop` (Loop): how often it turns is computed at run time"]);
     says("", "", &["node `loop` (Loop)", "would never end"]);
-    says("many", "yes", &["node `loop` (Loop)", "more than 65536 nodes"]);
+    says("many", "yes", &["node `loop` (Loop)", "more than 4096 nodes"]);
     says("two_counts", "", &["node `loop` (Loop)", "not one whole number"]);
     says("yes", "", &["node `loop` (Loop)", "not one whole number"]);
     says("three", "two_counts", &["node `loop` (Loop)", "condition is not one bool"]);

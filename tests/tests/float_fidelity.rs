@@ -6,13 +6,17 @@
 //! default, all of them with `SECATEUR_FULL=1`.
 
 use secateur_compiler::artifact::{Artifact, compile};
+use secateur_compiler::cli::data::read_samples;
 use secateur_compiler::cli::toolchain::{Image, Model, Optimize, build};
 use secateur_compiler::graph::run;
 use secateur_compiler::observe::Silent;
-use secateur_compiler::options::{Language, Options, Quantize};
+use secateur_compiler::options::{Language, Number, Numbers, Options, Quantize};
+use secateur_compiler::program::machine::Machine;
+use secateur_compiler::samples::split;
 use secateur_compiler::targets;
 use secateur_compiler::tensor::Tensor;
 use secateur_tests::{full, import, npy, relative_error, samples, zoo};
+use std::collections::BTreeMap;
 
 const MODELS: [&str; 13] = [
     "third_party/mlperf_kws_dscnn",
@@ -86,6 +90,36 @@ fn float_c_and_rust() {
         let worst = worst(&outputs, &npy(&folder.join("test_ref.npy")));
         println!("{name}: C and Rust, {} samples, {worst:.1e}", inputs.len());
         assert!(worst <= 1e-4, "{name}: {worst:.2e}");
+    }
+}
+
+/// A detector of speech whose rate of samples is an input, and which has a branch for each: bound, it is one branch.
+#[test]
+fn a_model_with_a_bound_input() {
+    let Some(zoo) = zoo() else { return };
+    let folder = zoo.join("third_party/silero_vad_if_op15");
+    let model = std::fs::read(folder.join("model.onnx")).expect("a model");
+    let options = Options {
+        name: "vad".into(),
+        quantize: Quantize::None,
+        dims: BTreeMap::from([("sequence".into(), 576)]),
+        bind: BTreeMap::from([("sr".into(), Numbers(vec![Number::Whole(16000)]))]),
+        ..Options::default()
+    };
+    let host = targets::find("host").expect("the host is a target");
+    let artifact = compile(&model, &host, None, &options, &mut Silent).unwrap_or_else(|e| panic!("{e}"));
+    let read = |file: &str| read_samples(&folder.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+    let limit = if full() { None } else { Some(20) };
+    let inputs = split(&read("test_x.npz"), &artifact.imported, limit).unwrap_or_else(|e| panic!("{e}"));
+    let reference = read("test_ref.npz").arrays.remove("output").expect("its first output").to_f32_vec();
+    let mut machine = Machine::new(&artifact.program).unwrap_or_else(|e| panic!("{e}"));
+    for (input, &want) in inputs.iter().zip(&reference) {
+        let float = run(&artifact.imported, input).unwrap_or_else(|e| panic!("{e}"));
+        let compiled = machine.run(input).unwrap_or_else(|e| panic!("{e}"));
+        for (who, have) in [("float", &float[0]), ("compiled", &compiled[0])] {
+            let error = (have.to_f32_vec()[0] - want).abs();
+            assert!(error <= 1e-4, "{who}: {error:.2e}");
+        }
     }
 }
 

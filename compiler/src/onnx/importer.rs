@@ -54,6 +54,7 @@ pub(super) fn run(
         scalars: BTreeMap::new(),
         folded: 0,
         placed: 0,
+        turned: 0,
         opset,
     };
     // What an input holds by default, another number may take the place of.
@@ -115,6 +116,8 @@ struct Importer<'g> {
     folded: usize,
     /// Nodes that came in place of others so far.
     placed: usize,
+    /// Nodes of iterations so far.
+    turned: usize,
     opset: i64,
 }
 

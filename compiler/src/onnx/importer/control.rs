@@ -202,6 +202,9 @@ impl Importer<'_> {
         let (initializers, nodes) = branch::place(node, body, what, &mut self.taken)?;
         self.initializers(initializers)?;
         self.count(&nodes)?;
+        if what == "body" {
+            self.count_turned(&nodes)?;
+        }
         Ok(nodes.into_iter().map(Step::from).collect())
     }
 

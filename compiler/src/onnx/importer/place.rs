@@ -14,6 +14,9 @@ use crate::warning::Warning;
 
 /// More nodes than this cannot come in place of others.
 const MOST: usize = 1 << 16;
+/// More nodes than this cannot be iterations of loops: each is a layer with code of its own, and what a compilation
+/// takes grows faster than their number.
+const MOST_TURNED: usize = 1 << 12;
 
 impl Importer<'_> {
     /// What comes in place of a node: nothing, when it is added itself.
@@ -48,15 +51,25 @@ impl Importer<'_> {
         self.add(&node).map(|()| Vec::new())
     }
 
-    /// Counts nodes that come in place of another, those inside of them included: a function that calls itself,
-    /// or a loop that turns too often, would never end.
+    /// Counts nodes that come in place of another, those inside of them included: a function that calls itself
+    /// would never end.
     pub(super) fn count(&mut self, nodes: &[RawNode]) -> Result<()> {
         self.placed += count(nodes);
         if self.placed > MOST {
-            let why = format!("more than {MOST} nodes would come in place of functions, loops and others");
+            let why = format!("more than {MOST} nodes would come in place of this one and others");
+            return Err(refuse(why).help("a function must not call itself"));
+        }
+        Ok(())
+    }
+
+    /// Counts nodes of an iteration, which may be one of very many.
+    pub(super) fn count_turned(&mut self, nodes: &[RawNode]) -> Result<()> {
+        self.turned += count(nodes);
+        if self.turned > MOST_TURNED {
+            let why = format!("more than {MOST_TURNED} nodes would come in place of loops");
             return Err(refuse(why).help(
-                "a function must not call itself, and a loop becomes its iterations: export the model with fewer, \
-                 or with smaller ones",
+                "a loop becomes its iterations: export the model with fewer of them or smaller ones, or run the \
+                 loop outside of the model, one iteration a call",
             ));
         }
         Ok(())
