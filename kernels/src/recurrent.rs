@@ -18,7 +18,7 @@ const HALF: usize = 128;
 /// Bits that stay of a sum's fraction where it chooses the entry.
 pub const ENTRY_BITS: u32 = 4;
 /// Fractions that the sums may have.
-pub const FRACTIONS: std::ops::RangeInclusive<u32> = 5..=12;
+pub const FRACTIONS: std::ops::RangeInclusive<u32> = 5..=15;
 
 /// The table, in Q15.
 pub fn table() -> Data {
@@ -52,6 +52,8 @@ pub struct Units {
     pub hidden: usize,
     /// Bits behind the point of sums, within [`FRACTIONS`].
     pub fraction: u32,
+    /// Bits that products do not read of the state, 1 to 8: it keeps those above while it stays small.
+    pub narrow: u32,
     /// Bits behind the point of an LSTM's cell, at most 15.
     pub cell_bits: u32,
     /// Bits behind the point of peepholes.
@@ -133,7 +135,7 @@ impl Units {
             (Unit::GruReset, _) => {
                 let r = self.sigmoid(k, b, sum(1));
                 let reset = k.let_("reset", r * b.h.at(u));
-                k.store(b.h8, u, eighth(rounded(reset.into(), 15)));
+                k.store(b.h8, u, narrowed(rounded(reset.into(), 15), self.narrow));
                 return;
             }
             (Unit::GruAfter | Unit::GruBefore, _) => {
@@ -181,7 +183,7 @@ impl Units {
         };
         let h = k.let_("next", next.clamp(-32768, 32767));
         k.store(b.h, u, h);
-        k.store(b.h8, u, eighth(h.into()));
+        k.store(b.h8, u, narrowed(h.into(), self.narrow));
     }
 
     fn clipped(&self, x: Expr) -> Expr {
@@ -217,9 +219,9 @@ fn rounded(x: Expr, shift: u32) -> Expr {
     }
 }
 
-/// A state in Q15 as eight bits.
-fn eighth(h: Expr) -> Expr {
-    rounded(h, 8).min(127)
+/// A state in Q15 as eight bits, without so many of the lower ones.
+pub fn narrowed(h: Expr, bits: u32) -> Expr {
+    rounded(h, bits).clamp(-128, 127)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::check::{at_most, float, floats, operand, optional, refuse, size, tens
 use super::product::{product, transpose};
 use super::{Lowering, Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
+use crate::arith::quant::Quant;
 use crate::tensor::{DType, Data, Tensor};
 
 /// What is computed at each step.
@@ -132,7 +133,12 @@ pub struct Spans {
     pub cell: f32,
     /// Of the state at the beginning.
     pub start: f32,
+    /// Of the state after each step.
+    pub state: f32,
 }
+
+/// The most of [`Recurrent::headroom`].
+const MOST_HEADROOM: u32 = 6;
 
 /// The greatest initial state that counts as within -1..=1.
 pub(crate) const MOST_STATE: f32 = 1.0 + 1.0 / 128.0;
@@ -143,6 +149,7 @@ impl Spans {
             sums: self.sums.max(other.sums),
             cell: self.cell.max(other.cell),
             start: self.start.max(other.start),
+            state: self.state.max(other.state),
         }
     }
 }
@@ -176,6 +183,15 @@ pub(crate) const CELL: usize = 6;
 pub(crate) const PEEPHOLES: usize = 7;
 
 impl Recurrent {
+    /// Bits by which the state stays below one: what products read of it is scaled up by so many.
+    pub fn headroom(&self) -> u32 {
+        let most = self.spans.map_or(1.0, |s| 1.05 * s.state.max(s.start));
+        (0..MOST_HEADROOM).take_while(|&bits| most <= libm::ldexpf(0.5, -(bits as i32))).count() as u32
+    }
+    /// The state as products read it: eight bits, symmetric.
+    pub fn state_quant(&self) -> Quant {
+        Quant::per_tensor(DType::I8, libm::ldexpf(1.0, -7 - self.headroom() as i32), 0)
+    }
     /// Whether integers can compute it: the activations are those that bound the state to -1..=1.
     pub fn bounded(&self) -> bool {
         use Activation::{Sigmoid, Tanh};
@@ -212,7 +228,7 @@ impl Recurrent {
         let mut cell = given(CELL).map_or(Ok(vec![0.0; batch * hidden]), |t| floats(t).map(<[f32]>::to_vec))?;
         let mut sequence = vec![0.0f32; steps * batch * hidden];
         let most = |values: &[f32]| values.iter().fold(0f32, |most, v| most.max(v.abs()));
-        let mut spans = Spans { sums: 0.0, cell: most(&cell), start: most(&state) };
+        let mut spans = Spans { sums: 0.0, cell: most(&cell), start: most(&state), state: most(&state) };
 
         let mut from_inputs = vec![0.0f32; steps * batch * rows];
         if width > 0 {
@@ -268,6 +284,7 @@ impl Recurrent {
                         Cell::Rnn => self.activation(0, sum(0)),
                     };
                     state[n * hidden + u] = next;
+                    spans.state = spans.state.max(next.abs());
                     sequence[(at * batch + n) * hidden + u] = next;
                 }
             }

@@ -282,7 +282,7 @@ pub(super) fn fixed(op: &Op) -> Option<Quant> {
         Op::Tanh(_) => Some(Quant::per_tensor(DType::I8, 1.0 / 128.0, 0)),
         // The state, which its functions bound; a cell is not bounded.
         Op::Recurrent(layer) if layer.bounded() && !layer.parts.contains(&Part::Cell) => {
-            Some(Quant::per_tensor(DType::I8, 1.0 / 128.0, 0))
+            Some(layer.state_quant())
         }
         _ => None,
     }

@@ -121,7 +121,7 @@ fn unit(b: &mut Block, units: &Units, kept: &Kept, n: usize) {
             b.push(Inst::Ldrsh(h, kept.h, at));
             b.push(Inst::Smlabb(r, r, h, half));
             b.push(Inst::AsrImm(r, r, 15));
-            return narrow(b, kept, r, n);
+            return narrow(b, units, kept, r, n);
         }
         (Unit::GruAfter | Unit::GruBefore, _) => {
             let new = if units.unit == Unit::GruAfter {
@@ -185,12 +185,12 @@ fn unit(b: &mut Block, units: &Units, kept: &Kept, n: usize) {
         }
     };
     b.push(Inst::Strh(next, kept.h, at));
-    narrow(b, kept, next, n);
+    narrow(b, units, kept, next, n);
 }
 
 /// Stores a state as products read it; the register is overwritten.
-fn narrow(b: &mut Block, kept: &Kept, state: Reg, n: usize) {
-    b.push(Inst::AddImm(state, state, 128));
-    b.push(Inst::Ssat(state, 8, state, 8));
+fn narrow(b: &mut Block, units: &Units, kept: &Kept, state: Reg, n: usize) {
+    b.push(Inst::AddImm(state, state, 1 << (units.narrow - 1)));
+    b.push(Inst::Ssat(state, 8, state, units.narrow));
     b.push(Inst::Strb(state, kept.h8, n as u32));
 }

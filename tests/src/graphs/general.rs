@@ -1,9 +1,9 @@
 //! Layers of the operators that are one row of a table: functions of one value, comparisons and choices,
 //! extremes, reductions, cumulative sums, and integers' own.
 
-use super::Attr;
 use super::generate::{Builder, Value};
 use super::layers::broadcast;
+use super::{Attr, Node};
 use secateur_compiler::tensor::{Data, Tensor};
 
 /// A value within -0.9..0.9, within 0.1..1.1, or within 1.1..2.1.
@@ -187,7 +187,12 @@ pub(super) fn along(b: &mut Builder) -> Option<Value> {
     let mut shape = x.shape.clone();
     shape[axis] = k;
     let attrs = vec![("axis", Attr::Int(axis as i64)), ("largest", Attr::Int(b.below(2) as i64))];
-    Some(b.node("TopK", &[&x.name, &count], attrs, &shape))
+    // The places are a result that every reader wants named, used or not.
+    let outputs = vec![b.name("v"), b.name("v")];
+    let value = Value { name: outputs[0].clone(), shape };
+    b.case.nodes.push(Node { op: "TopK", inputs: vec![x.name, count], outputs, attrs });
+    b.pool.push(value.clone());
+    Some(value)
 }
 
 /// What integers have of their own.

@@ -16,7 +16,7 @@ use crate::kernels::offer::Candidate;
 use crate::kernels::portable::dense::dense;
 use crate::kernels::problem::{Axis, Rows};
 use crate::kernels::product::Product;
-use crate::kernels::recurrent::{FRACTIONS, TABLE, Unit, Units, table};
+use crate::kernels::recurrent::{FRACTIONS, TABLE, Unit, Units, narrowed, table};
 use crate::kernels::registry::engine;
 use crate::kernels::rounding::requantize_instr;
 use crate::ops::Recurrent;
@@ -26,11 +26,6 @@ use std::sync::Arc;
 
 /// Steps whose input products stand in memory together where not all fit.
 const CHUNK: usize = 8;
-
-/// The state as products read it.
-fn state_quant() -> Quant {
-    Quant::per_tensor(DType::I8, 1.0 / 128.0, 0)
-}
 
 /// The numbers of a layer: its products, and what becomes of their sums.
 struct Numbers {
@@ -93,7 +88,8 @@ fn numbers(cx: &Cx<'_>, op: &Recurrent, x: &Quant) -> Result<Numbers> {
     // What stands between products and functions: half as much again as samples saw, and no finer than sums are.
     let coarsest =
         |q: &Quant, x: f32| q.scale.iter().fold(0f64, |most, &s| most.max(f64::from(s) * f64::from(x)));
-    let finest = coarsest(w.1, x.scale.first().copied().unwrap_or(1.0)).max(coarsest(r.1, 1.0 / 128.0));
+    let finest =
+        coarsest(w.1, x.scale.first().copied().unwrap_or(1.0)).max(coarsest(r.1, op.state_quant().scale[0]));
     let (_, exponent) = libm::frexp(finest.max(1e-30));
     let bits = fraction(1.5 * f64::from(spans.sums)).min(-2 - exponent);
     let bits = bits.clamp(*FRACTIONS.start() as i32, *FRACTIONS.end() as i32) as u32;
@@ -116,7 +112,12 @@ fn numbers(cx: &Cx<'_>, op: &Recurrent, x: &Quant) -> Result<Numbers> {
     for (from, to) in parts {
         let (tensor, quant) = rows_of(r, from, to)?;
         let bias = of(&with_state[from..to]);
-        state.push(cx.here(Product::wide((&tensor, &quant), Some((&bias, None)), &state_quant(), step))?);
+        state.push(cx.here(Product::wide(
+            (&tensor, &quant),
+            Some((&bias, None)),
+            &op.state_quant(),
+            step,
+        ))?);
     }
     let peephole_bits = peepholes
         .as_ref()
@@ -138,7 +139,15 @@ fn numbers(cx: &Cx<'_>, op: &Recurrent, x: &Quant) -> Result<Numbers> {
     };
     let units = units
         .into_iter()
-        .map(|unit| Units { unit, hidden, fraction: bits, cell_bits, peephole_bits, clip })
+        .map(|unit| Units {
+            unit,
+            hidden,
+            fraction: bits,
+            narrow: 8 - op.headroom(),
+            cell_bits,
+            peephole_bits,
+            clip,
+        })
         .collect();
     Ok(Numbers { inputs, state, units, peepholes })
 }
@@ -271,11 +280,18 @@ fn scaled(value: Expr, by: Multiplier, out: Output) -> Expr {
 }
 
 /// How a result gets a state or a cell of so many bits behind the point; `None` where it holds what products read.
-fn leaving(cx: &Cx<'_>, part: Part, view: &View, bits: u32) -> Result<Option<(Multiplier, Output)>> {
+fn leaving(
+    cx: &Cx<'_>,
+    op: &Recurrent,
+    part: Part,
+    view: &View,
+    bits: u32,
+) -> Result<Option<(Multiplier, Output)>> {
     let Some((scale, zero)) = view.affine().filter(|_| view.elem == DType::I8) else {
         return Err(cx.unsupported("works on int8 or on float throughout, but a result is not int8"));
     };
-    let natural = part != Part::Cell && view.quant.as_ref() == Some(&state_quant()) && cx.clamp().is_none();
+    let natural =
+        part != Part::Cell && view.quant.as_ref() == Some(&op.state_quant()) && cx.clamp().is_none();
     if natural {
         return Ok(None);
     }
@@ -322,7 +338,7 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
     let mut outputs = Vec::new();
     for (part, buffer, view) in results(&mut layer, cx, op)? {
         let bits = if part == Part::Cell { cell_bits } else { 15 };
-        let how = leaving(cx, part, &view, bits)?;
+        let how = leaving(cx, op, part, &view, bits)?;
         outputs.push((part, buffer, view, how));
     }
     let values = layer.data("tanh", table(), 4);
@@ -363,7 +379,7 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
             k.for_("u", 0, hidden, |k, u| {
                 let value = k.let_("start", start.at(n, u, hidden));
                 k.store(h, u, value);
-                k.store(h8, u, ((value + 128) >> 8).min(127));
+                k.store(h8, u, narrowed(value.into(), first.narrow));
                 if let Some(cell) = cell {
                     k.store(cell, u, start_cell.at(n, u, hidden));
                 }
