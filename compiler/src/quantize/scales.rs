@@ -53,12 +53,19 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
             Some(Some(first)) if known.iter().all(|k| k.as_ref() == Some(first)) => {
                 shared_or(&views, first.clone(), shared(&views))
             }
-            _ if group.len() == 1 && seen.logits.contains_key(&group[0]) => seen.logits[&group[0]].clone(),
-            _ => shared(&views),
+            _ => logits(graph, seen, group).unwrap_or_else(|| shared(&views)),
         };
         chosen.extend(group.iter().map(|&v| (v, quant.clone())));
     }
     chosen
+}
+
+/// What the one reader of a group wants that is a Softmax, however often the value is moved before it.
+fn logits(graph: &Graph, seen: &Seen, group: &[ValueId]) -> Option<Quant> {
+    match read(graph, group).as_slice() {
+        [v] if group.contains(v) => seen.logits.get(v).cloned(),
+        _ => None,
+    }
 }
 
 /// Functions that grow so fast that a clipped end is most of what they give.
@@ -86,8 +93,13 @@ fn decisive(graph: &Graph) -> Vec<bool> {
 }
 
 /// What the readers of a group see of it, each with its own weight: a value as it is, or what Relu
-/// and Clip leave of it. What is only moved to other members adds nothing.
+/// and Clip leave of it.
 fn views<'a>(graph: &Graph, seen: &'a Seen, group: &[ValueId]) -> Vec<&'a Histogram> {
+    read(graph, group).iter().filter_map(|v| seen.histograms.get(v.index())?.as_ref()).collect()
+}
+
+/// The values of a group that something reads for itself. What is only moved to other members adds nothing.
+fn read(graph: &Graph, group: &[ValueId]) -> Vec<ValueId> {
     let mut all: Vec<ValueId> = Vec::new();
     for &v in group {
         let readers = graph.consumers(v);
@@ -100,7 +112,7 @@ fn views<'a>(graph: &Graph, seen: &'a Seen, group: &[ValueId]) -> Vec<&'a Histog
         // What they cut away needs no steps: beyond the range it saturates to the same result.
         all.extend(readers.iter().filter(|r| cuts(r)).map(|&r| graph[r].outputs[0]));
     }
-    all.iter().filter_map(|v| seen.histograms.get(v.index())?.as_ref()).collect()
+    all
 }
 
 /// A bounded result (a probability, a gate) that others read too keeps its own scale and is
