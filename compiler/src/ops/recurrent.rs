@@ -334,7 +334,7 @@ impl Operator for Recurrent {
             return Err(refuse(format!("has {} activations, and takes {}", names.len(), cell.functions())));
         }
         let clip = cx.float_or("clip", 0.0)?;
-        if !(clip >= 0.0) {
+        if clip.is_nan() || clip < 0.0 {
             return Err(refuse(format!("`clip` is {clip}")));
         }
         let all = [Part::Sequence, Part::State, Part::Cell];

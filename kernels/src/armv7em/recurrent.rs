@@ -57,7 +57,7 @@ pub fn block(units: &Units) -> Option<Block> {
     } else if turns == 1 {
         several(&mut b, units, &kept, TURN);
     }
-    if units.hidden % TURN > 0 {
+    if !units.hidden.is_multiple_of(TURN) {
         several(&mut b, units, &kept, units.hidden % TURN);
     }
     Some(b)

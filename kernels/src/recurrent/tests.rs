@@ -156,7 +156,6 @@ fn units_take_few_cycles() {
         let units =
             Units { unit, hidden: 48, fraction: 11, narrow: 8, cell_bits: 13, peephole_bits: 15, clip: None };
         let cycles = crate::armv7em::recurrent::block(&units).unwrap().native("dsp", &core).unwrap().cycles;
-        println!("{unit:?}: {} cycles a unit", cycles as f64 / 48.0);
         assert!(cycles < 48 * most, "{cycles} cycles for 48 of {unit:?}");
     }
 }
@@ -189,7 +188,6 @@ fn products_of_sixteen_bits_are_exact() {
             hold_dense(&rows, &product, &ways, &mut random);
         }
     }
-    println!("{found:?}");
     for core in ["cortex-m4", "cortex-m33", "cortex-m7", "cortex-m55", "rv32imc", "rv32imcv"] {
         assert!(found[core] >= 14, "{core}: {found:?}");
     }

@@ -230,7 +230,7 @@ enum Start {
     /// In steps of the state.
     Data(Buf),
     /// An operand with its zero point, and what brings it to steps of the state.
-    Live(Buf, View, i32, Multiplier),
+    Live(Buf, Box<View>, i32, Multiplier),
 }
 
 impl Start {
@@ -260,7 +260,7 @@ impl Start {
             )));
         };
         let by = cx.here(multiplier(f64::from(scale) * libm::ldexp(1.0, bits as i32)))?;
-        Ok(Start::Live(layer.port(name, &view, Access::Read), view, zero, by))
+        Ok(Start::Live(layer.port(name, &view, Access::Read), Box::new(view), zero, by))
     }
     fn at(&self, n: &Expr, u: Val, hidden: usize) -> Expr {
         match self {
