@@ -135,9 +135,21 @@ fn constant(graph: &Graph, id: NodeId, operand: usize, t: &Tensor) -> Tensor {
     }
 }
 
+/// Whether some value is brought to whole numbers: what 8 bits cost there is the luck of where their steps lie
+/// between these.
+pub fn steps(graph: &Graph) -> bool {
+    graph
+        .nodes()
+        .any(|(_, n)| matches!(&n.op, Op::Map(m) if ["Ceil", "Floor", "Round"].contains(&m.function)))
+}
+
+/// By how much the ranges of [`simulate`] are wider, one after the other, where [`steps`] says so.
+pub const GRIDS: [f32; 5] = [1.0, 1.01, 1.02, 1.03, 1.04];
+
 /// The outputs for all samples as ideal 8-bit values give them. `joined`: operands of a Concat,
-/// and what they are moved from, take the range of its result, since one scale serves all.
-pub fn simulate(graph: &Graph, samples: &[Vec<Tensor>], joined: bool) -> Result<Outputs> {
+/// and what they are moved from, take the range of its result, since one scale serves all. Ranges are `wider` than
+/// what the samples span.
+pub fn simulate(graph: &Graph, samples: &[Vec<Tensor>], joined: bool, wider: f32) -> Result<Outputs> {
     let mut ranges = vec![(0f32, 0f32); graph.values().count()];
     for sample in samples {
         graph::run_with(graph, sample, &mut |v, t| {
@@ -167,7 +179,8 @@ pub fn simulate(graph: &Graph, samples: &[Vec<Tensor>], joined: bool) -> Result<
     };
     walk(graph, samples, &rounding, &mut |op, v, t, _| {
         let exact = op.is_some() && (moved(graph, v) || taken_over(graph, v));
-        if exact { t } else { rounded(&t, ranges[v.index()]) }
+        let (lo, hi) = ranges[v.index()];
+        if exact { t } else { rounded(&t, (wider * lo, wider * hi)) }
     })
 }
 
@@ -273,7 +286,7 @@ mod tests {
         let graph = secateur_compiler::onnx::import(&case.bytes(), &BTreeMap::new()).expect("it imports");
         let samples: Vec<_> = (0..case.samples()).map(|i| case.sample(i)).collect();
         let real = samples.iter().map(|s| graph::run(&graph, s).expect("it runs")).collect();
-        noise(&simulate(&graph, &samples, true).expect("it runs"), &real, 0).decibels()
+        noise(&simulate(&graph, &samples, true, 1.0).expect("it runs"), &real, 0).decibels()
     }
 
     #[test]
