@@ -282,7 +282,7 @@ fn faithful(
     tally: &mut Tally,
 ) -> Result<(), Finding> {
     let have = int8.real();
-    let mut ideal: Vec<[Outputs; 2]> = Vec::new();
+    let mut ideal: Option<fidelity::Ideal> = None;
     for (o, name) in case.outputs.iter().enumerate() {
         tally.outputs += 1;
         let found = fidelity::noise(&have, real, o);
@@ -290,23 +290,11 @@ fn faithful(
         if if integers { found.differ == 0 } else { found.decibels() >= DECIBELS } {
             continue;
         }
-        if ideal.is_empty() {
-            let grids = if fidelity::steps(graph) { &fidelity::GRIDS[..] } else { &fidelity::GRIDS[..1] };
-            for &wider in grids {
-                let simulate = |joined| fidelity::simulate(graph, samples, joined, wider);
-                let both = simulate(false).and_then(|alone| Ok([alone, simulate(true)?]));
-                ideal.push(both.map_err(refused("the float engine"))?);
-            }
+        if ideal.is_none() {
+            ideal = Some(fidelity::Ideal::of(graph, samples).map_err(refused("the float engine"))?);
         }
-        // The worst of the grids.
-        let worst = |which: usize| {
-            let all = ideal.iter().map(|both| fidelity::noise(&both[which], real, o));
-            let worse = |a: &fidelity::Noise, b: &fidelity::Noise| {
-                if integers { b.differ > a.differ } else { b.noise > a.noise }
-            };
-            all.reduce(|a, b| if worse(&a, &b) { b } else { a }).unwrap_or_default()
-        };
-        let (ideal, joined) = (worst(0), worst(1));
+        let of = |which| ideal.as_ref().expect("just made").noise(which, real, o, integers);
+        let (ideal, joined) = (of(0), of(1));
         let step = int8.artifact.program.outputs[o].affine.map(|(scale, _)| f64::from(scale));
         match reason(found, ideal, joined, integers, step) {
             Some(reason) => *tally.reasons.entry(reason).or_insert(0) += 1,

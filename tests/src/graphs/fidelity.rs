@@ -137,14 +137,33 @@ fn constant(graph: &Graph, id: NodeId, operand: usize, t: &Tensor) -> Tensor {
 
 /// Whether some value is brought to whole numbers: what 8 bits cost there is the luck of where their steps lie
 /// between these.
-pub fn steps(graph: &Graph) -> bool {
+fn steps(graph: &Graph) -> bool {
     graph
         .nodes()
         .any(|(_, n)| matches!(&n.op, Op::Map(m) if ["Ceil", "Floor", "Round"].contains(&m.function)))
 }
 
 /// By how much the ranges of [`simulate`] are wider, one after the other, where [`steps`] says so.
-pub const GRIDS: [f32; 5] = [1.0, 1.01, 1.02, 1.03, 1.04];
+const GRIDS: [f32; 5] = [1.0, 1.01, 1.02, 1.03, 1.04];
+
+/// The outputs that ideal 8-bit values give, apart and with joined ranges, for each of some grids.
+pub struct Ideal(Vec<[Outputs; 2]>);
+
+impl Ideal {
+    pub fn of(graph: &Graph, samples: &[Vec<Tensor>]) -> Result<Ideal> {
+        let grids = if steps(graph) { &GRIDS[..] } else { &GRIDS[..1] };
+        let both = |&wider: &f32| {
+            Ok([simulate(graph, samples, false, wider)?, simulate(graph, samples, true, wider)?])
+        };
+        Ok(Ideal(grids.iter().map(both).collect::<Result<_>>()?))
+    }
+    /// Noise of an output on the worst of the grids; `which`: 0 apart, 1 with joined ranges.
+    pub fn noise(&self, which: usize, reference: &Outputs, output: usize, integers: bool) -> Noise {
+        let worse = |a: &Noise, b: &Noise| if integers { b.differ > a.differ } else { b.noise > a.noise };
+        let all = self.0.iter().map(|both| noise(&both[which], reference, output));
+        all.reduce(|a, b| if worse(&a, &b) { b } else { a }).unwrap_or_default()
+    }
+}
 
 /// The outputs for all samples as ideal 8-bit values give them. `joined`: operands of a Concat,
 /// and what they are moved from, take the range of its result, since one scale serves all. Ranges are `wider` than
