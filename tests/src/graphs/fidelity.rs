@@ -147,6 +147,7 @@ fn steps(graph: &Graph) -> bool {
 const GRIDS: [f32; 5] = [1.0, 1.01, 1.02, 1.03, 1.04];
 
 /// The outputs that ideal 8-bit values give, apart and with joined ranges, for each of some grids.
+#[derive(Debug)]
 pub struct Ideal(Vec<[Outputs; 2]>);
 
 impl Ideal {
