@@ -19,8 +19,7 @@ use crate::mve::gemm::Gemm;
 use crate::mve::rows::{Columns, InputRows, Lay};
 use crate::offer::{Candidate, DENSE4, Engine, Want};
 use crate::panel::direct;
-use crate::problem::Geometry;
-use crate::problem::Rows;
+use crate::problem::{Axis, Geometry, Rows};
 use crate::product::Product;
 use crate::recurrent::Units;
 use crate::tensor::{DType, Data};
@@ -56,7 +55,7 @@ impl Engine for Helium {
         Ok(ways)
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        match wide(rows, product, want.library)? {
+        match dense(rows, product, want.library, false)? {
             Some(way) => Ok(vec![way]),
             None => Dsp.wide(rows, product, want),
         }
@@ -129,14 +128,18 @@ fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -
     Some(Bind::aligned("weights", Data::I8(stream), 8))
 }
 
-/// A dense layer or pointwise convolution: each run of rows is one call.
+/// A dense layer or pointwise convolution: each run of rows is one call, each row where results take sixteen bits.
 fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(&product.finish) else { return Ok(None) };
+    let wide = Ending::wide(&product.finish);
+    let (outer, inner) = match wide {
+        Some(_) => (rows.rows.as_slice(), Axis { len: 1, x: 0, y: 0 }),
+        None => rows.split(),
+    };
+    let Some(ending) = wide.or_else(|| Ending::of(&product.finish)) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if !rows.side_by_side() {
         return Ok(None);
     }
-    let (outer, inner) = rows.split();
     let gemm = Gemm {
         outputs,
         pixels: inner.len,
@@ -154,9 +157,9 @@ fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> R
     };
     let taps: Vec<usize> = (0..inputs).collect();
     let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
-    let mut k = KernelBuilder::new("dense_s8_dot");
+    let mut k = KernelBuilder::new(format!("dense_{}_dot", product.finish.suffix()));
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
-    let y = k.buffer("y", DType::I8, rows.y_len(), Access::Write);
+    let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
     let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
     let kernel = library.once(&gemm, || gemm.kernel())?;
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
@@ -164,41 +167,6 @@ fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> R
     });
     let call = Call { kernel: k.finish()?, args: vec![Bind::Operand(0), Bind::Result(0), weights] };
     Ok(Some(Candidate { way: named(four), call, workspace: 0 }))
-}
-
-/// A dense layer with results of sixteen bits: each row is one call.
-fn wide(rows: &Rows, product: &Product, library: &Library<'_>) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::wide(&product.finish) else { return Ok(None) };
-    if !rows.side_by_side() {
-        return Ok(None);
-    }
-    let gemm = Gemm {
-        outputs: rows.outputs.len,
-        pixels: 1,
-        x_step: 0,
-        y_step: 0,
-        runs: 1,
-        run: rows.inputs.len,
-        run_pitch: 0,
-        slack: false,
-        four: false,
-        sh: ending.sh,
-        zp: ending.zp,
-        lo: ending.limits.0,
-        hi: ending.limits.1,
-    };
-    let taps: Vec<usize> = (0..rows.inputs.len).collect();
-    let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
-    let mut k = KernelBuilder::new("dense_s16_dot");
-    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
-    let y = k.buffer("y", DType::I16, rows.y_len(), Access::Write);
-    let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
-    let kernel = library.once(&gemm, || gemm.kernel())?;
-    nest(&mut k, &rows.rows, 0.into(), 0.into(), &mut |k, x0, y0| {
-        k.call(&kernel, vec![x.from(x0), w.from(0), y.from(y0)]);
-    });
-    let call = Call { kernel: k.finish()?, args: vec![Bind::Operand(0), Bind::Result(0), weights] };
-    Ok(Some(Candidate { way: named(false), call, workspace: 0 }))
 }
 
 /// A convolution, with at most `limit` bytes of input rows in the workspace where it can be.

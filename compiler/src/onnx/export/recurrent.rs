@@ -3,8 +3,8 @@
 use super::super::write::{float, floats, int, string, strings};
 use super::Export;
 use crate::error::Result;
-use crate::ops::Recurrent;
 use crate::ops::recurrent::{Activation, BIAS, CELL, Cell, PEEPHOLES, Part, R, STATE, W};
+use crate::ops::{Operator, Recurrent};
 
 /// ONNX's name of a function, and the numbers that it takes.
 fn words(activation: Activation) -> (&'static str, Vec<f32>, Vec<f32>) {
@@ -71,12 +71,7 @@ impl Export<'_> {
         while results.last().is_some_and(String::is_empty) {
             results.pop();
         }
-        let op = match layer.cell {
-            Cell::Gru { .. } => "GRU",
-            Cell::Lstm { .. } => "LSTM",
-            Cell::Rnn => "RNN",
-        };
-        self.w.node(op, name, &inputs, &results, attributes);
+        self.w.node(layer.name(), name, &inputs, &results, attributes);
         for (result, axis, output) in later {
             self.w.node("Squeeze", &output, &[result, axis], std::slice::from_ref(&output), Vec::new());
         }

@@ -16,7 +16,7 @@ use crate::kernels::offer::Candidate;
 use crate::kernels::portable::dense::dense;
 use crate::kernels::problem::{Axis, Rows};
 use crate::kernels::product::Product;
-use crate::kernels::recurrent::{FRACTIONS, TABLE, Unit, Units, narrowed, table};
+use crate::kernels::recurrent::{FRACTIONS, Unit, Units, narrowed, table};
 use crate::kernels::registry::engine;
 use crate::kernels::rounding::requantize_instr;
 use crate::ops::Recurrent;
@@ -322,9 +322,8 @@ pub(super) fn select(cx: &mut Cx<'_>, op: &Recurrent) -> Result<()> {
 fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize) -> Result<Candidate> {
     let hidden = op.hidden;
     let rows = op.cell.gates() * hidden;
-    let (Some(first), cell_bits) = (numbers.units.first(), numbers.units[0].cell_bits) else {
-        return Err(cx.unsupported("has no units"));
-    };
+    let Some(first) = numbers.units.first() else { return Err(cx.unsupported("has no units")) };
+    let cell_bits = first.cell_bits;
     let name = match op.cell {
         Cell::Gru { .. } => "gru_s8",
         Cell::Lstm { .. } => "lstm_s8",
@@ -411,7 +410,6 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
         },
     };
     steps.walk(&mut layer.k, &mut walk);
-    debug_assert_eq!(TABLE, values.len);
     let way = match (native, chunk < x.shape[0]) {
         (true, false) => "recurrent",
         (true, true) => "recurrent_chunks",
