@@ -78,7 +78,7 @@ fn compile_unhelped(
     };
 
     step(observer, "import")?;
-    let imported = onnx::import_bound(model, &options.dims, &options.bind)?;
+    let imported = onnx::import_with(model, options)?;
     graph::verify(&imported)?;
     if wanted("import") {
         dumps.push(("import".to_string(), graph::print(&imported)));
@@ -221,7 +221,7 @@ fn compile_unhelped(
 /// the refusal that [`compile`] gives too. What decides is asked here and there alike: import,
 /// passes, quantization (of a float model with made-up samples) and lowering.
 pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
-    let imported = onnx::import_bound(model, &options.dims, &options.bind)?;
+    let imported = onnx::import_with(model, options)?;
     let decide = || {
         let target = secateur_targets::find("host")
             .map_err(|e| Error::new(Fault::Target, Site::Option("target".into()), e.to_string()))?;
@@ -267,7 +267,7 @@ pub fn sensitivity(
     observer: &mut dyn Observer,
     listen: &mut dyn FnMut(&[Vec<Tensor>]),
 ) -> Result<Sensitivity> {
-    let mut graph = onnx::import_bound(model, &options.dims, &options.bind).map_err(helped)?;
+    let mut graph = onnx::import_with(model, options).map_err(helped)?;
     passes::run(&mut graph, &mut |_, _| {})?;
     if quantize::is_quantized(&graph) {
         let why = "the model brought its own quantization, and such a one is not pruned";
@@ -275,7 +275,7 @@ pub fn sensitivity(
     }
     prune::by_layer(options)?;
     let tasks = prune::tasks(&graph, options)?;
-    let inputs = crate::samples::split(samples, &graph, None)?;
+    let inputs = crate::samples::carried(samples, &graph)?;
     let probes = prune::probes(inputs.len(), limit);
     let outputs = probes.iter().map(|&i| graph::run(&graph, &inputs[i])).collect::<Result<_>>()?;
     let mut heard = |_: &prune::Task, _: f64, have: &[Vec<Tensor>]| {

@@ -7,6 +7,7 @@
 
 use crate::artifact::Artifact;
 use crate::error::{Error, Fault, Result, Site};
+use crate::graph::Steps;
 use crate::kernel::Access;
 use crate::kernel::ParamKind;
 use crate::observe::Observer;
@@ -54,7 +55,8 @@ struct Sums {
     channels: Vec<(f64, f64)>,
 }
 
-/// Compares every layer whose result the float graph has under the same name.
+/// Compares every layer whose result the float graph has under the same name. Samples of a model with states are
+/// steps of one sequence; the floats keep states of their own.
 pub fn compare(
     artifact: &Artifact,
     samples: &[Vec<Tensor>],
@@ -64,6 +66,7 @@ pub fn compare(
     let graph = &artifact.imported;
     let results = results(program);
     let mut machine = Machine::new(program)?;
+    let mut steps = Steps::new(graph);
     let mut sums: Vec<Sums> = vec![Sums::default(); results.len()];
     let mut compared = vec![false; results.len()];
     for (done, sample) in samples.iter().enumerate() {
@@ -72,7 +75,7 @@ pub fn compare(
             return Err(Error::new(Fault::Cancelled, Site::Whole, "stopped on request"));
         }
         let mut float: BTreeMap<&str, Tensor> = BTreeMap::new();
-        crate::graph::run_with(graph, sample, &mut |id, tensor| {
+        steps.run_with(sample, &mut |id, tensor| {
             float.insert(&graph[id].name, tensor.clone());
         })?;
         let stored: Vec<Tensor> = sample.iter().zip(&program.inputs).map(|(t, p)| to_port(t, p)).collect();

@@ -1,27 +1,66 @@
 //! From named arrays of samples to the input tensors of one inference each.
 //!
+//! Samples of a model with states are steps of a sequence in their order; an axis in front of theirs counts sequences.
+//!
 //! Law: data are taken only if key, shape and type fit the model's inputs and every number is
 //! finite, or missing (NaN) where the model asks for that; integers may feed float inputs, floats never feed integer ones.
 
 use crate::error::{Error, Result, Site};
-use crate::graph::{Graph, ValueId};
+use crate::graph::{self, Graph, ValueId};
 use crate::ops::Op;
 use crate::tensor::{DType, Data, Samples, Tensor};
+
+/// Samples in the order in which they run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequences {
+    /// The inputs of one run each.
+    pub samples: Vec<Vec<Tensor>>,
+    /// So many of them follow each other before the states begin again; the last may be fewer.
+    pub steps: usize,
+}
+
+impl Sequences {
+    /// Samples of one sequence.
+    pub fn one(samples: Vec<Vec<Tensor>>) -> Sequences {
+        Sequences { steps: samples.len().max(1), samples }
+    }
+    /// The samples of each sequence.
+    pub fn each(&self) -> impl Iterator<Item = &[Vec<Tensor>]> {
+        self.samples.chunks(self.steps.max(1))
+    }
+}
 
 /// Cuts samples into one list of input tensors each, in the types and shapes of the model.
 ///
 /// The first axis of every array counts samples; the rest is the input's shape, axes of length
 /// one aside (a flat input takes any shape with as many elements). At most `limit` samples are taken.
+/// Of a model with states see [`sequences`].
 pub fn split(samples: &Samples, graph: &Graph, limit: Option<usize>) -> Result<Vec<Vec<Tensor>>> {
+    Ok(sequences(samples, graph, limit)?.samples)
+}
+
+/// As [`split`], for a model with states: samples are steps of one sequence in their order, or the first axis of
+/// every array counts sequences and the second their steps.
+///
+/// Errors: as [`split`]; arrays that count differently.
+pub fn sequences(samples: &Samples, graph: &Graph, limit: Option<usize>) -> Result<Sequences> {
     let inputs = graph.inputs();
     let mut columns = Vec::new();
+    let mut counts = Vec::new();
     for &input in inputs {
         let array = find(samples, graph, input)?;
-        columns.push(cut(array, graph, input, limit)?);
+        let (column, steps) = cut(array, graph, input, limit)?;
+        counts.push(steps);
+        columns.push(column);
     }
     if let Some(extra) =
         samples.arrays.keys().find(|k| !k.is_empty() && !inputs.iter().any(|&i| graph[i].name == **k))
     {
+        if let Some(&state) = graph.states().iter().find(|&&s| graph[s].name == *extra) {
+            let why = "the data have an array for this input, which is tied to an output and fed by it";
+            return Err(Error::data(Site::Value(graph[state].name.clone()), why)
+                .help("leave the array out, or compile without `--state` for it"));
+        }
         return Err(Error::data(
             Site::Value(extra.clone()),
             "the data have an array that is no input of the model",
@@ -32,11 +71,23 @@ pub fn split(samples: &Samples, graph: &Graph, limit: Option<usize>) -> Result<V
     if columns.iter().any(|c| c.len() != count) {
         return Err(Error::data(Site::Whole, "the arrays have different numbers of samples"));
     }
+    let steps = counts.first().copied().unwrap_or(1);
+    if counts.iter().any(|c| *c != steps) {
+        return Err(Error::data(Site::Whole, "the arrays have sequences of different numbers of steps"));
+    }
     if count == 0 {
         return Err(Error::data(Site::Whole, "the data hold no sample"));
     }
     let mut columns: Vec<_> = columns.into_iter().map(Vec::into_iter).collect();
-    Ok((0..count).map(|_| columns.iter_mut().filter_map(Iterator::next).collect()).collect())
+    let samples = (0..count).map(|_| columns.iter_mut().filter_map(Iterator::next).collect()).collect();
+    Ok(Sequences { samples, steps })
+}
+
+/// As [`sequences`], each sample with what the states hold before it behind the inputs
+/// ([`graph::carried`]): what the float model meets when it runs.
+pub fn carried(samples: &Samples, graph: &Graph) -> Result<Vec<Vec<Tensor>>> {
+    let Sequences { samples, steps } = sequences(samples, graph, None)?;
+    graph::carried(graph, samples, steps)
 }
 
 fn input_names(graph: &Graph) -> String {
@@ -56,23 +107,42 @@ fn find<'a>(samples: &'a Samples, graph: &Graph, input: ValueId) -> Result<&'a T
     })
 }
 
-fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> Result<Vec<Tensor>> {
+/// The samples of an input, and how many make a sequence.
+fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> Result<(Vec<Tensor>, usize)> {
     let value = &graph[input];
+    let carries = !graph.states().is_empty();
     let wrong = || {
         Error::data(
             Site::Value(value.name.clone()),
             format!("an array of shape {:?} does not hold samples of shape {:?}", array.shape(), value.shape),
         )
-        .help("the first axis counts samples; the rest is one sample")
+        .help(match carries {
+            false => "the first axis counts samples; the rest is one sample",
+            true => {
+                "the first axis counts the steps of a sequence, or the first two sequences and steps; the rest is one \
+                 sample"
+            }
+        })
     };
-    let (&count, rest) = array.shape().split_first().ok_or_else(wrong)?;
     let ours: Vec<usize> = value.shape.iter().copied().filter(|&d| d != 1).collect();
-    let theirs: Vec<usize> = rest.iter().copied().filter(|&d| d != 1).collect();
-    // A model that takes one flat axis may be fed the same elements in their shape.
-    let flat = ours.len() <= 1 && rest.iter().product::<usize>() == value.len();
-    if ours != theirs && !flat {
-        return Err(wrong());
-    }
+    let fits = |rest: &[usize]| {
+        let theirs: Vec<usize> = rest.iter().copied().filter(|&d| d != 1).collect();
+        // A model that takes one flat axis may be fed the same elements in their shape.
+        ours == theirs || ours.len() <= 1 && rest.iter().product::<usize>() == value.len()
+    };
+    let (count, steps) = match array.shape() {
+        // An axis of the sample's own would be of length one; so is that of steps where there is but one.
+        [sequences, steps, rest @ ..]
+            if carries && *steps != 1 && rest.len() == value.shape.len() && fits(rest) =>
+        {
+            (sequences.checked_mul(*steps).ok_or_else(wrong)?, *steps)
+        }
+        [count, rest @ ..] if fits(rest) => (*count, *count),
+        [sequences, steps, rest @ ..] if carries && fits(rest) => {
+            (sequences.checked_mul(*steps).ok_or_else(wrong)?, *steps)
+        }
+        _ => return Err(wrong()),
+    };
     if let Some(v) = array.as_f32()
         && let Some(at) = v.iter().position(|x| !(x.is_finite() || x.is_nan() && may_lack(graph, input)))
     {
@@ -92,12 +162,13 @@ fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> R
     let bytes = cast.to_le_bytes();
     let size = len * value.dtype.size();
     let count = limit.map_or(count, |l| count.min(l));
-    (0..count)
+    let samples = (0..count)
         .map(|i| {
             let part = &bytes[i * size..(i + 1) * size];
             Tensor::new(value.shape.clone(), Data::from_le_bytes(value.dtype, part))
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok((samples, steps.max(1)))
 }
 
 /// Whether the model asks which elements of an input are no numbers: by a tree, or itself.

@@ -96,7 +96,17 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
 
 /// The words of the command line as the attribute's arguments.
 fn in_arguments(text: &str) -> String {
-    text.replace("`--calibrate X.npy`", "`calibrate = \"x.npy\"`")
+    // `--state INPUT=OUTPUT`, whatever the names.
+    let mut tied = String::new();
+    for (i, part) in text.split("`--state ").enumerate() {
+        let (pair, rest) = if i > 0 { part.split_once('`').unwrap_or((part, "")) } else { ("", part) };
+        if let Some((input, output)) = pair.rsplit_once('=') {
+            tied += &format!("`state({input:?} = {output:?})`");
+        }
+        tied += rest;
+    }
+    tied.replace("`--state`", "`state`")
+        .replace("`--calibrate X.npy`", "`calibrate = \"x.npy\"`")
         .replace("`--quantize none`", "`quantize = \"none\"`")
         .replace("`--optimize size`", "`optimize = \"size\"`")
         .replace("`--allow-overflow`", "`allow_overflow = true`")

@@ -608,7 +608,7 @@ fn memory_program() -> Program {
         ],
         inputs: vec![port("serving_default:0", DType::I16, 8, 32)],
         outputs: vec![port("serving/default:0", DType::F32, 9, 48)],
-        states: vec![State { buffer: BufferId(3), init: ConstantId(2) }],
+        states: vec![State { buffer: BufferId(3), init: Initial::Constant(ConstantId(2)), next: "s".into() }],
         layers: vec![],
         entries: vec![Entry {
             name: "run".into(),

@@ -111,3 +111,22 @@ fn what_does_not_fit_is_refused_on_the_argument() {
     assert!(expanded(", allow_overflow = true").is_ok());
     assert!(expanded(", allow_overflow = false").is_err());
 }
+
+/// What is kept between runs is the struct's own, and what is said of it is said in the attribute's words.
+#[test]
+fn outputs_are_tied_by_an_argument() {
+    let folder = secateur_tests::repository().join("tests/cases/int8");
+    let expand = |arguments: &str| {
+        let arguments = format!("\"rnn_step_state.onnx\", quantize = \"none\", {arguments}");
+        expand::expand(arguments.parse().unwrap(), "pub struct Cell;".parse().unwrap(), &folder)
+    };
+    let text = expand("state(h = \"h_out\")").unwrap().to_string();
+    let spaced = "fn run (& mut self , in_x : & [f32 ; 6] , out_y : & mut [f32 ; 3])";
+    for part in [spaced, "pub fn state_h (& self) -> & [f32 ; 8]", "pub const fn reset (& mut self)"] {
+        assert!(text.contains(part), "{part} is not in the expansion");
+    }
+    let said = expand("state(h = \"hout\")").unwrap_err().to_string();
+    assert!(said.contains("no output `hout`") && said.contains("`h_out`"), "{said}");
+    let said = expand("state(h_out = \"h\")").unwrap_err().to_string();
+    assert!(said.contains("`state(\"INPUT\" = \"OUTPUT\")` names the input first"), "{said}");
+}

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// Samples to compare on; the calibration samples by default.
     #[arg(long, value_name = "X.npy|X.npz")]
     data: Option<PathBuf>,
-    /// Compare on the first N samples only.
+    /// Compare on the first N samples only; of a model with states, on those of the first sequence.
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
     /// Print JSON.
@@ -35,8 +35,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     };
     let mut observer = Terminal::new();
     let artifact = job.compile(&job.options, &mut observer)?;
-    let samples = data::split(&samples, &artifact.imported, Some(args.limit))?;
-    let layers = compare(&artifact, &samples, &mut observer)?;
+    let samples = data::sequences(&samples, &artifact.imported, Some(args.limit))?;
+    let layers = compare(&artifact, samples.each().next().unwrap_or_default(), &mut observer)?;
     drop(observer);
     warn(&artifact.report.warnings);
     if args.json {

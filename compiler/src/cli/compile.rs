@@ -77,7 +77,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 /// Builds the output for the host and compares it, bit for bit, with the evaluator.
 fn check(artifact: &Artifact, job: &Job, observer: &mut Terminal) -> Result<()> {
     let samples = match &job.calibration {
-        Some(samples) => data::split(samples, &artifact.imported, Some(CHECKED))?,
+        Some(samples) => data::sequences(samples, &artifact.imported, Some(CHECKED))?,
         None => {
             return Err(Error::option("check", "needs samples to compare on")
                 .help("give some with `--calibrate X.npy`"));
@@ -90,7 +90,7 @@ fn check(artifact: &Artifact, job: &Job, observer: &mut Terminal) -> Result<()> 
             Language::Rust => engine::Engine::Rust,
         };
         let got = engine::run(engine, artifact, &job.target, &samples, observer)?;
-        if let Some(sample) = (0..samples.len()).find(|&i| got.stored[i] != want.stored[i]) {
+        if let Some(sample) = (0..samples.samples.len()).find(|&i| got.stored[i] != want.stored[i]) {
             return Err(Error::new(
                 Fault::Internal,
                 Site::Whole,

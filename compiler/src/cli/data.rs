@@ -114,7 +114,7 @@ pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<()> {
     output::write(path, &bytes)
 }
 
-pub use crate::samples::split;
+pub use crate::samples::{sequences, split};
 
 #[cfg(test)]
 mod tests {

@@ -138,12 +138,12 @@ fn accuracy(
     observer: &mut Terminal,
 ) -> Result<eval::Outcome> {
     let graph = prepared.graph();
-    let samples = data::split(&unnamed(TEST)?, graph, None)?;
+    let samples = data::sequences(&unnamed(TEST)?, graph, None)?;
     let labels = npy::read(LABELS)?;
-    let output = &graph[graph.outputs()[0]];
+    let output = &graph[graph.results()[0]];
     let expected = Expected {
-        samples: samples.len(),
-        used: samples.len(),
+        samples: samples.samples.len(),
+        used: samples.samples.len(),
         outputs: output.len(),
         float: output.dtype.is_float(),
     };
@@ -163,17 +163,16 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 
     let mut observer = Terminal::new();
     let artifact = engine::measured(&job, &mut observer)?;
-    let samples = data::split(&unnamed(TEST)?, &artifact.imported, None)?;
+    let few = data::sequences(&unnamed(TEST)?, &artifact.imported, Some(COMPARED))?;
     let mut text = table::report(&artifact.report);
 
     text += &format!("\nthe same bits from every engine, {COMPARED} samples:\n");
-    let few = &samples[..COMPARED];
-    let want = engine::run(Engine::Eval, &artifact, &job.target, few, &mut observer)?;
+    let want = engine::run(Engine::Eval, &artifact, &job.target, &few, &mut observer)?;
     let mut differing = Vec::new();
     // The emitted C is what ships; without a C compiler the evaluator stands in.
     let mut accuracy_engine = Engine::Eval;
     for engine in [Engine::C, Engine::Rust, Engine::Emulator, Engine::EmulatorRust] {
-        let said = match engine::run(engine, &artifact, &job.target, few, &mut observer) {
+        let said = match engine::run(engine, &artifact, &job.target, &few, &mut observer) {
             Ok(got) if got.stored == want.stored => {
                 if engine == Engine::C {
                     accuracy_engine = Engine::C;

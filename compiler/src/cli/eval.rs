@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::offer::SPARSE;
 use crate::options::{Leaf, Options, Quantize};
 use crate::report::SCHEMA;
+use crate::samples::Sequences;
 use crate::tensor::Tensor;
 use serde_json::json;
 use std::path::PathBuf;
@@ -18,7 +19,8 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Samples along the first axis (.npy, or .npz with one key an input).
+    /// Samples along the first axis (.npy, or .npz with one key an input); with `--state`, steps of a sequence along
+    /// the first, or sequences and their steps along the first two.
     #[arg(long, value_name = "X.npy|X.npz")]
     data: PathBuf,
     /// One class number or one-hot row a sample (or one target array a sample, for `mse`).
@@ -61,7 +63,7 @@ pub(crate) fn measure(
     prepared: &engine::Prepared,
     engine: Engine,
     target: &secateur_targets::Target,
-    samples: &[Vec<Tensor>],
+    samples: &Sequences,
     labels: &Labels,
     metric: Metric,
     observer: &mut Terminal,
@@ -71,7 +73,7 @@ pub(crate) fn measure(
     let float = prepared.run(Engine::Float, target, samples, observer)?;
     let float = first(&float.real);
     let outputs = first(&prepared.run(engine, target, samples, observer)?.real);
-    let inputs = first(samples);
+    let inputs = first(&samples.samples);
     let reference = Reference { labels, inputs: &inputs, float: &float };
     let both = |metric| -> Result<[f64; 2]> {
         Ok([metric::measure(metric, &float, &reference)?, metric::measure(metric, &outputs, &reference)?])
@@ -83,7 +85,7 @@ pub(crate) fn measure(
         engine: of_engine,
         agree: metric::measure(Metric::Agree, &outputs, &reference)?,
         mse: if *labels == Labels::None { Some(both(Metric::Mse)?) } else { None },
-        samples: samples.len(),
+        samples: samples.samples.len(),
     })
 }
 
@@ -109,12 +111,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let dense = dense(&job).filter(|_| args.engine != Engine::Float);
     let dense = dense.map(|job| engine::prepare(&job, args.engine, &mut observer)).transpose()?;
     let graph = prepared.graph();
-    let total = samples.arrays.values().next().and_then(|a| a.shape().first().copied()).unwrap_or(0);
-    let samples = data::split(&samples, graph, args.limit)?;
-    let output = &graph[graph.outputs()[0]];
+    let total = data::split(&samples, graph, None)?.len();
+    let samples = data::sequences(&samples, graph, args.limit)?;
+    let output = &graph[graph.results()[0]];
     let expected = Expected {
         samples: total,
-        used: samples.len(),
+        used: samples.samples.len(),
         outputs: output.len(),
         float: output.dtype.is_float(),
     };

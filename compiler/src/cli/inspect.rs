@@ -3,7 +3,7 @@
 use super::args::{INSPECT, ModelArgs};
 use super::{model, output, print_json, table, warn};
 use crate::error::{Error, Fault, Result, Site};
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 use crate::ops::ValueType;
 use crate::options::Options;
 use crate::{artifact, onnx, report};
@@ -25,6 +25,11 @@ struct Layer {
     output: Vec<usize>,
     params: usize,
     macs: u64,
+}
+
+/// Each state and its next value.
+fn pairs(graph: &Graph) -> impl Iterator<Item = (ValueId, ValueId)> {
+    graph.states().iter().copied().zip(graph.nexts().iter().copied())
 }
 
 fn layers(graph: &Graph) -> Vec<Layer> {
@@ -55,8 +60,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let wanted = settings.options();
     let bytes = model::read(&args.model.model)?;
     // Whether a model is supported depends on nothing else.
-    let (dims, bind, quantize) = (wanted.dims, wanted.bind, wanted.quantize);
-    let options = Options { dims, bind, quantize, ..Options::default() };
+    let Options { dims, bind, states, quantize, .. } = wanted;
+    let options = Options { dims, bind, states, quantize, ..Options::default() };
     let mut graph = match artifact::supported(&bytes, &options) {
         Ok(graph) => graph,
         Err(error) => {
@@ -77,7 +82,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     layers.iter().for_each(|l| *counts.entry(l.op).or_default() += 1);
     let params: usize = layers.iter().map(|l| l.params).sum();
     let macs: u64 = layers.iter().map(|l| l.macs).sum();
-    let port = |id: crate::graph::ValueId| {
+    let port = |id: ValueId| {
         let v = &graph[id];
         json!({ "name": v.name, "type": v.dtype.name(), "shape": v.shape })
     };
@@ -86,7 +91,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "schema": report::SCHEMA,
             "name": graph.name,
             "inputs": graph.inputs().iter().map(|&i| port(i)).collect::<Vec<_>>(),
-            "outputs": graph.outputs().iter().map(|&i| port(i)).collect::<Vec<_>>(),
+            "outputs": graph.results().iter().map(|&i| port(i)).collect::<Vec<_>>(),
+            "states": pairs(&graph).map(|(state, next)| {
+                let mut value = port(state);
+                value["next"] = json!(graph[next].name);
+                value
+            }).collect::<Vec<_>>(),
             "operators": counts,
             "total": { "params": params, "macs": macs },
             "layers": layers.iter().map(|l| json!({
@@ -96,11 +106,16 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }));
     }
     let mut text = format!("model {}\n", graph.name);
-    for (word, ids) in [("input ", graph.inputs()), ("output", graph.outputs())] {
+    for (word, ids) in [("input ", graph.inputs()), ("output", graph.results())] {
         for &id in ids {
             let v = &graph[id];
             text += &format!("{word} {}: {} {}\n", v.name, v.dtype, table::shape(&v.shape));
         }
+    }
+    for (state, next) in pairs(&graph) {
+        let v = &graph[state];
+        let next = &graph[next].name;
+        text += &format!("state  {}: {} {}, next {next}\n", v.name, v.dtype, table::shape(&v.shape));
     }
     let rows = layers
         .iter()

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Samples along the first axis (.npy, or .npz with one key an input).
+    /// Samples along the first axis (.npy, or .npz with one key an input); with `--state`, steps of a sequence along
+    /// the first, or sequences and their steps along the first two.
     #[arg(long, value_name = "X.npy|X.npz")]
     input: PathBuf,
     /// Where to write the outputs; without it, a summary is printed.
@@ -32,18 +33,24 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let samples = data::read_samples(&args.input)?;
     let mut observer = Terminal::new();
     let prepared = engine::prepare(&job, args.engine, &mut observer)?;
-    let samples = data::split(&samples, prepared.graph(), args.limit)?;
+    let samples = data::sequences(&samples, prepared.graph(), args.limit)?;
     let outputs = prepared.run(args.engine, &job.target, &samples, &mut observer)?;
     drop(observer);
     warn(prepared.warnings());
 
+    // Sequences of equal length come as they were given.
+    let (count, steps) = (samples.samples.len(), samples.steps);
+    let axes = match count % steps {
+        0 if count > steps => vec![count / steps, steps],
+        _ => vec![count],
+    };
     let mut arrays = BTreeMap::new();
     for (index, name) in outputs.names.iter().enumerate() {
-        arrays.insert(name.clone(), stack(&outputs.real, index)?);
+        arrays.insert(name.clone(), stack(&outputs.real, index, &axes)?);
         // What the emitted code stores; the float engine runs none.
         let stored = args.engine != Engine::Float;
         if stored && outputs.stored.iter().all(|o| !o[index].dtype().is_float()) {
-            arrays.insert(format!("{name}.raw"), stack(&outputs.stored, index)?);
+            arrays.insert(format!("{name}.raw"), stack(&outputs.stored, index, &axes)?);
         }
     }
     match &args.output {
@@ -72,15 +79,15 @@ fn extent(values: &[f64]) -> String {
     }
 }
 
-/// Output `index` of all samples as one array; the first axis counts samples. A batch axis of
-/// one is replaced by it, as in the data that users hand over.
-fn stack(outputs: &[Vec<Tensor>], index: usize) -> Result<Tensor> {
+/// Output `index` of all samples as one array; the first axes count samples. A batch axis of
+/// one is replaced by them, as in the data that users hand over.
+fn stack(outputs: &[Vec<Tensor>], index: usize, axes: &[usize]) -> Result<Tensor> {
     let first = &outputs[0][index];
     let inner = match first.shape() {
         [1, rest @ ..] => rest,
         all => all,
     };
-    let shape: Vec<usize> = std::iter::once(outputs.len()).chain(inner.iter().copied()).collect();
+    let shape: Vec<usize> = axes.iter().chain(inner).copied().collect();
     let bytes: Vec<u8> = outputs.iter().flat_map(|o| o[index].data().to_le_bytes()).collect();
     Tensor::new(shape, Data::from_le_bytes(first.dtype(), &bytes))
 }

@@ -97,7 +97,7 @@ fn firsts(outputs: &[Vec<Tensor>]) -> Vec<Vec<f64>> {
 /// Top1 of the float model, and what each layer and level loses of it.
 fn drops(found: &Sensitivity, labels: &Tensor, outputs: &[Vec<Vec<f64>>]) -> Result<(f64, Vec<f64>)> {
     let graph = &found.graph;
-    let output = &graph[graph.outputs()[0]];
+    let output = &graph[graph.results()[0]];
     let expected = Expected {
         samples: found.samples,
         used: found.samples,

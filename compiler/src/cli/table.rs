@@ -162,6 +162,14 @@ pub(crate) fn report(report: &Report) -> String {
             count(total.arena_plan_bound as u64)
         ),
     );
+    let kept = report
+        .states
+        .iter()
+        .map(|s| format!("{} from {} ({} {})", name(&s.name), name(&s.next), s.elem, shape(&s.shape)));
+    if !report.states.is_empty() {
+        let all: Vec<String> = kept.collect();
+        line("  kept between runs", format!("{}: {}", bytes(total.states), all.join(", ")));
+    }
     if let Some(balanced) = total.arena_balanced {
         let (less, more) = (balanced.saturating_sub(total.arena), total.arena.saturating_sub(balanced));
         line(

@@ -17,7 +17,7 @@ use super::{c_data, c_header};
 use crate::emit::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
-use crate::program::{Arg, Place, Program, Step};
+use crate::program::{Arg, Initial, Program, Step};
 use crate::tensor::DType;
 use secateur_runtime::sources;
 use std::fmt::Write;
@@ -67,7 +67,7 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
     let border = program.inputs.iter().chain(&program.outputs).any(|p| p.affine.is_some());
     let mut files = vec![
         File { path: format!("{name}.c"), text: cx.source(options)? },
-        File { path: format!("{name}.h"), text: c_header::header(&module, &name, options, border) },
+        File { path: format!("{name}.h"), text: c_header::header(&module, &name, options, border)? },
         header_file(sources::SECATEUR_H),
     ];
     if border || module.uses_float {
@@ -304,21 +304,23 @@ impl Cx<'_> {
         if program.states.is_empty() {
             o.push_str("    (void)arena; /* this model keeps nothing between runs */\n");
         }
+        let kept = self.module.kept()?;
+        if kept.iter().any(|(_, _, state)| matches!(state.init, Initial::Bytes(_))) {
+            o.push_str("    uint32_t i;\n");
+        }
         self.checks(o, options);
-        for state in &program.states {
-            let buffer = program.buffers.get(state.buffer.0 as usize);
-            let constant = program.constants.get(state.init.0 as usize);
-            let (Some(buffer), Some(constant)) = (buffer, constant) else {
-                return Err(Error::internal(Site::Whole, "a state names what does not exist"));
+        for (port, _, state) in kept {
+            let (at, bytes) = (port.at, port.bytes());
+            let _ = match state.init {
+                Initial::Bytes(byte) => writeln!(
+                    o,
+                    "    for (i = 0U; i < {bytes}U; i++) {{\n        arena->bytes[{at}U + i] = {byte}U;\n    }}"
+                ),
+                Initial::Constant(id) => {
+                    let ident = self.module.constants[id.0 as usize].as_deref().unwrap_or("?");
+                    writeln!(o, "    (void)secateur_copy(&arena->bytes[{at}], {name}_{ident}, {bytes});")
+                }
             };
-            let (Place::State(at), bytes) = (buffer.place, buffer.len * buffer.elem.size()) else {
-                return Err(Error::internal(Site::Whole, "a state lies outside of the state memory"));
-            };
-            if bytes != constant.bytes.len() {
-                return Err(Error::internal(Site::Whole, "a state's initial value has another size"));
-            }
-            let ident = self.module.constants[state.init.0 as usize].as_deref().unwrap_or("?");
-            let _ = writeln!(o, "    (void)secateur_copy(&arena->bytes[{at}], {name}_{ident}, {bytes});");
         }
         o.push_str("}\n");
         Ok(())

@@ -8,11 +8,12 @@ use super::EmitOptions;
 use super::c::{c_type, comment};
 use super::c_expr::float_literal;
 use super::module::{Module, banner, printable};
-use crate::program::Port;
+use crate::error::Result;
+use crate::program::{Port, State};
 use std::fmt::Write;
 
 /// `NAME.h`.
-pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, border: bool) -> String {
+pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, border: bool) -> Result<String> {
     let (program, upper) = (module.program, name.to_ascii_uppercase());
     let mut o = comment(&banner(program, options, "C interface"));
     let _ = writeln!(
@@ -52,8 +53,13 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
         [("Input", &program.inputs, &module.inputs), ("Output", &program.outputs, &module.outputs)]
     {
         for (port, ident) in ports.iter().zip(names) {
-            port_macros(&mut o, what, port, &format!("{upper}_{}", ident.to_ascii_uppercase()));
+            port_macros(&mut o, what, port, "", &format!("{upper}_{}", ident.to_ascii_uppercase()));
         }
+    }
+    let kept = module.kept()?;
+    for (port, ident, state) in &kept {
+        let next = format!(", kept between runs; takes the value of `{}`", printable(&state.next));
+        port_macros(&mut o, "State", port, &next, &format!("{upper}_{}", ident.to_ascii_uppercase()));
     }
     let _ = writeln!(
         o,
@@ -62,9 +68,16 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
         program.arena.max(8)
     );
     slots(&mut o, module, name);
+    states(&mut o, &kept, name);
+    let begins = match kept.is_empty() {
+        true => "",
+        false => {
+            "\n * Sets what is kept between runs to what it begins with: call it again where a sequence ends."
+        }
+    };
     let _ = writeln!(
         o,
-        "/* Makes an arena ready; once before the first run, and again to start over. */\n\
+        "/* Makes an arena ready; once before the first run, and again to start over.{begins} */\n\
          void {name}_init({name}_arena *arena);\n"
     );
     let _ = writeln!(
@@ -89,7 +102,7 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
         o.push_str("#endif\n");
     }
     o.push_str("SECATEUR_CXX_END\n\n#endif\n#endif\n");
-    o
+    Ok(o)
 }
 
 /// What the files of one compilation have in common, as a number: the first digits of the digest.
@@ -133,6 +146,27 @@ fn slots(o: &mut String, module: &Module<'_>, name: &str) {
     o.push('\n');
 }
 
+/// Accessors of what is kept in the arena between runs.
+fn states(o: &mut String, kept: &[(Port, &str, &State)], name: &str) {
+    if kept.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        o,
+        "/* What the arena keeps between runs: to be read, saved, or set to what was saved. Each run changes it. */"
+    );
+    for (port, ident, _) in kept {
+        let ty = c_type(port.elem);
+        let _ = writeln!(
+            o,
+            "static inline {ty} *{name}_{ident}({name}_arena *arena)\n{{\n    \
+             return ({ty} *)(void *)&arena->bytes[{}];\n}}",
+            port.at
+        );
+    }
+    o.push('\n');
+}
+
 /// The call of `run` without a copy; `None` if the model has no ports.
 fn example(module: &Module<'_>, name: &str) -> Option<String> {
     let inputs = module.inputs.iter().map(|ident| format!("{name}_input_{ident}(&arena)"));
@@ -141,11 +175,11 @@ fn example(module: &Module<'_>, name: &str) -> Option<String> {
     (!ports.is_empty()).then(|| format!("{name}_run(&arena, {});", ports.join(", ")))
 }
 
-fn port_macros(o: &mut String, what: &str, port: &Port, prefix: &str) {
+fn port_macros(o: &mut String, what: &str, port: &Port, more: &str, prefix: &str) {
     let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
     let _ = writeln!(
         o,
-        "\n/* {what} `{}`: {} [{}]. */",
+        "\n/* {what} `{}`: {} [{}]{more}. */",
         printable(&port.name),
         port.elem.name(),
         dims.join(", ")

@@ -9,7 +9,7 @@ use super::needs::Needs;
 use super::range::{Range, Ranges, fits, of_type};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, BinOp, Expr, Instr, Kernel, Native, ParamKind, Stmt, Ty, VarId, visit};
-use crate::program::{Arg, Entry, Place, Program, Step};
+use crate::program::{Arg, Entry, Initial, Place, Port, Program, State, Step};
 use crate::tensor::DType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -48,6 +48,7 @@ pub(super) struct Module<'a> {
     by_text: BTreeMap<(&'a str, &'a str), Vec<usize>>,
     pub(super) inputs: Vec<String>,
     pub(super) outputs: Vec<String>,
+    pub(super) states: Vec<String>,
     /// By constant; `None` where no step reads it.
     pub(super) constants: Vec<Option<String>>,
     pub(super) run: &'a Entry,
@@ -73,6 +74,7 @@ impl<'a> Module<'a> {
             by_text: BTreeMap::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
+            states: Vec::new(),
             constants: vec![None; program.constants.len()],
             run,
             uses_float: false,
@@ -81,10 +83,11 @@ impl<'a> Module<'a> {
         // Names that every module has.
         let base = names::base_name(&program.name);
         let mut functions = Namespace::functions(&base);
-        for fixed in ["run", "run_in_place", "init", "arena"] {
+        for fixed in ["run", "run_in_place", "init", "reset", "arena"] {
             functions.keep(fixed);
         }
-        (module.inputs, module.outputs) = names::ports(program);
+        let names = names::names(program);
+        (module.inputs, module.outputs, module.states) = (names.inputs, names.outputs, names.states);
         for input in &module.inputs {
             functions.keep(&format!("quantize_{input}"));
             functions.keep(&format!("input_{input}"));
@@ -93,6 +96,7 @@ impl<'a> Module<'a> {
             functions.keep(&format!("dequantize_{output}"));
             functions.keep(&format!("output_{output}"));
         }
+        module.states.iter().for_each(|state| functions.keep(state));
         for step in &run.steps {
             module.add(&step.kernel, options, &mut functions)?;
         }
@@ -100,7 +104,11 @@ impl<'a> Module<'a> {
             Arg::Constant { constant, .. } => Some(*constant),
             _ => None,
         });
-        let used: BTreeSet<_> = read.chain(program.states.iter().map(|s| s.init)).collect();
+        let used = read.chain(program.states.iter().filter_map(|s| match s.init {
+            Initial::Constant(id) => Some(id),
+            Initial::Bytes(_) => None,
+        }));
+        let used: BTreeSet<_> = used.collect();
         for id in used {
             let constant = program
                 .constants
@@ -273,6 +281,25 @@ impl<'a> Module<'a> {
         let (Place::Arena(at) | Place::State(at)) = b.place;
         let fits = at + b.len * b.elem.size() <= self.program.arena;
         if fits { Ok((at, b.elem)) } else { Err(Error::internal(site(), "a buffer is misplaced")) }
+    }
+    /// The states as ports are seen, row-major in their shapes, with their names and what they begin with.
+    pub(super) fn kept(&self) -> Result<Vec<(Port, &str, &State)>> {
+        let missing = || Error::internal(Site::Whole, "a state names what does not exist, or does not fit");
+        let mut all = Vec::new();
+        for (state, name) in self.program.states.iter().zip(&self.states) {
+            let (buffer, at, _) = self.program.state(state).ok_or_else(missing)?;
+            let held = buffer.holds.as_ref();
+            let port = Port {
+                name: buffer.name.clone(),
+                shape: held.map_or_else(|| vec![buffer.len], |held| held.shape.clone()),
+                elem: buffer.elem,
+                real: buffer.elem,
+                affine: held.and_then(|held| held.affine),
+                at,
+            };
+            all.push((port, name.as_str(), state));
+        }
+        Ok(all)
     }
     /// The features whose native kernels the module uses, sorted.
     pub(super) fn features(&self) -> BTreeSet<&'a str> {

@@ -6,7 +6,7 @@
 //! in C: the module's name, or `in_` and `out_`, stand before it, so that no macro of a header
 //! can be in its way.
 
-use crate::program::Program;
+use crate::program::{Program, State};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -189,16 +189,36 @@ pub fn module_name(type_name: &str) -> String {
 /// Identifiers of a program's inputs and outputs. They become parts of macros and functions in C,
 /// constants and methods in Rust: an input `x` gives `x_mut`, an output `y` gives `y`.
 pub fn ports(program: &Program) -> (Vec<String>, Vec<String>) {
+    let Names { inputs, outputs, .. } = names(program);
+    (inputs, outputs)
+}
+
+/// Identifiers of what a program's user may name.
+#[derive(Debug)]
+pub struct Names {
+    pub inputs: Vec<String>,
+    pub outputs: Vec<String>,
+    /// A state `h` gives `state_h`.
+    pub states: Vec<String>,
+}
+
+/// As [`ports`], those of states too.
+pub fn names(program: &Program) -> Names {
     let longest = "_dequantize_".len().max("__ZERO_POINT".len());
     let mut ports = Namespace::within(INTERNAL - longest - base_name(&program.name).len());
     let inputs = program.inputs.iter().map(|p| ports.take_with(&p.name, &["", "quantize_"], "_mut"));
     let inputs = inputs.collect();
     // An output is a method by its own name: not one that each model has, and no word of Rust.
-    for fixed in RUST.split_whitespace().chain(["new", "run", "run_in_place", "init"]) {
+    for fixed in RUST.split_whitespace().chain(["new", "run", "run_in_place", "reset"]) {
         ports.keep(fixed);
     }
     let outputs = program.outputs.iter().map(|p| ports.take_with(&p.name, &["", "dequantize_"], ""));
-    (inputs, outputs.collect())
+    let outputs = outputs.collect();
+    let named = |s: &State| program.buffers.get(s.buffer.0 as usize).map_or("", |b| &b.name);
+    let states =
+        program.states.iter().map(|s| ports.take_with(&format!("state_{}", named(s)), &[""], "_mut"));
+    let states = states.collect();
+    Names { inputs, outputs, states }
 }
 
 /// Hands out identifiers that differ.

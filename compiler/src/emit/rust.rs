@@ -11,12 +11,12 @@ use super::module::{Item, Module, banner, layer_comment, printable};
 use super::names::{rust_module, type_name};
 use super::needs::Need;
 use super::range::Ranges;
-use super::rust_border::{border_helper, port_constants};
+use super::rust_border::{border_helper, port_constants, state_accessors};
 use super::rust_expr::literal;
 use crate::emit::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
-use crate::program::{Arg, Place, Program, Step};
+use crate::program::{Arg, Initial, Program, Step};
 use crate::tensor::DType;
 use std::fmt::Write;
 
@@ -153,8 +153,14 @@ impl Cx<'_> {
                 port_constants(o, what, port, &ident.to_ascii_uppercase());
             }
         }
+        for (port, ident, _) in module.kept()? {
+            port_constants(o, "state", &port, &ident.to_ascii_uppercase());
+        }
         self.constructor(o)?;
         self.slots(o);
+        for (port, ident, state) in module.kept()? {
+            state_accessors(o, &port, ident, &state.next);
+        }
         self.run(o)?;
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
             border_helper(o, port, ident, true);
@@ -179,26 +185,23 @@ impl Cx<'_> {
             o.push_str("Self { arena: ::secateur::Aligned::new([0; Self::ARENA_BYTES]) }\n    }\n");
             return Ok(());
         }
-        o.push_str("let mut model = Self { arena: ::secateur::Aligned::new([0; Self::ARENA_BYTES]) };\n        model.init();\n        model\n    }\n");
-        o.push_str("\n    /// Sets what is kept between runs to its initial value.\n    pub const fn init(&mut self) {\n        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
-        for state in &program.states {
-            let buffer = program.buffers.get(state.buffer.0 as usize);
-            let constant = program.constants.get(state.init.0 as usize);
-            let (Some(buffer), Some(constant)) = (buffer, constant) else {
-                return Err(Error::internal(Site::Whole, "a state names what does not exist"));
+        o.push_str("let mut model = Self { arena: ::secateur::Aligned::new([0; Self::ARENA_BYTES]) };\n        model.reset();\n        model\n    }\n");
+        o.push_str("\n    /// Sets what is kept between runs to its initial value, to start over.\n    pub const fn reset(&mut self) {\n        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
+        for (port, _, state) in self.module.kept()? {
+            let (at, bytes) = (port.at, port.bytes());
+            let _ = match state.init {
+                Initial::Bytes(byte) => writeln!(
+                    o,
+                    "        // SAFETY: {bytes} bytes of the arena that are a state's alone.\n        \
+                     unsafe {{ arena.add({at}).write_bytes({byte}, {bytes}) }};"
+                ),
+                Initial::Constant(id) => writeln!(
+                    o,
+                    "        // SAFETY: {bytes} bytes of a constant go to their own place in the arena.\n        \
+                     unsafe {{ weights::{}.as_ptr().cast::<u8>().copy_to_nonoverlapping(arena.add({at}), {bytes}) }};",
+                    self.constant(id.0 as usize)
+                ),
             };
-            let (Place::State(at), bytes) = (buffer.place, buffer.len * buffer.elem.size()) else {
-                return Err(Error::internal(Site::Whole, "a state lies outside of the state memory"));
-            };
-            if bytes != constant.bytes.len() {
-                return Err(Error::internal(Site::Whole, "a state's initial value has another size"));
-            }
-            let _ = writeln!(
-                o,
-                "        // SAFETY: {bytes} bytes of a constant go to their own place in the arena.\n        \
-                 unsafe {{ weights::{}.as_ptr().cast::<u8>().copy_to_nonoverlapping(arena.add({at}), {bytes}) }};",
-                self.constant(state.init.0 as usize)
-            );
         }
         o.push_str("    }\n");
         Ok(())

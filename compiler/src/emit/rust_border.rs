@@ -3,6 +3,7 @@
 use super::module::printable;
 use super::rust_expr::float_literal;
 use crate::program::Port;
+use crate::tensor::DType;
 use std::fmt::Write;
 
 /// Constants of a port: length, shape, scale and zero point.
@@ -24,6 +25,27 @@ pub(super) fn port_constants(o: &mut String, what: &str, port: &Port, upper: &st
             float_literal(scale)
         );
     }
+}
+
+/// Accessors of what is kept between runs, as a port is seen.
+pub(super) fn state_accessors(o: &mut String, port: &Port, ident: &str, next: &str) {
+    let (n, at) = (port.len(), port.at);
+    // Any byte may be written there, so that a bool is one.
+    let ty = if port.elem == DType::Bool { "u8" } else { port.elem.name() };
+    let what = format!(
+        "`{}`, kept between runs: each gives it the value of `{}`",
+        printable(&port.name),
+        printable(next)
+    );
+    let safe = "// SAFETY: inside the arena, aligned, and every bit pattern there is a value.";
+    let _ = writeln!(
+        o,
+        "\n    /// {what}.\n    pub fn {ident}(&self) -> &[{ty}; {n}] {{\n        {safe}\n        \
+         unsafe {{ &*self.arena.as_ptr().cast::<u8>().add({at}).cast() }}\n    }}\n\n    \
+         /// The same, to be set to what was saved.\n    \
+         pub fn {ident}_mut(&mut self) -> &mut [{ty}; {n}] {{\n        {safe}\n        \
+         unsafe {{ &mut *self.arena.as_mut_ptr().cast::<u8>().add({at}).cast() }}\n    }}"
+    );
 }
 
 /// Conversions between real numbers and the stored integers of a port.

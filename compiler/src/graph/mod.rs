@@ -15,7 +15,7 @@ pub(crate) mod walk;
 
 pub use crate::arith::quant::{Clamp, Quant};
 pub use patch::Patch;
-pub use run::{dequantize, run, run_with};
+pub use run::{Steps, carried, dequantize, run, run_with};
 pub use text::print;
 pub use verify::verify;
 
@@ -55,7 +55,7 @@ pub enum ValueKind {
     Constant(Arc<Tensor>),
     /// Computed by a node.
     Activation,
-    /// Kept between calls; starts as the tensor.
+    /// Kept between runs; starts as the tensor, which holds real values (elements of `dtype`), quantized or not.
     State(Arc<Tensor>),
 }
 
@@ -111,6 +111,9 @@ pub struct Node {
 }
 
 /// A model: values, nodes, inputs and outputs in the model's order.
+///
+/// Where an output is tied to an input, that input is no input any more but a state, and the output that it takes
+/// its next value from stands behind all others: one for each state, in their order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Graph {
     pub name: String,
@@ -118,6 +121,7 @@ pub struct Graph {
     pub(crate) values: Vec<Value>,
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<ValueId>,
+    pub(crate) states: Vec<ValueId>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -138,8 +142,21 @@ impl Graph {
     pub fn inputs(&self) -> &[ValueId] {
         &self.inputs
     }
+    /// All that is computed for somebody: the [`results`](Graph::results), then the [`nexts`](Graph::nexts).
     pub fn outputs(&self) -> &[ValueId] {
         &self.outputs
+    }
+    /// Values that are kept between runs.
+    pub fn states(&self) -> &[ValueId] {
+        &self.states
+    }
+    /// The outputs that the caller of a run is given.
+    pub fn results(&self) -> &[ValueId] {
+        &self.outputs[..self.outputs.len().saturating_sub(self.states.len())]
+    }
+    /// By state, the value that it has in the next run.
+    pub fn nexts(&self) -> &[ValueId] {
+        &self.outputs[self.outputs.len().saturating_sub(self.states.len())..]
     }
     /// Leaves a warning with the graph, once; it stays with the graph to the end.
     pub fn warn(&mut self, warning: Warning) {

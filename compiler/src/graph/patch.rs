@@ -80,6 +80,16 @@ impl<'g> Patch<'g> {
     pub fn set_output(&mut self, index: usize, value: ValueId) {
         self.graph.outputs[index] = value;
     }
+    /// Ties an output to an input: from now on the input is a state that begins as `init` (real values of its type
+    /// and shape) and takes the output's value at the end of each run. Neither is a port any more.
+    pub fn tie(&mut self, input: ValueId, port: usize, init: Tensor) {
+        let graph = &mut *self.graph;
+        graph.inputs.retain(|&v| v != input);
+        graph.values[input.index()].kind = ValueKind::State(Arc::new(init));
+        let next = graph.outputs.remove(port);
+        graph.outputs.push(next);
+        graph.states.push(input);
+    }
     /// A new constant.
     pub fn add_constant(&mut self, name: &str, tensor: Tensor) -> ValueId {
         let name = self.fresh_value_name(name);
@@ -117,6 +127,10 @@ impl<'g> Patch<'g> {
     }
     pub fn set_dtype(&mut self, value: ValueId, dtype: DType) {
         self.graph.values[value.index()].dtype = dtype;
+    }
+    /// What a state begins as, in real values.
+    pub fn set_init(&mut self, state: ValueId, init: Tensor) {
+        self.graph.values[state.index()].kind = ValueKind::State(Arc::new(init));
     }
     /// Turns a value into a constant (its producer should be removed).
     pub fn set_constant(&mut self, value: ValueId, tensor: Tensor) {

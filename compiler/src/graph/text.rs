@@ -11,6 +11,9 @@ pub fn print(graph: &Graph) -> String {
     for &id in graph.inputs() {
         let _ = writeln!(out, "  in  {}", typed(graph, id));
     }
+    for &id in graph.states() {
+        let _ = writeln!(out, "  state {}", typed(graph, id));
+    }
     for id in graph.topological() {
         let node = &graph[id];
         let outs: Vec<String> = node.outputs.iter().map(|&v| typed(graph, v)).collect();
@@ -31,8 +34,11 @@ pub fn print(graph: &Graph) -> String {
         }
         let _ = writeln!(out, "  # {}", node.name);
     }
-    for &id in graph.outputs() {
+    for &id in graph.results() {
         let _ = writeln!(out, "  out %{}", graph[id].name);
+    }
+    for (&state, &next) in graph.states().iter().zip(graph.nexts()) {
+        let _ = writeln!(out, "  next %{} is %{}", graph[state].name, graph[next].name);
     }
     out
 }

@@ -39,6 +39,24 @@ pub fn verify(graph: &Graph) -> Result<()> {
             return Err(Error::internal(Site::Value(value.name.clone()), "constant and shape disagree"));
         }
     }
+    let states: Vec<_> =
+        graph.values().filter(|(_, v)| matches!(v.kind, ValueKind::State(_))).map(|(id, _)| id).collect();
+    if states.len() != graph.states.len() || states.iter().any(|id| !graph.states.contains(id)) {
+        return Err(Error::internal(Site::Whole, "values that are kept and the list of states disagree"));
+    }
+    for (&state, &next) in graph.states().iter().zip(graph.nexts()) {
+        let (state, next) = (&graph[state], &graph[next]);
+        let holds = matches!(&state.kind, ValueKind::State(t) if t.shape() == state.shape && t.dtype() == state.dtype);
+        if !holds || state.shape != next.shape || state.dtype != next.dtype {
+            return Err(Error::internal(
+                Site::Value(state.name.clone()),
+                "a state and its next value disagree",
+            ));
+        }
+    }
+    if graph.outputs().len() < graph.states().len() || graph.outputs().iter().any(|v| states.contains(v)) {
+        return Err(Error::internal(Site::Whole, "a state is an output, or has no next value"));
+    }
     if graph.topological().len() != graph.nodes().count() {
         return Err(Error::internal(Site::Whole, "the graph has a cycle"));
     }

@@ -1,6 +1,7 @@
 //! A walk over the nodes of a graph with all samples at each, in float.
 //!
-//! In: a graph and its inputs by sample. Out: the results of one node after the other. Law: only values
+//! In: a graph and its inputs by sample, with the states behind them where it has some
+//! ([`carried`](super::carried)). Out: the results of one node after the other. Law: only values
 //! that some node still reads are kept, and a sample's results depend on that sample alone.
 
 use super::{Graph, NodeId};
@@ -21,8 +22,8 @@ impl Walk {
         for (_, node) in graph.nodes() {
             node.inputs.iter().flatten().for_each(|v| walk.readers[v.index()] += 1);
         }
-        for (i, &v) in graph.inputs().iter().enumerate() {
-            walk.live[v.index()] = Some(inputs.iter().map(|sample| sample[i].clone()).collect());
+        for (i, &v) in graph.inputs().iter().chain(graph.states()).enumerate() {
+            walk.live[v.index()] = Some(inputs.iter().filter_map(|sample| sample.get(i).cloned()).collect());
         }
         walk
     }

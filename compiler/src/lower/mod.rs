@@ -13,10 +13,11 @@ use crate::graph::{Graph, Value, ValueId, ValueKind};
 use crate::kernel::{Kernel, ParamKind};
 use crate::kernels::call::{Bind, Call};
 use crate::program::{
-    Arg, Buffer, BufferId, Constant, ConstantId, Entry, Held, Layer, Place, Port, Program, State, Step,
+    Arg, Buffer, BufferId, Constant, ConstantId, Entry, Held, Initial, Layer, Place, Port, Program, State,
+    Step,
 };
 use crate::schedule::{Placement, Region, Schedule};
-use crate::tensor::{DType, Data, row_major_strides};
+use crate::tensor::{DType, Data, Tensor, row_major_strides};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -178,7 +179,7 @@ pub fn lower(graph: &Graph, schedule: &Schedule) -> Result<Program> {
         let home = schedule.home(v).ok_or_else(|| unplaced(&graph[v]))?;
         state.program.inputs.push(port(&graph[v], home.offset));
     }
-    for (i, &v) in graph.outputs().iter().enumerate() {
+    for (i, &v) in graph.results().iter().enumerate() {
         let home = schedule.output(i).ok_or_else(|| unplaced(&graph[v]))?;
         state.program.outputs.push(port(&graph[v], home.offset));
     }
@@ -228,45 +229,72 @@ pub fn lower(graph: &Graph, schedule: &Schedule) -> Result<Program> {
         state.bind(graph, &choice.calls, &bindings).map_err(|e| e.at(node.site()))?;
     }
     copies(graph, schedule, &mut state)?;
-    for (id, value) in graph.values() {
-        if let ValueKind::State(init) = &value.kind
-            && schedule.home(id).is_some()
-        {
-            let buffer = state.buffer(graph, id)?;
-            let init = state.initial(&value.name, init.data());
-            state.program.states.push(State { buffer, init });
-        }
-    }
+    carry(graph, schedule, &mut state)?;
     state.program.entries.push(Entry { name: "run".into(), steps: state.steps });
     Ok(state.program)
 }
 
 impl Building {
-    fn initial(&mut self, name: &str, data: &Data) -> ConstantId {
-        let id = ConstantId(self.program.constants.len() as u32);
-        let (dtype, bytes) = (data.dtype(), data.to_le_bytes());
-        self.program.constants.push(Constant { name: name.into(), dtype, bytes, align: dtype.size() });
-        id
+    /// What a state begins as: one byte all over, or a constant.
+    fn initial(&mut self, value: &Value, init: &Tensor) -> Initial {
+        let stored = crate::program::to_port(init, &port(value, 0));
+        let (dtype, bytes) = (stored.dtype(), stored.data().to_le_bytes());
+        match bytes.first() {
+            None => Initial::Bytes(0),
+            Some(&first) if bytes.iter().all(|b| *b == first) => Initial::Bytes(first),
+            Some(_) => {
+                let id = ConstantId(self.program.constants.len() as u32);
+                self.program.constants.push(Constant {
+                    name: value.name.clone(),
+                    dtype,
+                    bytes,
+                    align: dtype.size(),
+                });
+                Initial::Constant(id)
+            }
+        }
     }
-}
-
-/// Copies constants that are outputs; all other outputs stand where they were computed.
-fn copies(graph: &Graph, schedule: &Schedule, state: &mut Building) -> Result<()> {
-    for (i, &v) in graph.outputs().iter().enumerate() {
-        let Some(choice) = schedule.copies.get(i).and_then(Option::as_ref) else { continue };
-        let value = &graph[v];
-        state.layer = state.program.layers.len();
-        state.program.layers.push(Layer {
+    /// A layer that belongs to no node.
+    fn copy(&mut self, value: &Value, family: &str, live_bytes: usize) {
+        self.layer = self.program.layers.len();
+        self.program.layers.push(Layer {
             name: value.name.clone(),
             op: "Copy".into(),
-            family: choice.variant.clone(),
+            family: family.to_owned(),
             output: value.name.clone(),
             output_shape: value.shape.clone(),
             macs: 0,
             live_macs: 0,
             weight_bytes: 0,
-            live_bytes: schedule.live_bytes(schedule.groups.len()),
+            live_bytes,
         });
+    }
+}
+
+/// States, and the copies of their next values that do not stand there.
+fn carry(graph: &Graph, schedule: &Schedule, state: &mut Building) -> Result<()> {
+    for (i, (&id, &next)) in graph.states().iter().zip(graph.nexts()).enumerate() {
+        let (value, buffer) = (&graph[id], state.buffer(graph, id)?);
+        if let Some(choice) = schedule.carried.get(i).and_then(Option::as_ref) {
+            state.copy(value, &choice.variant, schedule.live_bytes(schedule.groups.len()));
+            let bindings =
+                Bindings { name: &value.name, inputs: &[Some(next)], outputs: vec![buffer], workspace: None };
+            state.bind(graph, &choice.calls, &bindings)?;
+        }
+        if let ValueKind::State(init) = &value.kind {
+            let init = state.initial(value, init);
+            state.program.states.push(State { buffer, init, next: graph[next].name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Copies constants that are outputs; all other outputs stand where they were computed.
+fn copies(graph: &Graph, schedule: &Schedule, state: &mut Building) -> Result<()> {
+    for (i, &v) in graph.results().iter().enumerate() {
+        let Some(choice) = schedule.copies.get(i).and_then(Option::as_ref) else { continue };
+        let value = &graph[v];
+        state.copy(value, &choice.variant, schedule.live_bytes(schedule.groups.len()));
         let buffer = BufferId(state.program.buffers.len() as u32);
         state.program.buffers.push(Buffer {
             name: value.name.clone(),

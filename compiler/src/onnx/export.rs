@@ -9,7 +9,7 @@ mod recurrent;
 
 use super::write::{OPSET, Writer, element, float, int, ints, signed, string};
 use crate::error::{Error, Result, Site};
-use crate::graph::{Graph, NodeId, Quant, ValueId, ValueKind};
+use crate::graph::{Graph, NodeId, Quant, ValueId};
 use crate::ops::{Attr, AveragePool, Joining, MaxPool, Op, Operand, PadMode, Reducing, ValueType};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -53,20 +53,16 @@ impl Export<'_> {
     /// Names of inputs and outputs are the model's own.
     fn ports(&mut self) -> Result<()> {
         let graph = self.graph;
-        for (_, value) in graph.values() {
-            if matches!(value.kind, ValueKind::State(_)) {
-                let site = Site::Value(value.name.clone());
-                return Err(Error::model(site, "is kept between calls, which ONNX has no word for"));
-            }
-        }
-        for &v in graph.inputs().iter().chain(graph.outputs()) {
+        // ONNX has no word for what is kept: a state is an input again, and its next value an output.
+        let inputs = || graph.inputs().iter().chain(graph.states());
+        for &v in inputs().chain(graph.outputs()) {
             let value = &graph[v];
             if !self.w.take(&value.name) {
                 let site = Site::Value(value.name.clone());
                 return Err(Error::model(site, "is more than one port, which is not written as ONNX"));
             }
         }
-        for &v in graph.inputs() {
+        for &v in inputs() {
             let value = &graph[v];
             self.w.input(&value.name, value.dtype, &value.shape);
             let name = match &value.quant {

@@ -4,6 +4,7 @@
 //! a refused node is passed over, so that one sweep reports every independent error and no
 //! consequence of another.
 
+use super::Given;
 use super::bind;
 use super::dims::Dims;
 use super::order::{self, site};
@@ -30,14 +31,14 @@ const MAX_FOLDED_TOTAL: usize = 1 << 26;
 /// Multiply-accumulates of one node that may be folded.
 const MAX_FOLDED_MACS: u64 = 1 << 30;
 
-/// Adds a model to an empty graph.
+/// Adds a model to an empty graph; what tied inputs hold by default.
 pub(super) fn run(
     model: Model,
     order: Vec<usize>,
     opset: i64,
-    (dims, bind): (&BTreeMap<String, usize>, &BTreeMap<String, Numbers>),
+    &Given { dims, bind, ties }: &Given<'_>,
     graph: &mut Graph,
-) -> Result<()> {
+) -> Result<BTreeMap<String, Tensor>> {
     bind::check(bind, &model.inputs)?;
     let Model { initializers, inputs, outputs, nodes, doubles, functions, .. } = model;
     let support = Support::new(functions);
@@ -57,8 +58,13 @@ pub(super) fn run(
         turned: 0,
         opset,
     };
-    // What an input holds by default, another number may take the place of.
-    importer.initializers(initializers.into_iter().filter(|(n, _)| !bind.contains_key(n)).collect())?;
+    // What an input holds by default, another number may take the place of; a state begins as that.
+    let (begin, initializers): (Vec<_>, Vec<_>) = initializers
+        .into_iter()
+        .filter(|(n, _)| !bind.contains_key(n))
+        .partition(|(n, _)| ties.iter().any(|(input, _)| input == n));
+    let begin = begin.into_iter().map(|(n, t)| Ok((n, t?))).collect::<Result<_>>()?;
+    importer.initializers(initializers)?;
     if let Err(e) = importer.inputs(&inputs, dims, bind) {
         if e.fault == Fault::Option {
             return Err(e);
@@ -67,7 +73,7 @@ pub(super) fn run(
         let known = |name: &str| importer.names.contains_key(name);
         let mut errors = importer.support.refusals(&nodes, [], &known, "");
         errors.push(e);
-        return Error::join(errors).map_or(Ok(()), Err);
+        return Error::join(errors).map_or(Ok(BTreeMap::new()), Err);
     }
     importer.reserve_outputs(&nodes)?;
     let mut nodes: Vec<Option<RawNode>> = nodes.into_iter().map(Some).collect();
@@ -92,7 +98,7 @@ pub(super) fn run(
         let warning = Warning::new(Site::Value(first.clone()), message);
         importer.patch.warn(warning.help("export the model in float32 to see what single precision gives"));
     }
-    Ok(())
+    Ok(begin)
 }
 
 struct Importer<'g> {

@@ -16,6 +16,7 @@ mod order;
 mod proto;
 mod scan;
 mod support;
+mod tie;
 mod write;
 
 pub use export::export;
@@ -24,7 +25,7 @@ pub use support::{folded, supported};
 
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::Graph;
-use crate::options::Numbers;
+use crate::options::{Numbers, Options};
 use order::order;
 use proto::{Model, RawNode};
 use std::collections::BTreeMap;
@@ -54,20 +55,42 @@ pub fn import_bound(
     dims: &BTreeMap<String, usize>,
     bind: &BTreeMap<String, Numbers>,
 ) -> Result<Graph> {
-    let model = proto::decode(bytes)?;
-    read(model, (dims, bind)).map_err(|e| if e.fault == Fault::Model { e.or_help(HELP) } else { e })
+    import_given(bytes, &Given { dims, bind, ties: &[] })
+}
+
+/// As [`import_bound`], with all that options say of ports: inputs that [`Options::states`] ties to outputs are
+/// states.
+///
+/// Errors: as there; ties of names that the model does not have, of ports that differ, or twice of one port.
+pub fn import_with(bytes: &[u8], options: &Options) -> Result<Graph> {
+    import_given(bytes, &Given { dims: &options.dims, bind: &options.bind, ties: &options.states })
 }
 
 /// What to do where nothing better is known.
 pub(crate) const HELP: &str = "`python -m onnx.checker MODEL` tells whether the file keeps the rules of ONNX; the \
                                README lists what is supported";
 
-fn read(model: Model, given: (&BTreeMap<String, usize>, &BTreeMap<String, Numbers>)) -> Result<Graph> {
+/// What the user says of a model's ports.
+struct Given<'a> {
+    dims: &'a BTreeMap<String, usize>,
+    bind: &'a BTreeMap<String, Numbers>,
+    ties: &'a tie::Ties,
+}
+
+fn import_given(bytes: &[u8], given: &Given<'_>) -> Result<Graph> {
+    let model = proto::decode(bytes)?;
+    read(model, given).map_err(|e| if e.fault == Fault::Model { e.or_help(HELP) } else { e })
+}
+
+fn read(model: Model, given: &Given<'_>) -> Result<Graph> {
     let opset = versions(&model)?;
     sizes(&model)?;
     let order = order(&model.nodes)?;
+    tie::check(given.ties, given.bind, (&model.inputs, &model.outputs))?;
+    let outputs: Vec<String> = model.outputs.iter().map(|p| p.name.clone()).collect();
     let mut graph = Graph { name: model.name.clone(), ..Graph::default() };
-    importer::run(model, order, opset, given, &mut graph)?;
+    let defaults = importer::run(model, order, opset, given, &mut graph)?;
+    tie::tie(&mut graph, given.ties, defaults, &outputs)?;
     Ok(graph)
 }
 

@@ -53,9 +53,10 @@ pub(super) fn augment(graph: &Graph, samples: &[Vec<Tensor>], wish: &Augment) ->
         for (number, sample) in samples.iter().enumerate() {
             let mut numbers = Numbers((copy * samples.len() + number) as u64);
             let altered = sample.iter().enumerate();
-            let altered = altered.map(|(input, tensor)| match real[input] {
-                true => alter(tensor, wish, spread[input], &mut numbers),
-                false => tensor.clone(),
+            let altered = altered.map(|(input, tensor)| match real.get(input).zip(spread.get(input)) {
+                Some((true, &spread)) => alter(tensor, wish, spread, &mut numbers),
+                // Integers; and what states hold.
+                _ => tensor.clone(),
             });
             all.push(altered.collect());
         }

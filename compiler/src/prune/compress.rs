@@ -109,7 +109,7 @@ pub(super) fn compress(
 
 impl Pair<'_> {
     fn store_inputs(&mut self) {
-        for &v in self.float.inputs() {
+        for &v in self.float.inputs().iter().chain(self.float.states()) {
             if let (Some(quant), Some(tensors)) =
                 (self.storage.ranges.get(&v), &mut self.walk.live[v.index()])
             {

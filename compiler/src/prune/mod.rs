@@ -94,7 +94,7 @@ fn split(graph: &Graph, calibration: Option<&Samples>) -> Result<Vec<Vec<Tensor>
         Error::option("prune", "needs calibration samples to choose zeros by")
             .help("give samples with `--calibrate X.npy`; they need no labels")
     })?;
-    samples::split(samples, graph, None)
+    samples::carried(samples, graph)
 }
 
 /// The samples, and behind them the altered copies that the options ask for.

@@ -201,7 +201,7 @@ fn kept(graph: &Graph, all: &[Layer], options: &Options) -> BTreeSet<NodeId> {
 /// Values that come from the model's inputs, and values that go to its outputs, with no layer of weights in
 /// between.
 fn ends(graph: &Graph, weighted: &BTreeSet<NodeId>) -> (BTreeSet<ValueId>, BTreeSet<ValueId>) {
-    let mut first: BTreeSet<ValueId> = graph.inputs().iter().copied().collect();
+    let mut first: BTreeSet<ValueId> = graph.inputs().iter().chain(graph.states()).copied().collect();
     let mut last: BTreeSet<ValueId> = graph.outputs().iter().copied().collect();
     let order: Vec<NodeId> = graph.topological().into_iter().filter(|id| !weighted.contains(id)).collect();
     for node in order.iter().map(|id| &graph[*id]) {

@@ -81,10 +81,14 @@ pub fn overflow(report: &Report) -> Option<Error> {
     let needs = (total.arena + stack) as u64;
     let peak = || largest(report, |l| l.live, "live");
     if let Some(ram) = memory.ram.filter(|&ram| needs > ram) {
+        let kept = match total.states {
+            0 => String::new(),
+            states => format!(" ({} of it kept between runs)", size(states)),
+        };
         let counted = match total.stack {
-            Some(stack) => format!("arena {}, stack at most {}", size(total.arena), size(stack)),
+            Some(stack) => format!("arena {}{kept}, stack at most {}", size(total.arena), size(stack)),
             None => format!(
-                "arena {}, stack of native kernels {}; other stack was not measured",
+                "arena {}{kept}, stack of native kernels {}; other stack was not measured",
                 size(total.arena),
                 size(stack)
             ),

@@ -48,6 +48,8 @@ pub struct Total {
     pub native_code: usize,
     /// Working memory, inputs and outputs of the model inside.
     pub arena: usize,
+    /// Bytes of it that are kept between runs.
+    pub states: usize,
     /// All RAM but the stack, for a caller that uses the inputs and outputs inside the arena: the
     /// arena.
     pub arena_with_io: usize,
@@ -131,6 +133,22 @@ pub struct PortReport {
     pub zero_point: Option<i32>,
 }
 
+/// What the emitted code keeps between runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StateReport {
+    /// The input that it was.
+    pub name: String,
+    /// The output that it takes its next value from.
+    pub next: String,
+    pub shape: Vec<usize>,
+    #[serde(rename = "type")]
+    pub elem: String,
+    pub scale: Option<f32>,
+    pub zero_point: Option<i32>,
+    /// Bytes of the arena that are its alone.
+    pub bytes: usize,
+}
+
 /// The choice and the row of each node that has both.
 fn choices<'a>(
     graph: &Graph,
@@ -154,6 +172,7 @@ pub struct Report {
     pub memory: Memory,
     pub inputs: Vec<PortReport>,
     pub outputs: Vec<PortReport>,
+    pub states: Vec<StateReport>,
     pub total: Total,
     pub layers: Vec<LayerReport>,
     /// What the user should know, each once; fronts that learn more add to it.
@@ -226,6 +245,23 @@ impl Report {
                 })
                 .collect()
         };
+        let kept = program.states.iter().filter_map(|s| Some((program.state(s)?.0, &s.next)));
+        let states: Vec<StateReport> = kept
+            .map(|(buffer, next)| {
+                let held = buffer.holds.as_ref();
+                let affine = held.and_then(|h| h.affine);
+                StateReport {
+                    name: buffer.name.clone(),
+                    next: next.clone(),
+                    shape: held.map_or_else(|| vec![buffer.len], |h| h.shape.clone()),
+                    elem: buffer.elem.name().to_string(),
+                    scale: affine.map(|a| a.0),
+                    zero_point: affine.map(|a| a.1),
+                    bytes: buffer.len * buffer.elem.size(),
+                }
+            })
+            .collect();
+        let bytes_kept = states.iter().map(|s| s.bytes).sum();
         let io: usize = program.inputs.iter().chain(&program.outputs).map(Port::bytes).sum();
         debug_assert!(program.buffers.iter().all(|b| {
             let (Place::Arena(at) | Place::State(at)) = b.place;
@@ -244,6 +280,7 @@ impl Report {
             memory: Memory::of(target),
             inputs: ports(&program.inputs),
             outputs: ports(&program.outputs),
+            states,
             total: Total {
                 macs: program.layers.iter().map(|l| l.macs).sum(),
                 live_macs: program.layers.iter().map(|l| l.live_macs).sum(),
@@ -256,6 +293,7 @@ impl Report {
                 code: None,
                 native_code: texts.values().sum(),
                 arena: program.arena,
+                states: bytes_kept,
                 arena_with_io: program.arena,
                 io,
                 arena_balanced: None,

@@ -17,13 +17,19 @@ pub(crate) struct Uses {
     pub producer: Vec<Option<NodeId>>,
     pub consumers: Vec<Vec<NodeId>>,
     pub is_output: Vec<bool>,
+    /// Whether nothing but views stand between the value and one that is kept between runs.
+    pub kept: Vec<bool>,
 }
 
 impl Uses {
     pub(crate) fn of(graph: &Graph) -> Self {
         let n = graph.values.len();
-        let mut uses =
-            Uses { producer: vec![None; n], consumers: vec![Vec::new(); n], is_output: vec![false; n] };
+        let mut uses = Uses {
+            producer: vec![None; n],
+            consumers: vec![Vec::new(); n],
+            is_output: vec![false; n],
+            kept: vec![false; n],
+        };
         for (id, node) in graph.nodes() {
             for v in &node.outputs {
                 uses.producer[v.index()] = Some(id);
@@ -37,12 +43,21 @@ impl Uses {
         for v in graph.outputs() {
             uses.is_output[v.index()] = true;
         }
+        for v in graph.states() {
+            uses.kept[v.index()] = true;
+        }
+        for id in graph.topological() {
+            if let Some(x) = viewed(graph, &uses, id) {
+                uses.kept[graph[id].outputs[0].index()] = uses.kept[x.index()];
+            }
+        }
         uses
     }
 }
 
-/// The operand that a node can be a view of, if its operator is one that moves nothing.
-fn viewed(graph: &Graph, id: NodeId) -> Option<ValueId> {
+/// The operand that a node can be a view of, if its operator is one that moves nothing. What is kept between runs
+/// changes at the end of one, so that an output is no view of it.
+fn viewed(graph: &Graph, uses: &Uses, id: NodeId) -> Option<ValueId> {
     let node = &graph[id];
     let view = matches!(
         node.op,
@@ -60,7 +75,8 @@ fn viewed(graph: &Graph, id: NodeId) -> Option<ValueId> {
         && graph[x].quant == graph[y].quant
         && graph[x].len() == graph[y].len()
         && node.clamp.is_none()
-        && graph[x].constant().is_none();
+        && graph[x].constant().is_none()
+        && !(uses.kept[x.index()] && uses.is_output[y.index()]);
     (view && fits).then_some(x)
 }
 
@@ -92,14 +108,14 @@ pub(crate) fn choose(graph: &Graph, uses: &Uses) -> (Vec<Option<Layout>>, Vec<bo
     }
     for &v in graph.outputs() {
         if let Some(id) = uses.producer[v.index()]
-            && let Some(x) = viewed(graph, id)
+            && let Some(x) = viewed(graph, uses, id)
             && let Some(wish) = unview(graph, id, x, &Layout::row_major(graph[v].shape.len()))
         {
             wish_for(graph, uses, &mut layouts, x, &wish);
         }
     }
     for id in graph.topological() {
-        if let Some(x) = viewed(graph, id) {
+        if let Some(x) = viewed(graph, uses, id) {
             let y = graph[id].outputs[0];
             let lies = layouts[x.index()].clone().unwrap_or(Layout::row_major(graph[x].shape.len()));
             if layouts[y.index()].is_none() {
@@ -123,7 +139,7 @@ pub(crate) fn choose(graph: &Graph, uses: &Uses) -> (Vec<Option<Layout>>, Vec<bo
     }
     let mut aliases = vec![false; graph.nodes.len()];
     for (id, node) in graph.nodes() {
-        if let Some(x) = viewed(graph, id)
+        if let Some(x) = viewed(graph, uses, id)
             && let Some(lies) = &layouts[x.index()]
             && let Some(want) = &layouts[node.outputs[0].index()]
             && let Some(seen) = view(graph, id, x, lies)
@@ -146,7 +162,7 @@ fn wish_for(graph: &Graph, uses: &Uses, layouts: &mut [Option<Layout>], v: Value
     }
     layouts[v.index()] = Some(wish.clone());
     if let Some(id) = uses.producer[v.index()]
-        && let Some(x) = viewed(graph, id)
+        && let Some(x) = viewed(graph, uses, id)
         && let Some(above) = unview(graph, id, x, wish)
     {
         wish_for(graph, uses, layouts, x, &above);
@@ -166,7 +182,7 @@ fn rewish(graph: &Graph, uses: &Uses, layouts: &mut [Option<Layout>], v: ValueId
     if !free {
         return false;
     }
-    if let Some(x) = viewed(graph, id) {
+    if let Some(x) = viewed(graph, uses, id) {
         let granted = unview(graph, id, x, wish).is_some_and(|w| rewish(graph, uses, layouts, x, &w));
         if !granted {
             return false;

@@ -5,7 +5,9 @@
 //! Law: two buffers whose lifetimes meet never share a byte, except where an elementwise node
 //! writes over an operand that nobody reads again, or a result is its operand seen differently.
 //! Inputs and outputs of the model are buffers like any other: an input is live from before the
-//! first node to its last reader, an output to the end.
+//! first node to its last reader, an output to the end. States stand in front of all others and share their bytes
+//! with nothing but their next values, which are written there if nobody reads the state any more, and else
+//! copied at the end.
 
 mod layout;
 mod order;
@@ -146,6 +148,8 @@ pub struct Schedule {
     pub outputs: Vec<usize>,
     /// By output port: the copy of a constant that stands there at the end of a run.
     pub copies: Vec<Option<Choice>>,
+    /// By state: the copy of its next value that is made at the end of a run, where that does not stand there already.
+    pub carried: Vec<Option<Choice>>,
     /// Bytes, states included.
     pub arena: usize,
     /// The greatest sum of bytes live in one group: no placement of this order needs less.
@@ -262,12 +266,18 @@ fn planned(
         storage = least(graph, &uses, &layouts, &choices)?;
     }
     let want = variant::want(library, policy);
-    let copies = graph.outputs().iter().map(|&v| match graph[v].constant() {
+    let copies = graph.results().iter().map(|&v| match graph[v].constant() {
         Some(_) => select::copied(graph, v, &want).map(|copy| Some(Choice::of(copy))),
         None => Ok(None),
     });
     let copies = copies.collect::<Result<_>>()?;
-    Ok(storage.placed(layouts, choices, copies))
+    let pairs = graph.states().iter().zip(graph.nexts());
+    let carried = pairs.map(|(&state, &next)| match storage.together(state, next) {
+        false => select::copied(graph, next, &want).map(|copy| Some(Choice::of(copy))),
+        true => Ok(None),
+    });
+    let carried = carried.collect::<Result<_>>()?;
+    Ok(storage.placed(layouts, choices, (copies, carried)))
 }
 
 /// The order of the nodes that needs least memory, among those worth trying.

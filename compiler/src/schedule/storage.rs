@@ -2,13 +2,15 @@
 //!
 //! In: layouts, choices and an order of nodes. Out: placements. Values of a class are views
 //! of each other, or the results of nodes that overwrite their operand: elementwise ones, and
-//! those whose kernel has read an operand before it writes there.
+//! those whose kernel has read an operand before it writes there; or a state and its next value, where that is
+//! written when nobody reads the state any more.
 
 use super::layout::Uses;
 use super::place::{self, Item};
 use super::{Choice, Group, Layout, Mode, Placed, Placement, Region, Schedule};
 use crate::graph::{Graph, NodeId, ValueId, ValueKind};
 use crate::ops::Op;
+use crate::ops::recurrent::{self, Part};
 
 /// One order of the nodes with everything but the offsets.
 #[derive(Debug)]
@@ -93,6 +95,7 @@ pub(crate) fn plan(
             classes.join(x.index(), node.outputs[0].index());
         }
     }
+    carry(graph, layouts, choices, &order, &mut classes, (&first, &last));
     for (step, &id) in order.iter().enumerate() {
         let in_place = choices[id.index()].as_ref().is_some_and(|c| c.in_place);
         if is_alias(choices, id) || !(in_place || overwrites(&graph[id].op)) {
@@ -112,9 +115,9 @@ pub(crate) fn plan(
                 continue;
             }
             let members = classes.with(x.index());
-            let dies = members
-                .iter()
-                .all(|&m| !matches!(graph.values[m].kind, ValueKind::State(_)) && last[m] <= step);
+            let kept = |&m: &usize| matches!(graph.values[m].kind, ValueKind::State(_));
+            let dies = members.iter().all(|m| !kept(m) && last[*m] <= step)
+                && !classes.with(y.index()).iter().any(kept);
             // Another operand may be a view of the same bytes in another order.
             let others = node.inputs.iter().flatten().filter(|v| *v != x);
             let clean = others.into_iter().all(|v| !members.contains(&v.index()));
@@ -125,6 +128,79 @@ pub(crate) fn plan(
         }
     }
     place_classes(graph, choices, order, &classes, &first, &last)
+}
+
+/// Puts next values where their states stand, as far as the order allows.
+fn carry(
+    graph: &Graph,
+    layouts: &[Option<Layout>],
+    choices: &[Option<Choice>],
+    order: &[NodeId],
+    classes: &mut Classes,
+    (first, last): (&[usize], &[usize]),
+) {
+    for (&state, &next) in graph.states().iter().zip(graph.nexts()) {
+        let (s, y) = (state.index(), next.index());
+        let lies = |v: usize| layouts.get(v).and_then(Option::as_ref);
+        let alike = graph[state].stored() == graph[next].stored()
+            && lies(s).zip(lies(y)).is_some_and(|(a, b)| a.same(b, &graph[state].shape));
+        // One place holds one value at the end of a run; and what stands there at its beginning is no input.
+        let alone = graph.outputs().iter().filter(|v| **v == next).count() == 1
+            && classes.with(y).iter().all(|&m| matches!(graph.values[m].kind, ValueKind::Activation));
+        if !alike || !alone {
+            continue;
+        }
+        let read = |m: usize| if m == s { reads(graph, order, state) } else { last[m] };
+        let old = classes.with(s).to_vec();
+        let until = old.iter().map(|&m| read(m)).max().unwrap_or(0);
+        let from = classes.with(y).iter().map(|&m| first[m]).min().unwrap_or(0);
+        let free = until < from
+            || order.is_empty()
+            || until == from
+                && order.get(from).is_some_and(|&id| {
+                    let written = graph[id].outputs.iter().position(|v| classes.with(y).contains(&v.index()));
+                    written.is_some_and(|result| replaces(graph, layouts, choices, (id, result), &old))
+                });
+        if free {
+            classes.join(s, y);
+        }
+    }
+}
+
+/// The last step that reads a state itself.
+fn reads(graph: &Graph, order: &[NodeId], state: ValueId) -> usize {
+    order.iter().rposition(|&id| graph[id].inputs.contains(&Some(state))).unwrap_or(0)
+}
+
+/// Whether a result of a node may stand where one of its operands does, whose class is `old`: each element is
+/// written when it was read for the last time.
+fn replaces(
+    graph: &Graph,
+    layouts: &[Option<Layout>],
+    choices: &[Option<Choice>],
+    (id, result): (NodeId, usize),
+    old: &[usize],
+) -> bool {
+    let node = &graph[id];
+    let among = |v: &Option<ValueId>| v.is_some_and(|v| old.contains(&v.index()));
+    let at: Vec<usize> = (0..node.inputs.len()).filter(|&i| among(&node.inputs[i])).collect();
+    let [at] = at[..] else { return false };
+    let (Some(x), y) = (node.inputs[at], node.outputs[result]) else { return false };
+    let lies = |v: ValueId| layouts.get(v.index()).and_then(Option::as_ref);
+    let same = graph[x].shape == graph[y].shape
+        && graph[x].stored() == graph[y].stored()
+        && lies(x).zip(lies(y)).is_some_and(|(a, b)| a.same(b, &graph[y].shape));
+    let in_place = choices[id.index()].as_ref().is_some_and(|c| c.in_place);
+    let may = match &node.op {
+        // Sequences begin when their state is read, and leave it when they end.
+        Op::Recurrent(layer) => {
+            let part = layer.parts.get(result);
+            at == recurrent::STATE && part == Some(&Part::State)
+                || at == recurrent::CELL && part == Some(&Part::Cell)
+        }
+        op => result == 0 && (overwrites(op) || in_place && at == 0),
+    };
+    same && may
 }
 
 fn is_alias(choices: &[Option<Choice>], id: NodeId) -> bool {
@@ -173,7 +249,7 @@ fn place_classes(
         aligns.push(align);
     }
     // A constant that is an output is copied there at the end.
-    let outputs = graph.outputs().iter().map(|&v| {
+    let outputs = graph.results().iter().map(|&v| {
         homes[v.index()].unwrap_or_else(|| {
             let align = graph[v].stored().size().max(4);
             let bytes = (graph[v].len() * graph[v].stored().size()).next_multiple_of(align);
@@ -232,12 +308,17 @@ impl Storage {
         }
         found
     }
+    /// Whether a state and its next value have one place.
+    pub(crate) fn together(&self, state: ValueId, next: ValueId) -> bool {
+        let home = |v: ValueId| self.homes.get(v.index()).copied().flatten();
+        home(next).is_some() && home(state) == home(next)
+    }
     /// Chooses the offsets.
     pub(crate) fn placed(
         mut self,
         layouts: Vec<Option<Layout>>,
         choices: Vec<Option<Choice>>,
-        copies: Vec<Option<Choice>>,
+        (copies, carried): (Vec<Option<Choice>>, Vec<Option<Choice>>),
     ) -> Schedule {
         let (positions, items) = items(&self.placements, &self.aligns);
         let (offsets, height) = place::pack(&items);
@@ -252,6 +333,7 @@ impl Storage {
             homes: self.homes,
             outputs: self.outputs,
             copies,
+            carried,
             arena: self.states + height,
             arena_lower_bound: self.lower_bound,
             arena_balanced: None,

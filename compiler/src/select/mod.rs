@@ -114,22 +114,19 @@ pub(crate) fn variants(
     Ok(std::mem::take(&mut cx.offers).into_iter().map(|offer| cx.named(offer)).collect())
 }
 
-/// The calls that copy a constant to result 0, for an output of the model that nothing computes.
+/// The calls that copy a value, which lies row-major, to result 0 at the end of a run: a constant for an output of
+/// the model that nothing computes, or operand 0 for what is kept.
 pub(crate) fn copied(graph: &Graph, value: ValueId, want: &Want<'_>) -> Result<Variant> {
-    let constant = &graph[value];
-    let Some(tensor) = constant.constant() else {
-        return Err(Error::internal(Site::Value(constant.name.clone()), "is no constant and has no place"));
-    };
+    let from = &graph[value];
     // The copy belongs to no node.
     let node = NodeId(u32::MAX);
     let mut cx = Cx::new(graph, node, Clamp::NONE, &[], want);
-    let from = View {
-        arg: cx.constant(constant.name.clone(), tensor.data().clone(), 1),
-        elem: tensor.dtype(),
-        shape: constant.shape.clone(),
-        strides: row_major_strides(&constant.shape),
-        quant: constant.quant.clone(),
+    let (arg, elem) = match from.constant() {
+        Some(tensor) => (cx.constant(from.name.clone(), tensor.data().clone(), 1), tensor.dtype()),
+        None => (Bind::Operand(0), from.stored()),
     };
+    let (shape, strides) = (from.shape.clone(), row_major_strides(&from.shape));
+    let from = View { arg, elem, shape, strides, quant: from.quant.clone() };
     let to = View { arg: Bind::Result(0), ..from.clone() };
     copy::relayout(&mut cx, &from, &to)?;
     Ok(Variant::only(cx.calls))

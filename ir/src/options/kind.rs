@@ -223,6 +223,30 @@ impl<T: Leaf> Kind for Named<T> {
     }
 }
 
+/// Leaves by name, all of which a level gives: a name that it gives twice is for the compiler to refuse.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pairs<T>(pub Entries<T>);
+
+impl<T: Leaf> Kind for Pairs<T> {
+    const SHAPE: Shape = Shape::of::<T>(Form::Table);
+    fn read(key: &str, raw: &Raw) -> Result<Pairs<T>, Wrong> {
+        entries(key, raw, &Self::SHAPE).map(Pairs)
+    }
+    fn add(&mut self, later: Pairs<T>) {
+        self.0.extend(later.0);
+    }
+    fn over(&mut self, mut below: Pairs<T>) {
+        below.0.retain(|(name, _)| self.0.iter().all(|(n, _)| n != name));
+        self.0.splice(0..0, below.0);
+    }
+    fn entries(&self) -> Vec<(&str, &Place)> {
+        places(&self.0)
+    }
+    fn print(&self) -> Printed {
+        printed(&self.0)
+    }
+}
+
 /// Leaves by patterns of layers' names: of those that match a layer, the last holds. A pattern
 /// stands once, at its last place.
 #[derive(Debug, Clone, PartialEq)]

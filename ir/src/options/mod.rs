@@ -31,7 +31,7 @@ pub use augment::Augment;
 pub use bind::{Number, Numbers};
 pub use declare::{Declared, Front, Reach, declared, unknown_argument};
 pub use file::{FILE_NAME, File, MAX_BYTES, parse};
-pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Printed, Shape, Switch};
+pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Pairs, Printed, Shape, Switch};
 pub use print::print;
 pub use prune::{Pattern, Prune, Share};
 pub use value::{Bytes, ChipName, FilePath, Given, Leaf, Place, Raw, Untyped, Wrong};
@@ -103,6 +103,10 @@ declare! {
     /// known; repeat for more.
     bind: Named<Numbers>, "bind", "NAME=VALUE",
         default "", Everyone;
+    /// Ties an output of the model to an input: the emitted code keeps what one run gives there for the next, and
+    /// neither is a port of it; repeat for more.
+    state: Pairs<String>, "state", "INPUT=OUTPUT",
+        default "", Everyone;
     /// Languages to emit; `onnx`: the model, pruned if it was asked for, and what is compiled of it.
     emit: Vec<Emitted>, "emit", "EMIT",
         default "c", Compile;
@@ -151,6 +155,8 @@ impl Settings {
         options.dims = dims.map(|(name, size)| (name.clone(), size.value)).collect();
         let bound = self.bind.iter().flat_map(|g| &g.value.0);
         options.bind = bound.map(|(name, numbers)| (name.clone(), numbers.value.clone())).collect();
+        let tied = self.state.iter().flat_map(|g| &g.value.0);
+        options.states = tied.map(|(input, output)| (input.clone(), output.value.clone())).collect();
         let kernels = self.kernel.iter().flat_map(|g| &g.value.0);
         let wish = |(layers, variant): &(String, Given<String>)| KernelWish {
             layers: layers.clone(),
@@ -376,6 +382,8 @@ pub struct Options {
     pub dims: BTreeMap<String, usize>,
     /// Inputs that are constants, and what they hold.
     pub bind: BTreeMap<String, Numbers>,
+    /// Inputs that are kept between runs, and the outputs that they take their next values from.
+    pub states: Vec<(String, String)>,
     /// Compile a model that does not fit the chip's memories too, with a warning.
     pub allow_overflow: bool,
     /// Names of passes (or stages) after which the text form is kept in the artifact.
@@ -416,6 +424,7 @@ impl Default for Options {
             as_crate: false,
             dims: BTreeMap::new(),
             bind: BTreeMap::new(),
+            states: Vec::new(),
             allow_overflow: false,
             dump_after: Vec::new(),
         }

@@ -88,6 +88,21 @@ fn inputs_are_bound_by_name() {
     assert_eq!(shown(flags), ["a=b=[1, 2]", "gains=[1, -0.5]", "on:0=true", "sr=44100"]);
 }
 
+#[test]
+fn outputs_are_tied_to_inputs_by_name() {
+    let text = "state = { h = 'h_out', c = 'c_out' }\n[model.kws.state]\nh = 'other'\n";
+    let shown = |settings: Settings| -> Vec<String> {
+        settings.options().states.iter().map(|(input, output)| format!("{input}={output}")).collect()
+    };
+    assert_eq!(shown(of_kws(text)), ["c=c_out", "h=other"]);
+    let flags = with_flags(text, &[("state", "h=h_new"), ("state", "a=b")]);
+    assert_eq!(of_kws(&print(&flags, "x")).options(), flags.options());
+    assert_eq!(shown(flags), ["c=c_out", "h=h_new", "a=b"]);
+    // What one level ties twice stays for the compiler to refuse.
+    let twice = with_flags(text, &[("state", "h=h_new"), ("state", "h=h_out")]);
+    assert_eq!(shown(twice), ["c=c_out", "h=h_new", "h=h_out"]);
+}
+
 /// The variant that each level of sections gives, by which of several patterns holds.
 #[test]
 fn of_a_layers_sections_the_most_specific_holds_and_within_one_the_last() {
@@ -404,6 +419,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          keep-zeros = false  # default\n\
          # augment: not given\n\
          # bind: not given\n\
+         # state: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
          crate = true  # m/secateur.toml:10\n\
          dump-after = [\"import\"]  # m/secateur.toml:8\n\

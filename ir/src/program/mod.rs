@@ -150,12 +150,23 @@ pub struct Entry {
     pub steps: Vec<Step>,
 }
 
-/// A value kept between calls.
+/// A value kept between runs; its buffer has the name of the input that it was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     pub buffer: BufferId,
-    /// Initial contents, copied by `init`.
-    pub init: ConstantId,
+    /// What it holds before the first run.
+    pub init: Initial,
+    /// ONNX name of what it becomes at the end of a run.
+    pub next: String,
+}
+
+/// Bytes that a state begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initial {
+    /// All of them the same.
+    Bytes(u8),
+    /// A constant of its type and length.
+    Constant(ConstantId),
 }
 
 /// A whole lowered model.
@@ -173,4 +184,21 @@ pub struct Program {
     pub arena: usize,
     /// No placement can need fewer bytes (greatest sum of live buffers over the steps).
     pub arena_lower_bound: usize,
+}
+
+impl Program {
+    /// Where a state stands: its buffer, its offset in the arena, and what it begins with, if that fits.
+    pub fn state(&self, state: &State) -> Option<(&Buffer, usize, Option<&Constant>)> {
+        let buffer = self.buffers.get(state.buffer.0 as usize)?;
+        let Place::State(at) = buffer.place else { return None };
+        let bytes = buffer.len * buffer.elem.size();
+        let init = match state.init {
+            Initial::Bytes(_) => None,
+            Initial::Constant(id) => {
+                Some(self.constants.get(id.0 as usize).filter(|c| c.bytes.len() == bytes)?)
+            }
+        };
+        at.checked_add(bytes).filter(|end| *end <= self.arena)?;
+        Some((buffer, at, init))
+    }
 }

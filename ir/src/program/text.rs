@@ -1,7 +1,7 @@
 //! The stable text form of a program: ports, constants by digest, buffers by place, steps,
 //! then every kernel once.
 
-use super::{Arg, Place, Port, Program, Step};
+use super::{Arg, Initial, Place, Port, Program, Step};
 use crate::kernel::{self, Kernel, Stmt};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -34,7 +34,11 @@ pub fn print(program: &Program) -> String {
         out.push('\n');
     }
     for s in &program.states {
-        let _ = writeln!(out, "  state b{} = c{}", s.buffer.0, s.init.0);
+        let init = match s.init {
+            Initial::Bytes(byte) => format!("bytes {byte}"),
+            Initial::Constant(c) => format!("c{}", c.0),
+        };
+        let _ = writeln!(out, "  state b{} = {init}, next %{}", s.buffer.0, s.next);
     }
     let kernels = kernels(program);
     for entry in &program.entries {

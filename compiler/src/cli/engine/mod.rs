@@ -5,11 +5,12 @@ use super::args::Job;
 use super::toolchain;
 use crate::artifact::Artifact;
 use crate::error::Result;
-use crate::graph::Graph;
+use crate::graph::{Graph, Steps};
 use crate::observe::Observer;
 use crate::options::{Language, Options};
 use crate::program::machine::Machine;
 use crate::program::{as_declared, to_port};
+use crate::samples::Sequences;
 use crate::tensor::Tensor;
 use crate::warning::Warning;
 use clap::ValueEnum;
@@ -65,40 +66,46 @@ pub struct Outputs {
     pub stored: Vec<Vec<Tensor>>,
 }
 
-/// Runs samples (one list of real-valued inputs each, as `data::split` gives them).
+/// Runs samples (one list of real-valued inputs each, as `data::sequences` gives them); states begin anew with each
+/// sequence.
 pub fn run(
     engine: Engine,
     artifact: &Artifact,
     target: &Target,
-    samples: &[Vec<Tensor>],
+    samples: &Sequences,
     observer: &mut dyn Observer,
 ) -> Result<Outputs> {
     if engine == Engine::Float {
         return float(&artifact.imported, samples, observer);
     }
     let program = &artifact.program;
-    let stored_inputs: Vec<Vec<Tensor>> =
-        samples.iter().map(|s| s.iter().zip(&program.inputs).map(|(t, p)| to_port(t, p)).collect()).collect();
+    let port = |s: &Vec<Tensor>| s.iter().zip(&program.inputs).map(|(t, p)| to_port(t, p)).collect();
+    let all: Vec<Vec<Tensor>> = samples.samples.iter().map(port).collect();
+    let steps = if program.states.is_empty() { all.len() } else { samples.steps };
+    let sequences: Vec<&[Vec<Tensor>]> = all.chunks(steps.max(1)).collect();
     let stored = match engine {
         Engine::Float => Vec::new(),
         Engine::Eval => {
             let mut machine = Machine::new(program)?;
-            let mut outputs = Vec::with_capacity(samples.len());
-            for (i, inputs) in stored_inputs.iter().enumerate() {
-                observer.progress("evaluate", i, samples.len());
-                stop(observer)?;
-                outputs.push(machine.run(inputs)?);
+            let mut outputs = Vec::with_capacity(all.len());
+            for sequence in sequences {
+                machine.init();
+                for inputs in sequence {
+                    observer.progress("evaluate", outputs.len(), all.len());
+                    stop(observer)?;
+                    outputs.push(machine.run(inputs)?);
+                }
             }
             outputs
         }
-        // Each takes all samples in one process or one boot.
-        Engine::C => toolchain::run_c(artifact, &stored_inputs, observer)?,
-        Engine::Rust => toolchain::run_rust(artifact, &stored_inputs, observer)?,
-        Engine::Emulator => toolchain::emulate_c(artifact, target, &stored_inputs, observer)?,
-        Engine::EmulatorRust => toolchain::emulate_rust(artifact, target, &stored_inputs, observer)?,
+        // Each takes all samples of a sequence in one process or one boot.
+        Engine::C => toolchain::run_c(artifact, &sequences, observer)?,
+        Engine::Rust => toolchain::run_rust(artifact, &sequences, observer)?,
+        Engine::Emulator => toolchain::emulate_c(artifact, target, &sequences, observer)?,
+        Engine::EmulatorRust => toolchain::emulate_rust(artifact, target, &sequences, observer)?,
     };
     let graph = &artifact.imported;
-    let declared: Vec<_> = graph.outputs().iter().map(|&o| graph[o].dtype).collect();
+    let declared: Vec<_> = graph.results().iter().map(|&o| graph[o].dtype).collect();
     let ports = || program.outputs.iter().zip(&declared);
     let real = stored
         .iter()
@@ -111,14 +118,19 @@ fn stop(observer: &mut dyn Observer) -> Result<()> {
     if observer.cancelled() { Err(super::signals::cancelled()) } else { Ok(()) }
 }
 
-fn float(graph: &Graph, samples: &[Vec<Tensor>], observer: &mut dyn Observer) -> Result<Outputs> {
-    let mut real = Vec::with_capacity(samples.len());
-    for (i, inputs) in samples.iter().enumerate() {
-        observer.progress("float", i, samples.len());
-        stop(observer)?;
-        real.push(crate::graph::run(graph, inputs)?);
+fn float(graph: &Graph, samples: &Sequences, observer: &mut dyn Observer) -> Result<Outputs> {
+    let count = samples.samples.len();
+    let mut real = Vec::with_capacity(count);
+    let mut steps = Steps::new(graph);
+    for sequence in samples.each() {
+        steps.reset();
+        for inputs in sequence {
+            observer.progress("float", real.len(), count);
+            stop(observer)?;
+            real.push(steps.run(inputs)?);
+        }
     }
-    let names = graph.outputs().iter().map(|&o| graph[o].name.clone()).collect();
+    let names = graph.results().iter().map(|&o| graph[o].name.clone()).collect();
     Ok(Outputs { names, stored: real.clone(), real })
 }
 
@@ -142,9 +154,7 @@ pub(crate) fn measured(job: &Job, observer: &mut dyn Observer) -> Result<Artifac
 /// Compiles what the engine needs: the float engine needs no calibration and no lowering.
 pub(crate) fn prepare(job: &Job, engine: Engine, observer: &mut dyn Observer) -> Result<Prepared> {
     if engine == Engine::Float {
-        let options = &job.options;
-        let imported = crate::onnx::import_bound(&job.model, &options.dims, &options.bind);
-        let mut imported = imported.map_err(|e| job.refused(e))?;
+        let mut imported = crate::onnx::import_with(&job.model, &job.options).map_err(|e| job.refused(e))?;
         job.said.iter().cloned().for_each(|said| imported.warn(said));
         return Ok(Prepared::Imported(imported));
     }
@@ -175,7 +185,7 @@ impl Prepared {
         &self,
         engine: Engine,
         target: &Target,
-        samples: &[Vec<Tensor>],
+        samples: &Sequences,
         observer: &mut dyn Observer,
     ) -> Result<Outputs> {
         match self {

@@ -63,54 +63,58 @@ fn run_one(
     language: Language,
     artifact: &Artifact,
     target: &Target,
-    inputs: &[Vec<Tensor>],
+    sequences: &[&[Vec<Tensor>]],
     observer: &mut dyn Observer,
 ) -> Result<Vec<Vec<Tensor>>> {
     observer.progress("build", 0, 0);
     let image = build(language, &[artifact.into()], target, Optimize::Speed)?;
-    Ok(image.run(0, inputs, observer)?.outputs)
+    let mut outputs = Vec::new();
+    for inputs in sequences {
+        outputs.extend(image.run(0, inputs, observer)?.outputs);
+    }
+    Ok(outputs)
 }
 
 fn host() -> Result<Target> {
     secateur_targets::find("host").map_err(|e| tools::environment(e.to_string()))
 }
 
-/// The emitted C as a process of the host: `[sample][output]`, as the ports hold them.
+/// The emitted C as a process of the host for each sequence: `[sample][output]`, as the ports hold them.
 pub fn run_c(
     artifact: &Artifact,
-    inputs: &[Vec<Tensor>],
+    sequences: &[&[Vec<Tensor>]],
     observer: &mut dyn Observer,
 ) -> Result<Vec<Vec<Tensor>>> {
-    run_one(Language::C, artifact, &host()?, inputs, observer)
+    run_one(Language::C, artifact, &host()?, sequences, observer)
 }
 
 /// The emitted Rust as a process of the host.
 pub fn run_rust(
     artifact: &Artifact,
-    inputs: &[Vec<Tensor>],
+    sequences: &[&[Vec<Tensor>]],
     observer: &mut dyn Observer,
 ) -> Result<Vec<Vec<Tensor>>> {
-    run_one(Language::Rust, artifact, &host()?, inputs, observer)
+    run_one(Language::Rust, artifact, &host()?, sequences, observer)
 }
 
 /// The emitted C on the target's emulated core.
 pub fn emulate_c(
     artifact: &Artifact,
     target: &Target,
-    inputs: &[Vec<Tensor>],
+    sequences: &[&[Vec<Tensor>]],
     observer: &mut dyn Observer,
 ) -> Result<Vec<Vec<Tensor>>> {
-    run_one(Language::C, artifact, emulated(target)?, inputs, observer)
+    run_one(Language::C, artifact, emulated(target)?, sequences, observer)
 }
 
 /// The emitted Rust on the target's emulated core.
 pub fn emulate_rust(
     artifact: &Artifact,
     target: &Target,
-    inputs: &[Vec<Tensor>],
+    sequences: &[&[Vec<Tensor>]],
     observer: &mut dyn Observer,
 ) -> Result<Vec<Vec<Tensor>>> {
-    run_one(Language::Rust, artifact, emulated(target)?, inputs, observer)
+    run_one(Language::Rust, artifact, emulated(target)?, sequences, observer)
 }
 
 fn emulated(target: &Target) -> Result<&Target> {

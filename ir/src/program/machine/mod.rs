@@ -28,7 +28,7 @@ use crate::kernel::{Kernel, ParamKind};
 use crate::program::machine::compile::{Bound, Compiler, Run};
 use crate::program::machine::env::{Base, Env, Failure, Fault, LANES, Mem};
 use crate::program::machine::memory::{Memory, Slice};
-use crate::program::{Arg, Buffer, BufferId, Place, Port, Program};
+use crate::program::{Arg, Buffer, BufferId, Initial, Place, Port, Program};
 use crate::tensor::{DType, Data, Tensor};
 use std::fmt;
 
@@ -130,9 +130,12 @@ impl Machine {
             .states
             .iter()
             .map(|s| {
-                let init = program.constants.get(s.init.0 as usize)?;
-                let buffer = program.buffers.get(s.buffer.0 as usize)?;
-                (init.bytes.len() == buffer.len * buffer.elem.size()).then(|| (s.buffer, init.bytes.clone()))
+                let (buffer, _, init) = program.state(s)?;
+                let bytes = match (s.init, init) {
+                    (Initial::Bytes(byte), _) => vec![byte; buffer.len * buffer.elem.size()],
+                    (Initial::Constant(_), init) => init?.bytes.clone(),
+                };
+                Some((s.buffer, bytes))
             })
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| Error::internal(Site::Whole, "a state and its initial value disagree"))?;
