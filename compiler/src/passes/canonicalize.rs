@@ -5,7 +5,7 @@
 
 use super::edit::{bypass, operand, plain_f32, renew_constant};
 use crate::error::Result;
-use crate::graph::{Clamp, NodeId, Patch, ValueId};
+use crate::graph::{Clamp, Graph, NodeId, Patch, ValueId};
 use crate::ops::{Add, Dense, GlobalAveragePool, GlobalMaxPool, Op, Reshape, Transpose};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -47,6 +47,7 @@ fn rewrite(patch: &mut Patch<'_>, id: NodeId) -> Result<bool> {
         Op::Clip(clip) if clip.min.is_none() && clip.max.is_none() => {
             Ok(bypass(patch, id, x) || reshape(patch, id))
         }
+        Op::Add(_) if adds_nothing(graph, id) && same_shape => Ok(bypass(patch, id, x) || reshape(patch, id)),
         Op::Reshape(_) => Ok((same_shape && bypass(patch, id, x)) || reshape_of_reshape(patch, id, x)),
         Op::Transpose(op) => Ok(transpose(patch, id, x, &op.perm)),
         Op::Gemm(_) => gemm(patch, id, x, y),
@@ -72,6 +73,14 @@ fn rewrite(patch: &mut Patch<'_>, id: NodeId) -> Result<bool> {
         }
         _ => Ok(false),
     }
+}
+
+/// Whether an operand of a sum is zero, and the sum an output that nothing else reads: nobody then sees the sign of
+/// a zero, which is all that the sum could change.
+fn adds_nothing(graph: &Graph, id: NodeId) -> bool {
+    let zero = operand(graph, id, 1).and_then(|c| plain_f32(graph, c));
+    let zero = zero.is_some_and(|t| t.as_f32().is_some_and(|v| v.iter().all(|x| *x == 0.0)));
+    zero && graph[id].outputs.iter().all(|&y| graph.consumers(y).is_empty())
 }
 
 /// The mask of a Dropout at inference is all true.
