@@ -137,6 +137,12 @@ pub struct Spans {
     pub state: f32,
 }
 
+/// The most bits behind the point with which `most` fits sixteen bits.
+pub(crate) fn fraction(most: f64) -> i32 {
+    let (_, exponent) = libm::frexp(most.max(1e-6) / 32767.0 * 32768.0);
+    15 - exponent
+}
+
 /// The most of [`Recurrent::headroom`].
 const MOST_HEADROOM: u32 = 6;
 
@@ -191,6 +197,10 @@ impl Recurrent {
     /// The state as products read it: eight bits, symmetric.
     pub fn state_quant(&self) -> Quant {
         Quant::per_tensor(DType::I8, libm::ldexpf(1.0, -7 - self.headroom() as i32), 0)
+    }
+    /// Bits behind the point of an LSTM's cell of sixteen bits; those of the state are 15.
+    pub fn cell_bits(&self) -> u32 {
+        fraction(1.05 * f64::from(self.spans.map_or(0.0, |s| s.cell))).clamp(7, 15) as u32
     }
     /// Whether integers can compute it: the activations are those that bound the state to -1..=1.
     pub fn bounded(&self) -> bool {

@@ -73,7 +73,7 @@ pub fn equalize(
     if pairs.is_empty() {
         return Ok(());
     }
-    let inputs = crate::samples::split(samples, graph, None)?;
+    let inputs = crate::samples::carried(samples, graph)?;
     let seen = observe(graph, &pairs, &inputs, observer)?;
     for (pair, seen) in pairs.iter().zip(&seen) {
         if let Some(factors) = factors(graph, pair, seen) {

@@ -18,6 +18,7 @@ mod ptq;
 mod qdq;
 mod scales;
 mod settle;
+mod states;
 mod weights;
 
 pub use equalize::equalize;

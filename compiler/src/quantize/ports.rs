@@ -1,7 +1,8 @@
 //! Ports that look like a state handed from one run to the next, and do not fit each other.
 //!
 //! In: a settled graph. Out: a warning for each input and output that seem to be one state and are
-//! stored with different scales, so that bytes copied from one to the other mean something else.
+//! stored with different scales, so that bytes copied from one to the other mean something else. Law: what the
+//! user tied is no port any more, and needs no warning.
 
 use crate::error::Site;
 use crate::graph::{Graph, Quant, ValueId};
@@ -23,7 +24,8 @@ pub fn warn_of_states(graph: &mut Graph) {
             shown(a)
         );
         let warning = Warning::new(Site::Value(to.clone()), text).help(format!(
-            "dequantize `{from}` and quantize the result for `{to}` with the functions of the emitted code"
+            "`--state {to}={from}` keeps it in the emitted code, with one scale; else dequantize `{from}` and quantize \
+             the result for `{to}` with the functions of the emitted code"
         ));
         graph.warn(warning);
     }
@@ -32,7 +34,7 @@ pub fn warn_of_states(graph: &mut Graph) {
 /// Inputs and outputs that seem to be one state: of one shape and type, the output computed from
 /// the input, their names related; or no names needed, where each has no other partner.
 fn states(graph: &Graph) -> Vec<(ValueId, ValueId)> {
-    let outputs: Vec<ValueId> = graph.outputs().to_vec();
+    let outputs: Vec<ValueId> = graph.results().to_vec();
     let fits = |i: ValueId, o: ValueId| {
         i != o && graph[i].shape == graph[o].shape && graph[i].dtype == graph[o].dtype && !graph[i].is_empty()
     };

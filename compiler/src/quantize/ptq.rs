@@ -11,6 +11,7 @@ use super::correction::{seen_by_readers, shifts};
 use super::forms::integer_form;
 use super::scales::choose;
 use super::settle::{Constants, Spread, computes_on_integers, constants, fixed, settle_with, spread};
+use super::states;
 use super::weights;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Layers of four bits are solved anew for what the quantized layers before them give; these, and those that
 /// `pruned` names, are rounded one weight after the other ([`least_squares`]); weights that are zero stay so.
 ///
-/// The samples must fit the graph's inputs ([`crate::samples::split`]). Errors: samples that do
+/// The samples must fit the graph's inputs ([`crate::samples::carried`]). Errors: samples that do
 /// not fit, a value that is not finite on them.
 pub fn quantize(
     graph: &mut Graph,
@@ -38,8 +39,9 @@ pub fn quantize(
     pruned: &BTreeSet<String>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let inputs = crate::samples::split(samples, graph, None)?;
+    let inputs = crate::samples::carried(samples, graph)?;
     divisors(graph);
+    let kept = states::apart(graph);
     let seen = observe(graph, &inputs, observer)?;
     for (&id, &spans) in &seen.spans {
         integers_of(graph, id, spans);
@@ -47,6 +49,7 @@ pub fn quantize(
     for (value, quant) in choose(graph, &seen) {
         Patch::new(graph).set_quant(value, Some(quant));
     }
+    states::widen(graph, &kept);
     dragged(graph, &seen);
     let four = four_bit(graph, options.quantize);
     let solved = least_squares::layers(graph).into_iter();
@@ -79,7 +82,7 @@ pub fn complete(graph: &mut Graph, samples: &Samples, observer: &mut dyn Observe
     if !missing {
         return Ok(false);
     }
-    let inputs = crate::samples::split(samples, graph, None)?;
+    let inputs = crate::samples::carried(samples, graph)?;
     let seen = observe(graph, &inputs, observer)?;
     spread(graph, &mut |graph, v| {
         let Some(Some(histogram)) = seen.histograms.get(v.index()) else { return Spread::Bounds };
@@ -121,7 +124,7 @@ fn dragged(graph: &mut Graph, seen: &Seen) {
             };
             let own = graph.producer(v).and_then(|p| fixed(&graph[p].op)).unwrap_or_else(|| own.quant());
             let coarser = have.scale[0] / own.scale[0];
-            let port = graph.inputs().contains(&v) || graph.outputs().contains(&v);
+            let port = [graph.inputs(), graph.states(), graph.outputs()].iter().any(|all| all.contains(&v));
             let much = if port { 2.0 } else { 8.0 };
             if coarser < much || graph[node.outputs[0]].quant.as_ref() != Some(have) {
                 continue;
@@ -186,7 +189,11 @@ pub(super) fn clamped(tensor: Tensor, clamp: Clamp) -> Tensor {
 /// The real numbers that a quantized value can hold, nearest to the given ones.
 pub(crate) fn rounded(tensor: Tensor, quant: &Quant) -> Tensor {
     let (scale, zero) = (quant.scale[0], quant.zero_point[0] as f32);
-    map(tensor, |x| ((x / scale).round_ties_even() + zero).clamp(-128.0, 127.0) * scale - zero * scale)
+    let (lo, hi) = match quant.dtype {
+        DType::I16 => (-32768.0, 32767.0),
+        _ => (-128.0, 127.0),
+    };
+    map(tensor, |x| ((x / scale).round_ties_even() + zero).clamp(lo, hi) * scale - zero * scale)
 }
 
 /// Axis of the output channels of a node with per-channel weights.
@@ -209,7 +216,7 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
         spans: BTreeMap::new(),
         logits: BTreeMap::new(),
     };
-    for &v in graph.inputs() {
+    for &v in graph.inputs().iter().chain(graph.states()) {
         if let Some(tensors) = &walk.live[v.index()] {
             seen.histograms[v.index()] = histogram(graph, v, tensors)?;
         }
@@ -336,7 +343,7 @@ fn correct(
 ) -> Result<()> {
     let float = graph.clone();
     let (mut exact, mut walk) = (Walk::new(graph, inputs), Walk::new(graph, inputs));
-    for &v in graph.inputs() {
+    for &v in graph.inputs().iter().chain(graph.states()) {
         if let (Some(quant), Some(tensors)) = (&graph[v].quant, &mut walk.live[v.index()]) {
             *tensors = std::mem::take(tensors).into_iter().map(|t| rounded(t, quant)).collect();
         }

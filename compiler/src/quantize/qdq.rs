@@ -50,10 +50,34 @@ pub fn absorb(graph: &mut Graph) -> Result<bool> {
             stored_to_real(graph, id);
         }
     }
+    states(graph)?;
     shift_unsigned(graph);
     move_constants(graph)?;
     fuse(graph);
     Ok(true)
+}
+
+/// Integers that a run hands to the next mean there what they meant here.
+fn states(graph: &Graph) -> Result<()> {
+    for (&state, &next) in graph.states().iter().zip(graph.nexts()) {
+        let (from, to) = (&graph[next], &graph[state]);
+        if !to.dtype.is_float() && from.quant != to.quant {
+            let said = |quant: &Option<Quant>| match quant {
+                Some(q) => format!("scale {} and zero point {}", q.scale[0], q.zero_point[0]),
+                None => "no scale".to_string(),
+            };
+            let why = format!(
+                "the output `{}` gives integers with {}, which the input `{}` reads with {}",
+                from.name,
+                said(&from.quant),
+                to.name,
+                said(&to.quant)
+            );
+            return Err(Error::entry("state", &to.name, why)
+                .help("quantize both alike in the model, or let its ports be floats, which are rescaled"));
+        }
+    }
+    Ok(())
 }
 
 /// Transposes and reshapes of dequantized constants are done now, on the stored integers.
@@ -196,7 +220,8 @@ fn quantize_constant(t: &Tensor, quant: &Quant) -> Tensor {
 /// `old` is an output whose name cannot move, because `new` is an input or an output itself.
 fn alias(graph: &mut Graph, old: ValueId, new: ValueId) -> bool {
     if graph.outputs().contains(&old) {
-        if graph.outputs().contains(&new) || matches!(graph[new].kind, ValueKind::Input) {
+        if graph.outputs().contains(&new) || matches!(graph[new].kind, ValueKind::Input | ValueKind::State(_))
+        {
             return false;
         }
         Patch::new(graph).swap_names(old, new);
@@ -372,8 +397,15 @@ fn shift_unsigned(graph: &mut Graph) {
     for id in ids {
         let Some(mut quant) = graph[id].quant.clone() else { continue };
         let stored = graph[id].constant().cloned();
+        let init = match &graph[id].kind {
+            ValueKind::State(init) if !init.dtype().is_float() => Some(quant.dequantize(init)),
+            _ => None,
+        };
         let mut patch = Patch::new(graph);
         patch.set_dtype(id, DType::F32);
+        if let Some(init) = init {
+            patch.set_init(id, init);
+        }
         if quant.dtype != DType::U8 {
             continue;
         }

@@ -32,14 +32,17 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
     let decisive = decisive(graph);
     let mut chosen = Vec::new();
     for group in members.values() {
-        // A scale known beforehand is that of what is computed, and of nothing moved to it.
+        // A scale known beforehand is that of what is computed, and of nothing moved to it; a state is what was
+        // computed in the run before.
+        let kept = |v: ValueId| matches!(graph[v].kind, ValueKind::State(_));
         let source = |v: &&ValueId| {
-            graph.producer(**v).is_none_or(|p| {
-                let moved = graph[p].inputs.first().copied().flatten();
-                !tied(&graph[p].op)
-                    || matches!(graph[p].op, Op::Pad(_))
-                    || moved.is_some_and(|x| graph[x].constant().is_some())
-            })
+            !kept(**v)
+                && graph.producer(**v).is_none_or(|p| {
+                    let moved = graph[p].inputs.first().copied().flatten();
+                    !tied(&graph[p].op)
+                        || matches!(graph[p].op, Op::Pad(_))
+                        || moved.is_some_and(|x| graph[x].constant().is_some())
+                })
         };
         let known: Vec<Option<Quant>> = group
             .iter()
@@ -116,8 +119,11 @@ fn read(graph: &Graph, group: &[ValueId]) -> Vec<ValueId> {
 }
 
 /// A bounded result (a probability, a gate) that others read too keeps its own scale and is
-/// rescaled before a Concat joins it.
+/// rescaled before a Concat joins it. So does what is kept between runs: the steps of a loop's error add up.
 fn keeps_own(graph: &Graph, v: ValueId) -> bool {
+    if graph.states().contains(&v) {
+        return true;
+    }
     graph.producer(v).is_some_and(|p| fixed(&graph[p].op).is_some()) && graph.sole_reader(v).is_none()
 }
 
@@ -162,6 +168,11 @@ fn tie(graph: &Graph, seen: &Seen) -> Vec<usize> {
             let (a, b) = (root(&mut class, first.index()), root(&mut class, v.index()));
             class[a.max(b)] = a.min(b);
         }
+    }
+    // What one run leaves the next one reads.
+    for (state, next) in graph.states().iter().zip(graph.nexts()) {
+        let (a, b) = (root(&mut class, state.index()), root(&mut class, next.index()));
+        class[a.max(b)] = a.min(b);
     }
     (0..class.len()).map(|i| root(&mut class, i)).collect()
 }

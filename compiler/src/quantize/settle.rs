@@ -9,6 +9,7 @@
 use super::bias::bias;
 use super::calibrate::{affine, range};
 use super::forms::{carries, integer_form};
+use super::states;
 use super::weights;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
@@ -57,6 +58,7 @@ pub(super) fn settle_with(graph: &mut Graph, rule: Constants) -> Result<()> {
     for id in graph.topological() {
         requantize_moved(graph, id);
     }
+    states::rescale(graph);
     Ok(())
 }
 

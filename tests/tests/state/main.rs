@@ -12,6 +12,7 @@ use secateur_tests::engines::target;
 use secateur_tests::onnx::{FLOAT, INT64, Model, attr_int, dims, floats, ints, node, port};
 use std::collections::BTreeMap;
 
+mod integers;
 
 /// The same numbers on every machine, about within -1..=1.
 struct Random(u64);

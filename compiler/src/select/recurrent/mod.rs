@@ -156,7 +156,7 @@ fn lengths(layer: &mut Layer, cx: &Cx<'_>) -> Result<Option<Buf>> {
 
 /// The results with their buffers.
 fn results(layer: &mut Layer, cx: &Cx<'_>, op: &Recurrent) -> Result<Vec<(Part, Buf, View)>> {
-    let mut all = Vec::new();
+    let mut all: Vec<(Part, Buf, View)> = Vec::new();
     for (i, &part) in op.parts.iter().enumerate().take(cx.node().outputs.len()) {
         let view = cx.output(i)?;
         let name = match part {
@@ -164,7 +164,12 @@ fn results(layer: &mut Layer, cx: &Cx<'_>, op: &Recurrent) -> Result<Vec<(Part, 
             Part::State => "y_h",
             Part::Cell => "y_c",
         };
-        all.push((part, layer.port(name, &view, Access::Write), view));
+        // Twice where a run hands it to the next.
+        let name = match all.iter().any(|(other, ..)| *other == part) {
+            true => format!("{name}_{i}"),
+            false => name.to_owned(),
+        };
+        all.push((part, layer.port(&name, &view, Access::Write), view));
     }
     Ok(all)
 }

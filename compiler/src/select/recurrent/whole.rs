@@ -20,7 +20,7 @@ use crate::kernels::recurrent::{FRACTIONS, Unit, Units, narrowed, table};
 use crate::kernels::registry::engine;
 use crate::kernels::rounding::requantize_instr;
 use crate::ops::Recurrent;
-use crate::ops::recurrent::{BIAS, CELL, Cell, MOST_STATE, PEEPHOLES, Part, R, STATE, W, X};
+use crate::ops::recurrent::{BIAS, CELL, Cell, MOST_STATE, PEEPHOLES, Part, R, STATE, W, X, fraction};
 use crate::tensor::{DType, Data, Tensor};
 use std::sync::Arc;
 
@@ -71,12 +71,6 @@ fn rows_of((tensor, quant): (&Tensor, &Quant), from: usize, to: usize) -> Result
     Ok((part, quant))
 }
 
-/// The most bits behind the point with which `most` fits sixteen bits.
-fn fraction(most: f64) -> i32 {
-    let (_, exponent) = libm::frexp(most.max(1e-6) / 32767.0 * 32768.0);
-    15 - exponent
-}
-
 fn numbers(cx: &Cx<'_>, op: &Recurrent, x: &Quant) -> Result<Numbers> {
     let (hidden, rows) = (op.hidden, op.cell.gates() * op.hidden);
     let Some(spans) = op.spans else {
@@ -93,7 +87,7 @@ fn numbers(cx: &Cx<'_>, op: &Recurrent, x: &Quant) -> Result<Numbers> {
     let (_, exponent) = libm::frexp(finest.max(1e-30));
     let bits = fraction(1.5 * f64::from(spans.sums)).min(-2 - exponent);
     let bits = bits.clamp(*FRACTIONS.start() as i32, *FRACTIONS.end() as i32) as u32;
-    let cell_bits = fraction(1.05 * f64::from(spans.cell)).clamp(7, 15) as u32;
+    let cell_bits = op.cell_bits();
     let step = libm::ldexp(1.0, -(bits as i32));
 
     // The bias of a product that the reset gate multiplies stays with it.
@@ -229,8 +223,8 @@ enum Start {
     Zero,
     /// In steps of the state.
     Data(Buf),
-    /// An operand with its zero point, and what brings it to steps of the state.
-    Live(Buf, Box<View>, i32, Multiplier),
+    /// An operand with its zero point, and what brings it to steps of the state; `None` where it has those.
+    Live(Buf, Box<View>, i32, Option<Multiplier>),
 }
 
 impl Start {
@@ -252,14 +246,18 @@ impl Start {
             return Ok(Start::Data(layer.data(name, data, 2)));
         }
         let view = cx.input(index)?;
-        let Some((scale, zero)) = view.affine().filter(|_| view.elem == DType::I8) else {
+        let wide = view.elem == DType::I16;
+        let Some((scale, zero)) = view.affine().filter(|_| wide || view.elem == DType::I8) else {
             return Err(cx.unsupported(&format!(
                 "works on int8 or on float throughout, but `{}` is {}",
                 value.name,
                 value.stored()
             )));
         };
-        let by = cx.here(multiplier(f64::from(scale) * libm::ldexp(1.0, bits as i32)))?;
+        let by = match f64::from(scale) * libm::ldexp(1.0, bits as i32) {
+            1.0 if wide && zero == 0 => None,
+            by => Some(cx.here(multiplier(by))?),
+        };
         Ok(Start::Live(layer.port(name, &view, Access::Read), Box::new(view), zero, by))
     }
     fn at(&self, n: &Expr, u: Val, hidden: usize) -> Expr {
@@ -268,7 +266,11 @@ impl Start {
             Start::Data(buffer) => buffer.at(n * hidden + u),
             Start::Live(buffer, view, zero, by) => {
                 let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
-                scaled(buffer.at(place(view, n, n, u)) - *zero, *by, out)
+                let value = buffer.at(place(view, n, n, u));
+                match by {
+                    None => value,
+                    Some(by) => scaled(value - *zero, *by, out),
+                }
             }
         }
     }
@@ -279,25 +281,33 @@ fn scaled(value: Expr, by: Multiplier, out: Output) -> Expr {
     instr(&requantize_instr(), std::iter::once(value).chain(numbers).collect())
 }
 
-/// How a result gets a state or a cell of so many bits behind the point; `None` where it holds what products read.
-fn leaving(
-    cx: &Cx<'_>,
-    op: &Recurrent,
-    part: Part,
-    view: &View,
-    bits: u32,
-) -> Result<Option<(Multiplier, Output)>> {
-    let Some((scale, zero)) = view.affine().filter(|_| view.elem == DType::I8) else {
+/// How a result gets a state or a cell.
+#[derive(Clone, Copy)]
+enum Leave {
+    /// It holds what products read.
+    Narrow,
+    /// It holds the sixteen bits.
+    Whole,
+    Scaled(Multiplier, Output),
+}
+
+/// How a result gets a state or a cell of so many bits behind the point.
+fn leaving(cx: &Cx<'_>, op: &Recurrent, part: Part, view: &View, bits: u32) -> Result<Leave> {
+    let wide = view.elem == DType::I16;
+    let Some((scale, zero)) = view.affine().filter(|_| wide || view.elem == DType::I8) else {
         return Err(cx.unsupported("works on int8 or on float throughout, but a result is not int8"));
     };
     let natural =
         part != Part::Cell && view.quant.as_ref() == Some(&op.state_quant()) && cx.clamp().is_none();
     if natural {
-        return Ok(None);
+        return Ok(Leave::Narrow);
+    }
+    let by = libm::ldexp(1.0, -(bits as i32)) / f64::from(scale);
+    if wide && by == 1.0 && zero == 0 && cx.clamp().is_none() {
+        return Ok(Leave::Whole);
     }
     let (lo, hi) = view.limits(cx.clamp());
-    let by = cx.here(multiplier(libm::ldexp(1.0, -(bits as i32)) / f64::from(scale)))?;
-    Ok(Some((by, Output { zp: zero, lo, hi })))
+    Ok(Leave::Scaled(cx.here(multiplier(by))?, Output { zp: zero, lo, hi }))
 }
 
 /// A layer whose values are int8: with the products of all inputs in memory at once, and with those of a few steps.
@@ -420,7 +430,7 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
     Ok(Candidate { way, call, workspace: layer.workspace })
 }
 
-type Leaving = (Part, Buf, View, Option<(Multiplier, Output)>);
+type Leaving = (Part, Buf, View, Leave);
 
 /// Brings states to the results that hold them.
 fn written(
@@ -435,8 +445,9 @@ fn written(
         let Some((_, state)) = from.iter().find(|f| f.0 == *part) else { continue };
         k.for_("u", 0, hidden, |k, u| {
             let value = match how {
-                None => narrow.at(u),
-                Some((by, out)) => scaled(state.at(u), *by, *out),
+                Leave::Narrow => narrow.at(u),
+                Leave::Whole => state.at(u),
+                Leave::Scaled(by, out) => scaled(state.at(u), *by, *out),
             };
             k.store(*buffer, place(view, step, n, u), value);
         });
