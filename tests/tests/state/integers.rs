@@ -6,6 +6,7 @@ use super::{
 use secateur_compiler::artifact::{Artifact, compile};
 use secateur_compiler::cli::data::read_samples;
 use secateur_compiler::cli::engine::{self, Engine};
+use secateur_compiler::emit::File;
 use secateur_compiler::graph;
 use secateur_compiler::observe::Silent;
 use secateur_compiler::options::Quantize;
@@ -15,7 +16,7 @@ use secateur_compiler::samples::Sequences;
 use secateur_compiler::tensor::Tensor;
 use secateur_tests::engines::target;
 use secateur_tests::onnx::{FLOAT, Model, UINT8, attr_int, dims, floats, ints, node, port, tensor};
-use secateur_tests::repository;
+use secateur_tests::{host, repository};
 
 /// What a program holds in its first state after each step, in real numbers.
 fn states(artifact: &Artifact, samples: &[Vec<Tensor>]) -> Vec<f64> {
@@ -256,6 +257,32 @@ fn ports_of_two_scales_are_told_the_flag() {
     data.arrays.remove("h");
     let tied = compiled(&leaky(), "host", Some(&data), &options(&[("h", "h_out")], Quantize::Int8));
     assert_eq!(told(&tied), 0, "{:?}", tied.report.warnings);
+}
+
+/// What the caller of emitted C reads in the state after each run is what the evaluator holds there.
+#[test]
+fn callers_read_the_state() {
+    let mut random = Random(23);
+    let data = named("x", Tensor::f32(&[200, 1, 1, 2], wander(&mut random, 200, 2)));
+    let model = cell("GRU", 1, (6, 2), true);
+    let artifact = compiled(&model, "host", Some(&data), &options(&[("h", "h_out")], Quantize::Int8));
+    let mut machine = Machine::new(&artifact.program).unwrap();
+    let (mut fed, mut want) = (Vec::new(), Vec::new());
+    for x in wander(&mut random, 100, 2).chunks(2) {
+        let stored = to_port(&Tensor::f32(&[1, 1, 2], x.to_vec()), &artifact.program.inputs[0]);
+        fed.extend(stored.data().to_le_bytes());
+        machine.run(&[stored]).unwrap();
+        want.extend(machine.buffer(artifact.program.states[0].buffer).unwrap().to_le_bytes());
+    }
+    let main = "#include \"net.h\"\n#include <stdio.h>\nstatic net_arena arena;\nint main(void) {\n    \
+        int8_t x[NET_X_LEN], y[NET_Y_LEN];\n    net_init(&arena);\n    \
+        while (fread(x, 1, sizeof x, stdin) == sizeof x) {\n        net_run(&arena, x, y);\n        \
+        (void)fwrite(net_state_h(&arena), sizeof(NET_STATE_H_TYPE), NET_STATE_H_LEN, stdout);\n    }\n    \
+        return 0;\n}\n";
+    let files: Vec<File> = artifact.files.iter().filter(|f| !f.path.ends_with(".rs")).cloned().collect();
+    for cc in host::c_compilers() {
+        assert!(host::build_and_run_c(cc, &files, main, "c", &fed) == want, "{cc}");
+    }
 }
 
 #[test]
