@@ -27,6 +27,9 @@ LISTED = set(
     Cast QuantizeLinear DequantizeLinear ArgMax""".split()
 )
 
+# Types whose elements share a byte: uint4, int4, uint2, int2.
+PACKED = (21, 22, 25, 26)
+
 # Operator -> inputs that are bound.
 BOUND = {
     "ConstantOfShape": (0,),
@@ -127,6 +130,8 @@ def write(case, folder):
     expanded = case.name.endswith("_expanded") and any(s in case.name for s in shapes)
     every = "window" in case.name or "test_range" in case.name
     bound = [i.name for i in graph.input if every or i.name in ("shape", "size")] if expanded else []
+    # Integers of less than a byte are constants; no input has them.
+    bound += [i.name for i in graph.input if i.type.tensor_type.elem_type in PACKED]
     bound += [n.input[i] for n in graph.node for i in BOUND.get(n.op_type, ()) if i < len(n.input)]
     for name in dict.fromkeys(b for b in bound if b in data):
         value = array(data[name])

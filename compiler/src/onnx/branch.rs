@@ -6,14 +6,14 @@
 //! meant before.
 
 use super::order::{name, order};
-use super::proto::{Branch, RawNode};
+use super::proto::{Branch, RawNode, Stored};
 use crate::error::{Error, Result, Site};
 use crate::ops::check::refuse;
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What replaces a node: initializers and nodes, in an order in which they can run.
-pub(super) type Inlined = (Vec<(String, Result<Tensor>)>, Vec<RawNode>);
+pub(super) type Inlined = (Vec<(String, Result<Stored>)>, Vec<RawNode>);
 
 /// The graph in an attribute of a node, taken out of it.
 pub(super) fn take(node: &mut RawNode, attr: &str) -> Result<Branch> {
@@ -47,7 +47,7 @@ pub(super) fn hoist(
     body: &mut Branch,
     path: &str,
     taken: &mut BTreeSet<String>,
-) -> Vec<(String, Result<Tensor>)> {
+) -> Vec<(String, Result<Stored>)> {
     let mut names = BTreeMap::new();
     let initializers = std::mem::take(&mut body.initializers);
     let out = initializers.into_iter().map(|(name, tensor)| {

@@ -8,28 +8,25 @@ use super::Given;
 use super::bind;
 use super::dims::Dims;
 use super::order::{self, site};
-use super::proto::{self, Dim, Model, RawNode};
+use super::proto::{self, Dim, Model, RawNode, Stored};
 use super::support::Support;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{Graph, Patch, ValueId, ValueKind};
-use crate::ops::{Op, Operand, ParseCx, ValueType, fold as early};
+use crate::ops::{Narrow, Op, Operand, ParseCx, fold as early};
 use crate::options::Numbers;
 use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod control;
+mod known;
+mod narrow;
 mod place;
 mod sequences;
 
 use control::Step;
+use known::{MAX_FOLDED, MAX_FOLDED_TOTAL, fold};
 use sequences::Listed;
-
-/// Bounds on what folding may compute: elements of one constant, and of all together.
-const MAX_FOLDED: usize = 1 << 24;
-const MAX_FOLDED_TOTAL: usize = 1 << 26;
-/// Multiply-accumulates of one node that may be folded.
-const MAX_FOLDED_MACS: u64 = 1 << 30;
 
 /// Adds a model to an empty graph; what tied inputs hold by default.
 pub(super) fn run(
@@ -47,6 +44,7 @@ pub(super) fn run(
         support,
         names: BTreeMap::new(),
         listed: BTreeMap::new(),
+        narrow: BTreeMap::new(),
         poisoned: BTreeMap::new(),
         taken: BTreeSet::new(),
         reads: BTreeMap::new(),
@@ -63,7 +61,7 @@ pub(super) fn run(
         .into_iter()
         .filter(|(n, _)| !bind.contains_key(n))
         .partition(|(n, _)| ties.iter().any(|(input, _)| input == n));
-    let begin = begin.into_iter().map(|(n, t)| Ok((n, t?))).collect::<Result<_>>()?;
+    let begin = begin.into_iter().map(|(n, t)| Ok((n, t?.tensor))).collect::<Result<_>>()?;
     importer.initializers(initializers)?;
     if let Err(e) = importer.inputs(&inputs, dims, bind) {
         if e.fault == Fault::Option {
@@ -107,6 +105,8 @@ struct Importer<'g> {
     names: BTreeMap<String, ValueId>,
     /// Names of sequences and of empty optionals.
     listed: BTreeMap<String, Listed>,
+    /// Names of values whose elements the model packs several to a byte.
+    narrow: BTreeMap<String, Narrow>,
     /// Results of nodes that failed, and whether they would have been constants.
     poisoned: BTreeMap<String, bool>,
     /// Every name of the model outside of branches, and of branches that were inlined.
@@ -129,7 +129,7 @@ struct Importer<'g> {
 
 impl Importer<'_> {
     /// Adds initializers; those that could not be read are errors, and poison what reads them.
-    fn initializers(&mut self, initializers: Vec<(String, Result<Tensor>)>) -> Result<()> {
+    fn initializers(&mut self, initializers: Vec<(String, Result<Stored>)>) -> Result<()> {
         for (name, tensor) in initializers {
             if name.is_empty() {
                 return Err(Error::model(Site::Whole, "an initializer has no name"));
@@ -138,8 +138,9 @@ impl Importer<'_> {
                 return Err(Error::model(Site::Value(name), "two initializers share this name"));
             }
             match tensor {
-                Ok(tensor) => {
+                Ok(Stored { tensor, narrow }) => {
                     let id = self.patch.add_constant(&name, tensor);
+                    self.narrow.extend(narrow.map(|narrow| (name.clone(), narrow)));
                     self.names.insert(name, id);
                 }
                 Err(e) => {
@@ -405,6 +406,7 @@ impl Importer<'_> {
             if !seen.insert(&port.name) {
                 return Err(Error::model(site(), "is a graph output twice"));
             }
+            self.no_narrow_output(&port.name)?;
             let value = &self.patch.graph()[id];
             if let Ok(Some(ty)) = &port.ty {
                 check_claim(ty, value.dtype, &value.shape).map_err(|e| e.at(site()))?;
@@ -450,49 +452,4 @@ fn operand(graph: &Graph, id: ValueId) -> Operand<'_> {
     let value = &graph[id];
     let data = if let ValueKind::Constant(t) = &value.kind { Some(t.as_ref()) } else { None };
     Operand { dtype: value.dtype, shape: &value.shape, data }
-}
-
-/// The results of a node whose operands are all known; `None` for one that runs at run time.
-///
-/// DequantizeLinear stays although its operand may be known: a quantized model's weights are
-/// the stored integers, and `quantize` reads them from there.
-fn fold(
-    op: &Op,
-    operands: &[Option<Operand<'_>>],
-    types: &[ValueType],
-    already: usize,
-) -> Result<Option<Vec<Tensor>>> {
-    if let (Op::Shape(op), Some(Some(operand))) = (op, operands.first()) {
-        // A value known only at run time still has a known shape.
-        return Ok(Some(vec![op.of(operand.shape)]));
-    }
-    let known = operands.iter().flatten().all(|o| o.data.is_some());
-    if !known || matches!(op, Op::DequantizeLinear(_)) {
-        return Ok(None);
-    }
-    let elements = types.iter().map(|t| t.shape.iter().product::<usize>()).sum::<usize>();
-    let macs = op.macs(operands, types);
-    if elements > MAX_FOLDED || already + elements > MAX_FOLDED_TOTAL || macs > MAX_FOLDED_MACS {
-        return Err(Error::model(
-            Site::Whole,
-            format!("computes a constant of {elements} elements, more than can be folded"),
-        ));
-    }
-    let inputs: Vec<Option<&Tensor>> = operands.iter().map(|o| o.and_then(|o| o.data)).collect();
-    let results = op.eval(&inputs)?;
-    for (result, ty) in results.iter().zip(types) {
-        if result.shape() != ty.shape || result.dtype() != ty.dtype {
-            return Err(Error::internal(
-                Site::Whole,
-                format!(
-                    "computes {} {:?} where {} {:?} was inferred",
-                    result.dtype(),
-                    result.shape(),
-                    ty.dtype,
-                    ty.shape
-                ),
-            ));
-        }
-    }
-    Ok(Some(results))
 }

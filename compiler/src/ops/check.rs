@@ -2,7 +2,7 @@
 //!
 //! Law: nothing here panics, whatever numbers an adversarial file holds.
 
-use super::{Operand, Operator, ValueType};
+use super::{Narrow, Operand, Operator, ValueType};
 use crate::error::{Error, Result, Site};
 use crate::tensor::{DType, Tensor};
 
@@ -164,7 +164,10 @@ pub(crate) fn dtype(code: i64) -> Result<DType> {
         9 => DType::Bool,
         12 => DType::U32,
         13 => DType::U64,
-        _ => return Err(refuse(format!("the ONNX element type number {code} is not supported"))),
+        _ => {
+            let what = Narrow::of(code).map_or_else(|| format!("number {code}"), |narrow| narrow.to_string());
+            return Err(refuse(format!("the ONNX element type {what} is not supported")));
+        }
     })
 }
 

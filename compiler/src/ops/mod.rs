@@ -18,12 +18,14 @@ mod convolve;
 pub(crate) mod fold;
 mod lanes;
 mod lowering;
+mod narrow;
 mod product;
 mod unary;
 mod window;
 pub use window::Window;
 
 pub use lowering::{Arith, Function, Lowering};
+pub use narrow::Narrow;
 pub use unary::Unary;
 
 /// An operand as an operator sees it: type, shape, and the data if it is constant.
@@ -51,6 +53,8 @@ pub enum Attr {
     Floats(Vec<f32>),
     Strs(Vec<String>),
     Tensor(Tensor),
+    /// A tensor whose elements take less than a byte each.
+    Narrow(Tensor, Narrow),
     /// Trees that an import read.
     Ensemble(TreeEnsemble),
     /// Inside of a function of the model: the attribute of that name of the call.

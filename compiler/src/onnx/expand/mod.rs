@@ -17,6 +17,7 @@ mod pool;
 mod quantized;
 mod recurrent;
 mod resample;
+mod scales;
 mod signal;
 mod volume;
 
@@ -89,6 +90,7 @@ const TABLE: &[(&str, Expand)] = &[
     ("Trilu", places::triangle),
     ("Upsample", resample::resize),
     ("com.microsoft.BiasGelu", microsoft::bias_gelu),
+    ("com.microsoft.DequantizeLinear", scales::plain),
     ("com.microsoft.FastGelu", microsoft::fast_gelu),
     ("com.microsoft.Gelu", microsoft::gelu),
     ("com.microsoft.QGemm", quantized::gemm),
@@ -100,6 +102,7 @@ const TABLE: &[(&str, Expand)] = &[
     ("com.microsoft.QLinearMul", quantized::mul),
     ("com.microsoft.QLinearSigmoid", quantized::sigmoid),
     ("com.microsoft.QLinearSoftmax", quantized::softmax),
+    ("com.microsoft.QuantizeLinear", scales::plain),
     ("com.microsoft.QuickGelu", microsoft::quick_gelu),
     ("com.microsoft.SkipLayerNormalization", microsoft::skip_layer),
     ("com.microsoft.SkipSimplifiedLayerNormalization", microsoft::skip_simplified_layer),
@@ -110,10 +113,12 @@ const FORMS: &[(&str, fn(&ParseCx<'_>) -> bool, Expand)] = &[
     ("AveragePool", volume::is_volume, volume::pool),
     ("Clip", arithmetic::has_live_limits, arithmetic::clip),
     ("Conv", volume::is_volume, volume::conv),
+    ("DequantizeLinear", scales::has_blocks, scales::dequantize),
     ("Max", arithmetic::leads_with_constant, arithmetic::swap),
     ("MaxPool", pool::gives_places, pool::max_with_places),
     ("MaxPool", volume::is_volume, volume::pool),
     ("Min", arithmetic::leads_with_constant, arithmetic::swap),
+    ("QuantizeLinear", scales::has_blocks, scales::quantize),
     ("Sum", arithmetic::leads_with_constant, arithmetic::swap),
 ];
 

@@ -154,7 +154,7 @@ impl Importer<'_> {
     }
 
     /// A new constant.
-    fn constant_of(&mut self, wish: &str, tensor: Tensor) -> String {
+    pub(super) fn constant_of(&mut self, wish: &str, tensor: Tensor) -> String {
         let name = self.fresh(wish);
         let id = self.patch.add_constant(&name, tensor);
         self.names.insert(name.clone(), id);

@@ -26,6 +26,9 @@ impl Importer<'_> {
             let body = function.body(&node)?;
             return self.body(node, body, "function");
         }
+        if let Some(steps) = self.narrow(&node, plain)? {
+            return Ok(steps);
+        }
         if plain && let Some(steps) = self.sequence(&node)? {
             return Ok(steps);
         }

@@ -2,11 +2,10 @@
 //!
 //! Law: a node reads its inputs, and what its graphs take from around them.
 
-use super::PortType;
+use super::{PortType, Stored};
 use crate::error::Result;
 use crate::ops::Attr;
 use crate::ops::check::refuse;
-use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A graph inside a node: a branch of If, the body of Loop or Scan.
@@ -14,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(in crate::onnx) struct Branch {
     /// The attribute that holds it.
     pub(in crate::onnx) attr: String,
-    pub(in crate::onnx) initializers: Vec<(String, Result<Tensor>)>,
+    pub(in crate::onnx) initializers: Vec<(String, Result<Stored>)>,
     pub(in crate::onnx) inputs: Vec<String>,
     /// Axes of each input, as far as the file says.
     pub(in crate::onnx) ranks: Vec<Option<usize>>,

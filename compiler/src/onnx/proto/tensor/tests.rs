@@ -59,20 +59,50 @@ fn every_width_reads_alike_from_raw_and_typed_fields() {
             _ => fields.int32_data = vec![1, 2],
         }
         for t in [raw, fields] {
-            let t = tensor(&t).unwrap();
+            let t = tensor(&t).unwrap().tensor;
             assert_eq!((t.dtype(), t.to_f64_vec()), (*dtype, vec![1.0, 2.0]), "type {data_type}");
         }
     }
 }
 
 #[test]
+fn elements_of_less_than_a_byte_lie_low_bits_first() {
+    // Type number, bytes, elements: as `onnx.helper.make_tensor` packs them.
+    let cases: &[(i32, &[u8], &[i64])] = &[
+        (21, &[0x80, 0x0f], &[0, 8, 15]),
+        (22, &[0x87, 0xff, 0xf1], &[7, -8, -1, -1, 1]),
+        (25, &[0b1110_0100], &[0, 1, 2, 3]),
+        (26, &[0b1110_0100, 0b0000_0010], &[0, 1, -2, -1, -2]),
+        (22, &[], &[]),
+    ];
+    for (data_type, bytes, elements) in cases {
+        let mut raw = proto(*data_type, &[elements.len() as i64]);
+        raw.raw_data = bytes.to_vec();
+        let mut fields = proto(*data_type, &[elements.len() as i64]);
+        fields.int32_data = bytes.iter().map(|&b| b.into()).collect();
+        let mut signed = fields.clone();
+        signed.int32_data = bytes.iter().map(|&b| b.cast_signed().into()).collect();
+        for t in [raw, fields, signed] {
+            let stored = tensor(&t).unwrap();
+            assert_eq!(stored.tensor.to_i64_vec(), *elements, "type {data_type}");
+            assert_eq!(stored.narrow, Narrow::of((*data_type).into()));
+        }
+    }
+    assert!(element_of_port(22).is_err() && element_of_port(3) == Ok(DType::I8));
+}
+
+#[test]
 fn refuses_what_it_cannot_hold() {
     let refused = |t: TensorProto, why: &str| {
-        let error = tensor(&t).expect_err("this tensor is not supported").to_string();
+        let error = tensor(&t).err().expect("this tensor is not supported").to_string();
         assert!(error.contains(why), "{error}");
     };
     refused(proto(8, &[1]), "string");
-    refused(proto(22, &[1]), "int4");
+    refused(proto(17, &[1]), "float8");
+    refused(proto(22, &[1]), "needs 1 packed bytes, the file holds 0");
+    refused(TensorProto { raw_data: vec![0; 2], ..proto(21, &[5]) }, "needs 3 bytes");
+    refused(TensorProto { int32_data: vec![256], ..proto(22, &[1]) }, "256 is no byte");
+    refused(TensorProto { int32_data: vec![-129], ..proto(22, &[1]) }, "-129 is no byte");
     refused(proto(99, &[1]), "unknown element type 99");
     refused(proto(1, &[-1]), "dimension -1");
     refused(proto(1, &[1 << 40, 1 << 40]), "too large");
