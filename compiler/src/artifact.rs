@@ -92,6 +92,8 @@ fn compile_unhelped(
         }
     })?;
 
+    let wide = options.quantize != Quantize::None && recalibrated(&mut graph)?;
+
     step(observer, "prune")?;
     let pruned = prune::prune(&mut graph, calibration, (options, prune::native(&target.core)), observer)?;
     if wanted("prune") {
@@ -123,7 +125,8 @@ fn compile_unhelped(
     if integers {
         step(observer, "calibrate")?;
         let samples = calibration.ok_or_else(|| {
-            Error::option("calibrate", "a float model needs calibration samples to become int8")
+            let what = if wide { "a model quantized to 16 bits" } else { "a float model" };
+            Error::option("calibrate", format!("{what} needs calibration samples to become int8"))
                 .help("give samples with `--calibrate X.npy`, or keep floats with `--quantize none`")
         })?;
         quantize::equalize(&mut graph, samples, options.quantize, observer)?;
@@ -221,12 +224,16 @@ fn compile_unhelped(
 /// the refusal that [`compile`] gives too. What decides is asked here and there alike: import,
 /// passes, quantization (of a float model with made-up samples) and lowering.
 pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
-    let imported = onnx::import_with(model, options)?;
+    let mut imported = onnx::import_with(model, options)?;
     let decide = || {
         let target = secateur_targets::find("host")
             .map_err(|e| Error::new(Fault::Target, Site::Option("target".into()), e.to_string()))?;
         let mut graph = imported.clone();
         passes::run(&mut graph, &mut |_, _| {})?;
+        if options.quantize != Quantize::None {
+            recalibrated(&mut graph)?;
+        }
+        let warnings = graph.warnings().to_vec();
         let float = options.quantize != Quantize::None && !quantize::is_quantized(&graph);
         if float && quantize::worthwhile(&graph) {
             let samples = made_up(&graph);
@@ -234,10 +241,21 @@ pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
         }
         passes::run_quantized(&mut graph, &mut |_, _| {})?;
         let schedule = schedule::schedule(&graph, &target, options)?;
-        lower::lower(&graph, &schedule).map(|_| ())
+        lower::lower(&graph, &schedule).map(|_| warnings)
     };
-    decide().map_err(helped)?;
+    let warnings = decide().map_err(helped)?;
+    warnings.into_iter().for_each(|warning| imported.warn(warning));
     Ok(imported)
+}
+
+/// Readies a model that will be calibrated, none of whose activations is quantized to 8 bits, if some are to 16. True:
+/// there were some.
+fn recalibrated(graph: &mut Graph) -> Result<bool> {
+    if quantize::is_quantized(graph) || !quantize::without_wide(graph) {
+        return Ok(false);
+    }
+    passes::run(graph, &mut |_, _| {})?;
+    Ok(true)
 }
 
 /// What zeros in each layer of a float model cost its outputs: see [`sensitivity`].

@@ -114,7 +114,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("CumProd", "axis"),
     ("CumSum", "axis"),
     ("DFT", "length, axis"),
-    ("DequantizeLinear", "in int8, scale and zero point"),
     ("Dropout", "ratio, training_mode"),
     ("Expand", "shape"),
     ("HammingWindow", "size"),
@@ -124,7 +123,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("MelWeightMatrix", "all operands"),
     ("OneHot", "depth"),
     ("Pad", "pads, value, axes"),
-    ("QuantizeLinear", "in int8, scale and zero point"),
     ("Range", "all operands"),
     ("ReduceL1", "axes"),
     ("ReduceL2", "axes"),
@@ -156,6 +154,9 @@ const KNOWN: &[(&str, &str)] = &[
 /// Recurrent layers on integers.
 const USUAL: &str = "in int8 by constant weights and the usual activations; else in floats";
 
+/// Quantizers on integers.
+const QUANTIZER: &str = "in int8 by a constant scale and 8 bits or fewer; else in floats";
+
 /// Forms that are refused, and what is otherwise worth knowing.
 const LIMITS: &[(&str, &str)] = &[
     ("AveragePool", "one to three spatial axes"),
@@ -163,6 +164,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("Conv", "one to three spatial axes; in int8 by constant weights"),
     ("ConvInteger", "sums of at most 256 products"),
     ("ConvTranspose", "one to three spatial axes"),
+    ("DequantizeLinear", QUANTIZER),
     ("Dropout", "in its form for inference"),
     (
         "If",
@@ -174,6 +176,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("MaxPool", "one to three spatial axes"),
     ("NonZero", "where all that it reads is known"),
     ("OneHot", "one axis for one index"),
+    ("QuantizeLinear", QUANTIZER),
     ("RNN", USUAL),
     ("STFT", "of real signals"),
     ("Scan", "written out iteration by iteration; in operator set 8 for sequences of full length"),

@@ -236,8 +236,8 @@ fn scales_without_meaning_are_refused_by_name() {
     }
     let message = refused((&[0.5], &[1]), (&[0.5], &[2]));
     assert!(message.contains("`read_node`") && message.contains("read with another"), "{message}");
-    let message = refused((&[0.5, 0.25], &[0, 0]), (&[0.5, 0.25], &[0, 0]));
-    assert!(message.contains("per channel"), "{message}");
+    let message = refused((&[0.5, -0.25], &[0, 0]), (&[0.5, -0.25], &[0, 0]));
+    assert!(message.contains("scale of `stored_node` is -0.25"), "{message}");
 }
 
 /// Fused operators of onnxruntime's quantizer are written as what they are made of, so that a step of the result

@@ -5,10 +5,12 @@
 //! tensors are shifted by 128 and become `I8`; this changes no real value. What stands before a Q
 //! is fused ([`fuse`]), because only the fused form has an integer meaning.
 //! Law: no real value changes. What is quantized for some readers only, or for two in two ways,
-//! stays real, and a `Requantize` stands in the place of each Q.
+//! stays real, and a `Requantize` stands in the place of each Q; what no layer of integers can take over
+//! ([`super::kept`]) stays a node of its own.
 
 use super::forms::carries;
 use super::fuse::fuse;
+use super::kept::{kept, warn_of_kept};
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId, ValueKind};
 use crate::ops::{Op, PadMode, Requantize};
@@ -16,8 +18,8 @@ use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeSet;
 
 /// Replaces the Q/DQ nodes of a freshly imported graph by `Quant`s. False: there were none.
-/// Refuses scales that are not positive finite constants, zero points outside their type,
-/// types beyond 8-bit activations, and one integer tensor read with two meanings.
+/// Refuses scales that are not positive and finite, zero points outside their type, and one
+/// integer tensor read with two meanings.
 pub fn absorb(graph: &mut Graph) -> Result<bool> {
     let mut errors = Vec::new();
     let mut found = false;
@@ -35,9 +37,11 @@ pub fn absorb(graph: &mut Graph) -> Result<bool> {
     if !found {
         return Ok(false);
     }
-    let moving = moving_integers(graph);
+    let kept = kept(graph);
+    let moving: BTreeSet<NodeId> = moving_integers(graph).difference(&kept).copied().collect();
     for id in graph.topological() {
         match graph[id].op {
+            _ if kept.contains(&id) => {}
             Op::QuantizeLinear(_) => absorb_quantize(graph, id)?,
             Op::DequantizeLinear(_) => absorb_dequantize(graph, id, &moving)?,
             _ if moving.contains(&id) => carry_forward(graph, id)?,
@@ -54,6 +58,10 @@ pub fn absorb(graph: &mut Graph) -> Result<bool> {
     shift_unsigned(graph);
     move_constants(graph)?;
     fuse(graph);
+    match super::is_quantized(graph) {
+        true => warn_of_kept(graph),
+        false => real_constants(graph),
+    }
     Ok(true)
 }
 
@@ -78,6 +86,19 @@ fn states(graph: &Graph) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where no activation is quantized, stored constants become the real ones that they mean: the model is one of
+/// floats, and what comes behind reads no integers into it.
+fn real_constants(graph: &mut Graph) {
+    let stored = |v: &crate::graph::Value| v.quant.is_some() && v.constant().is_some();
+    let ids: Vec<ValueId> = graph.values().filter(|(_, v)| stored(v)).map(|(id, _)| id).collect();
+    for id in ids {
+        let Some(real) = graph[id].real_constant().map(std::borrow::Cow::into_owned) else { continue };
+        let mut patch = Patch::new(graph);
+        patch.set_constant(id, real);
+        patch.set_quant(id, None);
+    }
 }
 
 /// Transposes and reshapes of dequantized constants are done now, on the stored integers.
@@ -126,16 +147,14 @@ fn moving_integers(graph: &Graph) -> BTreeSet<NodeId> {
         .collect()
 }
 
-/// Scale, zero point and type of a Q or DQ node.
-fn params(graph: &Graph, id: NodeId) -> Result<Quant> {
+/// Scale, zero point and type of a Q or DQ node; `None` where a layer of integers cannot have them.
+pub(super) fn params(graph: &Graph, id: NodeId) -> Result<Option<Quant>> {
     let node = &graph[id];
     let fail = |what: String| Err(Error::model(node.site(), what));
     let value = |i: usize| node.inputs.get(i).copied().flatten().map(|v| &graph[v]);
     let Some(x) = value(0) else { return fail("input 0 is missing".into()) };
     let Some(scale_value) = value(1) else { return fail("the scale is missing".into()) };
-    let Some(scale) = scale_value.constant().map(|t| t.to_f32_vec()) else {
-        return fail(format!("the scale `{}` is not a constant", scale_value.name));
-    };
+    let Some(scale) = scale_value.constant().map(|t| t.to_f32_vec()) else { return Ok(None) };
     for &s in &scale {
         if !(s.is_finite() && s >= f32::MIN_POSITIVE) {
             return Err(Error::model(
@@ -156,24 +175,13 @@ fn params(graph: &Graph, id: NodeId) -> Result<Quant> {
     match dtype {
         DType::I8 | DType::U8 => {}
         DType::I32 if constant => {}
-        other => {
-            return Err(Error::model(
-                node.site(),
-                format!(
-                    "{other} tensors cannot be quantized here: activations are 8 bits wide, constants 8 or 32"
-                ),
-            )
-            .help(
-                "quantize to 8 bits (in onnxruntime's quantizer: activation_type=QuantType.QInt8, \
-                 weight_type=QuantType.QInt8), or give the float model and let Secateur calibrate it",
-            ));
-        }
+        _ => return Ok(None),
     }
     let (lo, hi) = dtype.range().unwrap_or((0, 0));
     let zero_point = match value(2) {
         None => vec![0; scale.len()],
         Some(z) => match z.constant() {
-            None => return fail(format!("the zero point `{}` is not a constant", z.name)),
+            None => return Ok(None),
             Some(t) => t.to_i64_vec(),
         },
     };
@@ -185,18 +193,12 @@ fn params(graph: &Graph, id: NodeId) -> Result<Quant> {
     }
     let zero_point: Vec<i32> = zero_point.iter().map(|&z| z as i32).collect();
     if scale.len() == 1 {
-        return Ok(Quant { dtype, scale, zero_point, axis: None });
+        return Ok(Some(Quant { dtype, scale, zero_point, axis: None }));
     }
     let Some(axis) = axis.filter(|&a| x.shape.get(a) == Some(&scale.len())) else {
         return fail(format!("{} scales fit no axis of shape {:?}", scale.len(), x.shape));
     };
-    if !constant {
-        return Err(Error::model(
-            node.site(),
-            "an activation is quantized per channel; only constants may be",
-        ));
-    }
-    Ok(Quant { dtype, scale, zero_point, axis: Some(axis) })
+    Ok(constant.then_some(Quant { dtype, scale, zero_point, axis: Some(axis) }))
 }
 
 /// The real constant `t` stored with `quant`: ONNX QuantizeLinear.
@@ -218,7 +220,7 @@ fn quantize_constant(t: &Tensor, quant: &Quant) -> Tensor {
 
 /// Every reader of `old` reads `new`; a graph output keeps its name. False (and no change) when
 /// `old` is an output whose name cannot move, because `new` is an input or an output itself.
-fn alias(graph: &mut Graph, old: ValueId, new: ValueId) -> bool {
+pub(super) fn alias(graph: &mut Graph, old: ValueId, new: ValueId) -> bool {
     if graph.outputs().contains(&old) {
         if graph.outputs().contains(&new) || matches!(graph[new].kind, ValueKind::Input | ValueKind::State(_))
         {
@@ -231,7 +233,7 @@ fn alias(graph: &mut Graph, old: ValueId, new: ValueId) -> bool {
 }
 
 fn absorb_quantize(graph: &mut Graph, id: NodeId) -> Result<()> {
-    let quant = params(graph, id)?;
+    let Some(quant) = params(graph, id)? else { return Ok(()) };
     let q = graph[id].outputs[0];
     let Some(x) = graph[id].inputs[0] else { return Ok(()) };
     if let Some(real) = graph[x].constant().cloned().filter(|_| graph[x].quant.is_none()) {
@@ -290,7 +292,8 @@ fn absorb_quantize(graph: &mut Graph, id: NodeId) -> Result<()> {
 /// Whether nothing but quantizers with these parameters reads `x`.
 fn only_quantized(graph: &Graph, x: ValueId, quant: &Quant) -> bool {
     let same = |&c: &NodeId| {
-        matches!(graph[c].op, Op::QuantizeLinear(_)) && params(graph, c).is_ok_and(|other| other == *quant)
+        matches!(graph[c].op, Op::QuantizeLinear(_))
+            && params(graph, c).is_ok_and(|other| other.as_ref() == Some(quant))
     };
     !graph.outputs().contains(&x) && graph.consumers(x).iter().all(same)
 }
@@ -301,7 +304,7 @@ fn outputs_both(graph: &Graph, x: ValueId, q: ValueId) -> bool {
 }
 
 fn absorb_dequantize(graph: &mut Graph, id: NodeId, moving: &BTreeSet<NodeId>) -> Result<()> {
-    let quant = params(graph, id)?;
+    let Some(quant) = params(graph, id)? else { return Ok(()) };
     let y = graph[id].outputs[0];
     let Some(q) = graph[id].inputs[0] else { return Ok(()) };
     if let Some(stored) = graph[q].constant().cloned() {

@@ -9,6 +9,7 @@
 use super::bias::bias;
 use super::calibrate::{affine, range};
 use super::forms::{carries, integer_form};
+use super::qdq::alias;
 use super::states;
 use super::weights;
 use crate::error::{Error, Result, Site};
@@ -302,17 +303,29 @@ pub(super) fn limits(op: &Op) -> Option<Clamp> {
     }
 }
 
-/// A Relu or Clip that stayed a node of its own is a `Requantize` with a clamp.
+/// A Relu or Clip that stayed a node of its own is a `Requantize` with a clamp, or nothing where it limits no
+/// integer of its operand.
 fn activations_to_requantize(graph: &mut Graph) {
     for id in graph.topological() {
         let Some(clamp) = limits(&graph[id].op) else { continue };
         if !computes_on_integers(graph, id) {
             continue;
         }
+        let clamp = clamp.then(graph[id].clamp);
+        if let (Some(x), [y]) = (graph[id].inputs[0], graph[id].outputs.as_slice())
+            && let (Some(quant), same) = (&graph[x].quant, graph[x].quant == graph[*y].quant)
+            && same
+            && clamp.lo <= range(quant).0
+            && clamp.hi >= range(quant).1
+            && alias(graph, *y, x)
+        {
+            Patch::new(graph).remove_node(id);
+            continue;
+        }
         let mut patch = Patch::new(graph);
         let node = patch.node_mut(id);
         node.op = Requantize.into();
-        node.clamp = clamp.then(node.clamp);
+        node.clamp = clamp;
     }
 }
 
@@ -388,7 +401,7 @@ pub(super) fn replace_operand(
 /// A node that computes on floats reads and writes floats: `Requantize` nodes stand between it
 /// and integer values, and its integer constants become real ones.
 fn border(graph: &mut Graph, id: NodeId) {
-    if matches!(graph[id].op, Op::Requantize(_) | Op::QuantizeLinear(_) | Op::DequantizeLinear(_)) {
+    if matches!(graph[id].op, Op::Requantize(_)) {
         return;
     }
     let node = graph[id].clone();

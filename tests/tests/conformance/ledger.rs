@@ -5,21 +5,16 @@ use secateur_tests::repository;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a case may stand in the ledger, and nothing else.
-const REASONS: [(&str, &str); 17] = [
+const REASONS: [(&str, &str); 12] = [
     ("narrow-type", "elements of less than a byte, or floats of one byte"),
     ("not-dense", "sequences, optionals and strings"),
     ("old-set", "operator sets before 7"),
-    ("live-scale", "QuantizeLinear by a scale that the run computes"),
     ("reference-noise", "the expected value is what rounding left over in the reference"),
     ("training", "the operator's training form"),
-    ("block-scales", "quantization with a scale per block"),
     ("half-rounding", "half precision is held as f32, so a cast to it rounds nothing"),
-    ("wide-integers", "activations quantized to 16 bits"),
-    ("channel-activations", "activations with a scale per channel"),
     ("dynamic-shape", "the shape of the result depends on what the inputs hold"),
     ("string", "text"),
     ("random", "results are drawn"),
-    ("control-flow", "loops that turn as often as the run says"),
     ("image", "decoding of image files"),
     ("preview", "operators of preview domains"),
     ("missing", "not written yet"),
