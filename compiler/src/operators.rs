@@ -185,7 +185,7 @@ const LIMITS: &[(&str, &str)] = &[
     ("ai.onnx.ml.LabelEncoder", "from numbers to numbers"),
     ("ai.onnx.ml.Normalizer", "one or two axes"),
     ("ai.onnx.ml.OneHotEncoder", "categories that are numbers"),
-    ("ai.onnx.ml.SVMClassifier", "without probabilities; names of classes become numbers"),
+    ("ai.onnx.ml.SVMClassifier", "names of classes become numbers"),
     ("ai.onnx.ml.TreeEnsemble", "with SOFTMAX or LOGISTIC as a node of its own"),
     ("ai.onnx.ml.TreeEnsembleClassifier", "names of classes become numbers"),
     ("ai.onnx.ml.ZipMap", "the scores stand for the dictionaries"),

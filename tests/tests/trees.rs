@@ -281,10 +281,9 @@ fn what_is_text_or_undefined_is_refused() {
         attr_floats("coefficients", &[1.0, -1.0]),
         attr_floats("rho", &[0.0]),
         attr_floats("prob_a", &[1.0]),
-        attr_floats("prob_b", &[1.0]),
         attr_ints("classlabels_ints", &[0, 1]),
     ];
-    refused(one("SVMClassifier", FLOAT, &both, &likely), "probability=False");
+    refused(one("SVMClassifier", FLOAT, &both, &likely), "`prob_b` has 0 numbers, and 1 are needed");
     refused(one("Scaler", FLOAT, &["y"], &[attr_floats("offset", &[1.0; 2])]), "2 numbers for 3 features");
     refused(
         one("FeatureVectorizer", FLOAT, &["y"], &[attr_ints("inputdimensions", &[2])]),

@@ -21,7 +21,7 @@ from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegress
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import NuSVC, SVC
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Samples of each model: as many of the data set, and as many with noise on them.
@@ -106,6 +106,13 @@ def main():
             scikit(GradientBoostingRegressor(n_estimators=10, random_state=1), iris[:, :3], iris[:, 3]), iris[:, :3]),
         "svc": lambda: (scikit(SVC(), iris, species), iris),
         "svc_two": lambda: (scikit(scaled(SVC()), iris[:100], species[:100]), iris[:100]),
+        "svc_shares": lambda: (scikit(SVC(probability=True, random_state=1), iris, species), iris),
+        "svc_shares_two": lambda: (
+            scikit(scaled(SVC(probability=True, random_state=1)), iris[:100], species[:100]), iris[:100]),
+        "svc_shares_ten": lambda: (
+            scikit(SVC(probability=True, random_state=1), digits[:150], numbers[:150]), digits[:150]),
+        "svc_shares_nu": lambda: (
+            scikit(scaled(NuSVC(nu=0.2, kernel="poly", probability=True, random_state=1)), iris, species), iris),
         "kmeans": lambda: (scikit(KMeans(10, n_init=1, random_state=1), digits), digits),
         "logistic_two": lambda: (scikit(scaled(LogisticRegression()), cells, kind, zipmap=True), cells),
         "lightgbm": lambda: (lightgbm(iris, species), iris),

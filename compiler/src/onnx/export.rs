@@ -369,6 +369,11 @@ impl Export<'_> {
             Op::TreeEnsemble(_) => {
                 return refuse("holds decision trees, which the default operator set has no word for");
             }
+            Op::PairwiseCoupling(_) => {
+                return refuse(
+                    "finds probabilities by iteration, which the default operator set has no word for",
+                );
+            }
             Op::Constant(_) | Op::Shape(_) | Op::ConstantOfShape(_) => {
                 return refuse("computes what is known before the model runs, and is not written");
             }

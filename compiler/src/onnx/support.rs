@@ -10,7 +10,8 @@ use crate::ops::{Op, fold};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Operators of our own that share the list of names but are no ONNX.
-const OURS: [&str; 5] = ["Dense", "Recurrent", "Requantize", "ScatterFlat", "TreeEnsemble"];
+const OURS: [&str; 6] =
+    ["Dense", "PairwiseCoupling", "Recurrent", "Requantize", "ScatterFlat", "TreeEnsemble"];
 
 /// Control flow, which becomes other nodes.
 const CONTROL: [&str; 3] = ["If", "Loop", "Scan"];

@@ -88,6 +88,8 @@ pub enum Lowering<'a> {
     Scan(&'a Scan),
     ScatterFlat(&'a ScatterFlat),
     TopK(&'a TopK),
+    /// See [`super::PairwiseCoupling`].
+    PairwiseCoupling,
     Trees(&'a TreeEnsemble),
     Maximum {
         axes: Vec<usize>,

@@ -275,6 +275,7 @@ ops! {
     expand::Expand,
     scatter_flat::ScatterFlat,
     top_k::TopK,
+    pairwise_coupling::PairwiseCoupling,
     recurrent::Recurrent,
     tree_ensemble::TreeEnsemble,
 }

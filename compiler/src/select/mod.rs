@@ -12,6 +12,7 @@
 //! with the node's name.
 
 mod copy;
+mod coupling;
 mod elementwise;
 mod functions;
 mod lanes;

@@ -1,7 +1,8 @@
 //! What an operator asks for, and who writes it.
 
 use super::{
-    Cx, copy, elementwise, lanes, linear, map, normalize, pool, quant, recurrent, reduce, softmax, trees,
+    Cx, copy, coupling, elementwise, lanes, linear, map, normalize, pool, quant, recurrent, reduce, softmax,
+    trees,
 };
 use crate::error::Result;
 use crate::ops::Lowering;
@@ -28,6 +29,7 @@ pub(super) fn select(cx: &mut Cx<'_>) -> Result<()> {
         Lowering::Scan(op) => lanes::scan(cx, op),
         Lowering::ScatterFlat(op) => lanes::scatter(cx, op),
         Lowering::TopK(op) => lanes::top_k(cx, op),
+        Lowering::PairwiseCoupling => coupling::select(cx),
         Lowering::Trees(op) => trees::trees(cx, op),
         Lowering::Clip { min, max } => elementwise::clip(cx, min, max),
         Lowering::Mean { axes } => reduce::mean(cx, &axes, None),

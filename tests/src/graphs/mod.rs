@@ -206,8 +206,16 @@ mod tests {
 
     /// Operators of our own that no file can hold, those newer than the operator sets that are drawn, and trees,
     /// of which suite `trees` has every form.
-    const OURS: [&str; 7] =
-        ["Dense", "Recurrent", "Requantize", "ScatterFlat", "CumProd", "Swish", "TreeEnsemble"];
+    const OURS: [&str; 8] = [
+        "Dense",
+        "PairwiseCoupling",
+        "Recurrent",
+        "Requantize",
+        "ScatterFlat",
+        "CumProd",
+        "Swish",
+        "TreeEnsemble",
+    ];
 
     #[test]
     fn every_supported_operator_is_generated() {

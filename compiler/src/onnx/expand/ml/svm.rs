@@ -129,12 +129,7 @@ pub(super) fn classifier(mut b: Builder<'_>) -> Result<Expanded> {
     let (label, scores) = if supports.iter().sum::<usize>() == 0 {
         linear(&mut b, &classes, coefficients, !a.is_empty(), transform)?
     } else {
-        if !a.is_empty() || !c.is_empty() {
-            return Err(refuse("gives probabilities (`prob_a`), which are found by iteration").help(
-                "export the model without probabilities, as `SVC(probability=False)`: its labels are the same",
-            ));
-        }
-        voted(&mut b, &classes, &supports, &coefficients, transform)?
+        voted(&mut b, &classes, &supports, (&coefficients, a, c), transform)?
     };
     b.finish(vec![label, scores])
 }
@@ -171,7 +166,7 @@ fn voted(
     b: &mut Builder<'_>,
     classes: &Classes,
     supports: &[usize],
-    coefficients: &[f32],
+    (coefficients, slopes, offsets): (&[f32], Vec<f32>, Vec<f32>),
     transform: Transform,
 ) -> Result<(String, String)> {
     let (n, count) = (classes.count(), supports.iter().sum::<usize>());
@@ -225,10 +220,54 @@ fn voted(
     let first = b.cast(&first, DType::F32);
     let votes = product(b, &first, wins, n, losses)?;
     let label = classes.greatest(b, &votes);
-    let scores = if n == 2 {
+    let scores = if !slopes.is_empty() || !offsets.is_empty() {
+        let (mut slopes, mut offsets) = (need("prob_a", slopes, pairs)?, need("prob_b", offsets, pairs)?);
+        slopes.truncate(pairs);
+        offsets.truncate(pairs);
+        let shares = shares(b, &decisions, (r.rows, n), slopes, offsets)?;
+        transform.of_many(b, &shares)
+    } else if n == 2 {
         transform.of_pair(b, &decisions, transform != Transform::None)?
     } else {
         transform.of_many(b, &decisions)
     };
     Ok((label, scores))
+}
+
+/// Probabilities of classes from decisions between every two of them, `[rows, pairs]`: a sigmoid for each pair (Platt,
+/// 1999), and what agrees best with all of them.
+fn shares(
+    b: &mut Builder<'_>,
+    decisions: &str,
+    (rows, n): (usize, usize),
+    slopes: Vec<f32>,
+    offsets: Vec<f32>,
+) -> Result<String> {
+    /// No class is certain.
+    const LEAST: f32 = 1e-7;
+    let pairs = slopes.len();
+    let (slopes, offsets) = (b.floats(&[pairs], slopes)?, b.floats(&[pairs], offsets)?);
+    let scaled = b.op("Mul", &[decisions, &slopes]);
+    let exponent = b.op("Add", &[&scaled, &offsets]);
+    let other = b.op("Sigmoid", &[&exponent]);
+    let one = b.float(1.0);
+    let first = b.op("Sub", &[&one, &other]);
+    let (least, most) = (b.float(LEAST), b.float(1.0 - LEAST));
+    let first = b.op("Clip", &[&first, &least, &most]);
+    let second = b.op("Sub", &[&one, &first]);
+    let none = b.floats(&[rows, 1], vec![0.0; rows])?;
+    let all = b.concat(&[&first, &second, &none], 1);
+    // Where the share of class i among i and j stands, the first of a pair being the lesser.
+    len(&[n, n])?;
+    let place = |i: usize, j: usize| i * (2 * n - i - 1) / 2 + j - i - 1;
+    let places: Vec<usize> = (0..n * n)
+        .map(|at| match (at / n, at % n) {
+            (i, j) if i < j => place(i, j),
+            (i, j) if i > j => pairs + place(j, i),
+            _ => 2 * pairs,
+        })
+        .collect();
+    let places = b.sizes(&places);
+    let matrix = b.gather(&all, &places, 1);
+    Ok(b.op("PairwiseCoupling", &[&matrix]))
 }
