@@ -313,8 +313,8 @@ fn activations_to_requantize(graph: &mut Graph) {
         }
         let clamp = clamp.then(graph[id].clamp);
         if let (Some(x), [y]) = (graph[id].inputs[0], graph[id].outputs.as_slice())
-            && let (Some(quant), same) = (&graph[x].quant, graph[x].quant == graph[*y].quant)
-            && same
+            && let Some(quant) = graph[x].quant.as_ref().filter(|q| q.dtype == DType::I8)
+            && graph[*y].quant.as_ref() == Some(quant)
             && clamp.lo <= range(quant).0
             && clamp.hi >= range(quant).1
             && alias(graph, *y, x)
