@@ -1,7 +1,7 @@
 //! How what is kept between runs is stored.
 //!
 //! In: a graph with states. Out: the same, where each state and its next value are stored alike, in sixteen bits
-//! where recurrent layers alone write and read it. Law: a state keeps the `Quant` that it has, and what its next
+//! where recurrent layers of integers alone write and read it, in floats where those of floats do. Law: a state keeps the `Quant` that it has, and what its next
 //! value has otherwise is changed at the end of a run.
 //!
 //! A recurrent layer's own state has sixteen bits from the first step of a sequence to the last. Where a sequence
@@ -214,21 +214,24 @@ fn remove_unread(graph: &mut Graph, movers: &[NodeId], ends: &BTreeSet<(NodeId, 
     }
 }
 
-/// Stores chains in sixteen bits, with the finest step of a power of two that all of their layers' states fit.
-/// Where floats compute a layer, its chain stays as it is.
+/// Stores chains in sixteen bits, with the finest step of a power of two that all of their layers' states fit; in
+/// floats where floats compute all of the layers. Where they do some of them, a chain stays as it is.
 pub(super) fn widen(graph: &mut Graph, chains: &[Chain]) {
     for chain in chains {
         let bits = chain.ends.iter().map(|&(id, cell)| match &graph[id].op {
             Op::Recurrent(layer) if layer.spans.is_some() => Some(if cell { layer.cell_bits() } else { 15 }),
             _ => None,
         });
-        let Some(bits) = bits.collect::<Option<Vec<u32>>>().and_then(|all| all.into_iter().min()) else {
-            continue;
-        };
-        let quant = Quant::per_tensor(DType::I16, libm::ldexpf(1.0, -(bits as i32)), 0);
+        let bits: Vec<Option<u32>> = bits.collect();
+        let quant =
+            match bits.iter().copied().collect::<Option<Vec<u32>>>().and_then(|all| all.into_iter().min()) {
+                Some(bits) => Some(Quant::per_tensor(DType::I16, libm::ldexpf(1.0, -(bits as i32)), 0)),
+                None if bits.iter().all(Option::is_none) => None,
+                None => continue,
+            };
         for &v in &chain.values {
             if !matches!(graph[v].kind, ValueKind::Constant(_)) {
-                Patch::new(graph).set_quant(v, Some(quant.clone()));
+                Patch::new(graph).set_quant(v, quant.clone());
             }
         }
     }

@@ -259,6 +259,24 @@ fn ports_of_two_scales_are_told_the_flag() {
     assert_eq!(told(&tied), 0, "{:?}", tied.report.warnings);
 }
 
+/// A layer that integers cannot hold computes in floats, and so its state stays.
+#[test]
+fn layers_of_floats_keep_floats() {
+    let mut random = Random(29);
+    let mut model = cell("GRU", 1, (6, 2), true);
+    // Beyond -1..=1, where integers end.
+    model.initializers.push(floats("h", &[1, 1, 6], &[3.0; 6]));
+    let data = named("x", Tensor::f32(&[300, 1, 1, 2], wander(&mut random, 300, 2)));
+    let artifact = compiled(&model, "host", Some(&data), &options(&[("h", "h_out")], Quantize::Int8));
+    assert_eq!(artifact.report.states[0].elem, "f32");
+    let x = wander(&mut random, 300, 2);
+    let samples: Vec<Vec<Tensor>> = x.chunks(2).map(|x| vec![Tensor::f32(&[1, 1, 2], x.to_vec())]).collect();
+    let found = decibels(&real_states(&artifact, &samples), &states(&artifact, &samples));
+    println!("{found:.1} dB");
+    assert!(found >= 40.0, "{found}");
+    same_on_the_host(&artifact, &Sequences::one(samples));
+}
+
 /// What the caller of emitted C reads in the state after each run is what the evaluator holds there.
 #[test]
 fn callers_read_the_state() {
