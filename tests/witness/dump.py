@@ -3,7 +3,7 @@
     python dump.py ZOO OUT
 
 For each model OUT gets a folder with
-  model.txt    path of the model inside the zoo
+  model.txt    path of the model
   names.txt    one line per tensor: kind (input, inner, output), index, name
   v<index>.npy the tensor, first axis: sample (inner tensors of the first few samples only)
 
@@ -61,7 +61,13 @@ def session(model):
 
 
 def dump(zoo, out, name, data, prepare):
-    model = onnx.load(zoo / f"{name}.onnx")
+    path = zoo / f"{name}.onnx"
+    dump_model(out / name.replace("/", "-"), path, prepare(np.load(zoo / f"{data}.npy")[:WHOLE]))
+
+
+def dump_model(folder, path, samples):
+    """What a model computes of some samples, in a folder."""
+    model = onnx.load(path)
     outputs = [o.name for o in model.graph.output]
     inner = []
     for node in model.graph.node:
@@ -75,10 +81,9 @@ def dump(zoo, out, name, data, prepare):
     port = model.graph.input[0]
     shape = [d.dim_value or 1 for d in port.type.tensor_type.shape.dim]
     kind = np.int8 if port.type.tensor_type.elem_type == onnx.TensorProto.INT8 else np.float32
-    x = prepare(np.load(zoo / f"{data}.npy")[:WHOLE]).astype(kind)
+    x = samples.astype(kind)
     plain, full = session(model), session(tapped)
 
-    folder = out / name.replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
 
@@ -103,8 +108,8 @@ def dump(zoo, out, name, data, prepare):
         if array[0].dtype in (np.int8, np.uint8, np.float32):
             keep("inner", tensor, array)
     (folder / "names.txt").write_text("\n".join(lines) + "\n")
-    (folder / "model.txt").write_text(f"third_party/{name}.onnx\n")
-    print(f"{name}: {len(lines)} tensors, {len(x)} samples")
+    (folder / "model.txt").write_text(f"{path.resolve()}\n")
+    print(f"{folder.name}: {len(lines)} tensors, {len(x)} samples")
 
 
 def main():
