@@ -96,7 +96,8 @@ pub fn all() -> Vec<Supported> {
 }
 
 /// Operators that are written in others, on import or by a pass, which compute on integers.
-const ON_INTEGERS: &[&str] = &["BatchNormalization", "GRU", "LSTM", "RNN"];
+const ON_INTEGERS: &[&str] =
+    &["Attention", "BatchNormalization", "GRU", "LSTM", "LayerNormalization", "RMSNormalization", "RNN"];
 
 fn limits(name: &str) -> String {
     let known = KNOWN.iter().find(|r| r.0 == name).map(|r| format!("known at compile time: {}", r.1));

@@ -6,6 +6,7 @@
 //! has no spelling in standard ONNX is refused by name, all of it at once.
 
 mod recurrent;
+mod unfuse;
 
 use super::write::{OPSET, Writer, element, float, int, ints, signed, string};
 use crate::error::{Error, Result, Site};
@@ -17,6 +18,7 @@ use crate::tensor::{DType, Data, Tensor};
 ///
 /// Errors: operators, types and ports that standard ONNX has no words for.
 pub fn export(graph: &Graph, about: &str) -> Result<Vec<u8>> {
+    let graph = &*unfuse::unfused(graph)?;
     let mut out = Export { graph, w: Writer::default(), names: vec![None; graph.values().count()] };
     out.ports()?;
     let mut refused = Vec::new();
@@ -365,6 +367,9 @@ impl Export<'_> {
                     }
                 };
                 attributes = vec![string("reduction", word)];
+            }
+            Op::Attention(_) | Op::Chain(_) | Op::Normalization(_) => {
+                return refuse("is fused, and was not written in its parts");
             }
             Op::TreeEnsemble(_) => {
                 return refuse("holds decision trees, which the default operator set has no word for");

@@ -10,8 +10,17 @@ use crate::ops::{Op, fold};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Operators of our own that share the list of names but are no ONNX.
-const OURS: [&str; 6] =
-    ["Dense", "PairwiseCoupling", "Recurrent", "Requantize", "ScatterFlat", "TreeEnsemble"];
+const OURS: [&str; 9] = [
+    "Chain",
+    "Dense",
+    "FusedAttention",
+    "Normalization",
+    "PairwiseCoupling",
+    "Recurrent",
+    "Requantize",
+    "ScatterFlat",
+    "TreeEnsemble",
+];
 
 /// Control flow, which becomes other nodes.
 const CONTROL: [&str; 3] = ["If", "Loop", "Scan"];

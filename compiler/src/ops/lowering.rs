@@ -4,7 +4,10 @@
 //! are written or where values lie; `select` turns each case into calls of kernels.
 
 use super::window::Window;
-use super::{Conv, Gemm, Map, PadMode, Recurrent, Reduce, Scan, ScatterFlat, TopK, TreeEnsemble};
+use super::{
+    Attention, Chain, Conv, Gemm, Map, Normalization, PadMode, Recurrent, Reduce, Scan, ScatterFlat, TopK,
+    TreeEnsemble,
+};
 use crate::kernel::Expr;
 use std::fmt;
 
@@ -74,6 +77,8 @@ pub enum Lowering<'a> {
         function: Function<'a>,
     },
     Binary(Arith),
+    /// Element by element, several functions.
+    Chain(&'a Chain),
     /// Element by element, of any number of operands that broadcast.
     Map(&'a Map),
     /// To real limits; none on a side without one.
@@ -108,6 +113,10 @@ pub enum Lowering<'a> {
     Normalize {
         epsilon: f32,
     },
+    /// Operands as [`Attention`] has them.
+    Attention(&'a Attention),
+    /// Operands as [`Normalization`] has them.
+    LayerNormalization(&'a Normalization),
     MaxPool(Window<'a>),
     AveragePool {
         window: Window<'a>,

@@ -276,6 +276,9 @@ ops! {
     scatter_flat::ScatterFlat,
     top_k::TopK,
     pairwise_coupling::PairwiseCoupling,
+    attention::Attention,
+    normalization::Normalization,
+    chain::Chain,
     recurrent::Recurrent,
     tree_ensemble::TreeEnsemble,
 }

@@ -14,6 +14,9 @@ mod fold_affine;
 mod fold_constants;
 mod fold_pad;
 mod fuse_activation;
+mod fuse_attention;
+mod fuse_chain;
+mod fuse_normalization;
 mod merge_common;
 mod order_flatten;
 mod sink_transpose;
@@ -33,10 +36,13 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("fold-constants", fold_constants::fold_constants),
     ("canonicalize", canonicalize::canonicalize),
     ("merge-common", merge_common::merge_common),
+    ("fuse-attention", fuse_attention::fuse_attention),
+    ("fuse-normalization", fuse_normalization::fuse_normalization),
     ("sink-transpose", sink_transpose::sink_transpose),
     ("fold-affine", fold_affine::fold_affine),
     ("fuse-activation", fuse_activation::fuse_activation),
     ("fold-pad", fold_pad::fold_pad),
+    ("fuse-chain", fuse_chain::fuse_chain),
     ("order-flatten", order_flatten::order_flatten),
     ("drop-dead", drop_dead::drop_dead),
 ];

@@ -49,8 +49,8 @@ operators! {
 operators! {
     /// Operators that have kernels for integers.
     computes, COMPUTED:
-    Conv, Dense, Gemm, MatMul, Add, Sub, Mul, Div, LeakyRelu, HardSigmoid, HardSwish, Sigmoid, Tanh, Sqrt,
-    AveragePool, GlobalAveragePool, ReduceMean, Softmax, LogSoftmax, Requantize, ArgMax;
+    Conv, Dense, Gemm, MatMul, Add, Sub, Mul, Div, LeakyRelu, HardSigmoid, HardSwish, Sigmoid, Tanh, Sqrt, Chain,
+    AveragePool, GlobalAveragePool, ReduceMean, Softmax, LogSoftmax, Normalization, Requantize, ArgMax;
     Op::Reduce(Reduce { function: Reducing::Sum, .. }) => "ReduceSum",
 }
 
@@ -59,6 +59,7 @@ pub(super) fn integer_form(op: &Op) -> bool {
     carries(op)
         || computes(op)
         || matches!(op, Op::Map(map) if map.is_table())
+        || matches!(op, Op::Attention(a) if a.bits().is_some())
         || matches!(op, Op::Recurrent(layer) if layer.spans.is_some())
 }
 

@@ -19,6 +19,7 @@ use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::least_squares::{self, Layer, Steps};
 use crate::observe::Observer;
 use crate::ops::Op;
+use crate::ops::attention;
 use crate::ops::recurrent::Spans;
 use crate::options::{Options, Quantize};
 use crate::tensor::{DType, Data, Samples, Tensor};
@@ -45,6 +46,9 @@ pub fn quantize(
     let seen = observe(graph, &inputs, observer)?;
     for (&id, &spans) in &seen.spans {
         integers_of(graph, id, spans);
+    }
+    for (&id, &span) in &seen.scores {
+        scores_of(graph, id, span);
     }
     for (value, quant) in choose(graph, &seen) {
         Patch::new(graph).set_quant(value, Some(quant));
@@ -153,12 +157,23 @@ fn integers_of(graph: &mut Graph, id: NodeId, seen: Spans) {
     Patch::new(graph).node_mut(id).op = layer.into();
 }
 
+/// Tells attention how far its scores reach, where it can be computed on integers.
+fn scores_of(graph: &mut Graph, id: NodeId, span: f32) {
+    let keys = graph[id].inputs.get(attention::KEYS).copied().flatten();
+    let few = keys.and_then(|v| graph[v].shape.last()).is_some_and(|&keys| keys <= attention::MOST_KEYS);
+    if let Op::Attention(attention) = &mut Patch::new(graph).node_mut(id).op {
+        attention.span = few.then_some(span);
+    }
+}
+
 /// What calibration saw of the float model.
 pub(super) struct Seen {
     /// By value index; `None` for what is not real or not computed.
     pub(super) histograms: Vec<Option<Histogram>>,
     /// By recurrent layer, the greatest values inside.
     spans: BTreeMap<NodeId, Spans>,
+    /// By attention, the greatest score.
+    pub(super) scores: BTreeMap<NodeId, f32>,
     /// For what only Softmax reads: the quantization that changes its probabilities least.
     pub(super) logits: BTreeMap<ValueId, Quant>,
 }
@@ -214,6 +229,7 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
     let mut seen = Seen {
         histograms: vec![None; graph.values().count()],
         spans: BTreeMap::new(),
+        scores: BTreeMap::new(),
         logits: BTreeMap::new(),
     };
     for &v in graph.inputs().iter().chain(graph.states()) {
@@ -236,6 +252,12 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
                 }
                 seen.spans.insert(id, spans);
                 results
+            }
+            Op::Attention(attention) => {
+                let traced = walk.each(graph, id, inputs.len(), &[], |operands| attention.trace(operands))?;
+                let span = traced.iter().fold(0.0f32, |most, (_, span)| most.max(*span));
+                seen.scores.insert(id, span);
+                vec![traced.into_iter().map(|(tensor, _)| tensor).collect()]
             }
             _ => walk.eval(graph, id, inputs.len(), &[])?,
         };

@@ -10,7 +10,7 @@ use super::forms::{carries, integer_form};
 use super::ptq::Seen;
 use super::settle::fixed;
 use crate::graph::{Graph, Node, NodeId, Quant, ValueId, ValueKind};
-use crate::ops::{Op, PadMode};
+use crate::ops::{Attention, Op, PadMode, attention};
 use crate::tensor::DType;
 use std::collections::BTreeMap;
 
@@ -52,12 +52,17 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
         let views = views(graph, seen, group);
         let (lo, hi) = full(&views);
         let quant = match known.first() {
+            _ if masks(graph, group).is_some() => {
+                let floor = masks(graph, group).unwrap_or(f32::NEG_INFINITY);
+                affine(lo.max(floor), hi.max(lo.max(floor)))
+            }
             _ if group.iter().any(|v| decisive[v.index()]) => affine(lo, hi),
             Some(Some(first)) if known.iter().all(|k| k.as_ref() == Some(first)) => {
                 shared_or(&views, first.clone(), shared(&views))
             }
             _ => logits(graph, seen, group).unwrap_or_else(|| shared(&views)),
         };
+        let quant = if multiplied(graph, group) { symmetric(&quant) } else { quant };
         chosen.extend(group.iter().map(|&v| (v, quant.clone())));
     }
     chosen
@@ -69,6 +74,52 @@ fn logits(graph: &Graph, seen: &Seen, group: &[ValueId]) -> Option<Quant> {
         [v] if group.contains(v) => seen.logits.get(v).cloned(),
         _ => None,
     }
+}
+
+/// The attention that reads a value, and at which place, where it computes on integers.
+fn attention(graph: &Graph, reader: NodeId, v: ValueId) -> Option<(&Attention, usize)> {
+    let Op::Attention(attention) = &graph[reader].op else { return None };
+    let place = graph[reader].inputs.iter().position(|&operand| operand == Some(v))?;
+    integer_form(&graph[reader].op).then_some((attention, place))
+}
+
+/// Whether two run-time values are multiplied: products are short where zero is in the middle of both.
+fn multiplied(graph: &Graph, group: &[ValueId]) -> bool {
+    group.iter().any(|&v| {
+        let readers = graph.consumers(v);
+        readers.iter().any(|&r| attention(graph, r, v).is_some_and(|(_, place)| place < attention::MASK))
+    })
+}
+
+/// The same range around zero.
+fn symmetric(quant: &Quant) -> Quant {
+    let (lo, hi) = range(quant);
+    let most = hi.max(-lo);
+    if quant.zero_point == [0] || !most.is_normal() {
+        return quant.clone();
+    }
+    Quant::per_tensor(DType::I8, most / 127.0, 0)
+}
+
+/// The least that a mask of attention need add, where a group is nothing else: below it no share is left of a key.
+fn masks(graph: &Graph, group: &[ValueId]) -> Option<f32> {
+    let mut floor: Option<f32> = None;
+    for &v in group {
+        for r in graph.consumers(v) {
+            match attention(graph, r, v) {
+                Some((attention, attention::MASK)) => {
+                    let own = attention.floor()?;
+                    floor = Some(floor.map_or(own, |f| f.min(own)));
+                }
+                None if tied(&graph[r].op) && graph[r].outputs.iter().all(|o| group.contains(o)) => {}
+                _ => return None,
+            }
+        }
+        if graph.outputs().contains(&v) {
+            return None;
+        }
+    }
+    floor
 }
 
 /// Functions that grow so fast that a clipped end is most of what they give.

@@ -14,6 +14,7 @@ use super::states;
 use super::weights;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
+use crate::ops::attention;
 use crate::ops::recurrent::{self, Part};
 use crate::ops::{Op, PadMode, Requantize};
 use crate::tensor::{DType, Tensor};
@@ -355,8 +356,10 @@ pub(super) fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Resul
             (Op::Recurrent(_), recurrent::W | recurrent::R) => {
                 weights::per_channel(&real, weights::EIGHT_BITS)
             }
+            // A mask that is known becomes scores with the kernel.
+            (Op::Attention(_), attention::MASK) => continue,
             // Biases and states become integers of their own with the kernel.
-            (Op::Conv(_) | Op::Dense(_) | Op::Recurrent(_), _) => continue,
+            (Op::Conv(_) | Op::Dense(_) | Op::Normalization(_) | Op::Recurrent(_), _) => continue,
             (Op::Add(_) | Op::Sub(_) | Op::Mul(_), _) | (Op::Div(_), 1) if rule == Constants::Exact => {
                 continue;
             }

@@ -6,10 +6,11 @@
 use super::elementwise::{clamped, map_table, mapped, named};
 use super::functions::apply;
 use super::{Cx, View};
-use crate::error::Result;
+use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, Expr, KernelBuilder, Ty, float, int, long};
 use crate::kernels::axes::{Nest, broadcast, signed};
-use crate::ops::Map;
+use crate::ops::chain::Link;
+use crate::ops::{Arith, Chain, Lowering, Map, Op, Operator};
 use crate::tensor::{DType, Tensor};
 
 /// `MatMul` -> `mat_mul`.
@@ -34,6 +35,85 @@ fn literal(t: &Tensor) -> Expr {
         Ty::I32 => int(whole[0] as i32),
         Ty::I64 => long(whole[0]),
     }
+}
+
+/// Element-wise operators one after the other, by one kernel.
+pub(crate) fn chain(cx: &mut Cx<'_>, op: &Chain) -> Result<()> {
+    let (x, y) = (cx.input(0)?, cx.output(0)?);
+    if y.is_empty() {
+        return Ok(());
+    }
+    if y.quant.is_some() {
+        let table = map_table(cx, &x, &y, |reals| {
+            let x = Tensor::f32(&[reals.len()], reals.to_vec());
+            Ok(op.eval(&[Some(&x)])?.first().map_or(Vec::new(), Tensor::to_f32_vec))
+        })?;
+        return mapped(cx, &x, &y, table);
+    }
+    let clamp = cx.clamp();
+    let nest = Nest::new(&y.shape, &[signed(&y.strides), signed(&x.strides)]);
+    let mut k = KernelBuilder::new("chain_f32");
+    let from = x.param(&mut k, "x", Access::Read);
+    let to = y.param(&mut k, "y", Access::Write);
+    let mut done = Ok(());
+    nest.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+        let value: Expr = k.let_("v", from.at(&at[1])).into();
+        let mut results: Vec<Expr> = Vec::with_capacity(op.steps.len());
+        for (i, step) in op.steps.iter().enumerate() {
+            let args: Vec<Expr> = step
+                .links
+                .iter()
+                .map(|link| match link {
+                    Link::Input => value.clone(),
+                    Link::Step(i) => results[*i].clone(),
+                    Link::Number(v) => float(*v),
+                })
+                .collect();
+            match applied(k, &step.op, &args) {
+                Ok(of) => results.push(k.let_(&format!("v{i}"), of).into()),
+                Err(e) => {
+                    done = Err(e);
+                    return;
+                }
+            }
+        }
+        let last = results.pop().unwrap_or(value);
+        k.store(to, &at[0], clamped(last, clamp, y.elem));
+    });
+    cx.here(done)?;
+    cx.step(k, vec![x.arg.clone(), y.arg.clone()])
+}
+
+/// A float element-wise operator of expressions.
+fn applied(k: &mut KernelBuilder, op: &Op, args: &[Expr]) -> Result<Expr> {
+    let arg = |i: usize| {
+        args.get(i).cloned().ok_or_else(|| Error::internal(Site::Whole, "a step lacks an operand"))
+    };
+    let first = arg(0)?;
+    Ok(match op.lowering(&[])? {
+        Lowering::Unary { function, .. } => function.of(first),
+        Lowering::Clip { min, max } => {
+            let x = min.map_or(first.clone(), |lo| first.max(float(lo as f32)));
+            max.map_or(x.clone(), |hi| x.min(float(hi as f32)))
+        }
+        Lowering::Binary(arith) => {
+            let second = arg(1)?;
+            match arith {
+                Arith::Add => first + second,
+                Arith::Sub => first - second,
+                Arith::Mul => first * second,
+                Arith::Div => first / second,
+            }
+        }
+        Lowering::Map(map) => {
+            let mut all = args.to_vec();
+            all.extend(map.tail.iter().map(literal));
+            let mut types = vec![DType::F32; args.len()];
+            types.extend(map.tail.iter().map(Tensor::dtype));
+            apply(k, map, &all, &types)
+        }
+        _ => return Err(Error::internal(Site::Whole, "a step is no element-wise operator")),
+    })
 }
 
 /// The node by one kernel.

@@ -11,11 +11,13 @@
 //! Law: all variants of a node compute the same, bit by bit. What cannot be compiled is refused here,
 //! with the node's name.
 
+mod attention;
 mod copy;
 mod coupling;
 mod elementwise;
 mod functions;
 mod lanes;
+mod layer_norm;
 mod linear;
 mod map;
 mod normalize;

@@ -144,7 +144,7 @@ fn normalized(k: &mut KernelBuilder, sum: Val, count: usize) -> (Val, Val) {
 
 /// `mantissa * 2^(30 + digits) / sum`, rounded down, of a sum of up to `count` exponentials and a
 /// mantissa below one.
-fn inverse(k: &mut KernelBuilder, sum: Val, count: usize, mantissa: f64, digits: usize) -> Expr {
+pub(super) fn inverse(k: &mut KernelBuilder, sum: Val, count: usize, mantissa: f64, digits: usize) -> Expr {
     // The bits of the sum beyond 31.
     let beyond = usize::BITS - count.max(1).leading_zeros() - 1;
     if beyond > MOST_BEYOND {

@@ -1,8 +1,8 @@
 //! What an operator asks for, and who writes it.
 
 use super::{
-    Cx, copy, coupling, elementwise, lanes, linear, map, normalize, pool, quant, recurrent, reduce, softmax,
-    trees,
+    Cx, attention, copy, coupling, elementwise, lanes, layer_norm, linear, map, normalize, pool, quant, recurrent,
+    reduce, softmax, trees,
 };
 use crate::error::Result;
 use crate::ops::Lowering;
@@ -25,6 +25,7 @@ pub(super) fn select(cx: &mut Cx<'_>) -> Result<()> {
         Lowering::Unary { name, function } => elementwise::unary(cx, name, |x| function.of(x)),
         Lowering::Binary(op) => elementwise::binary(cx, op),
         Lowering::Map(op) => map::map(cx, op),
+        Lowering::Chain(op) => map::chain(cx, op),
         Lowering::Reduce(op) => lanes::reduction(cx, op),
         Lowering::Scan(op) => lanes::scan(cx, op),
         Lowering::ScatterFlat(op) => lanes::scatter(cx, op),
@@ -37,6 +38,8 @@ pub(super) fn select(cx: &mut Cx<'_>) -> Result<()> {
         Lowering::ArgMax { axis, last } => reduce::arg_max(cx, axis, last),
         Lowering::Softmax { axes, log } => softmax::softmax(cx, &axes, log),
         Lowering::Normalize { epsilon } => normalize::normalize(cx, epsilon),
+        Lowering::Attention(op) => attention::attention(cx, op),
+        Lowering::LayerNormalization(op) => layer_norm::layer_norm(cx, op),
         Lowering::MaxPool(window) => pool::max_pool(cx, &window),
         Lowering::AveragePool { window, count_include_pad } => {
             pool::average_pool(cx, &window, count_include_pad)

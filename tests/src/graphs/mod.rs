@@ -206,8 +206,11 @@ mod tests {
 
     /// Operators of our own that no file can hold, those newer than the operator sets that are drawn, and trees,
     /// of which suite `trees` has every form.
-    const OURS: [&str; 8] = [
+    const OURS: [&str; 11] = [
+        "Chain",
         "Dense",
+        "FusedAttention",
+        "Normalization",
         "PairwiseCoupling",
         "Recurrent",
         "Requantize",

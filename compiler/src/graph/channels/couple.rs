@@ -155,6 +155,7 @@ impl Coupling<'_> {
             | Op::HardSigmoid(_)
             | Op::HardSwish(_)
             | Op::Sigmoid(_)
+            | Op::Chain(_)
             | Op::Tanh(_)
             | Op::Sqrt(_)
             | Op::Identity(_)

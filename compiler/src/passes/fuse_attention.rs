@@ -1,0 +1,187 @@
+//! Attention from the operators that models spell it in: a product, a scale, a mask, a Softmax, a product.
+//!
+//! Law: no rounding of a model's own disappears: nothing is fused across a value that carries a `Quant`, or that
+//! others read.
+
+use super::edit::{operand, plain_f32};
+use crate::error::Result;
+use crate::graph::{Graph, NodeId, Patch, ValueId};
+use crate::ops::attention::Mask;
+use crate::ops::{Attention, Op};
+use crate::tensor::DType;
+
+/// What a mask adds at least, or puts in a score's place, so that no share is left.
+const CLOSED: f32 = -1e4;
+
+pub(super) fn fuse_attention(patch: &mut Patch<'_>) -> Result<usize> {
+    let mut changed = 0;
+    for id in patch.graph().topological() {
+        let Some((op, operands)) = attention(patch.graph(), id) else { continue };
+        let node = patch.node_mut(id);
+        node.op = op.into();
+        node.inputs = operands.into_iter().map(Some).collect();
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+/// The node that computes a value which only one node reads, real and as it is.
+fn inner(graph: &Graph, value: ValueId) -> Option<NodeId> {
+    let id = graph.producer(value)?;
+    graph.sole_reader(value)?;
+    let plain = graph[value].quant.is_none() && graph[value].dtype == DType::F32;
+    (plain && graph[id].clamp.is_none() && graph[id].outputs.len() == 1).then_some(id)
+}
+
+fn number(graph: &Graph, value: ValueId) -> Option<f32> {
+    plain_f32(graph, value)?.as_f32().filter(|v| v.len() == 1).map(|v| v[0])
+}
+
+/// The attention whose last product a node is.
+fn attention(graph: &Graph, id: NodeId) -> Option<(Attention, Vec<ValueId>)> {
+    if !matches!(graph[id].op, Op::MatMul(_)) {
+        return None;
+    }
+    let (shares, values) = (operand(graph, id, 0)?, operand(graph, id, 1)?);
+    let softmax = inner(graph, shares)?;
+    let Op::Softmax(op) = &graph[softmax].op else { return None };
+    let rank = graph[shares].shape.len();
+    if op.flatten || op.axis + 1 != rank || rank < 2 || graph[values].shape.len() < 2 {
+        return None;
+    }
+    let scores = operand(graph, softmax, 0)?;
+    let (mask, scores, masked) = masked(graph, scores);
+    let (scores, scale) = scaled(graph, scores);
+    let product = inner(graph, scores)?;
+    let (queries, keys) = (operand(graph, product, 0)?, operand(graph, product, 1)?);
+    let fits = matches!(graph[product].op, Op::MatMul(_))
+        && graph[scores].shape == graph[shares].shape
+        && scale.is_finite()
+        && scale > 0.0
+        && [queries, keys, values].iter().all(|&v| {
+            graph[v].shape.len() >= 2 && graph[v].dtype == DType::F32 && graph[v].constant().is_none()
+        });
+    let mut operands = vec![queries, keys, values];
+    operands.extend(masked);
+    fits.then_some((Attention { scale, mask, span: None }, operands))
+}
+
+/// The mask of scores, the scores without it, and the operand that says it.
+fn masked(graph: &Graph, scores: ValueId) -> (Mask, ValueId, Option<ValueId>) {
+    added(graph, scores).or_else(|| chosen(graph, scores)).unwrap_or((Mask::All, scores, None))
+}
+
+fn added(graph: &Graph, scores: ValueId) -> Option<(Mask, ValueId, Option<ValueId>)> {
+    let id = inner(graph, scores).filter(|&id| matches!(graph[id].op, Op::Add(_)))?;
+    let (a, b) = (operand(graph, id, 0)?, operand(graph, id, 1)?);
+    let is_product = |v: ValueId| {
+        let (v, _) = scaled(graph, v);
+        inner(graph, v).is_some_and(|p| matches!(graph[p].op, Op::MatMul(_)))
+    };
+    let (scores, mask) = if is_product(a) {
+        (a, b)
+    } else if is_product(b) {
+        (b, a)
+    } else {
+        return None;
+    };
+    if graph[mask].dtype != DType::F32 || graph[mask].quant.is_some() {
+        return None;
+    }
+    // Nothing where a condition holds, and what closes a key where it does not.
+    if let Some((condition, yes, no)) = choice(graph, mask) {
+        let (yes, no) = (number(graph, yes), number(graph, no));
+        let kept = match (yes, no) {
+            (Some(0.0), Some(end)) if end <= CLOSED => true,
+            (Some(end), Some(0.0)) if end <= CLOSED => false,
+            _ => return Some((Mask::Added, scores, Some(mask))),
+        };
+        let otherwise = if kept { no } else { yes }?;
+        return Some((Mask::Chosen { kept, otherwise }, scores, Some(condition)));
+    }
+    Some((Mask::Added, scores, Some(mask)))
+}
+
+/// The operands of a Where.
+fn choice(graph: &Graph, value: ValueId) -> Option<(ValueId, ValueId, ValueId)> {
+    let id = graph.producer(value)?;
+    let where_ = matches!(&graph[id].op, Op::Map(map) if map.function == "Where" && map.tail.is_empty());
+    let bits = operand(graph, id, 0)?;
+    let plain = where_ && graph[id].clamp.is_none() && graph[bits].dtype == DType::Bool;
+    plain.then_some((bits, operand(graph, id, 1)?, operand(graph, id, 2)?))
+}
+
+fn chosen(graph: &Graph, scores: ValueId) -> Option<(Mask, ValueId, Option<ValueId>)> {
+    inner(graph, scores)?;
+    let (condition, yes, no) = choice(graph, scores)?;
+    let (scores, kept, end) = match (number(graph, yes), number(graph, no)) {
+        (None, Some(end)) => (yes, true, end),
+        (Some(end), None) => (no, false, end),
+        _ => return None,
+    };
+    (end <= CLOSED).then_some((Mask::Chosen { kept, otherwise: end }, scores, Some(condition)))
+}
+
+/// Scores without the number that they are multiplied by or divided by, and that.
+fn scaled(graph: &Graph, scores: ValueId) -> (ValueId, f32) {
+    let found = inner(graph, scores).and_then(|id| {
+        let (a, b) = (operand(graph, id, 0)?, operand(graph, id, 1)?);
+        match (&graph[id].op, number(graph, a), number(graph, b)) {
+            (Op::Mul(_), None, Some(by)) => Some((a, by)),
+            (Op::Mul(_), Some(by), None) => Some((b, by)),
+            (Op::Div(_), None, Some(by)) if by != 0.0 => Some((a, 1.0 / by)),
+            _ => None,
+        }
+    });
+    found.unwrap_or((scores, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Build;
+    use super::*;
+    use crate::ops::{Add, Div, MatMul, Softmax};
+
+    fn spelled(b: &mut Build) -> (ValueId, ValueId) {
+        let q = b.input("q", &[1, 2, 3, 4]);
+        let k = b.input("k", &[1, 2, 4, 5]);
+        let v = b.input("v", &[1, 2, 5, 6]);
+        let mask = b.input("mask", &[1, 1, 1, 5]);
+        let two = b.constant("two", &[], &[2.0]);
+        let scores = b.node("scores", MatMul, &[q, k]);
+        let scaled = b.node("scaled", Div, &[scores, two]);
+        let masked = b.node("masked", Add, &[scaled, mask]);
+        let shares = b.node("shares", Softmax { axis: 3, flatten: false }, &[masked]);
+        (shares, b.node("y", MatMul, &[shares, v]))
+    }
+
+    #[test]
+    fn spelled_attention_becomes_one_node() {
+        let mut b = Build::new();
+        let (_, y) = spelled(&mut b);
+        b.output(y);
+        b.check(
+            |patch| {
+                let changed = fuse_attention(patch)?;
+                super::super::drop_dead::drop_dead(patch)?;
+                Ok(changed)
+            },
+            "in  %q: f32[1x2x3x4]
+             in  %k: f32[1x2x4x5]
+             in  %v: f32[1x2x5x6]
+             in  %mask: f32[1x1x1x5]
+             %y: f32[1x2x3x6] = Attention { scale: 0.5, mask: Added, span: None }(%q, %k, %v, %mask)  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn shares_that_others_read_stay() {
+        let mut b = Build::new();
+        let (shares, y) = spelled(&mut b);
+        b.output(shares);
+        b.output(y);
+        let mut graph = b.graph().clone();
+        assert_eq!(fuse_attention(&mut Patch::new(&mut graph)).unwrap(), 0);
+    }
+}
