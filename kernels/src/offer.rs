@@ -8,16 +8,19 @@
 //! a way carry native texts for the core of the target and for no other. The same question
 //! gets the same answer.
 
+use crate::arith::requant::Multiplier;
 use crate::call::Call;
 use crate::error::Result;
-use crate::kernel::Native;
+use crate::kernel::{Kernel, Native};
 use crate::library::Library;
 use crate::policy::Policy;
 use crate::problem::{Geometry, Rows};
 use crate::product::Product;
 use crate::recurrent::Units;
+use crate::tensor::DType;
 use crate::vector::Run;
 use secateur_targets::{Core, Target};
+use std::sync::Arc;
 
 /// Bytes of widened rows above which a row of outputs is cut into tiles, unless memory is short.
 pub const ROWS_LIMIT: usize = 4096;
@@ -84,6 +87,27 @@ impl<'a> Want<'a> {
     }
 }
 
+/// Weights that the run brings: int8 without a zero point, of which -128 counts as -127.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Live {
+    /// Elements from one input's weight to the next one's, and from one output's to the next one's.
+    pub strides: [usize; 2],
+    /// Zero point of the inputs.
+    pub x_zp: i32,
+    /// From sums to results.
+    pub by: Multiplier,
+}
+
+/// A product of such weights: a kernel `(weights, stream)` lays them as the product reads them, once for all rows.
+#[derive(Debug)]
+pub struct Loaded {
+    pub pack: Arc<Kernel>,
+    /// Type and number of the stream's elements.
+    pub stream: (DType, usize),
+    /// The product, whose operand 1 is the stream.
+    pub product: Candidate,
+}
+
 /// The native kernels of one kind of core. Every method may give no way or several.
 pub trait Engine: Sync {
     /// Convolutions over one or two axes, grouped and depthwise ones included.
@@ -97,6 +121,10 @@ pub trait Engine: Sync {
     /// Dense layers whose results take sixteen bits ([`Finish::Wide`](crate::epilogue::Finish::Wide)).
     fn wide(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(Vec::new())
+    }
+    /// Products with results of sixteen bits whose weights the run brings.
+    fn live(&self, _rows: &Rows, _live: &Live, _want: &Want<'_>) -> Result<Option<Loaded>> {
+        Ok(None)
     }
     /// Native texts of a recurrent layer's units.
     fn units(&self, _units: &Units, _target: &Target) -> Result<Option<Native>> {

@@ -32,6 +32,12 @@ pub fn requantized<L: Into<Expr>>(
     kernel::instr(&requantize_high_instr(), args)
 }
 
+/// The upper 32 bits of a product.
+pub fn high_word(a: impl Into<Expr>, b: impl Into<Expr>) -> Expr {
+    let product = a.into().i64() * b.into().i64();
+    (product >> 32).i32()
+}
+
 /// `requantize(acc, m, s, zp, lo, hi)`: the rule for any shift of 1..=[`MAX_SHIFT`](crate::arith::requant::MAX_SHIFT).
 pub fn requantize_instr() -> Arc<Instr> {
     let half = bin(BinOp::Shl, Expr::Int(1, Ty::I64), bin(BinOp::Sub, arg(2), Expr::Int(1, Ty::I32)));

@@ -9,7 +9,7 @@
 
 use crate::arith::requant::{HIGH_SHIFT, Multiplier, high};
 use crate::kernel::{Access, Expr, KernelBuilder};
-use crate::rounding::requantized;
+use crate::rounding::{high_word, requantized};
 use crate::tensor::DType;
 
 /// Elements below which a call does not pay.
@@ -130,6 +130,11 @@ pub enum Run {
     Copy { n: usize },
     /// `(x, table, y)`: by a table of 256 bytes from -128 on.
     Table { n: usize },
+    /// `(x, sums)`: two words, the sum of the elements and that of their squares. At most 2^16.
+    Moments { n: usize },
+    /// `(x, scale, bias, y, by, less, m)`: of the high word `v` of `(x * by - less) * m`, of which sixteen bits count,
+    /// `clamp((v * scale + bias) >> shift, lo, hi)`, with a scale of 16 and a bias of 32 bits for each element.
+    Normalize { n: usize, shift: u32, lo: i32, hi: i32 },
 }
 
 impl Run {
@@ -208,6 +213,33 @@ impl Run {
                 let table = k.buffer("table", DType::I8, 256, Access::Read);
                 let y = k.buffer("y", DType::I8, n, Access::Write);
                 k.for_("i", 0, n, |k, i| k.store(y, i, table.at(x.at(i) + 128)));
+                k
+            }
+            Run::Moments { n } => {
+                let mut k = KernelBuilder::new("moments_s8");
+                let x = k.buffer("x", DType::I8, n, Access::Read);
+                let sums = k.buffer("sums", DType::I32, 2, Access::Write);
+                let (sum, squares) = (k.var("sum", 0), k.var("squares", 0));
+                k.for_("i", 0, n, |k, i| {
+                    let v = k.let_("v", x.at(i));
+                    k.add_to(sum, v);
+                    k.add_to(squares, v * v);
+                });
+                k.store(sums, 0, sum);
+                k.store(sums, 1, squares);
+                k
+            }
+            Run::Normalize { n, shift, lo, hi } => {
+                let mut k = KernelBuilder::new("normalize_s8");
+                let x = k.buffer("x", DType::I8, n, Access::Read);
+                let scale = k.buffer("scale", DType::I16, n, Access::Read);
+                let bias = k.buffer("bias", DType::I32, n, Access::Read);
+                let y = k.buffer("y", DType::I8, n, Access::Write);
+                let [by, less, m] = ["by", "less", "m"].map(|name| k.scalar(name, i32::MIN, i32::MAX));
+                k.for_("i", 0, n, |k, i| {
+                    let v = k.let_("v", high_word(x.at(i) * by - less, m));
+                    k.store(y, i, ((v * scale.at(i) + bias.at(i)) >> shift as i32).clamp(lo, hi));
+                });
                 k
             }
         }

@@ -1,5 +1,6 @@
 //! Helpers of the test suites: where models and data are, and how to skip without them.
 
+pub mod drawn;
 pub mod engines;
 pub mod graphs;
 pub mod host;

@@ -1,29 +1,14 @@
 //! Recurrent layers as integers: near the floats, and the same bits on every engine and core.
 
-use secateur_compiler::cli::toolchain::Optimize;
-use secateur_compiler::observe::Silent;
+use secateur_compiler::graph;
 use secateur_compiler::ops::Op;
-use secateur_compiler::options::{Language, Options, Quantize};
 use secateur_compiler::tensor::{Data, Samples, Tensor};
-use secateur_compiler::{Artifact, artifact::compile, graph};
-use secateur_tests::engines::{built, evaluate, target};
+use secateur_tests::drawn::{Random, compiled, decibels, fed, same_bits};
+use secateur_tests::engines::evaluate;
 use secateur_tests::onnx::{
     FLOAT, INT32, Message, Model, attr_float, attr_int, attr_ints, attr_str, dims, floats, ints, node, port,
     tensor,
 };
-
-/// The same numbers on every machine, about within -1..=1.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-    fn floats(&mut self, n: usize, size: f32) -> Vec<f32> {
-        (0..n).map(|_| size * self.next()).collect()
-    }
-}
 
 /// What a layer has beside its sizes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -139,55 +124,18 @@ fn calibration(count: usize, seed: u64) -> Samples {
     samples
 }
 
-fn compiled(bytes: &[u8], on: &str, samples: &Samples) -> Artifact {
-    let emit = vec![Language::C, Language::Rust];
-    let options = Options { name: "net".into(), emit, quantize: Quantize::Int8, ..Options::default() };
-    compile(bytes, &target(on), Some(samples), &options, &mut Silent).unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// Inputs as floats, and as the ports of a program hold them.
-fn fed(artifact: &Artifact, count: usize, seed: u64) -> (Vec<Vec<Tensor>>, Vec<Vec<Tensor>>) {
-    let mut random = Random(seed);
-    let mut both = (Vec::new(), Vec::new());
-    for _ in 0..count {
-        let (mut real, mut stored) = (Vec::new(), Vec::new());
-        for port in &artifact.program.inputs {
-            let values = random.floats(port.shape.iter().product(), 1.5);
-            let (scale, zero) = port.affine.expect("an int8 port");
-            let held = |x: &f32| ((x / scale).round_ties_even() as i64 + i64::from(zero)).clamp(-128, 127);
-            let data = Data::from_i64(port.elem, &values.iter().map(held).collect::<Vec<_>>());
-            stored.push(Tensor::new(port.shape.clone(), data).unwrap());
-            real.push(Tensor::f32(&port.shape, values));
-        }
-        both.0.push(real);
-        both.1.push(stored);
-    }
-    both
-}
-
 #[test]
 fn integers_follow_floats() {
     let mut low = Vec::new();
     for (i, form) in FORMS.iter().enumerate() {
         let bytes = model(form, 77 + i as u64).bytes();
-        let artifact = compiled(&bytes, "cortex-m4", &calibration(24, 5));
+        let artifact = compiled(&bytes, "cortex-m4", Some(&calibration(24, 5)));
         // No step of it is left to floats.
         let layers = artifact.graph.nodes().filter(|(_, n)| matches!(n.op, Op::Recurrent(_)));
         for (_, node) in layers {
             assert!(node.outputs.iter().all(|&v| artifact.graph[v].quant.is_some()), "{form:?}");
         }
-        let (real, stored) = fed(&artifact, 12, 9);
-        let (mut signal, mut noise) = (0.0, 0.0);
-        let (scale, zero) = artifact.program.outputs[0].affine.expect("an int8 port");
-        for (real, have) in real.iter().zip(evaluate(&artifact, &stored)) {
-            let want = graph::run(&artifact.imported, real).unwrap()[0].to_f64_vec();
-            for (w, h) in want.iter().zip(have[0].to_i64_vec()) {
-                let h = f64::from(scale) * (h - i64::from(zero)) as f64;
-                signal += w * w;
-                noise += (w - h) * (w - h);
-            }
-        }
-        let decibels = 10.0 * (signal / noise).log10();
+        let decibels = decibels(&artifact, &fed(&artifact, 12, 9, 1.5));
         println!("{decibels:5.1} dB {form:?}");
         if decibels < 30.0 {
             low.push(format!("{decibels:.1} dB {form:?}"));
@@ -264,33 +212,12 @@ fn tower() -> Model {
 #[test]
 fn every_core_gives_the_same_bits() {
     let (bytes, samples) = (tower().bytes(), calibration(24, 5));
-    let bits = |outputs: &[Vec<Tensor>]| -> Vec<Vec<u8>> {
-        outputs.iter().map(|o| o.iter().flat_map(|t| t.data().to_le_bytes()).collect()).collect()
-    };
-    let mut first = None;
-    for on in ["host", "cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55", "rv32imc"] {
-        let artifact = compiled(&bytes, on, &samples);
-        let (_, stored) = fed(&artifact, 6, 21);
-        let want = bits(&evaluate(&artifact, &stored));
-        assert_eq!(*first.get_or_insert(want.clone()), want, "the program for {on}");
-        let languages: &[Language] =
-            if on == "host" || on == "cortex-m4" { &[Language::C, Language::Rust] } else { &[Language::C] };
-        for &language in languages {
-            let image = built(&artifact, language, &target(on), Optimize::Speed);
-            let replies = image.run(0, &stored, &mut Silent).unwrap_or_else(|e| panic!("{e}"));
-            assert_eq!(bits(&replies.outputs), want, "{language:?} on {on}");
-        }
-        if on == "cortex-m4" {
-            let natives: Vec<&str> = artifact
-                .report
-                .layers
-                .iter()
-                .map(|l| l.family.as_str())
-                .filter(|k| k.starts_with("recurrent"))
-                .collect();
-            assert!(natives.len() >= 4, "{natives:?}");
-        }
-    }
+    let cores = ["host", "cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55", "rv32imc"];
+    let artifacts = same_bits(&bytes, &samples, &cores, 1.5);
+    let layers = artifacts[2].report.layers.iter();
+    let natives: Vec<&str> =
+        layers.map(|l| l.family.as_str()).filter(|k| k.starts_with("recurrent")).collect();
+    assert!(natives.len() >= 4, "{natives:?}");
 }
 
 /// A cell whose state follows its input over some 56 steps, and 9,600 steps without a reset: integers neither lose
@@ -325,7 +252,7 @@ fn slow_states_stay_for_thousands_of_steps() {
     };
     let mut samples = Samples::default();
     samples.arrays.insert("x".to_owned(), Tensor::f32(&[1, LONG, 1, 2], wander(&mut random)));
-    let artifact = compiled(&model.bytes(), "cortex-m4", &samples);
+    let artifact = compiled(&model.bytes(), "cortex-m4", Some(&samples));
     let real = Tensor::f32(&[LONG, 1, 2], wander(&mut random));
     let (port, out) = (&artifact.program.inputs[0], &artifact.program.outputs[0]);
     let (scale, zero) = port.affine.unwrap();

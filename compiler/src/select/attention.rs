@@ -2,7 +2,8 @@
 //!
 //! In: a node. Out: one call that walks over heads, or what else the leading axes are. A row of integer scores is
 //!
-//! - `L = sat16(requantize(sum((q - zq) * (k - zk))))`, in powers of two with `f` bits behind the point;
+//! - `L = sat16(requantize(sum((q - zq) * (k - zk))))`, in powers of two with `f` bits behind the point; keys and
+//!   values without a zero point are at least -127, as weights of native products are;
 //! - `L + mask`, or for a closed key a number far below;
 //! - the share of a key `p = (T[d mod 2^f] >> (d / 2^f) + 64) >> 7`, by its distance `d` from the greatest score,
 //!   with `T[i] = 127 * 128 * 2^(-i / 2^f)`: 127 for the greatest, and not yet divided by their sum;
@@ -12,14 +13,16 @@
 //! Law: nothing here divides, and no branch or loop bound depends on data.
 
 use super::elementwise::{affine, clamped};
+use super::parts::Layer;
 use super::softmax::inverse;
 use super::{Cx, PORTABLE, View};
-use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Output, high, multiplier};
+use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Multiplier, Output, high, multiplier};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, float, instr, int, long};
 use crate::kernels::axes::{Nest, broadcast, step};
-use crate::kernels::call::{Bind, Call};
-use crate::kernels::offer::Candidate;
+use crate::kernels::offer::{Candidate, Live};
+use crate::kernels::problem::{Axis, Rows};
+use crate::kernels::registry::engine;
 use crate::kernels::rounding::{requantize_high_instr, requantize_instr};
 use crate::ops::Attention;
 use crate::ops::attention::{KEYS, MASK, Mask, QUERIES, VALUES};
@@ -103,37 +106,6 @@ pub(crate) fn attention(cx: &mut Cx<'_>, op: &Attention) -> Result<()> {
     }
 }
 
-/// A kernel under construction with its arguments.
-struct Build {
-    k: KernelBuilder,
-    args: Vec<Bind>,
-    workspace: usize,
-}
-
-impl Build {
-    fn new(name: &str) -> Build {
-        Build { k: KernelBuilder::new(name), args: Vec::new(), workspace: 0 }
-    }
-    fn port(&mut self, name: &str, view: &View, access: Access) -> Buf {
-        self.args.push(view.arg.clone());
-        view.param(&mut self.k, name, access)
-    }
-    fn data(&mut self, name: &'static str, data: Data) -> Buf {
-        let buffer = self.k.buffer(name, data.dtype(), data.len(), Access::Read);
-        self.args.push(Bind::aligned(name, data, 4));
-        buffer
-    }
-    fn place(&mut self, name: &str, elem: DType, len: usize) -> Buf {
-        self.args.push(Bind::Workspace(self.workspace));
-        self.workspace += (len * elem.size()).next_multiple_of(16);
-        self.k.buffer(name, elem, len, Access::ReadWrite)
-    }
-    fn offer(self, way: &'static str) -> Result<Candidate> {
-        let call = Call { kernel: self.k.finish()?, args: self.args };
-        Ok(Candidate { way, call, workspace: self.workspace })
-    }
-}
-
 /// The mask as an operand, where there is one.
 fn mask_view(cx: &Cx<'_>, op: &Attention) -> Result<Option<View>> {
     if op.mask == Mask::All { Ok(None) } else { cx.input(MASK).map(Some) }
@@ -144,7 +116,7 @@ fn single(cx: &mut Cx<'_>, op: &Attention, y: &View) -> Result<()> {
     let mask = mask_view(cx, op)?;
     let s = shape([&q, &k, &v], mask.as_ref(), y);
     let clamp = cx.clamp();
-    let mut b = Build::new("attention_f32");
+    let mut b = Layer::new("attention_f32");
     let [from, keys, values] =
         [("q", &q), ("k", &k), ("v", &v)].map(|(name, view)| b.port(name, view, Access::Read));
     let masking = match (&mask, op.mask) {
@@ -269,7 +241,7 @@ fn narrowed(sum: Expr, (m, s): (i32, i32), limit: i32) -> Expr {
 }
 
 /// Declares a mask of an integer kernel.
-fn masking(cx: &Cx<'_>, b: &mut Build, op: &Attention, bits: u32, view: Option<&View>) -> Result<Masking> {
+fn masking(cx: &Cx<'_>, b: &mut Layer, op: &Attention, bits: u32, view: Option<&View>) -> Result<Masking> {
     let Some(view) = view else { return Ok(Masking::All) };
     if let Mask::Chosen { kept, otherwise } = op.mask {
         let closed = int(score(f64::from(otherwise), bits));
@@ -279,7 +251,7 @@ fn masking(cx: &Cx<'_>, b: &mut Build, op: &Attention, bits: u32, view: Option<&
         let real = known.to_f64_vec();
         let narrow = |v: &f64| score(*v, bits).clamp(-32768, 32767) as i16;
         let data = Data::I16(real.iter().map(narrow).collect());
-        return Ok(Masking::Numbers(b.data("mask", data)));
+        return Ok(Masking::Numbers(b.data("mask", data, 4)));
     }
     let (scale, zero) = affine(cx, view)?;
     let by = libm::ldexp(scale * std::f64::consts::LOG2_E, bits as i32);
@@ -294,16 +266,16 @@ fn soften(
     (first_score, first_share): (&Expr, &Expr),
     s: &Shape,
     bits: u32,
-    masked: &dyn Fn(&mut KernelBuilder, Val, Expr) -> Expr,
+    masked: &dyn Fn(Val, Expr) -> Expr,
 ) -> Val {
     let top = k.var("top", int(2 * CLOSED));
     k.for_("key", 0, s.keys, |k, key| {
-        let score = masked(k, key, scores.at(first_score + key));
+        let score = masked(key, scores.at(first_score + key));
         k.set(top, top.max(score));
     });
     let total = k.var("total", int(0));
     k.for_("key", 0, s.keys, |k, key| {
-        let score = masked(k, key, scores.at(first_score + key));
+        let score = masked(key, scores.at(first_score + key));
         let below = k.let_("below", top - score);
         let halved = k.let_("halved", (below >> bits as i32).clamp(0, 15));
         let share = (((table.at(below & ((1 << bits) - 1))) >> halved) + 64) >> 7;
@@ -333,60 +305,152 @@ fn inverse_of(k: &mut KernelBuilder, total: Val, s: &Shape, n: &Numbers) -> Expr
     k.let_("inverse", found).into()
 }
 
+/// What a kernel of integers is written from.
+struct Parts<'a> {
+    s: Shape,
+    n: Numbers,
+    op: &'a Attention,
+    x: [View; 3],
+    mask: Option<View>,
+    y: View,
+}
+
+/// A score with its mask, of the key and the row in a head whose mask begins at `head`.
+fn masked(masking: &Masking, s: &Shape, (head, row, key): (&Expr, Val, Val), score: Expr) -> Expr {
+    let place = at(head, s.mask, row, key);
+    match masking {
+        Masking::All => score,
+        Masking::Numbers(mask) => score + mask.at(place),
+        Masking::Stored(mask, zero, by) => {
+            let stored = mask.at(place);
+            let real = if *zero == 0 { stored } else { stored - *zero };
+            score + narrowed(real, *by, -CLOSED)
+        }
+        Masking::Bits(mask, kept, otherwise) => {
+            mask.at(place).equals(i32::from(*kept)).select(score, otherwise.clone())
+        }
+    }
+}
+
 fn quantized(cx: &mut Cx<'_>, op: &Attention, y: &View) -> Result<()> {
     let x = [cx.input(QUERIES)?, cx.input(KEYS)?, cx.input(VALUES)?];
-    let [q, k, v] = &x;
     let mask = mask_view(cx, op)?;
-    let s = shape([q, k, v], mask.as_ref(), y);
-    let n = numbers(cx, op, &s, [q, k, v], y)?;
-    let mut b = Build::new("attention_s8");
+    let s = shape([&x[0], &x[1], &x[2]], mask.as_ref(), y);
+    let n = numbers(cx, op, &s, [&x[0], &x[1], &x[2]], y)?;
+    let parts = Parts { s, n, op, x, mask, y: y.clone() };
+    let offer = match native(cx, &parts)? {
+        Some(offer) => offer,
+        None => portable(cx, &parts)?,
+    };
+    cx.offers.push(offer);
+    Ok(())
+}
+
+/// One row after the other, in loops for any core.
+fn portable(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Candidate> {
+    let Parts { s, n, .. } = parts;
+    let mut b = Layer::new("attention_s8");
+    let [q, k, v] = &parts.x;
     let [from, keys, values] =
         [("q", q), ("k", k), ("v", v)].map(|(name, view)| b.port(name, view, Access::Read));
-    let masking = masking(cx, &mut b, op, n.bits, mask.as_ref())?;
-    let table = b.data("shares", shares(n.bits));
-    let to = b.port("y", y, Access::Write);
+    let masking = masking(cx, &mut b, parts.op, n.bits, parts.mask.as_ref())?;
+    let table = b.data("shares", shares(n.bits), 4);
+    let to = b.port("y", &parts.y, Access::Write);
     let scores = b.place("scores", DType::I16, s.keys);
     let row_shares = b.place("row", DType::I8, s.keys);
     let [zq, zk, zv] = n.zeros;
     let less = |value: Expr, zero: i32| if zero == 0 { value } else { value - zero };
+    // Weights of native products reach from -127 to 127.
+    let weight = |value: Expr, zero: i32| if zero == 0 { value.max(-127) } else { value - zero };
     s.heads.write(&mut b.k, &[0, 0, 0, 0, 0].map(Expr::from), &mut |k, head| {
         k.for_("row", 0, s.queries, |k, row| {
             k.for_("key", 0, s.keys, |k, key| {
                 let sum = k.var("sum", int(0));
                 k.for_("i", 0, s.depth, |k, i| {
                     let (a, b) = (from.at(at(&head[1], s.q, row, i)), keys.at(at(&head[2], s.k, i, key)));
-                    k.add_to(sum, less(a, zq) * less(b, zk));
+                    k.add_to(sum, less(a, zq) * weight(b, zk));
                 });
                 k.store(scores, key, narrowed(sum.into(), n.score, 32767));
             });
-            let masked = |_: &mut KernelBuilder, key: Val, score: Expr| {
-                let place = at(&head[4], s.mask, row, key);
-                match &masking {
-                    Masking::All => score,
-                    Masking::Numbers(mask) => score + mask.at(place),
-                    Masking::Stored(mask, zero, by) => {
-                        score + narrowed(less(mask.at(place), *zero), *by, -CLOSED)
-                    }
-                    Masking::Bits(mask, kept, otherwise) => {
-                        mask.at(place).equals(i32::from(*kept)).select(score, otherwise.clone())
-                    }
-                }
-            };
-            let total = soften(k, (scores, row_shares, table), (&int(0), &int(0)), &s, n.bits, &masked);
-            let inverse = inverse_of(k, total, &s, &n);
+            let masked = |key: Val, score: Expr| masked(&masking, s, (&head[4], row, key), score);
+            let total = soften(k, (scores, row_shares, table), (&int(0), &int(0)), s, n.bits, &masked);
+            let inverse = inverse_of(k, total, s, n);
             k.for_("e", 0, s.width, |k, e| {
                 let half = if n.halvings > 0 { 1 << (n.halvings - 1) } else { 0 };
                 let sum = k.var("sum", int(half));
                 k.for_("key", 0, s.keys, |k, key| {
-                    let value = less(values.at(at(&head[3], s.v, key, e)), zv);
+                    let value = weight(values.at(at(&head[3], s.v, key, e)), zv);
                     k.add_to(sum, row_shares.at(key) * value);
                 });
                 let narrow = (sum >> n.halvings as i32).clamp(-32768, 32767);
-                k.store(to, at(&head[0], s.y, row, e), divided(narrow, &inverse, &n));
+                k.store(to, at(&head[0], s.y, row, e), divided(narrow, &inverse, n));
             });
         });
     });
-    let offer = cx.here(b.offer(PORTABLE))?;
-    cx.offers.push(offer);
-    Ok(())
+    cx.here(b.offer(PORTABLE))
+}
+
+/// All rows of a head at once, by the products of the core, whose weights are the keys and the values; `None`
+/// where it has none for these sizes.
+fn native(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Option<Candidate>> {
+    let Parts { s, n, .. } = parts;
+    let Some(engine) = engine(cx.want.target()).filter(|_| !cx.portable) else { return Ok(None) };
+    let positive = |v: isize| usize::try_from(v).ok();
+    let strides = |of: [isize; 2]| Some([positive(of[0])?, positive(of[1])?]);
+    let (Some(q), Some(k), Some(v)) = (strides(s.q), strides(s.k), strides(s.v)) else { return Ok(None) };
+    // Keys and values of native products have no zero point.
+    if n.zeros[1] != 0 || n.zeros[2] != 0 || n.halvings == 0 {
+        return Ok(None);
+    }
+    let rows = |inputs: usize, outputs: usize, [row, input]: [usize; 2]| Rows {
+        rows: vec![Axis { len: s.queries, x: row, y: outputs }],
+        inputs: Axis { len: inputs, x: input, y: 0 },
+        outputs: Axis { len: outputs, x: 0, y: 1 },
+    };
+    let by = Multiplier { m: n.score.0, s: n.score.1 as u32 };
+    let first = Live { strides: k, x_zp: n.zeros[0], by };
+    let scores = cx.here(engine.live(&rows(s.depth, s.keys, q), &first, &cx.want))?;
+    let halved = Multiplier { m: 1 << 30, s: 30 + n.halvings };
+    let second = Live { strides: v, x_zp: 0, by: halved };
+    let sums = cx.here(engine.live(&rows(s.keys, s.width, [s.keys, 1]), &second, &cx.want))?;
+    let (Some(scores), Some(sums)) = (scores, sums) else { return Ok(None) };
+    if scores.stream.0 != sums.stream.0 {
+        return Ok(None);
+    }
+
+    let mut b = Layer::new("attention_s8");
+    let [q, k, v] = &parts.x;
+    let [from, keys, values] =
+        [("q", q), ("k", k), ("v", v)].map(|(name, view)| b.port(name, view, Access::Read));
+    let masking = masking(cx, &mut b, parts.op, n.bits, parts.mask.as_ref())?;
+    let table = b.data("shares", shares(n.bits), 4);
+    let to = b.port("y", &parts.y, Access::Write);
+    let stream = b.place("stream", scores.stream.0, scores.stream.1.max(sums.stream.1));
+    let wide = b.place("wide_rows", DType::I16, s.queries * s.keys.max(s.width));
+    let narrow = b.place("row_shares", DType::I8, s.queries * s.keys);
+    let inverses = b.place("inverses", DType::I32, s.queries);
+    let (lay_keys, lay_values) = (scores.pack, sums.pack);
+    let score_of = b.inner(cx, "scores", (scores.product.call, scores.product.workspace))?;
+    let sum_of = b.inner(cx, "sums", (sums.product.call, sums.product.workspace))?;
+    s.heads.write(&mut b.k, &[0, 0, 0, 0, 0].map(Expr::from), &mut |k, head| {
+        k.call(&lay_keys, vec![keys.from(head[2].clone()), stream.from(0)]);
+        score_of.call(k, &[from.from(head[1].clone()), stream.from(0)], wide.from(0));
+        k.for_("row", 0, s.queries, |k, row| {
+            let first: Expr = k.let_("first", row * s.keys).into();
+            let masked = |key: Val, score: Expr| masked(&masking, s, (&head[4], row, key), score);
+            let total = soften(k, (wide, narrow, table), (&first, &first), s, n.bits, &masked);
+            let inverse = inverse_of(k, total, s, n);
+            k.store(inverses, row, inverse);
+        });
+        k.call(&lay_values, vec![values.from(head[3].clone()), stream.from(0)]);
+        sum_of.call(k, &[narrow.from(0), stream.from(0)], wide.from(0));
+        k.for_("row", 0, s.queries, |k, row| {
+            let inverse: Expr = k.let_("inverse", inverses.at(row)).into();
+            k.for_("e", 0, s.width, |k, e| {
+                let sum = wide.at(row * s.width + e);
+                k.store(to, at(&head[0], s.y, row, e), divided(sum, &inverse, n));
+            });
+        });
+    });
+    cx.here(b.offer("attention")).map(Some)
 }

@@ -6,19 +6,22 @@
 //! - `S = sum(q)`, `V = max(1, n * sum(q^2) - S^2 + E)` with `E = round(n^2 * epsilon / s^2)`, so that
 //!   `(n * q - S) / sqrt(V)` is the normalized value; without a mean `S = n * z` and `V = n * sum((q - z)^2) + E`;
 //! - `1 / sqrt(V)` by a table of 64 and two steps of Newton's method, on `V * 4^e` of 29 or 30 bits;
-//! - `x`, the value with [`fraction`] bits behind the point, and `(x * G + B) >> shift` with a scale `G` of 16 and
+//! - `x`, the value with [`fraction`] bits behind the point (of short rows rounded down), and `(x * G + B) >> shift` with a scale `G` of 16 and
 //!   a bias `B` of 32 bits for each place of the row.
 //!
 //! Law: nothing here divides, and no branch or loop bound depends on data.
 
 use super::elementwise::{affine, clamped};
-use super::{Cx, View};
+use super::parts::Layer;
+use super::{Cx, PORTABLE, View};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int, long};
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val, float, instr, int, long};
 use crate::kernels::axes::{Nest, signed};
-use crate::kernels::rounding::{requantize_high_instr, requantize_instr};
+use crate::kernels::rounding::{high_word, requantize_instr};
+use crate::kernels::vector::Run;
 use crate::ops::Normalization;
 use crate::tensor::{DType, Data, row_major_strides};
+use std::sync::Arc;
 
 /// Loops over the rows, by result and operand, and over a row, by result, operand and factor.
 fn nests(x: &View, y: &View, axes: &[usize]) -> (Nest, Nest) {
@@ -108,8 +111,8 @@ fn single(
     cx.step(k, args)
 }
 
-/// Bits behind the point of a normalized value of a row of `n`, which is at most `sqrt(n)`: as many as sixteen
-/// bits have room for.
+/// Bits behind the point of a normalized value of a row of `n`, which is below `sqrt(n)`: as many as sixteen bits
+/// have room for. Without a mean it may be `sqrt(n)` itself, as if there were one more.
 fn fraction(n: usize) -> u32 {
     let whole = (0..=10).find(|&bits| n <= 1 << (2 * bits)).unwrap_or(10);
     15 - whole
@@ -128,8 +131,9 @@ struct Scaled {
     shift: u32,
 }
 
-/// In steps of the result: `gain` of what a unit is, `offset` of what is added, zero point included.
-fn scaled(gain: &[f64], offset: &[f64], fraction: u32) -> Scaled {
+/// In steps of the result: `gain` of what a unit is, `offset` of what is added, zero point included. Values that are
+/// rounded down get half a step back.
+fn scaled(gain: &[f64], offset: &[f64], fraction: u32, down: bool) -> Scaled {
     let most = |v: &[f64]| v.iter().fold(0.0f64, |most, v| most.max(v.abs()));
     let (gain_most, offset_most) = (most(gain) / libm::ldexp(1.0, fraction as i32), most(offset));
     let fits = |shift: &u32| {
@@ -137,19 +141,22 @@ fn scaled(gain: &[f64], offset: &[f64], fraction: u32) -> Scaled {
         gain_most * by <= 32767.0 && (offset_most + 1.0) * by <= libm::ldexp(1.0, 30) - 65536.0
     };
     let shift = (1..=30u32).rev().find(fits).unwrap_or(1);
-    let scale = gain
-        .iter()
-        .map(|g| libm::rint(libm::ldexp(*g, shift as i32 - fraction as i32)).clamp(-32767.0, 32767.0) as i16);
+    let integer =
+        |g: &f64| libm::rint(libm::ldexp(*g, shift as i32 - fraction as i32)).clamp(-32767.0, 32767.0) as i16;
+    let scale: Vec<i16> = gain.iter().map(integer).collect();
     let half = libm::ldexp(0.5, shift as i32);
     // A result far outside of its range stays there.
     let limit = libm::ldexp(1.0, 30);
-    let bias =
-        offset.iter().map(|o| libm::rint(libm::ldexp(*o, shift as i32) + half).clamp(-limit, limit) as i32);
-    Scaled { scale: scale.collect(), bias: bias.collect(), shift }
+    let bias = offset.iter().zip(&scale).map(|(o, g)| {
+        let lost = if down { f64::from(*g) / 2.0 } else { 0.0 };
+        libm::rint(libm::ldexp(*o, shift as i32) + half + lost).clamp(-limit, limit) as i32
+    });
+    let bias = bias.collect();
+    Scaled { scale, bias, shift }
 }
 
 /// `2^30 / sqrt(v)` of a `v` of 29 or 30 bits.
-fn inverse_root(k: &mut KernelBuilder, v: Val, roots: crate::kernel::Buf) -> Val {
+fn inverse_root(k: &mut KernelBuilder, v: Val, roots: Buf) -> Val {
     let mut y = k.let_("root", roots.at((v >> 24) & 63));
     for _ in 0..2 {
         // v * y^2 is 2^60 where y is right; half of what is missing, as a share, is what y lacks.
@@ -161,6 +168,74 @@ fn inverse_root(k: &mut KernelBuilder, v: Val, roots: crate::kernel::Buf) -> Val
     y
 }
 
+/// Rows of so many are computed in 32 bits.
+const SHORT: usize = 1023;
+
+/// The numbers of an integer kernel.
+struct Numbers {
+    n: usize,
+    centred: bool,
+    zero: i32,
+    /// `n^2` times epsilon in squared steps.
+    extra: i64,
+    /// Pairs of bits that are left out where `V` has more than 30: the last ones of a sum of many.
+    cut: u32,
+    /// Whether `V` fits 32 bits.
+    narrow: bool,
+    bits: u32,
+    shift: u32,
+    limits: (i32, i32),
+}
+
+fn numbers(cx: &Cx<'_>, op: &Normalization, (x, y): (&View, &View)) -> Result<Numbers> {
+    let (si, zero) = affine(cx, x)?;
+    let n = op.count(&x.shape);
+    if n > 1 << 20 {
+        return Err(cx.unsupported("normalizes more than 2^20 elements"));
+    }
+    let squared = (n * n) as f64;
+    let extra =
+        libm::rint(squared * f64::from(op.epsilon) / (si * si)).clamp(0.0, libm::ldexp(1.0, 58)) as i64;
+    // The greatest V: a row half at one end of the range and half at the other, or all as far from zero as can be.
+    let reach = if op.centred { 128 } else { 255 };
+    let most = (n * n) as i64 * reach * reach + extra;
+    let cut = (0..16u32).find(|c| most >> (2 * c) < 1 << 30).unwrap_or(16);
+    let narrow = most < 1 << 31 && (n as i64) * reach <= 1 << 15;
+    Ok(Numbers {
+        n,
+        centred: op.centred,
+        zero,
+        extra,
+        cut,
+        narrow,
+        bits: fraction(n + usize::from(!op.centred)),
+        shift: 1,
+        limits: y.limits(cx.clamp()),
+    })
+}
+
+/// What a row is normalized by: `V` brought to 29 or 30 bits and how often it was doubled twice, then its root.
+fn row(k: &mut KernelBuilder, (sum, squares): (Val, Expr), roots: Buf, n: &Numbers) -> (Val, Val) {
+    let count = n.n as i32;
+    let spread = match (n.narrow, n.centred) {
+        (true, true) => squares * count - sum * sum + n.extra as i32,
+        (true, false) => squares * count + n.extra as i32,
+        (false, true) => squares * long(count.into()) - sum.i64() * sum.i64() + long(n.extra),
+        (false, false) => squares * long(count.into()) + long(n.extra),
+    };
+    let spread = spread >> (2 * n.cut) as i32;
+    let spread = if n.narrow { spread } else { spread.i32() };
+    let mut v = k.let_("spread", spread.max(1));
+    let mut doublings = int(0);
+    for by in [16, 8, 4, 2] {
+        let by = k.let_("by", ((v - (1 << (30 - by))) >> 31) & by);
+        v = k.let_("spread", v << by);
+        doublings = doublings + by;
+    }
+    let doublings = k.let_("doublings", (doublings >> 1) & 15);
+    (inverse_root(k, v, roots), doublings)
+}
+
 fn quantized(
     cx: &mut Cx<'_>,
     op: &Normalization,
@@ -168,100 +243,101 @@ fn quantized(
     scale: Option<Vec<f32>>,
     bias: Option<Vec<f32>>,
 ) -> Result<()> {
-    let ((si, zi), (so, zo)) = (affine(cx, x)?, affine(cx, y)?);
-    let (lo, hi) = y.limits(cx.clamp());
-    let n = op.count(&x.shape);
-    if n > 1 << 20 {
-        return Err(cx.unsupported("normalizes more than 2^20 elements"));
-    }
+    let (so, zo) = affine(cx, y)?;
+    let mut n = numbers(cx, op, (x, y))?;
     let (outer, inner) = nests(x, y, &op.axes);
-    let bits = fraction(n);
-    let of = |v: Option<Vec<f32>>, usual: f32| v.unwrap_or_else(|| vec![usual; n]);
+    let of = |v: Option<Vec<f32>>, usual: f32| v.unwrap_or_else(|| vec![usual; n.n]);
     let gain: Vec<f64> = of(scale, 1.0).iter().map(|&g| f64::from(g) / so).collect();
     let offset: Vec<f64> = of(bias, 0.0).iter().map(|&b| f64::from(b) / so + f64::from(zo)).collect();
-    let after = scaled(&gain, &offset, bits);
+    let after = scaled(&gain, &offset, n.bits, n.n <= SHORT);
+    n.shift = after.shift;
 
-    let squared = (n * n) as f64;
-    let extra =
-        libm::rint(squared * f64::from(op.epsilon) / (si * si)).clamp(0.0, libm::ldexp(1.0, 58)) as i64;
-    // The greatest V: a row half at one end of the range and half at the other, or all as far from zero as can be.
-    let reach = if op.centred { 128 } else { 255 };
-    let most = (n * n) as i64 * reach * reach + extra;
-    // Pairs of bits that are left out where V has more than 30; the last ones of a sum of many.
-    let cut = (0..16u32).find(|c| most >> (2 * c) < 1 << 30).unwrap_or(16);
-    let narrow = most < 1 << 31 && (n as i64) * reach <= 1 << 15;
-
-    let mut k = KernelBuilder::new(if op.centred { "layer_norm_s8" } else { "rms_norm_s8" });
-    let from = x.param(&mut k, "x", Access::Read);
-    let gains = k.buffer("scale", DType::I16, n, Access::Read);
-    let biases = k.buffer("bias", DType::I32, n, Access::Read);
-    let roots_of = k.buffer("roots", DType::I32, 64, Access::Read);
-    let to = y.param(&mut k, "y", Access::Write);
-    let args = vec![
-        x.arg.clone(),
-        cx.constant("scale", Data::I16(after.scale), 4),
-        cx.constant("bias", Data::I32(after.bias), 4),
-        cx.constant("roots", roots(), 4),
-        y.arg.clone(),
-    ];
-    let zero = if op.centred { 0 } else { zi };
-    let stored = |at: &Expr| if zero == 0 { from.at(at) } else { from.at(at) - zero };
-    outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
-        let row = [at[0].clone(), at[1].clone(), int(0)];
-        let sum = k.var("sum", int(0));
-        let whole = |v: Expr| if narrow { v } else { v.i64() };
-        let squares = k.var("squares", whole(int(0)));
-        inner.write(k, &row, &mut |k, at| {
-            let q = k.let_("q", stored(&at[1]));
-            if op.centred {
-                k.add_to(sum, q);
-            }
-            k.add_to(squares, whole(q * q));
-        });
-        let spread = match (narrow, op.centred) {
-            (true, true) => squares * n as i32 - sum * sum + extra as i32,
-            (true, false) => squares * n as i32 + extra as i32,
-            (false, true) => squares * long(n as i64) - sum.i64() * sum.i64() + long(extra),
-            (false, false) => squares * long(n as i64) + long(extra),
-        };
-        let spread = if narrow { spread >> (2 * cut) as i32 } else { (spread >> (2 * cut) as i32).i32() };
-        let mut v = k.let_("spread", spread.max(1));
-        // Brought to 29 or 30 bits by an even number of doublings.
-        let mut doublings = int(0);
-        for by in [16, 8, 4, 2] {
-            let by = k.let_("by", ((v - (1 << (30 - by))) >> 31) & by);
-            v = k.let_("spread", v << by);
-            doublings = doublings + by;
+    let mut b = Layer::new(if op.centred { "layer_norm_s8" } else { "rms_norm_s8" });
+    let from = b.port("x", x, Access::Read);
+    let gains = b.data("scale", Data::I16(after.scale), 4);
+    let biases = b.data("bias", Data::I32(after.bias), 4);
+    let roots = b.data("roots", roots(), 4);
+    let to = b.port("y", y, Access::Write);
+    let run = native(cx, &inner, &n)?;
+    let way = if run.is_some() { "norm" } else { PORTABLE };
+    let sums = run.as_ref().map(|_| b.place("sums", DType::I32, 2));
+    outer.write(&mut b.k, &[0.into(), 0.into()], &mut |k, at| {
+        let first = [at[0].clone(), at[1].clone(), int(0)];
+        let n_zero = if n.centred { 0 } else { n.zero };
+        if let (Some((moments, normalize)), Some(sums)) = (&run, sums) {
+            k.call(moments, vec![from.from(at[1].clone()), sums.from(0)]);
+            let sum = k.let_("sum", sums.at(0));
+            // Of squares of differences to the zero point, where no mean is taken away.
+            let squares = sums.at(1) - sum * (2 * n_zero) + n.n as i32 * n_zero * n_zero;
+            let squares = k.let_("squares", squares);
+            let squares: Expr = if n.narrow { squares.into() } else { squares.i64() };
+            let (inverse, doublings) = row(k, (sum, squares), roots, &n);
+            let (by, less, m) = steps(k, (inverse, doublings), sum, &n);
+            let scalars = [by, less, m].map(|v| CallArg::Scalar(v.into()));
+            let mut args =
+                vec![from.from(at[1].clone()), gains.from(0), biases.from(0), to.from(at[0].clone())];
+            args.extend(scalars);
+            k.call(normalize, args);
+            return;
         }
-        let doublings: Expr = k.let_("doublings", doublings >> 1).into();
-        let inverse = inverse_root(k, v, roots_of);
+        let sum = k.var("sum", int(0));
+        let whole = |v: Expr| if n.narrow { v } else { v.i64() };
+        let squares = k.var("squares", whole(int(0)));
+        inner.write(k, &first, &mut |k, at| {
+            let q = k.let_("q", from.at(&at[1]));
+            k.add_to(sum, q);
+            let off = if n_zero == 0 { q.into() } else { k.let_("off", q - n_zero).into() };
+            let off: Expr = off;
+            k.add_to(squares, whole(off.clone() * off));
+        });
+        let (inverse, doublings) = row(k, (sum, squares.into()), roots, &n);
+        let total: Expr = if n.centred { sum.into() } else { int(n.n as i32 * n.zero) };
+        if n.n <= SHORT {
+            let (by, less, m) = steps(k, (inverse, doublings), sum, &n);
+            inner.write(k, &first, &mut |k, at| {
+                let off = k.let_("off", from.at(&at[1]) * by - less);
+                let value = k.let_("value", high_word(off, m));
+                let steps = (value * gains.at(&at[2]) + biases.at(&at[2])) >> n.shift as i32;
+                k.store(to, &at[0], steps.clamp(n.limits.0, n.limits.1));
+            });
+            return;
+        }
         let m = k.let_("m", inverse << 14);
-        let total: Expr = if op.centred { sum.into() } else { int(0) };
-        let (least, greatest) = (int(-32767), int(32767));
-        // Sixteen bits more than a unit has in the high word; a unit has `bits`.
-        let (lift, general) = match cut {
-            0 => (k.let_("lift", (doublings.clone() + 4) & 31), k.let_("shift", int(0))),
-            _ => (k.let_("lift", int(0)), k.let_("shift", int((44 + cut - bits) as i32) - doublings)),
-        };
-        inner.write(k, &row, &mut |k, at| {
-            let off = k.let_("off", stored(&at[1]) * n as i32 - total.clone());
-            let value = if cut == 0 {
-                let sh = 16 - bits as i32;
-                let rounding = if sh > 0 { 1 << (sh - 1) } else { 0 };
-                let args =
-                    vec![off << lift, m.into(), int(rounding), int(sh), least.clone(), greatest.clone()];
-                instr(&requantize_high_instr(), args)
-            } else {
-                let args =
-                    vec![off.into(), m.into(), general.into(), int(0), least.clone(), greatest.clone()];
-                instr(&requantize_instr(), args)
-            };
-            let value = k.let_("value", value);
-            let steps = (value * gains.at(&at[2]) + biases.at(&at[2])) >> after.shift as i32;
-            k.store(to, &at[0], steps.clamp(lo, hi));
+        let shift = k.let_("shift", int((44 + n.cut - n.bits) as i32) - doublings);
+        inner.write(k, &first, &mut |k, at| {
+            let off = k.let_("off", from.at(&at[1]) * n.n as i32 - total.clone());
+            let args = vec![off.into(), m.into(), shift.into(), int(0), int(-32767), int(32767)];
+            let value = k.let_("value", instr(&requantize_instr(), args));
+            let steps = (value * gains.at(&at[2]) + biases.at(&at[2])) >> n.shift as i32;
+            k.store(to, &at[0], steps.clamp(n.limits.0, n.limits.1));
         });
     });
-    cx.step(k, args)
+    let offer = cx.here(b.offer(way))?;
+    cx.offers.push(offer);
+    Ok(())
+}
+
+/// What makes a short row's values of its elements: `(x * by - less) * m`, whose high word has the bits wanted.
+fn steps(k: &mut KernelBuilder, (inverse, doublings): (Val, Val), sum: Val, n: &Numbers) -> (Val, Val, Val) {
+    let lift = n.bits as i32 - 12 - n.cut as i32;
+    let up = k.let_("up", doublings + lift.max(0));
+    let by = k.let_("scaled", int(n.n as i32) << up);
+    let total: Expr = if n.centred { sum.into() } else { int(n.n as i32 * n.zero) };
+    let less = k.let_("less", total << up);
+    let m = k.let_("m", inverse << (14 + lift.min(0)));
+    (by, less, m)
+}
+
+/// The native kernels of a row's sums and of its results, where the core has them and the row lies side by side.
+fn native(cx: &Cx<'_>, inner: &Nest, n: &Numbers) -> Result<Option<(Arc<Kernel>, Arc<Kernel>)>> {
+    let side_by_side = inner.dims == [n.n] && inner.strides.iter().all(|s| s == &[1]);
+    if !side_by_side || n.n > SHORT {
+        return Ok(None);
+    }
+    let (lo, hi) = n.limits;
+    let Some(moments) = cx.native(Run::Moments { n: n.n })? else { return Ok(None) };
+    let normalize = cx.native(Run::Normalize { n: n.n, shift: n.shift, lo, hi })?;
+    Ok(normalize.map(|normalize| (moments, normalize)))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod layer_norm;
 mod linear;
 mod map;
 mod normalize;
+mod parts;
 mod pool;
 mod problem;
 mod quant;

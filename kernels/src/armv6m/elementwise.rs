@@ -19,7 +19,7 @@ pub fn code(run: &Run, wide: bool) -> Option<Code> {
         Run::Table { n } => Some(table(n)),
         Run::Copy { n } => Some(copy(n)),
         Run::Mean { .. } | Run::Max { .. } => crate::armv6m::windows::code(run, wide),
-        Run::Product { .. } => None,
+        Run::Product { .. } | Run::Moments { .. } | Run::Normalize { .. } => None,
     }
 }
 

@@ -4,7 +4,7 @@
 //! In: a [`Run`]. Out: its instructions, or `None` where its sizes do not fit them.
 //! Law: as the run's: ascending order, any alignment.
 
-use crate::armv7em::pools;
+use crate::armv7em::{normalize, pools};
 use crate::asm::armv7em::{Block, Cond, Inst, Reg};
 use crate::vector::Run;
 
@@ -19,6 +19,8 @@ pub fn block(run: &Run) -> Option<Block> {
         }
         Run::Max { windows } => pools::max(&windows),
         Run::Copy { n } => Some(copy(n)),
+        Run::Moments { n } => Some(normalize::moments(n)),
+        Run::Normalize { n, shift, lo, hi } => Some(normalize::normalize(n, shift, (lo, hi))),
     }
     .map(|mut block| {
         block.streams = true;

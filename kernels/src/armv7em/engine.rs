@@ -11,8 +11,9 @@ use crate::armv7em::elementwise;
 use crate::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
 use crate::armv7em::gemm_blocks::{Blocks, ROWS, most_columns};
 use crate::armv7em::gemv8::Column;
+use crate::armv7em::live;
 use crate::armv7em::recurrent;
-use crate::armv7em::stream::Format;
+use crate::armv7em::stream::{Format, Stream};
 use crate::armv7em::widen;
 use crate::axes::nest;
 use crate::call::{Bind, Call};
@@ -20,7 +21,7 @@ use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, CallArg, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::library::Library;
-use crate::offer::{Candidate, DENSE4, Engine, Want};
+use crate::offer::{Candidate, DENSE4, Engine, Live, Loaded, Want};
 use crate::problem::Geometry;
 use crate::problem::Rows;
 use crate::product::Product;
@@ -65,6 +66,9 @@ impl Engine for Dsp {
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(dense(rows, product, want, Weights::Eight)?.into_iter().collect())
+    }
+    fn live(&self, rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
+        live::product(rows, live, want)
     }
     fn units(&self, units: &Units, target: &Target) -> Result<Option<Native>> {
         recurrent::block(units).map(|b| b.native("dsp", &target.core)).transpose()
@@ -246,6 +250,18 @@ pub fn at_once(most: usize, len: usize) -> usize {
 
 /// A dense layer or pointwise convolution.
 pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Candidate>> {
+    Ok(laid(rows, product, want, weights)?.map(|laid| laid.candidate))
+}
+
+/// A way, and how its weights lie: which of a channel's is met by each input that the stream has.
+pub struct Laid {
+    pub candidate: Candidate,
+    pub stream: Stream,
+    pub taps: Vec<Option<usize>>,
+}
+
+/// The same as [`dense`], with the stream of its weights.
+pub fn laid(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Laid>> {
     let (library, core) = (want.library, want.core());
     let wide = Ending::wide(&product.finish).map(|ending| ending.within(MAX_SH));
     let Some(ending) = ending(product).or(wide) else { return Ok(None) };
@@ -352,7 +368,9 @@ pub fn dense(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) 
         vec![Bind::Operand(0), result, Bind::Workspace(0), coefficients, Bind::Scalar(product.x_zp)];
     args.extend(round.map(|_| Bind::Scalar(ending.rnd)));
     let call = Call { kernel: k.finish()?, args };
-    Ok(Some(Candidate { way: weights.way(), call, workspace: 2 * columns * pitch }))
+    let candidate = Candidate { way: weights.way(), call, workspace: 2 * columns * pitch };
+    let stream = eight.map_or_else(|| one.stream(), |eight| eight.stream());
+    Ok(Some(Laid { candidate, stream, taps }))
 }
 
 /// The product of one column by eight channels at a time, and its coefficients, if they fit.

@@ -21,6 +21,8 @@ pub mod gemm_rows_group;
 pub mod gemm_single;
 pub mod gemv8;
 pub mod join;
+mod live;
+mod normalize;
 pub mod pools;
 pub mod recurrent;
 pub mod rows;

@@ -100,7 +100,7 @@ impl Stream {
         }
     }
     /// The channels of each half of a pair's part, and which of the two inputs it is for.
-    fn halves(&self) -> Vec<(Vec<usize>, usize)> {
+    pub(super) fn halves(&self) -> Vec<(Vec<usize>, usize)> {
         let (even, odd) = ((0..self.group).step_by(2), (1..self.group).step_by(2));
         let channels: Vec<Vec<usize>> = match self.format {
             Format::Packed | Format::Plain => even.map(|a| vec![a, a + 1]).collect(),

@@ -29,7 +29,7 @@ pub fn code(run: &Run) -> Option<Vec<Code>> {
     let code = match *run {
         Run::Sum { n, shift, lo, hi } => sum(n, shift, (lo, hi)),
         Run::Product { n, sh, lo, hi } if (1..=31).contains(&sh) => product(n, sh, (lo, hi)),
-        Run::Product { .. } => return None,
+        Run::Product { .. } | Run::Moments { .. } | Run::Normalize { .. } => return None,
         Run::Mean { windows, up, sh, lo, hi, even } => {
             let fits = (1..=31).contains(&sh) && up <= 31 && even.is_none_or(|by| by <= 31);
             if !fits {

@@ -21,6 +21,7 @@ pub fn block(run: &Run) -> Option<Block> {
             vec![Inst::Load(Q(0), At::After(R(0), 16)), Inst::Store(Q(0), At::After(R(1), 16))],
             R(2),
         )),
+        Run::Moments { .. } | Run::Normalize { .. } => None,
         Run::Table { n } => {
             let mut b = Block::default();
             b.run([Inst::MovImm(R(3), 128), Inst::MovImm(R(12), n as i32)]);

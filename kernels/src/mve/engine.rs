@@ -16,8 +16,9 @@ use crate::library::Library;
 use crate::mve::depthwise::{self, Depthwise};
 use crate::mve::elementwise;
 use crate::mve::gemm::Gemm;
+use crate::mve::live;
 use crate::mve::rows::{Columns, InputRows, Lay};
-use crate::offer::{Candidate, DENSE4, Engine, Want};
+use crate::offer::{Candidate, DENSE4, Engine, Live, Loaded, Want};
 use crate::panel::direct;
 use crate::problem::{Axis, Geometry, Rows};
 use crate::product::Product;
@@ -58,6 +59,12 @@ impl Engine for Helium {
         match dense(rows, product, want.library, false)? {
             Some(way) => Ok(vec![way]),
             None => Dsp.wide(rows, product, want),
+        }
+    }
+    fn live(&self, rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
+        match live::product(rows, live, want)? {
+            Some(product) => Ok(Some(product)),
+            None => Dsp.live(rows, live, want),
         }
     }
     fn units(&self, units: &Units, target: &Target) -> Result<Option<Native>> {
@@ -130,6 +137,16 @@ fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -
 
 /// A dense layer or pointwise convolution: each run of rows is one call, each row where results take sixteen bits.
 fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> Result<Option<Candidate>> {
+    Ok(laid(rows, product, library, four)?.map(|(candidate, _)| candidate))
+}
+
+/// The same with the sizes of its kernel, which say how weights lie.
+pub(super) fn laid(
+    rows: &Rows,
+    product: &Product,
+    library: &Library<'_>,
+    four: bool,
+) -> Result<Option<(Candidate, Gemm)>> {
     let wide = Ending::wide(&product.finish);
     let (outer, inner) = match wide {
         Some(_) => (rows.rows.as_slice(), Axis { len: 1, x: 0, y: 0 }),
@@ -166,7 +183,7 @@ fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> R
         k.call(&kernel, vec![x.from(x0), w.from(0), y.from(y0)]);
     });
     let call = Call { kernel: k.finish()?, args: vec![Bind::Operand(0), Bind::Result(0), weights] };
-    Ok(Some(Candidate { way: named(four), call, workspace: 0 }))
+    Ok(Some((Candidate { way: named(four), call, workspace: 0 }, gemm)))
 }
 
 /// A convolution, with at most `limit` bytes of input rows in the workspace where it can be.

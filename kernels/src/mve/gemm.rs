@@ -132,11 +132,11 @@ impl Gemm {
         self.outputs.div_ceil(self.group())
     }
     /// Chunks of a run.
-    fn chunks(&self) -> usize {
+    pub(super) fn chunks(&self) -> usize {
         self.run.div_ceil(LANES)
     }
     /// Where chunk `c` of a run starts.
-    fn start(&self, c: usize) -> usize {
+    pub(super) fn start(&self, c: usize) -> usize {
         if self.early() { (LANES * c).min(self.run - LANES) } else { LANES * c }
     }
     /// Whether a last chunk starts early.
@@ -225,7 +225,7 @@ impl Gemm {
     }
 
     /// The channel of position `i` of a group's sums and words.
-    fn channel(&self, i: usize) -> usize {
+    pub(super) fn channel(&self, i: usize) -> usize {
         match self.shape() {
             Shape::Four => i,
             // The two vectors are interleaved when they are narrowed.

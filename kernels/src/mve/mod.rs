@@ -6,6 +6,7 @@ pub mod elementwise;
 pub mod engine;
 pub mod gemm;
 pub mod gemm_sparse;
+mod live;
 pub mod pipelined;
 pub mod pools;
 mod rows;

@@ -20,7 +20,7 @@ pub const SPELLED: usize = 4;
 pub fn native(run: &Run, target: &Target) -> Result<Option<Native>> {
     let Some(block) = Block::new(target) else { return Ok(None) };
     if target.has("rvv") {
-        return strips::block(block, run).native("rvv").map(Some);
+        return strips::block(block, run).map(|block| block.native("rvv")).transpose();
     }
     let block = match *run {
         Run::Copy { n } => copy(block, n),
@@ -31,6 +31,7 @@ pub fn native(run: &Run, target: &Target) -> Result<Option<Native>> {
         }
         Run::Max { windows } => max(block, &windows),
         Run::Table { n } => table(block, n),
+        Run::Moments { .. } | Run::Normalize { .. } => return Ok(None),
     };
     block.native("rv32").map(Some)
 }

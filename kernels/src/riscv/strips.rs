@@ -8,8 +8,8 @@ use crate::riscv::gemm_rvv::VLEN;
 use crate::vector::{Run, Windows};
 
 /// The instructions of a run.
-pub fn block(block: Block, run: &Run) -> Block {
-    match *run {
+pub fn block(block: Block, run: &Run) -> Option<Block> {
+    Some(match *run {
         Run::Copy { n } => copy(block, n),
         Run::Sum { n, shift, lo, hi } => sum(block, n, shift, (lo, hi)),
         Run::Product { n, sh, lo, hi } => product(block, n, sh, (lo, hi)),
@@ -18,7 +18,8 @@ pub fn block(block: Block, run: &Run) -> Block {
         }
         Run::Max { windows } => max(block, &windows),
         Run::Table { n } => table(block, n),
-    }
+        Run::Moments { .. } | Run::Normalize { .. } => return None,
+    })
 }
 
 /// What `body` writes turns for each strip of `n` elements of so many bits, in groups of eight

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::call::{Bind, Call};
+use crate::kernel::Kernel;
 use crate::library::Library;
 use crate::tensor::Data;
 use crate::trial::{Random, run_anywhere};
@@ -77,6 +78,47 @@ fn tables_and_copies_are_exact() {
         let by_hand: Vec<i8> = x.iter().map(|&x| table[(i32::from(x) + 128) as usize]).collect();
         assert_eq!(want, by_hand);
         assert_eq!(alike(Run::Copy { n }, std::slice::from_ref(&x), n, &[]), x);
+    }
+}
+
+#[test]
+fn rows_are_normalized_exactly() {
+    let mut random = Random(43);
+    for n in [1usize, 3, 4, 7, 8, 9, 15, 16, 23, 64, 303] {
+        let x = Data::I8(random.bytes(n));
+        let scale = Data::I16((0..n).map(|_| random.within(-32767, 32767) as i16).collect());
+        let bias = Data::I32((0..n).map(|_| random.within(-(1 << 29), 1 << 29) as i32).collect());
+        let forms = |run: Run| {
+            let plain = Arc::new(run.body().finish().unwrap().as_ref().clone());
+            let own = CORES.iter().filter_map(|name| {
+                let target = secateur_targets::find(name).unwrap();
+                run.kernel(&Library::new(&target)).unwrap()
+            });
+            let all: Vec<Arc<Kernel>> = [plain].into_iter().chain(own).collect();
+            assert!(all.len() > 3, "{run:?} has loops alone");
+            all
+        };
+        let mut results = Vec::new();
+        for kernel in forms(Run::Moments { n }) {
+            let args = vec![Bind::Operand(0), Bind::Result(0)];
+            results.push(run_anywhere(&Call { kernel, args }, std::slice::from_ref(&x), DType::I32, 2));
+        }
+        results.iter().for_each(|r| assert_eq!(*r, results[0], "{n}"));
+        for (lo, hi) in LIMITS {
+            let shift = random.within(1, 30) as u32;
+            // As rows have them: no value beyond sixteen bits.
+            let (by, less) = (random.within(1, 1 << 20) as i32, random.within(-(1 << 26), 1 << 26) as i32);
+            let m = random.within(1, 1 << 19) as i32;
+            let mut results = Vec::new();
+            for kernel in forms(Run::Normalize { n, shift, lo, hi }) {
+                let mut args: Vec<Bind> = (0..3).map(Bind::Operand).collect();
+                args.push(Bind::Result(0));
+                args.extend([by, less, m].map(Bind::Scalar));
+                let operands = [x.clone(), scale.clone(), bias.clone()];
+                results.push(run_anywhere(&Call { kernel, args }, &operands, DType::I8, n));
+            }
+            results.iter().for_each(|r| assert_eq!(*r, results[0], "{n} {lo} {hi}"));
+        }
     }
 }
 

@@ -7,10 +7,10 @@
 mod real;
 mod whole;
 
+use super::parts::Layer;
 use super::{Cx, View};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, int};
-use crate::kernels::call::Bind;
 use crate::ops::Recurrent;
 use crate::ops::recurrent::{LENGTHS, Part, X};
 
@@ -29,41 +29,6 @@ pub(super) fn select(cx: &mut Cx<'_>, op: &Recurrent) -> Result<()> {
         false => real::select(cx, op),
     }
 }
-
-/// A kernel under construction, what its parameters are bound to, and the workspace so far.
-struct Layer {
-    k: KernelBuilder,
-    args: Vec<Bind>,
-    workspace: usize,
-}
-
-impl Layer {
-    fn new(name: String) -> Layer {
-        Layer { k: KernelBuilder::new(name), args: Vec::new(), workspace: 0 }
-    }
-    /// A parameter for an operand or a result.
-    fn port(&mut self, name: &str, view: &View, access: Access) -> Buf {
-        self.args.push(view.arg.clone());
-        view.param(&mut self.k, name, access)
-    }
-    /// A parameter for an operand that may be left out.
-    fn optional(&mut self, cx: &Cx<'_>, name: &str, index: usize) -> Result<Option<(Buf, View)>> {
-        if cx.operand(index).is_none() {
-            return Ok(None);
-        }
-        let view = cx.input(index)?;
-        Ok(Some((self.port(name, &view, Access::Read), view)))
-    }
-    /// A parameter for elements in the workspace.
-    fn place(&mut self, name: &str, elem: crate::tensor::DType, len: usize) -> Buf {
-        self.args.push(Bind::Workspace(self.workspace));
-        self.workspace += (len * elem.size()).next_multiple_of(ALIGN);
-        self.k.buffer(name, elem, len, Access::ReadWrite)
-    }
-}
-
-/// Alignment of pieces of the workspace.
-const ALIGN: usize = 16;
 
 /// Where the elements of a state `[batch, hidden]` or a sequence `[steps, batch, hidden]` stand.
 fn place(view: &View, step: &Expr, row: &Expr, unit: Val) -> Expr {

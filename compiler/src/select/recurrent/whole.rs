@@ -10,8 +10,8 @@ use super::{Layer, Steps, Walk, lengths, place, results};
 use crate::arith::requant::{Multiplier, Output, multiplier};
 use crate::error::Result;
 use crate::graph::Quant;
-use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, ParamKind, Val, instr, int};
-use crate::kernels::call::{Bind, Call};
+use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, instr, int};
+use crate::kernels::call::Call;
 use crate::kernels::offer::Candidate;
 use crate::kernels::portable::dense::dense;
 use crate::kernels::problem::{Axis, Rows};
@@ -22,7 +22,6 @@ use crate::kernels::rounding::requantize_instr;
 use crate::ops::Recurrent;
 use crate::ops::recurrent::{BIAS, CELL, Cell, MOST_STATE, PEEPHOLES, Part, R, STATE, W, X, fraction};
 use crate::tensor::{DType, Data, Tensor};
-use std::sync::Arc;
 
 /// Steps whose input products stand in memory together where not all fit.
 const CHUNK: usize = 8;
@@ -144,63 +143,6 @@ fn numbers(cx: &Cx<'_>, op: &Recurrent, x: &Quant) -> Result<Numbers> {
         })
         .collect();
     Ok(Numbers { inputs, state, units, peepholes })
-}
-
-/// A product's call inside of the layer's kernel.
-struct Inner {
-    kernel: Arc<Kernel>,
-    given: Vec<Given>,
-}
-
-enum Given {
-    Operand,
-    Result,
-    Held(Buf),
-    Scalar(i32),
-}
-
-impl Inner {
-    fn call(&self, k: &mut KernelBuilder, x: CallArg, y: CallArg) {
-        let args = self.given.iter().map(|given| match given {
-            Given::Operand => x.clone(),
-            Given::Result => y.clone(),
-            Given::Held(buffer) => buffer.from(0),
-            Given::Scalar(v) => CallArg::Scalar(int(*v)),
-        });
-        k.call(&self.kernel, args.collect());
-    }
-}
-
-impl Layer {
-    /// Read-only data.
-    fn data(&mut self, name: &'static str, data: Data, align: usize) -> Buf {
-        let buffer = self.k.buffer(name, data.dtype(), data.len(), Access::Read);
-        self.args.push(Bind::aligned(name, data, align));
-        buffer
-    }
-    /// Declares what a product's call needs beside operand and result.
-    fn inner(&mut self, cx: &Cx<'_>, what: &str, (call, workspace): (Call, usize)) -> Result<Inner> {
-        let mut given = Vec::new();
-        for (bind, param) in call.args.iter().zip(&call.kernel.params) {
-            given.push(match (bind, &param.kind) {
-                (Bind::Operand(_), _) => Given::Operand,
-                (Bind::Result(_) | Bind::ResultInPlace, _) => Given::Result,
-                (Bind::Scalar(v), _) => Given::Scalar(*v),
-                (bind, ParamKind::Buffer { elem, len, access }) => {
-                    let bind = match bind {
-                        Bind::Workspace(at) => Bind::Workspace(self.workspace + at),
-                        other => other.clone(),
-                    };
-                    self.args.push(bind);
-                    let name = format!("{what}_{}", param.name);
-                    Given::Held(self.k.buffer(&name, *elem, *len, *access))
-                }
-                _ => return Err(cx.unsupported("has a product that its kernel cannot call")),
-            });
-        }
-        self.workspace += workspace.next_multiple_of(super::ALIGN);
-        Ok(Inner { kernel: call.kernel, given })
-    }
 }
 
 /// The product of rows: the core's own, if it has one, else portable loops; and whether it is the core's.
@@ -395,13 +337,13 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
             });
         },
         chunk: &mut |k, n, first| {
-            from_inputs.call(k, from.from(first * x.strides[0] + n * x.strides[1]), gx.from(0));
+            from_inputs.call(k, &[from.from(first * x.strides[0] + n * x.strides[1])], gx.from(0));
         },
         step: &mut |k, n, (t, within)| {
             let sums = k.let_("sums", within * rows);
             for ((product, at), (units, kernel)) in from_state.iter().zip(numbers.units.iter().zip(&kernels))
             {
-                product.call(k, h8.from(0), gh.from(*at));
+                product.call(k, &[h8.from(0)], gh.from(*at));
                 let mut args = vec![gx.from(sums), gh.from(0), values.from(0), h.from(0), h8.from(0)];
                 args.extend(cell.filter(|_| units.has_cell()).map(|c| c.from(0)));
                 args.extend(peepholes.filter(|_| units.has_peepholes()).map(|p| p.from(0)));
