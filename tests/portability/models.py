@@ -55,11 +55,12 @@ def blocks(folder):
 
 
 def zoo(root):
-    """Float models with calibration samples, in the order of their paths."""
+    """Float models with calibration samples, in the order of their paths; names of at most 24 bytes."""
     for path in sorted(root.rglob("*.onnx")) if root.is_dir() else []:
         samples = path.with_name("calib.npy")
         if samples.is_file() and not {"third_party", "field"} & set(path.parts):
-            yield f"zoo_{path.parent.name}_{path.stem}".replace("-", "_").replace(".", "_"), path, samples
+            name = path.parent.name if path.stem == "model" else path.stem
+            yield f"zoo_{name}".replace("-", "_").replace(".", "_")[:24], path, samples
 
 
 def bundled():

@@ -207,7 +207,7 @@ fn integers_follow_floats() {
     let mut low = Vec::new();
     for (i, form) in FORMS.iter().enumerate() {
         let bytes = model(form, 40 + i as u64).bytes();
-        let artifact = compiled(&bytes, "cortex-m4", Some(&calibration(form, 30)));
+        let artifact = compiled(&bytes, "cortex-m4", Some(&calibration(form, 100)));
         assert_eq!(found(&artifact), [1, 2, 1], "{form:?}");
         // No step of them is left to floats.
         let fused = |op: &Op| matches!(op, Op::Attention(_) | Op::Normalization(_) | Op::Chain(_));

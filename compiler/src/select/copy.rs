@@ -7,12 +7,13 @@
 use super::elementwise::{map_table, named};
 use super::{Cx, View, quantize};
 use crate::error::Result;
-use crate::kernel::{Access, Buf, Expr, KernelBuilder, Ty, float, long};
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Ty, float, long};
 use crate::kernels::axes::{Nest, broadcast, signed, step};
 use crate::kernels::call::Bind;
 use crate::kernels::vector::{RUN_LEAST, Run};
 use crate::ops::PadMode;
 use crate::tensor::{DType, row_major_strides};
+use std::sync::Arc;
 
 /// A box of elements that is moved by one affine rule on each side.
 #[derive(Debug, Clone)]
@@ -50,6 +51,16 @@ impl Port {
             None => value,
         }
     }
+    /// What copies elements that lie side by side.
+    fn run(&self, n: usize) -> Run {
+        if self.table.is_some() { Run::Table { n } } else { Run::Copy { n } }
+    }
+    /// Calls the kernel of such a run.
+    fn call(&self, k: &mut KernelBuilder, run: &Arc<Kernel>, from: &Expr, to: &Expr) {
+        let table = self.table.map(|t| t.from(0));
+        let args = [Some(self.x.from(from)), table, Some(self.y.from(to))];
+        k.call(run, args.into_iter().flatten().collect());
+    }
 }
 
 /// A kernel under construction that copies from one place to another, and its arguments.
@@ -72,15 +83,12 @@ fn run(cx: &mut Cx<'_>, name: &str, from: &View, to: &View, moves: &[Move]) -> R
     let (mut k, port, args) = between(cx, name, from, to)?;
     for m in moves {
         let nest = Nest::new(&m.shape, &[m.to_strides.clone(), m.from_strides.clone()]);
-        let run = |n| if port.table.is_some() { Run::Table { n } } else { Run::Copy { n } };
         if to.elem == DType::I8
             && let Some((outer, n)) = nest.runs(RUN_LEAST)
-            && let Some(run) = cx.native(run(n))?
+            && let Some(run) = cx.native(port.run(n))?
         {
             outer.write(&mut k, &[m.to.into(), m.from.into()], &mut |k, at| {
-                let table = port.table.map(|t| t.from(0));
-                let args = [Some(port.x.from(&at[1])), table, Some(port.y.from(&at[0]))];
-                k.call(&run, args.into_iter().flatten().collect());
+                port.call(k, &run, &at[1], &at[0]);
             });
             continue;
         }
@@ -367,15 +375,43 @@ pub(crate) fn gather(cx: &mut Cx<'_>, axis: usize) -> Result<()> {
     let table = indices.param(&mut k, "indices", Access::Read);
     args.push(indices.arg.clone());
     let last = n as i64 - 1;
-    nest.write(&mut k, &[0.into(), 0.into(), 0.into()], &mut |k, at| {
+    let place = |k: &mut KernelBuilder, at: &[Expr]| {
         let raw = k.let_("raw", table.at(&at[2]).i64());
         // From the end where it is negative.
         let turned = raw + ((raw >> 63) & long(n as i64));
         let i = k.let_("index", turned.clamp(long(0), long(last)).i32());
-        let from = step(at[1].clone(), i.into(), x.strides[axis] as isize);
+        step(at[1].clone(), i.into(), x.strides[axis] as isize)
+    };
+    let origin = [0, 0, 0].map(Expr::from);
+    // What one index takes lies side by side: one copy for each.
+    if let Some((outer, n)) = side_by_side(&nest)
+        && y.elem == DType::I8
+        && let Some(run) = cx.native(port.run(n))?
+    {
+        outer.write(&mut k, &origin, &mut |k, at| {
+            let from = place(k, at);
+            port.call(k, &run, &from, &at[0]);
+        });
+        return cx.step(k, args);
+    }
+    nest.write(&mut k, &origin, &mut |k, at| {
+        let from = place(k, at);
         k.store(port.y, &at[0], port.value(from));
     });
     cx.step(k, args)
+}
+
+/// The loops around an innermost one along which the result and what is taken lie side by side under one index, and
+/// its length.
+fn side_by_side(nest: &Nest) -> Option<(Nest, usize)> {
+    let [to, from, index] = nest.strides.as_slice() else { return None };
+    if index.last() != Some(&0) {
+        return None;
+    }
+    let pair = Nest { dims: nest.dims.clone(), strides: vec![to.clone(), from.clone()] };
+    let (mut outer, n) = pair.runs(RUN_LEAST)?;
+    outer.strides.push(index[..outer.dims.len()].to_vec());
+    Some((outer, n))
 }
 
 #[cfg(test)]

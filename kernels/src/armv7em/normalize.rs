@@ -7,7 +7,7 @@ use crate::armv7em::elementwise::store;
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
 
 /// Words of elements per turn of a loop.
-const TURN: usize = 2;
+const TURN: usize = 4;
 
 /// `turns` of a loop that moves `walk` by so many bytes each.
 fn turns(b: &mut Block, walk: Reg, bytes: usize, turns: usize, body: &dyn Fn(&mut Block)) {
@@ -55,7 +55,7 @@ pub(super) fn moments(n: usize) -> Block {
     turns(&mut b, x, 4 * TURN, whole, &|b| words(b, TURN));
     let rest = n - 4 * TURN * whole;
     if rest >= 4 {
-        words(&mut b, 1);
+        words(&mut b, rest / 4);
     }
     for i in 0..(rest % 4) as u32 {
         let v = b.reg();
@@ -111,7 +111,7 @@ pub(super) fn normalize(n: usize, shift: u32, limits: (i32, i32)) -> Block {
     turns(&mut b, x, 4 * TURN, whole, &|b| words(b, TURN));
     let rest = n - 4 * TURN * whole;
     if rest >= 4 {
-        words(&mut b, 1);
+        words(&mut b, rest / 4);
     }
     for i in 0..(rest % 4) as u32 {
         let [v, factor] = b.regs_n();
