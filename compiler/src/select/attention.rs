@@ -259,28 +259,55 @@ fn masking(cx: &Cx<'_>, b: &mut Layer, op: &Attention, bits: u32, view: Option<&
     Ok(Masking::Stored(b.port("mask", view, Access::Read), zero, (by.m, by.s as i32)))
 }
 
+/// Where the scores and the shares of a row stand, what shares are made by, and room for scores with their mask
+/// where that takes more than a sum.
+struct Room {
+    scores: Buf,
+    shares: Buf,
+    table: Buf,
+    row: Option<Buf>,
+}
+
+impl Room {
+    /// Room for so many rows of scores in the workspace; `wide` elements of each at least.
+    fn new(b: &mut Layer, s: &Shape, n: &Numbers, masking: &Masking, (rows, wide): (usize, usize)) -> Room {
+        let stored = matches!(masking, Masking::Stored(..));
+        Room {
+            scores: b.place("scores", DType::I16, rows * s.keys.max(wide)),
+            shares: b.place("row_shares", DType::I8, rows * s.keys),
+            table: b.data("shares", shares(n.bits), 4),
+            row: stored.then(|| b.place("masked", DType::I32, s.keys)),
+        }
+    }
+}
+
 /// Turns a row of scores into shares, and gives their sum.
 fn soften(
     k: &mut KernelBuilder,
-    (scores, shares, table): (Buf, Buf, Buf),
-    (first_score, first_share): (&Expr, &Expr),
-    s: &Shape,
-    bits: u32,
+    room: &Room,
+    first: &Expr,
+    (s, bits): (&Shape, u32),
     masked: &dyn Fn(Val, Expr) -> Expr,
 ) -> Val {
     let top = k.var("top", int(2 * CLOSED));
     k.for_("key", 0, s.keys, |k, key| {
-        let score = masked(key, scores.at(first_score + key));
+        let score = k.let_("score", masked(key, room.scores.at(first + key)));
+        if let Some(row) = room.row {
+            k.store(row, key, score);
+        }
         k.set(top, top.max(score));
     });
     let total = k.var("total", int(0));
     k.for_("key", 0, s.keys, |k, key| {
-        let score = masked(key, scores.at(first_score + key));
+        let score = match room.row {
+            Some(row) => row.at(key),
+            None => masked(key, room.scores.at(first + key)),
+        };
         let below = k.let_("below", top - score);
         let halved = k.let_("halved", (below >> bits as i32).clamp(0, 15));
-        let share = (((table.at(below & ((1 << bits) - 1))) >> halved) + 64) >> 7;
+        let share = ((room.table.at(below & ((1 << bits) - 1)) >> halved) + 64) >> 7;
         let share = k.let_("share", share);
-        k.store(shares, first_share + key, share);
+        k.store(room.shares, first + key, share);
         k.add_to(total, share);
     });
     total
@@ -354,10 +381,8 @@ fn portable(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Candidate> {
     let [from, keys, values] =
         [("q", q), ("k", k), ("v", v)].map(|(name, view)| b.port(name, view, Access::Read));
     let masking = masking(cx, &mut b, parts.op, n.bits, parts.mask.as_ref())?;
-    let table = b.data("shares", shares(n.bits), 4);
     let to = b.port("y", &parts.y, Access::Write);
-    let scores = b.place("scores", DType::I16, s.keys);
-    let row_shares = b.place("row", DType::I8, s.keys);
+    let room = Room::new(&mut b, s, n, &masking, (1, 0));
     let [zq, zk, zv] = n.zeros;
     let less = |value: Expr, zero: i32| if zero == 0 { value } else { value - zero };
     // Weights of native products reach from -127 to 127.
@@ -370,17 +395,17 @@ fn portable(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Candidate> {
                     let (a, b) = (from.at(at(&head[1], s.q, row, i)), keys.at(at(&head[2], s.k, i, key)));
                     k.add_to(sum, less(a, zq) * weight(b, zk));
                 });
-                k.store(scores, key, narrowed(sum.into(), n.score, 32767));
+                k.store(room.scores, key, narrowed(sum.into(), n.score, 32767));
             });
             let masked = |key: Val, score: Expr| masked(&masking, s, (&head[4], row, key), score);
-            let total = soften(k, (scores, row_shares, table), (&int(0), &int(0)), s, n.bits, &masked);
+            let total = soften(k, &room, &int(0), (s, n.bits), &masked);
             let inverse = inverse_of(k, total, s, n);
             k.for_("e", 0, s.width, |k, e| {
                 let half = if n.halvings > 0 { 1 << (n.halvings - 1) } else { 0 };
                 let sum = k.var("sum", int(half));
                 k.for_("key", 0, s.keys, |k, key| {
                     let value = weight(values.at(at(&head[3], s.v, key, e)), zv);
-                    k.add_to(sum, row_shares.at(key) * value);
+                    k.add_to(sum, room.shares.at(key) * value);
                 });
                 let narrow = (sum >> n.halvings as i32).clamp(-32768, 32767);
                 k.store(to, at(&head[0], s.y, row, e), divided(narrow, &inverse, n));
@@ -423,11 +448,10 @@ fn native(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Option<Candidate>> {
     let [from, keys, values] =
         [("q", q), ("k", k), ("v", v)].map(|(name, view)| b.port(name, view, Access::Read));
     let masking = masking(cx, &mut b, parts.op, n.bits, parts.mask.as_ref())?;
-    let table = b.data("shares", shares(n.bits), 4);
     let to = b.port("y", &parts.y, Access::Write);
     let stream = b.place("stream", scores.stream.0, scores.stream.1.max(sums.stream.1));
-    let wide = b.place("wide_rows", DType::I16, s.queries * s.keys.max(s.width));
-    let narrow = b.place("row_shares", DType::I8, s.queries * s.keys);
+    let room = Room::new(&mut b, s, n, &masking, (s.queries, s.width));
+    let wide = room.scores;
     let inverses = b.place("inverses", DType::I32, s.queries);
     let (lay_keys, lay_values) = (scores.pack, sums.pack);
     let score_of = b.inner(cx, "scores", (scores.product.call, scores.product.workspace))?;
@@ -438,12 +462,12 @@ fn native(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Option<Candidate>> {
         k.for_("row", 0, s.queries, |k, row| {
             let first: Expr = k.let_("first", row * s.keys).into();
             let masked = |key: Val, score: Expr| masked(&masking, s, (&head[4], row, key), score);
-            let total = soften(k, (wide, narrow, table), (&first, &first), s, n.bits, &masked);
+            let total = soften(k, &room, &first, (s, n.bits), &masked);
             let inverse = inverse_of(k, total, s, n);
             k.store(inverses, row, inverse);
         });
         k.call(&lay_values, vec![values.from(head[3].clone()), stream.from(0)]);
-        sum_of.call(k, &[narrow.from(0), stream.from(0)], wide.from(0));
+        sum_of.call(k, &[room.shares.from(0), stream.from(0)], wide.from(0));
         k.for_("row", 0, s.queries, |k, row| {
             let inverse: Expr = k.let_("inverse", inverses.at(row)).into();
             k.for_("e", 0, s.width, |k, e| {
