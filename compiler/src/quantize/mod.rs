@@ -13,6 +13,7 @@ mod equalize;
 mod exact;
 mod forms;
 mod fuse;
+mod inside;
 mod kept;
 mod ports;
 mod ptq;

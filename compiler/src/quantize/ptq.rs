@@ -9,6 +9,7 @@
 use super::calibrate::{Histogram, affine};
 use super::correction::{seen_by_readers, shifts};
 use super::forms::integer_form;
+use super::inside;
 use super::scales::choose;
 use super::settle::{Constants, Spread, computes_on_integers, constants, fixed, settle_with, spread};
 use super::states;
@@ -19,7 +20,6 @@ use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::least_squares::{self, Layer, Steps};
 use crate::observe::Observer;
 use crate::ops::Op;
-use crate::ops::attention;
 use crate::ops::recurrent::Spans;
 use crate::options::{Options, Quantize};
 use crate::tensor::{DType, Data, Samples, Tensor};
@@ -44,12 +44,7 @@ pub fn quantize(
     divisors(graph);
     let kept = states::apart(graph);
     let seen = observe(graph, &inputs, observer)?;
-    for (&id, &spans) in &seen.spans {
-        integers_of(graph, id, spans);
-    }
-    for (&id, &span) in &seen.scores {
-        scores_of(graph, id, span);
-    }
+    inside::tell(graph, &seen.spans, &seen.scores);
     for (value, quant) in choose(graph, &seen) {
         Patch::new(graph).set_quant(value, Some(quant));
     }
@@ -143,27 +138,6 @@ fn dragged(graph: &mut Graph, seen: &Seen) {
         }
     }
     warnings.into_iter().for_each(|w| graph.warn(w));
-}
-
-/// Tells a recurrent layer what its integers have to hold, where it can be computed on integers.
-fn integers_of(graph: &mut Graph, id: NodeId, seen: Spans) {
-    let Op::Recurrent(layer) = &graph[id].op else { return };
-    let constant = |i: usize| {
-        let operand = graph[id].inputs.get(i).copied().flatten();
-        operand.map(|v| graph[v].constant().is_some())
-    };
-    let mut layer = layer.clone();
-    layer.spans = layer.integers(seen, &constant);
-    Patch::new(graph).node_mut(id).op = layer.into();
-}
-
-/// Tells attention how far its scores reach, where it can be computed on integers.
-fn scores_of(graph: &mut Graph, id: NodeId, span: f32) {
-    let keys = graph[id].inputs.get(attention::KEYS).copied().flatten();
-    let few = keys.and_then(|v| graph[v].shape.last()).is_some_and(|&keys| keys <= attention::MOST_KEYS);
-    if let Op::Attention(attention) = &mut Patch::new(graph).node_mut(id).op {
-        attention.span = few.then_some(span);
-    }
 }
 
 /// What calibration saw of the float model.

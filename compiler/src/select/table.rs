@@ -1,8 +1,8 @@
 //! What an operator asks for, and who writes it.
 
 use super::{
-    Cx, attention, copy, coupling, elementwise, lanes, layer_norm, linear, map, normalize, pool, quant, recurrent,
-    reduce, softmax, trees,
+    Cx, attention, copy, coupling, elementwise, lanes, layer_norm, linear, map, normalize, pool, quant,
+    recurrent, reduce, softmax, trees,
 };
 use crate::error::Result;
 use crate::ops::Lowering;
