@@ -12,12 +12,12 @@ use secateur_compiler::{Artifact, artifact::compile, graph};
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> f32 {
+    pub fn draw(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
     pub fn floats(&mut self, n: usize, size: f32) -> Vec<f32> {
-        (0..n).map(|_| size * self.next()).collect()
+        (0..n).map(|_| size * self.draw()).collect()
     }
 }
 

@@ -245,7 +245,7 @@ fn slow_states_stay_for_thousands_of_steps() {
     let wander = |random: &mut Random| -> Vec<f32> {
         let mut at = [0.0f32; 2];
         let mut step = |i: usize| {
-            at[i % 2] = 0.98 * at[i % 2] + 0.25 * random.next();
+            at[i % 2] = 0.98 * at[i % 2] + 0.25 * random.draw();
             at[i % 2]
         };
         (0..2 * LONG).map(&mut step).collect()
