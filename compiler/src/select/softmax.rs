@@ -181,10 +181,13 @@ fn quantized_log(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<
         return Err(cx.unsupported("normalises more than 2^20 elements"));
     }
     let (_, exponent) = libm::frexp((1.0 / so).max(255.0 * si / so));
-    let f = 30 - exponent;
-    if !(1..=40).contains(&f) {
+    // Steps so fine that 32 bits do not reach far enough are counted several at a time: a result is zero then, or
+    // beyond the range.
+    let coarser = (exponent - 29).max(0);
+    if coarser > 30 {
         return Err(cx.unsupported("has scales too far apart for 32-bit tables"));
     }
+    let (so, f) = (libm::ldexp(so, coarser), (30 - exponent + coarser).min(40));
     let fixed = |v: f64| libm::rint(libm::ldexp(v / so, f));
     let logs: Vec<i32> = (0..=256).map(|i| fixed(libm::log(1.0 + f64::from(i) / 256.0)) as i32).collect();
     let ln2 = fixed(libm::log(2.0)) as i64;
@@ -207,6 +210,7 @@ fn quantized_log(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<
         inner.write(k, at, &mut |k, at| {
             let real = (from.at(&at[1]) - top).i64() * long(m) - ln;
             let steps = (real + long(1 << (f - 1))) >> f;
+            let steps = if coarser > 0 { steps * long(1 << coarser) } else { steps };
             k.store(to, &at[0], (steps + long(zo.into())).clamp(long(lo.into()), long(hi.into())).i32());
         });
     });
