@@ -247,7 +247,7 @@ def rust_program(module, file):
         names.append(("&mut " if mutable else "&") + f"array_{ident}")
         method = ident.removeprefix("out_" if mutable else "in_")
         value = "probe.real()" if ty == "f32" else f"probe.int() as {ty}"
-        word = "y.to_bits()" if ty == "f32" else "i32::from(y) as u32"
+        word = "y.to_bits()" if ty == "f32" else "y as u32"
         if mutable:
             after += f"            for &y in &array_{ident} {{ probe.mix({word}); }}\n"
             slots_after += f"            for &y in model.{method}() {{ probe.mix({word}); }}\n"
