@@ -160,6 +160,7 @@ const QUANTIZER: &str = "in int8 by a constant scale and 8 bits or fewer; else i
 
 /// Forms that are refused, and what is otherwise worth knowing.
 const LIMITS: &[(&str, &str)] = &[
+    ("Attention", "in int8 on integers up to 512 keys, in floats for more"),
     ("AveragePool", "one to three spatial axes"),
     ("BatchNormalization", "in its form for inference; in int8 by constant parameters"),
     ("Conv", "one to three spatial axes; in int8 by constant weights"),

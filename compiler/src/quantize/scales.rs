@@ -10,7 +10,8 @@ use super::forms::{carries, integer_form};
 use super::ptq::Seen;
 use super::settle::fixed;
 use crate::graph::{Graph, Node, NodeId, Quant, ValueId, ValueKind};
-use crate::ops::{Attention, Op, PadMode, attention};
+use crate::ops::chain::Link;
+use crate::ops::{Attention, Chain, Op, PadMode, attention};
 use crate::tensor::DType;
 use std::collections::BTreeMap;
 
@@ -125,6 +126,21 @@ fn masks(graph: &Graph, group: &[ValueId]) -> Option<f32> {
 /// Functions that grow so fast that a clipped end is most of what they give.
 const STEEP: [&str; 4] = ["Cosh", "Exp", "Pow", "Sinh"];
 
+/// Functions that take that back.
+const BOUNDED: [&str; 7] = ["Atan", "Erf", "HardSigmoid", "Log", "Sigmoid", "Softsign", "Tanh"];
+
+/// Whether what a chain gives grows as its steepest step does.
+fn steep(chain: &Chain) -> bool {
+    let mut grown: Vec<bool> = Vec::with_capacity(chain.steps.len());
+    for step in &chain.steps {
+        let name = step.op.name();
+        let before =
+            step.links.iter().any(|link| matches!(link, Link::Step(i) if grown.get(*i) == Some(&true)));
+        grown.push(STEEP.contains(&name) || (before && !BOUNDED.contains(&name)));
+    }
+    grown.last() == Some(&true)
+}
+
 /// By value index, whether a node decides by it, itself or behind element-wise operators: which is
 /// the greatest, which whole number it reaches. A clipped end cannot tell, and the last of 256ths
 /// is not one.
@@ -137,6 +153,7 @@ fn decisive(graph: &Graph) -> Vec<bool> {
             Op::Cast(cast) => !cast.to.is_float(),
             // Of these the end says more than all the rest.
             Op::Map(map) if STEEP.contains(&map.function) => true,
+            Op::Chain(chain) if steep(chain) => true,
             op => (op.is_elementwise() || carries(op)) && node.outputs.iter().any(|v| decisive[v.index()]),
         };
         for v in node.inputs.iter().flatten().filter(|_| decides) {
@@ -226,4 +243,25 @@ fn tie(graph: &Graph, seen: &Seen) -> Vec<usize> {
         class[a.max(b)] = a.min(b);
     }
     (0..class.len()).map(|i| root(&mut class, i)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::chain::Step;
+    use crate::ops::{Map, Relu, Tanh};
+
+    #[test]
+    fn a_chain_is_steep_until_a_bounded_function_takes_it_back() {
+        let sinh = || Op::from(Map { function: "Sinh", attrs: BTreeMap::new(), tail: Vec::new() });
+        let chain = |ops: Vec<Op>| {
+            let link = |i: usize| if i == 0 { Link::Input } else { Link::Step(i - 1) };
+            let steps = ops.into_iter().enumerate().map(|(i, op)| Step { op, links: vec![link(i)] });
+            Chain { steps: steps.collect() }
+        };
+        assert!(steep(&chain(vec![sinh(), Relu.into()])));
+        assert!(steep(&chain(vec![Tanh.into(), sinh()])));
+        assert!(!steep(&chain(vec![sinh(), Tanh.into(), Relu.into()])));
+        assert!(!steep(&chain(vec![Relu.into(), Tanh.into()])));
+    }
 }
