@@ -8,8 +8,9 @@
 //! a way carry native texts for the core of the target and for no other. The same question
 //! gets the same answer.
 
-use crate::arith::requant::Multiplier;
-use crate::call::Call;
+use crate::arith::requant::{HIGH_SHIFT, Multiplier, Output, Requant, Shift};
+use crate::call::{Bind, Call};
+use crate::epilogue::Finish;
 use crate::error::Result;
 use crate::kernel::{Kernel, Native};
 use crate::library::Library;
@@ -17,7 +18,7 @@ use crate::policy::Policy;
 use crate::problem::{Geometry, Rows};
 use crate::product::Product;
 use crate::recurrent::Units;
-use crate::tensor::DType;
+use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::{Core, Target};
 use std::sync::Arc;
@@ -98,6 +99,22 @@ pub struct Live {
     pub by: Multiplier,
 }
 
+impl Live {
+    /// A product of these sizes with the greatest weights: a stream that holds its sums holds all. `None` where native
+    /// kernels do not end as [`Live::by`] does.
+    pub fn greatest(&self, rows: &Rows) -> Option<Product> {
+        let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+        let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
+        let requant = Requant { m: vec![self.by.m; outputs], shift: Shift::Layer(self.by.s), out };
+        (self.by.s >= HIGH_SHIFT).then(|| Product {
+            weights: Data::I32(vec![127; inputs * outputs]),
+            bias: Data::I32(vec![0; outputs]),
+            x_zp: self.x_zp,
+            finish: Finish::Wide(requant),
+        })
+    }
+}
+
 /// A product of such weights: a kernel `(weights, stream)` lays them as the product reads them, once for all rows.
 #[derive(Debug)]
 pub struct Loaded {
@@ -106,6 +123,18 @@ pub struct Loaded {
     pub stream: (DType, usize),
     /// The product, whose operand 1 is the stream.
     pub product: Candidate,
+}
+
+impl Loaded {
+    /// Of a product with weights in flash, of which `pack` lays others in their place.
+    pub fn new(pack: Arc<Kernel>, stream: (DType, usize), mut product: Candidate) -> Loaded {
+        for arg in &mut product.call.args {
+            if matches!(arg, Bind::Data { .. }) {
+                *arg = Bind::Operand(1);
+            }
+        }
+        Loaded { pack, stream, product }
+    }
 }
 
 /// The native kernels of one kind of core. Every method may give no way or several.

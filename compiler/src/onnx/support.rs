@@ -9,19 +9,6 @@ use crate::error::{Error, Site};
 use crate::ops::{Op, fold};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Operators of our own that share the list of names but are no ONNX.
-const OURS: [&str; 9] = [
-    "Chain",
-    "Dense",
-    "FusedAttention",
-    "Normalization",
-    "PairwiseCoupling",
-    "Recurrent",
-    "Requantize",
-    "ScatterFlat",
-    "TreeEnsemble",
-];
-
 /// Control flow, which becomes other nodes.
 const CONTROL: [&str; 3] = ["If", "Loop", "Scan"];
 
@@ -52,7 +39,7 @@ pub(super) const IF: &str = "If: both branches are computed where the condition 
 
 /// The operators of ONNX that are supported at run time, sorted.
 pub fn supported() -> Vec<&'static str> {
-    let own = Op::names().filter(|n| !OURS.contains(n));
+    let own = Op::names().filter(|n| Op::ours().all(|ours| ours != *n));
     own.chain(CONTROL).chain(super::expand::names()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -100,7 +87,7 @@ impl Support {
     ) -> Option<Error> {
         let (domain, op) = (plain(&node.domain), node.op_type.as_str());
         // Only what stands for other nodes is written in operators of ours.
-        let ours = OURS.contains(&op) && node.opset.is_none();
+        let ours = Op::ours().any(|ours| ours == op) && node.opset.is_none();
         let why = if self.function(node).is_some() || super::expand::names().any(|n| n == full_name(node)) {
             return None;
         } else if !domain.is_empty() {

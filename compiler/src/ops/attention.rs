@@ -5,7 +5,7 @@
 
 use super::check::{at_most, float, floats, operand, optional, refuse, result, tensor};
 use super::mat_mul::{multiply, plan};
-use super::{Add, Lowering, Operand, Operator, ParseCx, Softmax, ValueType, broadcast};
+use super::{Add, Lowering, Operand, Operator, Softmax, ValueType, broadcast};
 use crate::error::Result;
 use crate::tensor::{DType, Data, Tensor};
 
@@ -100,11 +100,11 @@ impl Attention {
 }
 
 impl Operator for Attention {
-    const NAME: &'static str = "Attention";
-    const NAMES: &'static [&'static str] = &["FusedAttention"];
+    const NAME: &'static str = "FusedAttention";
+    const OURS: bool = true;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(refuse("is no operator of ONNX"))
+    fn name(&self) -> &'static str {
+        "Attention"
     }
 
     fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {

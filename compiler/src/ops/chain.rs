@@ -4,8 +4,8 @@
 //! Law: ours alone; `passes::fuse_chain` makes it. It means what its steps mean, in their order, so that fusing
 //! changes no bit of a float model.
 
-use super::check::{at_most, float, floats, infer_tensors, operand, refuse, result, tensor};
-use super::{Lowering, Op, Operand, Operator, ParseCx, ValueType};
+use super::check::{floats, infer_tensors, refuse, tensor};
+use super::{Lowering, Op, Operand, Operator, ValueType, unary};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 
@@ -35,17 +35,11 @@ pub struct Chain {
 
 impl Operator for Chain {
     const NAME: &'static str = "Chain";
+    const OURS: bool = true;
     const ELEMENTWISE: bool = true;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(refuse("is no operator of ONNX"))
-    }
-
     fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        at_most(inputs, 1)?;
-        let x = operand(inputs, 0)?;
-        float(x, "the input")?;
-        result(x.dtype, x.shape.to_vec())
+        unary::infer(inputs)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

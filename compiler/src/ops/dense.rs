@@ -4,7 +4,7 @@ use super::product::{copy, product, transpose};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 use super::check::{at_most, float, floats, operand, optional, refuse, result, result_shape, tensor};
-use super::{Operand, Operator, ParseCx, ValueType, Lowering};
+use super::{Operand, Operator, ValueType, Lowering};
 
 /// Ours: fully connected with constant weights. Operands: x [..., K], w [N, K], optional bias [N]; result [..., N].
 #[derive(Debug, Clone, PartialEq)]
@@ -12,11 +12,8 @@ pub struct Dense;
 
 impl Operator for Dense {
     const NAME: &'static str = "Dense";
+    const OURS: bool = true;
     const OPERANDS: usize = 3;
-
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(refuse("is not an operator of ONNX"))
-    }
 
     fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
         at_most(inputs, 3)?;

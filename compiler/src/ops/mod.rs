@@ -142,14 +142,19 @@ pub trait Operator: Debug + Clone + PartialEq + Sized {
     const NAME: &'static str;
     /// All `op_type`s that one struct stands for, where they are many.
     const NAMES: &'static [&'static str] = &[Self::NAME];
+    /// Whether it is an operator of our own, which import or a pass makes and no file names.
+    const OURS: bool = false;
     /// How many leading ONNX inputs stay operands after `parse`; the rest became fields.
     const OPERANDS: usize = usize::MAX;
     /// Whether each element of the result depends on the elements at its own place only,
     /// broadcasting aside; its kernels read them before they write it.
     const ELEMENTWISE: bool = false;
 
-    /// Reads attributes and constant inputs. The caller adds node name and operator to errors.
-    fn parse(cx: &ParseCx<'_>) -> Result<Self>;
+    /// Reads attributes and constant inputs. The caller adds node name and operator to errors. Operators that only
+    /// passes make have none.
+    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
+        Err(check::refuse("is not an operator of ONNX"))
+    }
     /// Types and shapes of the results; checks operand count, types and shapes.
     fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>>;
     /// The float meaning, by a plain and fixed order of operations.
@@ -213,6 +218,12 @@ macro_rules! ops {
                     }));
                 })*
                 None
+            }
+            /// Names of those that are [`Operator::OURS`].
+            pub fn ours() -> impl Iterator<Item = &'static str> {
+                let all: [(bool, &[&'static str]); _] =
+                    [$((<$name as Operator>::OURS, <$name as Operator>::NAMES)),*];
+                all.into_iter().filter(|(ours, _)| *ours).flat_map(|(_, names)| names).copied()
             }
             /// Names of all operators, as declared.
             pub fn names() -> impl Iterator<Item = &'static str> {

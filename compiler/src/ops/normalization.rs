@@ -4,7 +4,7 @@
 //! way to the fused form (`passes::fuse_normalization`).
 
 use super::check::{float, floats, infer_tensors, operand, refuse, result, sorted_axes, tensor};
-use super::{Lowering, Operand, Operator, ParseCx, ValueType};
+use super::{Lowering, Operand, Operator, ValueType};
 use crate::error::Result;
 use crate::tensor::{Data, Tensor};
 
@@ -31,13 +31,10 @@ impl Normalization {
 
 impl Operator for Normalization {
     const NAME: &'static str = "Normalization";
+    const OURS: bool = true;
 
     fn name(&self) -> &'static str {
         if self.centred { "LayerNormalization" } else { "RMSNormalization" }
-    }
-
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(refuse("is no operator of ONNX"))
     }
 
     fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {

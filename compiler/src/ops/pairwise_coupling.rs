@@ -55,6 +55,7 @@ impl PairwiseCoupling {
 
 impl Operator for PairwiseCoupling {
     const NAME: &'static str = "PairwiseCoupling";
+    const OURS: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(_cx: &ParseCx<'_>) -> Result<Self> {

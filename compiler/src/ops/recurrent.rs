@@ -314,6 +314,7 @@ impl Recurrent {
 
 impl Operator for Recurrent {
     const NAME: &'static str = "Recurrent";
+    const OURS: bool = true;
     const OPERANDS: usize = 8;
 
     fn name(&self) -> &'static str {

@@ -2,8 +2,7 @@
 
 use crate::error::Result;
 use crate::tensor::Tensor;
-use super::check::{at_most, float, operand, refuse, result};
-use super::{Operand, Operator, ParseCx, ValueType, Lowering};
+use super::{Operand, Operator, ValueType, Lowering, unary};
 
 /// Ours: the same real value stored with another `Quant`; identity in float.
 ///
@@ -15,18 +14,12 @@ pub struct Requantize;
 
 impl Operator for Requantize {
     const NAME: &'static str = "Requantize";
+    const OURS: bool = true;
     const ELEMENTWISE: bool = true;
     const OPERANDS: usize = 1;
 
-    fn parse(_cx: &ParseCx<'_>) -> Result<Self> {
-        Err(refuse("is not an operator of ONNX"))
-    }
-
     fn infer(&self, inputs: &[Option<Operand<'_>>]) -> Result<Vec<ValueType>> {
-        at_most(inputs, 1)?;
-        let x = operand(inputs, 0)?;
-        float(x, "the input")?;
-        result(x.dtype, x.shape.to_vec())
+        unary::infer(inputs)
     }
 
     fn eval(&self, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {

@@ -24,6 +24,7 @@ pub enum Joining {
 
 impl Operator for ScatterFlat {
     const NAME: &'static str = "ScatterFlat";
+    const OURS: bool = true;
     const OPERANDS: usize = 3;
 
     fn parse(cx: &ParseCx<'_>) -> Result<Self> {

@@ -212,6 +212,7 @@ impl fmt::Debug for TreeEnsemble {
 
 impl Operator for TreeEnsemble {
     const NAME: &'static str = "TreeEnsemble";
+    const OURS: bool = true;
     const OPERANDS: usize = 1;
 
     fn parse(cx: &ParseCx<'_>) -> Result<Self> {

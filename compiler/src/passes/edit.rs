@@ -5,7 +5,7 @@
 //! the one that takes its place carries the same.
 
 use crate::graph::{Graph, NodeId, Patch, ValueId, ValueKind};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 /// The first operand of a node.
@@ -18,6 +18,18 @@ pub(super) fn plain_f32(graph: &Graph, value: ValueId) -> Option<Arc<Tensor>> {
     let v = &graph[value];
     let t = v.constant().filter(|t| v.quant.is_none() && t.as_f32().is_some())?;
     Some(Arc::clone(t))
+}
+
+/// The only element of a plain constant.
+pub(super) fn number(graph: &Graph, value: ValueId) -> Option<f32> {
+    plain_f32(graph, value)?.as_f32().filter(|v| v.len() == 1).map(|v| v[0])
+}
+
+/// The node that computes a value as it is: real, its only result, neither quantized nor limited.
+pub(super) fn plain_producer(graph: &Graph, value: ValueId) -> Option<NodeId> {
+    let id = graph.producer(value)?;
+    let plain = graph[value].quant.is_none() && graph[value].dtype == DType::F32;
+    (plain && graph[id].clamp.is_none() && graph[id].outputs.len() == 1).then_some(id)
 }
 
 /// Whether the value is computed, by a node.

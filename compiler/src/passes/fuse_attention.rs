@@ -3,7 +3,7 @@
 //! Law: no rounding of a model's own disappears: nothing is fused across a value that carries a `Quant`, or that
 //! others read.
 
-use super::edit::{operand, plain_f32};
+use super::edit::{number, operand, plain_producer};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::attention::Mask;
@@ -25,16 +25,10 @@ pub(super) fn fuse_attention(patch: &mut Patch<'_>) -> Result<usize> {
     Ok(changed)
 }
 
-/// The node that computes a value which only one node reads, real and as it is.
+/// The node that computes a value as it is for one reader.
 fn inner(graph: &Graph, value: ValueId) -> Option<NodeId> {
-    let id = graph.producer(value)?;
     graph.sole_reader(value)?;
-    let plain = graph[value].quant.is_none() && graph[value].dtype == DType::F32;
-    (plain && graph[id].clamp.is_none() && graph[id].outputs.len() == 1).then_some(id)
-}
-
-fn number(graph: &Graph, value: ValueId) -> Option<f32> {
-    plain_f32(graph, value)?.as_f32().filter(|v| v.len() == 1).map(|v| v[0])
+    plain_producer(graph, value)
 }
 
 /// The attention whose last product a node is.

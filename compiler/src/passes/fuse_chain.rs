@@ -10,16 +10,15 @@ use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::chain::{Link, Step};
 use crate::ops::{Chain, Op, Values};
 use crate::tensor::DType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn fuse_chain(patch: &mut Patch<'_>) -> Result<usize> {
     let mut changed = 0;
-    let order: BTreeMap<NodeId, usize> =
-        patch.graph().topological().into_iter().enumerate().map(|(at, id)| (id, at)).collect();
-    let mut taken = Vec::new();
-    let mut ids: Vec<NodeId> = order.keys().copied().collect();
-    ids.sort_by_key(|id| std::cmp::Reverse(order[id]));
-    for id in ids {
+    let ids = patch.graph().topological();
+    let order: BTreeMap<NodeId, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
+    let mut taken: BTreeSet<NodeId> = BTreeSet::new();
+    // The last ones first, so that a chain is as long as it can be.
+    for id in ids.into_iter().rev() {
         if taken.contains(&id) {
             continue;
         }

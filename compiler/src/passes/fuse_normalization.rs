@@ -4,11 +4,11 @@
 //! Law: no rounding of a model's own disappears: nothing is fused across a value that carries a `Quant`. What others
 //! read of a spelling stays beside the fused form.
 
-use super::edit::{merge_into, operand, plain_f32, private_producer};
+use super::edit::{merge_into, number, operand, plain_f32, plain_producer, private_producer};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::{Normalization, Op};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 pub(super) fn fuse_normalization(patch: &mut Patch<'_>) -> Result<usize> {
     let graph = patch.graph();
@@ -32,23 +32,10 @@ struct Spelled {
     op: Normalization,
 }
 
-/// The node that computes a value which is real, not limited and not quantized.
-fn plain(graph: &Graph, value: ValueId) -> Option<NodeId> {
-    let id = graph.producer(value)?;
-    let real = graph[value].quant.is_none() && graph[value].dtype == DType::F32;
-    (real && graph[id].clamp.is_none() && graph[id].outputs.len() == 1).then_some(id)
-}
-
-/// The only element of a constant.
-fn number(graph: &Graph, value: ValueId) -> Option<f32> {
-    let tensor = plain_f32(graph, value)?;
-    tensor.as_f32().filter(|v| v.len() == 1).map(|v| v[0])
-}
-
 /// `difference / deviation`, or that times the reciprocal.
 fn quotient(graph: &Graph, id: NodeId) -> Option<Spelled> {
     let y = *graph[id].outputs.first()?;
-    plain(graph, y)?;
+    plain_producer(graph, y)?;
     let (a, b) = (operand(graph, id, 0)?, operand(graph, id, 1)?);
     match &graph[id].op {
         Op::Div(_) => normalized(graph, a, root(graph, b)?),
@@ -61,7 +48,7 @@ fn quotient(graph: &Graph, id: NodeId) -> Option<Spelled> {
 
 /// What stands under a root.
 fn root(graph: &Graph, value: ValueId) -> Option<ValueId> {
-    let id = plain(graph, value)?;
+    let id = plain_producer(graph, value)?;
     match &graph[id].op {
         Op::Sqrt(_) => operand(graph, id, 0),
         Op::Map(map) if map.function == "Pow" && power(graph, id) == Some(0.5) => operand(graph, id, 0),
@@ -71,7 +58,7 @@ fn root(graph: &Graph, value: ValueId) -> Option<ValueId> {
 
 /// What stands under a root by whose reciprocal something is multiplied.
 fn inverse_root(graph: &Graph, value: ValueId) -> Option<ValueId> {
-    let id = plain(graph, value)?;
+    let id = plain_producer(graph, value)?;
     match &graph[id].op {
         Op::Map(map) if map.function == "Reciprocal" => root(graph, operand(graph, id, 0)?),
         Op::Map(map) if map.function == "Pow" && power(graph, id) == Some(-0.5) => operand(graph, id, 0),
@@ -93,7 +80,7 @@ fn power(graph: &Graph, id: NodeId) -> Option<f32> {
 
 /// The value that is squared.
 fn squared(graph: &Graph, value: ValueId) -> Option<ValueId> {
-    let id = plain(graph, value)?;
+    let id = plain_producer(graph, value)?;
     let base = operand(graph, id, 0)?;
     let square = match &graph[id].op {
         Op::Mul(_) => operand(graph, id, 1) == Some(base),
@@ -105,7 +92,7 @@ fn squared(graph: &Graph, value: ValueId) -> Option<ValueId> {
 
 /// The operand of a mean that keeps its axes, and these.
 fn mean(graph: &Graph, value: ValueId) -> Option<(ValueId, Vec<usize>)> {
-    let id = plain(graph, value)?;
+    let id = plain_producer(graph, value)?;
     let x = operand(graph, id, 0)?;
     match &graph[id].op {
         Op::ReduceMean(mean) if mean.keepdims && !mean.axes.is_empty() => Some((x, mean.axes.clone())),
@@ -117,7 +104,7 @@ fn mean(graph: &Graph, value: ValueId) -> Option<(ValueId, Vec<usize>)> {
 /// `numerator / sqrt(under)`, where that is the mean of the numerator's squares and a small number, and the numerator
 /// what a mean leaves of something, or anything.
 fn normalized(graph: &Graph, numerator: ValueId, under: ValueId) -> Option<Spelled> {
-    let sum = plain(graph, under)?;
+    let sum = plain_producer(graph, under)?;
     let (variance, epsilon) = match &graph[sum].op {
         Op::Add(_) => {
             let (a, b) = (operand(graph, sum, 0)?, operand(graph, sum, 1)?);
@@ -136,10 +123,11 @@ fn normalized(graph: &Graph, numerator: ValueId, under: ValueId) -> Option<Spell
     if graph[numerator].quant.is_some() || graph[numerator].constant().is_some() {
         return None;
     }
-    let centred = plain(graph, numerator).filter(|&id| matches!(graph[id].op, Op::Sub(_))).and_then(|id| {
-        let (x, taken) = (operand(graph, id, 0)?, mean(graph, operand(graph, id, 1)?)?);
-        (taken == (x, axes.clone()) && graph[x].shape == graph[numerator].shape).then_some(x)
-    });
+    let centred =
+        plain_producer(graph, numerator).filter(|&id| matches!(graph[id].op, Op::Sub(_))).and_then(|id| {
+            let (x, taken) = (operand(graph, id, 0)?, mean(graph, operand(graph, id, 1)?)?);
+            (taken == (x, axes.clone()) && graph[x].shape == graph[numerator].shape).then_some(x)
+        });
     let op = Normalization { axes, epsilon, centred: centred.is_some() };
     Some(Spelled { x: centred.unwrap_or(numerator), op })
 }

@@ -52,13 +52,10 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
             .collect();
         let views = views(graph, seen, group);
         let (lo, hi) = full(&views);
-        let quant = match known.first() {
-            _ if masks(graph, group).is_some() => {
-                let floor = masks(graph, group).unwrap_or(f32::NEG_INFINITY);
-                affine(lo.max(floor), hi.max(lo.max(floor)))
-            }
+        let quant = match (masks(graph, group), known.first()) {
+            (Some(floor), _) => affine(lo.max(floor), hi.max(floor)),
             _ if group.iter().any(|v| decisive[v.index()]) => affine(lo, hi),
-            Some(Some(first)) if known.iter().all(|k| k.as_ref() == Some(first)) => {
+            (None, Some(Some(first))) if known.iter().all(|k| k.as_ref() == Some(first)) => {
                 shared_or(&views, first.clone(), shared(&views))
             }
             _ => logits(graph, seen, group).unwrap_or_else(|| shared(&views)),

@@ -1,8 +1,8 @@
 //! How what is kept between runs is stored.
 //!
 //! In: a graph with states. Out: the same, where each state and its next value are stored alike, in sixteen bits
-//! where recurrent layers of integers alone write and read it, in floats where those of floats do. Law: a state keeps the `Quant` that it has, and what its next
-//! value has otherwise is changed at the end of a run.
+//! where recurrent layers of integers alone write and read it, in floats where those of floats do. Law: a state keeps
+//! the `Quant` that it has, and what its next value has otherwise is changed at the end of a run.
 //!
 //! A recurrent layer's own state has sixteen bits from the first step of a sequence to the last. Where a sequence
 //! goes on in the next run, eight bits between would lose what is slow.
@@ -34,7 +34,7 @@ pub(super) fn rescale(graph: &mut Graph) {
 
 /// What stands between recurrent layers and a state, on both sides of it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Chain {
+pub(super) struct Route {
     values: BTreeSet<ValueId>,
     /// Layers, with what each hands to the state or takes from it.
     ends: BTreeSet<(NodeId, bool)>,
@@ -73,10 +73,10 @@ fn part(graph: &Graph, id: NodeId, value: ValueId) -> Option<Part> {
 }
 
 /// What is moved from a state to layers that begin with it; `None` if anything else reads it.
-fn read(graph: &Graph, state: ValueId, chain: &mut Chain) -> Option<()> {
+fn read(graph: &Graph, state: ValueId, route: &mut Route) -> Option<()> {
     let mut next = vec![state];
     while let Some(v) = next.pop() {
-        if graph.outputs().contains(&v) || !chain.values.insert(v) {
+        if graph.outputs().contains(&v) || !route.values.insert(v) {
             return None;
         }
         for id in graph.consumers(v) {
@@ -85,7 +85,7 @@ fn read(graph: &Graph, state: ValueId, chain: &mut Chain) -> Option<()> {
             let begins =
                 (at(STATE) || at(CELL)) && node.inputs.iter().filter(|x| **x == Some(v)).count() == 1;
             if begins && layer(graph, id).is_some() {
-                chain.ends.insert((id, at(CELL)));
+                route.ends.insert((id, at(CELL)));
             } else if moves(graph, id) && at(0) && !matches!(node.op, Op::Concat(_)) {
                 next.extend(&node.outputs);
             } else {
@@ -120,13 +120,13 @@ fn written(graph: &Graph, next: ValueId) -> Option<(Vec<NodeId>, BTreeSet<(NodeI
 
 /// Finds states that recurrent layers alone write and read, and gives each next value a way of its own from the
 /// layers, which others do not read: those may have eight bits.
-pub(super) fn apart(graph: &mut Graph) -> Vec<Chain> {
-    let mut chains: Vec<Chain> = Vec::new();
+pub(super) fn apart(graph: &mut Graph) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
     let first = graph.results().len();
     for (i, state) in graph.states().to_vec().into_iter().enumerate() {
-        let mut chain = Chain::default();
+        let mut route = Route::default();
         let Some(&next) = graph.outputs().get(first + i) else { continue };
-        if graph[state].dtype != DType::F32 || read(graph, state, &mut chain).is_none() {
+        if graph[state].dtype != DType::F32 || read(graph, state, &mut route).is_none() {
             continue;
         }
         let Some((movers, ends)) = written(graph, next) else { continue };
@@ -137,23 +137,23 @@ pub(super) fn apart(graph: &mut Graph) -> Vec<Chain> {
         patch.set_output(first + i, own);
         remove_unread(graph, &movers, &ends);
         let of_cell = |(id, v): &(NodeId, ValueId)| (*id, part(graph, *id, copied[v]) == Some(Part::Cell));
-        chain.ends.extend(ends.iter().map(of_cell));
-        chain.values.extend(copied.values());
-        chains.push(chain);
+        route.ends.extend(ends.iter().map(of_cell));
+        route.values.extend(copied.values());
+        routes.push(route);
     }
-    // Chains that meet in a value have one scale.
-    let mut joined: Vec<Chain> = Vec::new();
-    for mut chain in chains {
+    // Routes that meet in a value have one scale.
+    let mut joined: Vec<Route> = Vec::new();
+    for mut route in routes {
         for other in std::mem::take(&mut joined) {
-            match other.values.is_disjoint(&chain.values) {
+            match other.values.is_disjoint(&route.values) {
                 true => joined.push(other),
                 false => {
-                    chain.values.extend(other.values);
-                    chain.ends.extend(other.ends);
+                    route.values.extend(other.values);
+                    route.ends.extend(other.ends);
                 }
             }
         }
-        joined.push(chain);
+        joined.push(route);
     }
     joined
 }
@@ -214,11 +214,11 @@ fn remove_unread(graph: &mut Graph, movers: &[NodeId], ends: &BTreeSet<(NodeId, 
     }
 }
 
-/// Stores chains in sixteen bits, with the finest step of a power of two that all of their layers' states fit; in
-/// floats where floats compute all of the layers. Where they do some of them, a chain stays as it is.
-pub(super) fn widen(graph: &mut Graph, chains: &[Chain]) {
-    for chain in chains {
-        let bits = chain.ends.iter().map(|&(id, cell)| match &graph[id].op {
+/// Stores routes in sixteen bits, with the finest step of a power of two that all of their layers' states fit; in
+/// floats where floats compute all of the layers. Where they do some of them, a route stays as it is.
+pub(super) fn widen(graph: &mut Graph, routes: &[Route]) {
+    for route in routes {
+        let bits = route.ends.iter().map(|&(id, cell)| match &graph[id].op {
             Op::Recurrent(layer) if layer.spans.is_some() => Some(if cell { layer.cell_bits() } else { 15 }),
             _ => None,
         });
@@ -229,7 +229,7 @@ pub(super) fn widen(graph: &mut Graph, chains: &[Chain]) {
                 None if bits.iter().all(Option::is_none) => None,
                 None => continue,
             };
-        for &v in &chain.values {
+        for &v in &route.values {
             if !matches!(graph[v].kind, ValueKind::Constant(_)) {
                 Patch::new(graph).set_quant(v, quant.clone());
             }

@@ -12,8 +12,8 @@
 //!
 //! Law: nothing here divides, and no branch or loop bound depends on data.
 
+use super::composite::Composite;
 use super::elementwise::{affine, clamped};
-use super::parts::Layer;
 use super::softmax::inverse;
 use super::{Cx, PORTABLE, View};
 use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Multiplier, Output, high, multiplier};
@@ -30,6 +30,9 @@ use crate::tensor::{DType, Data};
 
 /// What a closed key's score is, whatever bits it has: no share is left of it beside a real score.
 const CLOSED: i32 = -(1 << 20);
+
+/// Digits of the inverse of a sum of shares.
+const DIGITS: usize = 31;
 
 /// Sizes, and where values stand: `[rows, columns]` of a matrix with its strides.
 struct Shape {
@@ -52,7 +55,7 @@ enum Masking {
     /// A buffer of numbers to add.
     Numbers(Buf),
     /// Stored numbers, with their zero point and what brings them to scores.
-    Stored(Buf, i32, (i32, i32)),
+    Stored(Buf, i32, Multiplier),
     /// A bit that keeps a score, or another score.
     Bits(Buf, bool, Expr),
 }
@@ -116,7 +119,7 @@ fn single(cx: &mut Cx<'_>, op: &Attention, y: &View) -> Result<()> {
     let mask = mask_view(cx, op)?;
     let s = shape([&q, &k, &v], mask.as_ref(), y);
     let clamp = cx.clamp();
-    let mut b = Layer::new("attention_f32");
+    let mut b = Composite::new("attention_f32");
     let [from, keys, values] =
         [("q", &q), ("k", &k), ("v", &v)].map(|(name, view)| b.port(name, view, Access::Read));
     let masking = match (&mask, op.mask) {
@@ -176,13 +179,12 @@ struct Numbers {
     /// Bits behind the point of scores.
     bits: u32,
     /// What brings sums of products to scores.
-    score: (i32, i32),
+    score: Multiplier,
     zeros: [i32; 3],
     /// Bits that sums over keys lose.
     halvings: u32,
-    /// The inverse of a sum of shares: mantissa and digits, then the shift behind its product and the result.
+    /// The inverse of a sum of shares: its mantissa, then the shift behind its product and the result.
     mantissa: f64,
-    digits: usize,
     shift: u32,
     out: Output,
 }
@@ -217,31 +219,35 @@ fn numbers(cx: &Cx<'_>, op: &Attention, s: &Shape, x: [&View; 3], y: &View) -> R
     let halvings = (0..32u32).find(|h| most >> h <= 32767).unwrap_or(31);
     // c * 2^halvings * sv / sum(p) in steps of the result.
     let (mantissa, exponent) = libm::frexp(libm::ldexp(v.0 / so, halvings as i32));
-    let digits = 31usize;
-    let shift = 6 + digits as i32 - exponent;
+    let shift = 6 + DIGITS as i32 - exponent;
     if !(1..=MAX_SHIFT as i32).contains(&shift) {
         return Err(cx.unsupported("has scales of values and result too far apart for 32 bits"));
     }
     Ok(Numbers {
         bits,
-        score: (by.m, by.s as i32),
+        score: by,
         zeros: [q.1, k.1, v.1],
         halvings,
         mantissa,
-        digits,
         shift: shift as u32,
         out: Output { zp: zo, lo, hi },
     })
 }
 
 /// A score of 16 bits from a sum of products.
-fn narrowed(sum: Expr, (m, s): (i32, i32), limit: i32) -> Expr {
-    let numbers = [m, s, 0, -limit - 1, limit].map(Expr::from);
+fn narrowed(sum: Expr, by: Multiplier, limit: i32) -> Expr {
+    let numbers = [by.m, by.s as i32, 0, -limit - 1, limit].map(Expr::from);
     instr(&requantize_instr(), std::iter::once(sum).chain(numbers).collect())
 }
 
 /// Declares a mask of an integer kernel.
-fn masking(cx: &Cx<'_>, b: &mut Layer, op: &Attention, bits: u32, view: Option<&View>) -> Result<Masking> {
+fn masking(
+    cx: &Cx<'_>,
+    b: &mut Composite,
+    op: &Attention,
+    bits: u32,
+    view: Option<&View>,
+) -> Result<Masking> {
     let Some(view) = view else { return Ok(Masking::All) };
     if let Mask::Chosen { kept, otherwise } = op.mask {
         let closed = int(score(f64::from(otherwise), bits));
@@ -256,7 +262,7 @@ fn masking(cx: &Cx<'_>, b: &mut Layer, op: &Attention, bits: u32, view: Option<&
     let (scale, zero) = affine(cx, view)?;
     let by = libm::ldexp(scale * std::f64::consts::LOG2_E, bits as i32);
     let by = cx.here(multiplier(by.min(1e9)))?;
-    Ok(Masking::Stored(b.port("mask", view, Access::Read), zero, (by.m, by.s as i32)))
+    Ok(Masking::Stored(b.port("mask", view, Access::Read), zero, by))
 }
 
 /// Where the scores and the shares of a row stand, what shares are made by, and room for scores with their mask
@@ -270,7 +276,13 @@ struct Room {
 
 impl Room {
     /// Room for so many rows of scores in the workspace; `wide` elements of each at least.
-    fn new(b: &mut Layer, s: &Shape, n: &Numbers, masking: &Masking, (rows, wide): (usize, usize)) -> Room {
+    fn new(
+        b: &mut Composite,
+        s: &Shape,
+        n: &Numbers,
+        masking: &Masking,
+        (rows, wide): (usize, usize),
+    ) -> Room {
         let stored = matches!(masking, Masking::Stored(..));
         Room {
             scores: b.place("scores", DType::I16, rows * s.keys.max(wide)),
@@ -328,7 +340,7 @@ fn divided(sum: Expr, inverse: &Expr, n: &Numbers) -> Expr {
 /// The inverse of a sum of shares, which is 127 for one key and at most that for each.
 fn inverse_of(k: &mut KernelBuilder, total: Val, s: &Shape, n: &Numbers) -> Expr {
     let wide = k.var("wide", total.max(127).min(127 * s.keys as i32).i64() * long(1 << 24));
-    let found = inverse(k, wide, 2 * s.keys, n.mantissa, n.digits);
+    let found = inverse(k, wide, 2 * s.keys, n.mantissa, DIGITS);
     k.let_("inverse", found).into()
 }
 
@@ -340,6 +352,19 @@ struct Parts<'a> {
     x: [View; 3],
     mask: Option<View>,
     y: View,
+}
+
+impl Parts<'_> {
+    /// A kernel with parameters for queries, keys, values and result, and its mask.
+    fn declared(&self, cx: &Cx<'_>) -> Result<(Composite, [Buf; 4], Masking)> {
+        let mut b = Composite::new("attention_s8");
+        let [q, k, v] = &self.x;
+        let [from, keys, values] =
+            [("q", q), ("k", k), ("v", v)].map(|(name, view)| b.port(name, view, Access::Read));
+        let masking = masking(cx, &mut b, self.op, self.n.bits, self.mask.as_ref())?;
+        let to = b.port("y", &self.y, Access::Write);
+        Ok((b, [from, keys, values, to], masking))
+    }
 }
 
 /// A score with its mask, of the key and the row in a head whose mask begins at `head`.
@@ -376,12 +401,7 @@ fn quantized(cx: &mut Cx<'_>, op: &Attention, y: &View) -> Result<()> {
 /// One row after the other, in loops for any core.
 fn portable(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Candidate> {
     let Parts { s, n, .. } = parts;
-    let mut b = Layer::new("attention_s8");
-    let [q, k, v] = &parts.x;
-    let [from, keys, values] =
-        [("q", q), ("k", k), ("v", v)].map(|(name, view)| b.port(name, view, Access::Read));
-    let masking = masking(cx, &mut b, parts.op, n.bits, parts.mask.as_ref())?;
-    let to = b.port("y", &parts.y, Access::Write);
+    let (mut b, [from, keys, values, to], masking) = parts.declared(cx)?;
     let room = Room::new(&mut b, s, n, &masking, (1, 0));
     let [zq, zk, zv] = n.zeros;
     let less = |value: Expr, zero: i32| if zero == 0 { value } else { value - zero };
@@ -432,8 +452,7 @@ fn native(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Option<Candidate>> {
         inputs: Axis { len: inputs, x: input, y: 0 },
         outputs: Axis { len: outputs, x: 0, y: 1 },
     };
-    let by = Multiplier { m: n.score.0, s: n.score.1 as u32 };
-    let first = Live { strides: k, x_zp: n.zeros[0], by };
+    let first = Live { strides: k, x_zp: n.zeros[0], by: n.score };
     let scores = cx.here(engine.live(&rows(s.depth, s.keys, q), &first, &cx.want))?;
     let halved = Multiplier { m: 1 << 30, s: 30 + n.halvings };
     let second = Live { strides: v, x_zp: 0, by: halved };
@@ -443,12 +462,7 @@ fn native(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Option<Candidate>> {
         return Ok(None);
     }
 
-    let mut b = Layer::new("attention_s8");
-    let [q, k, v] = &parts.x;
-    let [from, keys, values] =
-        [("q", q), ("k", k), ("v", v)].map(|(name, view)| b.port(name, view, Access::Read));
-    let masking = masking(cx, &mut b, parts.op, n.bits, parts.mask.as_ref())?;
-    let to = b.port("y", &parts.y, Access::Write);
+    let (mut b, [from, keys, values, to], masking) = parts.declared(cx)?;
     let stream = b.place("stream", scores.stream.0, scores.stream.1.max(sums.stream.1));
     let room = Room::new(&mut b, s, n, &masking, (s.queries, s.width));
     let wide = room.scores;

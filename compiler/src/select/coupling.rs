@@ -3,9 +3,10 @@
 //! In: a place of floats `[rows, n * n]`. Out: one kernel, with what it knows of a row in the workspace. Law: each
 //! number is computed from the same ones in the same order as [`PairwiseCoupling`] evaluates it.
 
-use super::{Bind, Call, Candidate, Cx, PORTABLE};
+use super::composite::Composite;
+use super::{Cx, PORTABLE};
 use crate::error::Result;
-use crate::kernel::{Access, Expr, KernelBuilder, float, int};
+use crate::kernel::{Access, Expr, float, int};
 use crate::ops::PairwiseCoupling;
 use crate::tensor::DType;
 
@@ -18,18 +19,12 @@ pub(crate) fn select(cx: &mut Cx<'_>) -> Result<()> {
         return Err(cx.unsupported("is not computed on integers of 8 bits"));
     }
     let (rows, n) = (y.shape[0], y.shape[1]);
-    let mut k = KernelBuilder::new("pairwise_coupling_f32");
-    let from = x.param(&mut k, "pairs", Access::Read);
-    let mut args = vec![x.arg.clone()];
-    let mut workspace = 0;
-    let [sizes, products, shares] = ["sizes", "products", "shares"].map(|name| {
-        args.push(Bind::Workspace(workspace));
-        workspace += (n * DType::F32.size()).next_multiple_of(16);
-        k.buffer(name, DType::F32, n, Access::ReadWrite)
-    });
-    let to = y.param(&mut k, "y", Access::Write);
-    args.push(y.arg.clone());
-    k.for_("row", 0, rows, |k, row| {
+    let mut layer = Composite::new("pairwise_coupling_f32");
+    let from = layer.port("pairs", &x, Access::Read);
+    let [sizes, products, shares] =
+        ["sizes", "products", "shares"].map(|name| layer.place(name, DType::F32, n));
+    let to = layer.port("y", &y, Access::Write);
+    layer.k.for_("row", 0, rows, |k, row| {
         // The share of class i among i and j.
         let pair = |i: Expr, j: Expr| from.at(row * x.strides[0] + (i * n + j) * x.strides[1]);
         let product = |i: Expr, j: Expr| {
@@ -76,6 +71,6 @@ pub(crate) fn select(cx: &mut Cx<'_>) -> Result<()> {
         });
         k.for_("i", 0, n, |k, i| k.store(to, row * y.strides[0] + i * y.strides[1], shares.at(i)));
     });
-    cx.offers.push(Candidate { way: PORTABLE, call: Call { kernel: k.finish()?, args }, workspace });
+    cx.offers.push(layer.offer(PORTABLE)?);
     Ok(())
 }

@@ -6,13 +6,13 @@
 //! - `S = sum(q)`, `V = max(1, n * sum(q^2) - S^2 + E)` with `E = round(n^2 * epsilon / s^2)`, so that
 //!   `(n * q - S) / sqrt(V)` is the normalized value; without a mean `S = n * z` and `V = n * sum((q - z)^2) + E`;
 //! - `1 / sqrt(V)` by a table of 64 and two steps of Newton's method, on `V * 4^e` of 29 or 30 bits;
-//! - `x`, the value with [`fraction`] bits behind the point (of short rows rounded down), and `(x * G + B) >> shift` with a scale `G` of 16 and
-//!   a bias `B` of 32 bits for each place of the row.
+//! - `x`, the value with [`fraction`] bits behind the point (of short rows rounded down), and
+//!   `(x * G + B) >> shift` with a scale `G` of 16 and a bias `B` of 32 bits for each place of the row.
 //!
 //! Law: nothing here divides, and no branch or loop bound depends on data.
 
+use super::composite::Composite;
 use super::elementwise::{affine, clamped};
-use super::parts::Layer;
 use super::{Cx, PORTABLE, View};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val, float, instr, int, long};
@@ -252,7 +252,7 @@ fn quantized(
     let after = scaled(&gain, &offset, n.bits, n.n <= SHORT);
     n.shift = after.shift;
 
-    let mut b = Layer::new(if op.centred { "layer_norm_s8" } else { "rms_norm_s8" });
+    let mut b = Composite::new(if op.centred { "layer_norm_s8" } else { "rms_norm_s8" });
     let from = b.port("x", x, Access::Read);
     let gains = b.data("scale", Data::I16(after.scale), 4);
     let biases = b.data("bias", Data::I32(after.bias), 4);

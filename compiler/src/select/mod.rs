@@ -12,6 +12,7 @@
 //! with the node's name.
 
 mod attention;
+mod composite;
 mod copy;
 mod coupling;
 mod elementwise;
@@ -21,7 +22,6 @@ mod layer_norm;
 mod linear;
 mod map;
 mod normalize;
-mod parts;
 mod pool;
 mod problem;
 mod quant;

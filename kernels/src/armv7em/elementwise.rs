@@ -43,6 +43,27 @@ pub fn store(b: &mut Block, v: Reg, shift: u32, limits: (i32, i32), y: Reg, at: 
     b.push(Inst::Strb(v, y, at));
 }
 
+/// `turns` of a loop that moves `walk` by so many bytes each.
+pub fn turns(b: &mut Block, walk: Reg, bytes: usize, turns: usize, body: &dyn Fn(&mut Block)) {
+    match turns {
+        0 => {}
+        1 => body(b),
+        _ => {
+            let end = b.reg();
+            let slot = b.slot();
+            b.push(Inst::Mov(end, walk));
+            b.advance(end, (bytes * turns) as i32);
+            b.push(Inst::StrSlot(end, slot));
+            let top = b.label(turns as u64);
+            body(b);
+            let end = b.reg();
+            b.push(Inst::LdrSlot(end, slot));
+            b.push(Inst::Cmp(walk, end));
+            b.push(Inst::BranchBack(Cond::Ne, top));
+        }
+    }
+}
+
 /// A loop over the words of two operands and a result, and what remains byte by byte. `each`
 /// writes the element at an offset, `Some(i)` for byte `i` of two words and `None` for bytes
 /// that stand sign-extended.

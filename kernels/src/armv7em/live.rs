@@ -4,45 +4,27 @@
 //! ([`crate::armv7em::engine`]) that reads what was laid. Law: what it lays is what [`Stream::pack`] would, of the
 //! same weights without biases.
 
-use crate::arith::requant::{HIGH_SHIFT, Output, Requant, Shift};
 use crate::armv7em::engine::{Weights, laid};
 use crate::armv7em::epilogue::Rounding;
 use crate::armv7em::stream::{Format, Stream};
-use crate::call::Bind;
-use crate::epilogue::{Ending, Finish};
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, int};
 use crate::offer::{Live, Loaded, Want};
 use crate::problem::Rows;
-use crate::product::Product;
-use crate::tensor::{DType, Data};
+use crate::tensor::DType;
 use std::sync::Arc;
 
 /// The product; `None` where dense layers of these sizes have none.
 pub(super) fn product(rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
-    if live.by.s < HIGH_SHIFT {
-        return Ok(None);
-    }
-    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-    let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
-    let requant = Requant { m: vec![live.by.m; outputs], shift: Shift::Layer(live.by.s), out };
-    // The greatest weights: what holds their sums holds all.
-    let greatest = Product {
-        weights: Data::I32(vec![127; inputs * outputs]),
-        bias: Data::I32(vec![0; outputs]),
-        x_zp: live.x_zp,
-        finish: Finish::Wide(requant),
-    };
-    let Some(mut laid) = laid(rows, &greatest, want, Weights::Eight)? else { return Ok(None) };
-    for arg in &mut laid.candidate.call.args {
-        if matches!(arg, Bind::Data { .. }) {
-            *arg = Bind::Operand(1);
-        }
-    }
+    let Some(greatest) = live.greatest(rows) else { return Ok(None) };
+    let Some(laid) = laid(rows, &greatest, want, Weights::Eight)? else { return Ok(None) };
     let Some(ending) = Ending::wide(&greatest.finish) else { return Ok(None) };
-    let layout = Layout { stream: laid.stream, taps: laid.taps, strides: live.strides, inputs };
+    let stream = (DType::I16, laid.stream.len());
+    let layout =
+        Layout { stream: laid.stream, taps: laid.taps, strides: live.strides, inputs: rows.inputs.len };
     let pack = layout.kernel(ending.rounding())?;
-    Ok(pack.map(|pack| Loaded { pack, stream: (DType::I16, laid.stream.len()), product: laid.candidate }))
+    Ok(pack.map(|pack| Loaded::new(pack, stream, laid.candidate)))
 }
 
 /// How weights come, and how they shall lie.
@@ -141,7 +123,8 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Call;
+    use crate::call::{Bind, Call};
+    use crate::tensor::Data;
     use crate::trial::{Random, run};
 
     #[test]

@@ -3,32 +3,11 @@
 //! In: a length, and how a result ends. Out: the instructions. An element of sums takes under two cycles on
 //! Cortex-M4, one of results nine: extend, two products, a bias, a product, saturate, store.
 
-use crate::armv7em::elementwise::store;
-use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
+use crate::armv7em::elementwise::{store, turns};
+use crate::asm::armv7em::{Block, Inst, Reg, Ror};
 
 /// Words of elements per turn of a loop.
 const TURN: usize = 4;
-
-/// `turns` of a loop that moves `walk` by so many bytes each.
-fn turns(b: &mut Block, walk: Reg, bytes: usize, turns: usize, body: &dyn Fn(&mut Block)) {
-    match turns {
-        0 => {}
-        1 => body(b),
-        _ => {
-            let end = b.reg();
-            let slot = b.slot();
-            b.push(Inst::Mov(end, walk));
-            b.advance(end, (bytes * turns) as i32);
-            b.push(Inst::StrSlot(end, slot));
-            let top = b.label(turns as u64);
-            body(b);
-            let end = b.reg();
-            b.push(Inst::LdrSlot(end, slot));
-            b.push(Inst::Cmp(walk, end));
-            b.push(Inst::BranchBack(Cond::Ne, top));
-        }
-    }
-}
 
 /// The sum of the elements and that of their squares.
 pub(super) fn moments(n: usize) -> Block {

@@ -3,7 +3,8 @@
 //! In: [`Units`]. Out: the instructions, or `None` where their sizes do not fit them. One function of the table
 //! takes eight cycles on Cortex-M4: saturate, index, load, fraction, product, extend, add.
 
-use crate::asm::armv7em::{Block, Cond, Inst, Reg};
+use crate::armv7em::elementwise::turns;
+use crate::asm::armv7em::{Block, Inst, Reg};
 use crate::recurrent::{ENTRY_BITS, Unit, Units};
 
 /// Units of a turn.
@@ -41,22 +42,7 @@ pub fn block(units: &Units) -> Option<Block> {
     b.push(Inst::MovImm(half, HALF));
     b.push(Inst::AddImm(table, table, 512));
     let kept = Kept { gx, gh, table, h, h8, cell, half };
-    let turns = units.hidden / TURN;
-    if turns > 1 {
-        let end = b.reg();
-        let slot = b.slot();
-        b.push(Inst::Mov(end, gx));
-        b.advance(end, (2 * TURN * turns) as i32);
-        b.push(Inst::StrSlot(end, slot));
-        let top = b.label(turns as u64);
-        several(&mut b, units, &kept, TURN);
-        let end = b.reg();
-        b.push(Inst::LdrSlot(end, slot));
-        b.push(Inst::Cmp(gx, end));
-        b.push(Inst::BranchBack(Cond::Ne, top));
-    } else if turns == 1 {
-        several(&mut b, units, &kept, TURN);
-    }
+    turns(&mut b, gx, 2 * TURN, units.hidden / TURN, &|b| several(b, units, &kept, TURN));
     if !units.hidden.is_multiple_of(TURN) {
         several(&mut b, units, &kept, units.hidden % TURN);
     }

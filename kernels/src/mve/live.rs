@@ -4,9 +4,7 @@
 //! In: sizes, and how the second factor lies. Out: a kernel that lays it, and the product of dense layers that reads
 //! what was laid. Law: what it lays is what [`Gemm::pack`] would, of the same weights without biases.
 
-use crate::arith::requant::{HIGH_SHIFT, Output, Requant, Shift};
-use crate::call::Bind;
-use crate::epilogue::{Ending, Finish};
+use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, int};
 use crate::mve::engine::laid;
@@ -14,37 +12,20 @@ use crate::mve::gemm::{Gemm, LANES};
 use crate::mve::stream::words;
 use crate::offer::{Live, Loaded, Want};
 use crate::problem::Rows;
-use crate::product::Product;
-use crate::tensor::{DType, Data};
+use crate::tensor::DType;
 use std::sync::Arc;
 
 /// The product; `None` where dense layers of these sizes have none, and where inputs have a zero point, which the
 /// biases of weights in flash take back.
 pub(super) fn product(rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
-    if live.by.s < HIGH_SHIFT || live.x_zp != 0 {
-        return Ok(None);
-    }
-    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-    let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
-    let requant = Requant { m: vec![live.by.m; outputs], shift: Shift::Layer(live.by.s), out };
-    let greatest = Product {
-        weights: Data::I32(vec![127; inputs * outputs]),
-        bias: Data::I32(vec![0; outputs]),
-        x_zp: 0,
-        finish: Finish::Wide(requant),
-    };
-    let Some((mut product, gemm)) = laid(rows, &greatest, want.library, false)? else { return Ok(None) };
+    let Some(greatest) = live.greatest(rows).filter(|_| live.x_zp == 0) else { return Ok(None) };
+    let Some((product, gemm)) = laid(rows, &greatest, want.library, false)? else { return Ok(None) };
     let Some(ending) = Ending::wide(&greatest.finish) else { return Ok(None) };
     if gemm.pixels != 1 || gemm.runs != 1 {
         return Ok(None);
     }
-    for arg in &mut product.call.args {
-        if matches!(arg, Bind::Data { .. }) {
-            *arg = Bind::Operand(1);
-        }
-    }
     let pack = kernel(&gemm, live.strides, &ending)?;
-    Ok(Some(Loaded { pack, stream: (DType::I8, gemm.stream_len()), product }))
+    Ok(Some(Loaded::new(pack, (DType::I8, gemm.stream_len()), product)))
 }
 
 /// Lays weights for a product of one pixel.
@@ -112,7 +93,10 @@ fn lanes(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Call;
+    use crate::arith::requant::{Output, Requant, Shift};
+    use crate::call::{Bind, Call};
+    use crate::epilogue::Finish;
+    use crate::tensor::Data;
     use crate::trial::{Random, run};
 
     #[test]

@@ -353,3 +353,22 @@ fn a_scaled_bias_stays_with_its_gemm() {
         assert!((h - w).abs() <= 0.051, "{h} {w}");
     }
 }
+
+/// Rows of any length, around zero and far from it, with a mean and without.
+#[test]
+fn rows_of_any_length_are_normalized() {
+    for n in [3usize, 64, 255, 256, 700, 1023, 1024, 3000] {
+        for (away, centred) in [(0.0, true), (3.0, true), (0.0, false), (3.0, false)] {
+            let shape = [2, n];
+            let (graph, samples) = built(&shape, 1.0, &|p, x| {
+                let away = p.add_constant("away", Tensor::f32(&[1], vec![away]));
+                let x = node(p, "moved", ops::Add, &[x, away], &shape);
+                let op = ops::Normalization { axes: vec![1], epsilon: 1e-5, centred };
+                vec![node(p, "normal", op, &[x], &shape)]
+            });
+            let (have, want) = both(&graph, &calibrated(&graph, &samples), &samples);
+            let snr = decibels(&have[0], &want[0]);
+            assert!(snr >= 30.0, "{n} elements around {away}, centred {centred}: {snr:.1} dB");
+        }
+    }
+}

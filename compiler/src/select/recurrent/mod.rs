@@ -7,7 +7,7 @@
 mod real;
 mod whole;
 
-use super::parts::Layer;
+use super::composite::Composite;
 use super::{Cx, View};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, int};
@@ -111,7 +111,7 @@ impl Steps {
 }
 
 /// The lengths of sequences, where they are given.
-fn lengths(layer: &mut Layer, cx: &Cx<'_>) -> Result<Option<Buf>> {
+fn lengths(layer: &mut Composite, cx: &Cx<'_>) -> Result<Option<Buf>> {
     let Some(value) = cx.operand(LENGTHS) else { return Ok(None) };
     if !value.shape.iter().all(|&n| n > 0) {
         return Ok(None);
@@ -120,7 +120,7 @@ fn lengths(layer: &mut Layer, cx: &Cx<'_>) -> Result<Option<Buf>> {
 }
 
 /// The results with their buffers.
-fn results(layer: &mut Layer, cx: &Cx<'_>, op: &Recurrent) -> Result<Vec<(Part, Buf, View)>> {
+fn results(layer: &mut Composite, cx: &Cx<'_>, op: &Recurrent) -> Result<Vec<(Part, Buf, View)>> {
     let mut all: Vec<(Part, Buf, View)> = Vec::new();
     for (i, &part) in op.parts.iter().enumerate().take(cx.node().outputs.len()) {
         let view = cx.output(i)?;

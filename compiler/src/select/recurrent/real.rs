@@ -3,11 +3,9 @@
 //! Law: each sum goes over inputs, then over the state, in rising order, from its biases on.
 
 use super::super::{Cx, PORTABLE};
-use super::{Layer, Steps, Walk, lengths, place, results};
+use super::{Composite, Steps, Walk, lengths, place, results};
 use crate::error::Result;
 use crate::kernel::{Buf, Expr, KernelBuilder, Val, float};
-use crate::kernels::call::Call;
-use crate::kernels::offer::Candidate;
 use crate::ops::Recurrent;
 use crate::ops::recurrent::{Activation, BIAS, CELL, Cell, PEEPHOLES, Part, R, STATE, W, X};
 use crate::tensor::DType;
@@ -80,7 +78,7 @@ pub(super) fn select(cx: &mut Cx<'_>, op: &Recurrent) -> Result<()> {
         Cell::Lstm { .. } => "lstm_f32",
         Cell::Rnn => "rnn_f32",
     };
-    let mut layer = Layer::new(name.to_string());
+    let mut layer = Composite::new(name.to_string());
     let (w, r) = (cx.input(W)?, cx.input(R)?);
     let row_major = |v: &super::View| v.strides == crate::tensor::row_major_strides(&v.shape);
     if !row_major(&w) || !row_major(&r) {
@@ -203,8 +201,7 @@ pub(super) fn select(cx: &mut Cx<'_>, op: &Recurrent) -> Result<()> {
         },
     };
     steps.walk(&mut layer.k, &mut walk);
-    let call = Call { kernel: layer.k.finish()?, args: layer.args };
-    cx.offers.push(Candidate { way: PORTABLE, call, workspace: layer.workspace });
+    cx.offers.push(layer.offer(PORTABLE)?);
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //! [`crate::kernels::recurrent`]: the state is 16 bits wide from the first step to the last, whatever results hold.
 
 use super::super::{Cx, PORTABLE, View};
-use super::{Layer, Steps, Walk, lengths, place, results};
+use super::{Composite, Steps, Walk, lengths, place, results};
 use crate::arith::requant::{Multiplier, Output, multiplier};
 use crate::error::Result;
 use crate::graph::Quant;
@@ -170,7 +170,13 @@ enum Start {
 }
 
 impl Start {
-    fn declare(layer: &mut Layer, cx: &Cx<'_>, index: usize, name: &'static str, bits: u32) -> Result<Start> {
+    fn declare(
+        layer: &mut Composite,
+        cx: &Cx<'_>,
+        index: usize,
+        name: &'static str,
+        bits: u32,
+    ) -> Result<Start> {
         let Some(value) = cx.operand(index) else { return Ok(Start::Zero) };
         if let Some(real) = value.real_constant() {
             let real = real.to_f32_vec();
@@ -281,7 +287,7 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
         Cell::Lstm { .. } => "lstm_s8",
         Cell::Rnn => "rnn_s8",
     };
-    let mut layer = Layer::new(name.to_string());
+    let mut layer = Composite::new(name.to_string());
     let from = layer.port("x", x, Access::Read);
     let lengths = lengths(&mut layer, cx)?;
     let start = Start::declare(&mut layer, cx, STATE, "initial_h", 15)?;
@@ -368,8 +374,7 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
         (false, false) => PORTABLE,
         (false, true) => "portable_chunks",
     };
-    let call = Call { kernel: layer.k.finish()?, args: layer.args };
-    Ok(Candidate { way, call, workspace: layer.workspace })
+    layer.offer(way)
 }
 
 type Leaving = (Part, Buf, View, Leave);

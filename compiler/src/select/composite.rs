@@ -15,15 +15,15 @@ use std::sync::Arc;
 const ALIGN: usize = 16;
 
 /// A kernel under construction, what its parameters are bound to, and the workspace so far.
-pub(super) struct Layer {
+pub(super) struct Composite {
     pub(super) k: KernelBuilder,
     pub(super) args: Vec<Bind>,
     pub(super) workspace: usize,
 }
 
-impl Layer {
-    pub(super) fn new(name: impl Into<String>) -> Layer {
-        Layer { k: KernelBuilder::new(name), args: Vec::new(), workspace: 0 }
+impl Composite {
+    pub(super) fn new(name: impl Into<String>) -> Composite {
+        Composite { k: KernelBuilder::new(name), args: Vec::new(), workspace: 0 }
     }
     /// A parameter for an operand or a result.
     pub(super) fn port(&mut self, name: &str, view: &View, access: Access) -> Buf {
