@@ -84,6 +84,21 @@ impl Histogram {
         shared_or(&[self], known, self.quant())
     }
 
+    /// What lies below zero and what lies above, where there is any.
+    pub(super) fn sides(&self) -> impl Iterator<Item = Histogram> {
+        let side = |upper: bool| {
+            let mut side = self.clone();
+            let (lower, above) = side.counts.split_at_mut(HALF);
+            if upper { lower } else { above }.fill(0);
+            let (lo, hi) = (&mut side.lo, &mut side.hi);
+            *if upper { lo } else { hi } = 0.0;
+            side
+        };
+        [(self.lo < 0.0, side(false)), (self.hi > 0.0, side(true))]
+            .into_iter()
+            .filter_map(|(any, side)| any.then_some(side))
+    }
+
     /// Mean and count of every occupied bin.
     fn occupied(&self) -> Vec<(f64, f64)> {
         let middle = |i: usize| (i as f64 - HALF as f64 + 0.5) * self.width;
@@ -246,6 +261,21 @@ mod tests {
         assert!(range(&all.quant()).1 < 1.5);
         let (_, hi) = range(&shared(&[&all, &top]));
         assert!((hi - 3.0).abs() <= 3.0 / 255.0, "{hi}");
+    }
+
+    #[test]
+    fn a_rare_side_of_zero_is_kept_where_it_counts_for_itself() {
+        let mut h = Histogram::new();
+        for _ in 0..10 {
+            h.add(&(0..=1000).map(|i| -3.0 * i as f32 / 1000.0).collect::<Vec<_>>());
+        }
+        h.add(&[0.1]);
+        assert!(range(&h.quant()).1 < 0.1);
+        let sides: Vec<Histogram> = h.sides().collect();
+        assert_eq!(sides.iter().map(|s| (s.lo, s.hi)).collect::<Vec<_>>(), [(-3.0, 0.0), (0.0, 0.1)]);
+        let views: Vec<&Histogram> = std::iter::once(&h).chain(&sides).collect();
+        let (_, hi) = range(&shared(&views));
+        assert!((hi - 0.1).abs() <= 0.5 * 3.1 / 255.0, "{hi}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::ptq::Seen;
 use super::settle::fixed;
 use crate::graph::{Graph, Node, NodeId, Quant, ValueId, ValueKind};
 use crate::ops::chain::Link;
-use crate::ops::{Attention, Chain, Op, PadMode, attention};
+use crate::ops::{Attention, Chain, Op, PadMode, Reducing, attention};
 use crate::tensor::DType;
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
             members.entry(class[v.index()]).or_default().push(v);
         }
     }
-    let decisive = decisive(graph);
+    let (decisive, compared) = (decisive(graph), compared(graph));
     let mut chosen = Vec::new();
     for group in members.values() {
         // A scale known beforehand is that of what is computed, and of nothing moved to it; a state is what was
@@ -50,7 +50,12 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
             .filter(source)
             .map(|&v| graph.producer(v).and_then(|p| fixed(&graph[p].op)))
             .collect();
-        let views = views(graph, seen, group);
+        let whole = views(graph, seen, group);
+        let sides: Vec<Histogram> = match group.iter().any(|v| compared[v.index()]) {
+            true => whole.iter().flat_map(|view| view.sides()).collect(),
+            false => Vec::new(),
+        };
+        let views: Vec<&Histogram> = whole.into_iter().chain(&sides).collect();
         let (lo, hi) = full(&views);
         let quant = match (masks(graph, group), known.first()) {
             (Some(floor), _) => affine(lo.max(floor), hi.max(floor)),
@@ -158,6 +163,33 @@ fn decisive(graph: &Graph) -> Vec<bool> {
         }
     }
     decisive
+}
+
+/// By value index, whether a maximum or minimum over several elements reads what is computed from it element
+/// by element: one side of zero alone may be what it finds, so each side counts for itself. What such a
+/// maximum reads directly has its result for a view.
+fn compared(graph: &Graph) -> Vec<bool> {
+    let mut compared = vec![false; graph.values().count()];
+    let mut picked = compared.clone();
+    for id in graph.topological().into_iter().rev() {
+        let node = &graph[id];
+        let reaches = |marks: &[bool]| node.outputs.iter().any(|v| marks[v.index()]);
+        let (picks, compares) = match &node.op {
+            Op::MaxPool(_) | Op::GlobalMaxPool(_) => (true, reaches(&compared)),
+            Op::Reduce(reduce) if reduce.function == Reducing::Max => (true, reaches(&compared)),
+            Op::Reduce(reduce) => (false, reduce.function == Reducing::Min),
+            Op::TopK(_) => (false, true),
+            Op::Map(map) if ["Max", "Min"].contains(&map.function) => (false, true),
+            Op::Relu(_) | Op::Clip(_) => (false, false),
+            op if carries(op) => (reaches(&picked), reaches(&compared)),
+            op => (false, op.is_elementwise() && (reaches(&picked) || reaches(&compared))),
+        };
+        for v in node.inputs.iter().flatten() {
+            picked[v.index()] |= picks;
+            compared[v.index()] |= compares;
+        }
+    }
+    compared
 }
 
 /// What the readers of a group see of it, each with its own weight: a value as it is, or what Relu

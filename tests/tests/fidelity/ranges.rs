@@ -121,6 +121,26 @@ fn a_rare_end_is_kept_for_those_who_need_it() {
     }
 }
 
+/// A side of zero that holds one element of many is kept where a maximum reads what is computed from it.
+#[test]
+fn a_rare_side_is_kept_for_a_maximum_behind_a_product() {
+    let shape = [1, 4, 30, 30];
+    let (graph, mut samples) = built(&shape, 1.0, &|p, x| {
+        let gate = node(p, "gate", ops::Sigmoid, &[x], &shape);
+        let product = node(p, "product", ops::Mul, &[x, gate], &shape);
+        vec![node(p, "y", ops::GlobalMaxPool, &[product], &[1, 4, 1, 1])]
+    });
+    for (i, sample) in samples.iter_mut().enumerate() {
+        let mut all = sample[0].to_f32_vec();
+        all.iter_mut().for_each(|x| *x = -8.0 * x.abs());
+        all[7 * i % 900] = 0.4;
+        sample[0] = Tensor::f32(&shape, all);
+    }
+    let (have, want) = both(&graph, &calibrated(&graph, &samples), &samples);
+    let snr = decibels(&have[0], &want[0]);
+    assert!(snr >= 22.0, "{snr:.1} dB");
+}
+
 /// A Pad with a far number keeps its steps to itself: those who read its operand see none of them.
 #[test]
 fn a_far_padding_widens_no_operand() {
