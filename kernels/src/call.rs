@@ -26,6 +26,8 @@ pub enum Bind {
     /// Result 0, each byte of which is written only when operand 0 is not read any more where
     /// it stands: it may stand in that operand's place.
     ResultInPlace,
+    /// Result 0, which the call makes a copy of operand 0: where that stands there already, it is left out.
+    ResultCopied,
     /// The node's workspace in the arena, from a byte offset on.
     Workspace(usize),
     /// Read-only data made at compile time; `align` in bytes.

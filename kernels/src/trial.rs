@@ -197,7 +197,9 @@ pub fn program(call: &Call, operands: &[Data], (elem, len): (DType, usize), plac
     for (role, param) in call.args.iter().zip(&call.kernel.params) {
         args.push(match role {
             Bind::Operand(i) => Arg::Buffer { buffer: BufferId(*i as u32), offset: 0 },
-            Bind::Result(_) | Bind::ResultInPlace => Arg::Buffer { buffer: result, offset: 0 },
+            Bind::Result(_) | Bind::ResultInPlace | Bind::ResultCopied => {
+                Arg::Buffer { buffer: result, offset: 0 }
+            }
             Bind::Scalar(v) => Arg::Scalar(*v),
             Bind::Data { name, data, align } => {
                 p.constants.push(Constant {

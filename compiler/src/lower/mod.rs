@@ -47,6 +47,9 @@ impl Building {
     /// Appends the calls of a choice as steps.
     fn bind(&mut self, graph: &Graph, calls: &[Call], to: &Bindings<'_>) -> Result<()> {
         for call in calls {
+            if call.args.contains(&Bind::ResultCopied) && self.is_there(to) {
+                continue;
+            }
             let mut args = Vec::with_capacity(call.args.len());
             for (binding, param) in call.args.iter().zip(&call.kernel.params) {
                 args.push(self.arg(graph, binding, &param.kind, to)?);
@@ -54,6 +57,13 @@ impl Building {
             self.step(call.kernel.clone(), args)?;
         }
         Ok(())
+    }
+    /// Whether result 0 stands where operand 0 does.
+    fn is_there(&self, to: &Bindings<'_>) -> bool {
+        let place = |id: BufferId| self.program.buffers.get(id.0 as usize).map(|b| b.place);
+        let operand = to.inputs.first().copied().flatten();
+        let operand = operand.and_then(|v| self.buffers.get(v.index()).copied().flatten()).and_then(place);
+        operand.is_some() && operand == to.outputs.first().copied().and_then(place)
     }
     fn arg(&mut self, graph: &Graph, binding: &Bind, kind: &ParamKind, to: &Bindings<'_>) -> Result<Arg> {
         let missing = |what: &str| Error::internal(Site::Whole, format!("{} has no {what}", to.name));
@@ -66,7 +76,7 @@ impl Building {
                     None => Arg::Buffer { buffer: self.buffer(graph, id)?, offset: 0 },
                 }
             }
-            Bind::Result(_) | Bind::ResultInPlace => {
+            Bind::Result(_) | Bind::ResultInPlace | Bind::ResultCopied => {
                 let i = if let Bind::Result(i) = binding { *i } else { 0 };
                 let buffer = *to.outputs.get(i).ok_or_else(|| missing("such result"))?;
                 Arg::Buffer { buffer, offset: 0 }

@@ -2,9 +2,10 @@
 //!
 //! Law: what [`form`] says of a name is what [`integer_form`] says of the nodes of that name.
 
+use crate::graph::{Node, ValueId};
 use crate::ops::{
-    Constant, ConstantOfShape, DequantizeLinear, Map, Op, Operator, QuantizeLinear, Reduce, Reducing, Shape,
-    Values,
+    Constant, ConstantOfShape, DequantizeLinear, Joining, Map, Op, Operator, QuantizeLinear, Reduce,
+    Reducing, ScatterFlat, Shape, Values,
 };
 
 /// What becomes of an operator in an int8 model.
@@ -38,12 +39,29 @@ macro_rules! operators {
 }
 
 operators! {
-    /// Operators whose results are elements of their first operand (of all operands for Concat):
-    /// they move stored integers without knowing what they mean.
+    /// Operators whose results are elements of their operands (those that [`moved`] names): they move stored
+    /// integers without knowing what they mean.
     carries, MOVED:
     Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Identity, Dropout, Slice, Split, Gather, Expand, Concat, Pad,
     MaxPool, GlobalMaxPool, Relu, Clip;
     Op::Reduce(Reduce { function: Reducing::Max, .. }) => "ReduceMax",
+    Op::ScatterFlat(ScatterFlat { reduction: Joining::Replace | Joining::Max | Joining::Min }) => "ScatterFlat",
+}
+
+/// Moving operators whose result has elements of several operands.
+pub(super) fn joins(op: &Op) -> bool {
+    matches!(op, Op::Concat(_) | Op::ScatterFlat(_))
+}
+
+/// The operands whose elements a moving operator's results have: all of a Concat, elements and updates of a scatter,
+/// else the first.
+pub(super) fn moved(node: &Node) -> impl Iterator<Item = ValueId> + '_ {
+    let among = |i: usize| match node.op {
+        Op::Concat(_) => true,
+        Op::ScatterFlat(_) => i != 1,
+        _ => i == 0,
+    };
+    node.inputs.iter().enumerate().filter(move |(i, _)| among(*i)).filter_map(|(_, v)| *v)
 }
 
 operators! {

@@ -5,7 +5,7 @@
 //! plain integers and back; and, for a model that is calibrated anew, the graph without those of 16 bits. Law: an
 //! integer tensor is taken over by all of its quantizers or by none, so none reads plain integers as scaled ones.
 
-use super::forms::carries;
+use super::forms::{carries, moved};
 use super::qdq::{alias, params};
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::{Clip, Identity, Op};
@@ -53,8 +53,7 @@ fn parameter(graph: &Graph, id: NodeId, v: ValueId) -> bool {
 /// The integer tensors of the run that a quantizer gives or reads, or that a node moves.
 fn integers(graph: &Graph, id: NodeId) -> Vec<ValueId> {
     let node = &graph[id];
-    let moved = if matches!(node.op, Op::Concat(_)) { node.inputs.len() } else { 1 };
-    let all = node.inputs.iter().take(moved).flatten().chain(&node.outputs).copied();
+    let all = moved(node).chain(node.outputs.iter().copied());
     all.filter(|&v| !graph[v].dtype.is_float() && graph[v].constant().is_none()).collect()
 }
 

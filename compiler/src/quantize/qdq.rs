@@ -8,7 +8,7 @@
 //! stays real, and a `Requantize` stands in the place of each Q; what no layer of integers can take over
 //! ([`super::kept`]) stays a node of its own.
 
-use super::forms::carries;
+use super::forms::{carries, moved};
 use super::fuse::fuse;
 use super::kept::{kept, warn_of_kept};
 use crate::error::{Error, Result, Site};
@@ -354,8 +354,7 @@ fn set_backward(graph: &mut Graph, value: ValueId, quant: &Quant, moving: &BTree
             && moving.contains(&producer)
         {
             let node = &graph[producer];
-            let moved = if matches!(node.op, Op::Concat(_)) { node.inputs.len() } else { 1 };
-            next.extend(node.inputs.iter().take(moved).flatten());
+            next.extend(moved(node));
         }
     }
     Ok(())
@@ -364,8 +363,7 @@ fn set_backward(graph: &mut Graph, value: ValueId, quant: &Quant, moving: &BTree
 /// Integers moved by a node mean what they meant before.
 fn carry_forward(graph: &mut Graph, id: NodeId) -> Result<()> {
     let node = graph[id].clone();
-    let moved = if matches!(node.op, Op::Concat(_)) { node.inputs.len() } else { 1 };
-    let operands: Vec<ValueId> = node.inputs.iter().take(moved).flatten().copied().collect();
+    let operands: Vec<ValueId> = moved(&node).collect();
     let Some(quant) = operands.iter().find_map(|&v| graph[v].quant.clone()) else { return Ok(()) };
     for &v in operands.iter().chain(&node.outputs) {
         match &graph[v].quant {

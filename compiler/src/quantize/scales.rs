@@ -6,7 +6,7 @@
 
 use super::calibrate::{Histogram, affine, full, range, shared, shared_or};
 use super::exact::exact;
-use super::forms::{carries, integer_form};
+use super::forms::{carries, integer_form, joins, moved};
 use super::ptq::Seen;
 use super::settle::fixed;
 use crate::graph::{Graph, Node, NodeId, Quant, ValueId, ValueKind};
@@ -216,7 +216,7 @@ fn read(graph: &Graph, group: &[ValueId]) -> Vec<ValueId> {
 }
 
 /// A bounded result (a probability, a gate) that others read too keeps its own scale and is
-/// rescaled before a Concat joins it. So does what is kept between runs: the steps of a loop's error add up.
+/// rescaled before a Concat or a scatter joins it. So does what is kept between runs: the steps of a loop's error add up.
 fn keeps_own(graph: &Graph, v: ValueId) -> bool {
     if graph.states().contains(&v) {
         return true;
@@ -255,13 +255,11 @@ fn tie(graph: &Graph, seen: &Seen) -> Vec<usize> {
             continue;
         }
         let Some(&first) = node.outputs.first() else { continue };
-        let concat = matches!(node.op, Op::Concat(_));
-        let operands = node.inputs.iter().take(if concat { node.inputs.len() } else { 1 }).flatten();
-        let joins = |v: &&ValueId| {
-            let real = graph[**v].dtype == DType::F32 && graph[**v].constant().is_none();
-            real && !(concat && keeps_own(graph, **v))
+        let shares = |v: &ValueId| {
+            let real = graph[*v].dtype == DType::F32 && graph[*v].constant().is_none();
+            real && !(joins(&node.op) && keeps_own(graph, *v))
         };
-        for v in operands.filter(joins).chain(&node.outputs) {
+        for v in moved(node).filter(shares).chain(node.outputs.iter().copied()) {
             let (a, b) = (root(&mut class, first.index()), root(&mut class, v.index()));
             class[a.max(b)] = a.min(b);
         }

@@ -8,12 +8,12 @@
 
 use super::bias::bias;
 use super::calibrate::{affine, range};
-use super::forms::{carries, integer_form};
+use super::forms::{carries, integer_form, joins};
 use super::qdq::alias;
 use super::states;
 use super::weights;
 use crate::error::{Error, Result, Site};
-use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId, ValueKind};
+use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::ops::attention;
 use crate::ops::recurrent::{self, Part};
 use crate::ops::{Op, PadMode, Requantize};
@@ -222,9 +222,9 @@ fn feeds_product(graph: &Graph, v: ValueId) -> bool {
     false
 }
 
-/// The range of the constants that a Concat joins, stored or not; of no width without any.
+/// The range of the constants that a node joins, stored or not; of no width without any.
 fn joined_constants(graph: &Graph, id: NodeId) -> (f32, f32) {
-    if !matches!(graph[id].op, Op::Concat(_)) {
+    if !joins(&graph[id].op) {
         return (0.0, 0.0);
     }
     let reals = graph[id].inputs.iter().flatten().filter_map(|&v| graph[v].real_constant());
@@ -252,8 +252,9 @@ fn natural(op: &Op, operands: &[&Quant], constants: (f32, f32), shape: &[usize])
     let (least, most) = range(first);
     let size = |axes: &[usize]| axes.iter().filter_map(|&a| shape.get(a)).product::<usize>();
     Some(match op {
-        Op::Concat(_)
-            if operands.iter().any(|q| *q != first) || constants.0 < least || constants.1 > most =>
+        op if joins(op)
+            && carries(op)
+            && (operands.iter().any(|q| *q != first) || constants.0 < least || constants.1 > most) =>
         {
             Natural::Bound(affine(lo, hi))
         }
@@ -436,7 +437,7 @@ fn border(graph: &mut Graph, id: NodeId) {
 }
 
 /// An operator that only moves integers gives back the scale that it got; where the result has
-/// another, a `Requantize` follows (for Concat and for Pad with a number: precedes).
+/// another, a `Requantize` follows (where operands are joined, and for Pad with a number: precedes).
 fn requantize_moved(graph: &mut Graph, id: NodeId) {
     let node = graph[id].clone();
     if !carries(&node.op) || !computes_on_integers(graph, id) {
@@ -444,11 +445,11 @@ fn requantize_moved(graph: &mut Graph, id: NodeId) {
     }
     // What a Pad writes may lie outside of what its operand can hold.
     let writes = matches!(&node.op, Op::Pad(p) if p.mode == PadMode::Constant && p.value != 0.0);
-    if matches!(node.op, Op::Concat(_)) || writes {
+    if joins(&node.op) || writes {
         let want = graph[node.outputs[0]].quant.clone();
         for (i, v) in node.inputs.iter().enumerate() {
             let Some(v) = *v else { continue };
-            if graph[v].quant == want || matches!(graph[v].kind, ValueKind::Constant(_)) {
+            if graph[v].quant == want || is_constant(graph, v) || !is_real(graph, v) {
                 continue;
             }
             let (name, shape) = (format!("{}.rescaled", graph[v].name), graph[v].shape.clone());

@@ -98,12 +98,13 @@ pub(crate) fn plan(
     carry(graph, layouts, choices, &order, &mut classes, (&first, &last));
     for (step, &id) in order.iter().enumerate() {
         let in_place = choices[id.index()].as_ref().is_some_and(|c| c.in_place);
-        if is_alias(choices, id) || !(in_place || overwrites(&graph[id].op)) {
+        let node = &graph[id];
+        if is_alias(choices, id) {
             continue;
         }
-        let node = &graph[id];
         let y = node.outputs[0];
-        for x in node.inputs.iter().flatten() {
+        let may = |at: usize| in_place || overwrites(&node.op, at);
+        for x in node.inputs.iter().enumerate().filter(|(at, _)| may(*at)).filter_map(|(_, v)| v.as_ref()) {
             let (xv, yv) = (&graph[*x], &graph[y]);
             let same = xv.shape == yv.shape
                 && xv.stored() == yv.stored()
@@ -198,7 +199,7 @@ fn replaces(
             at == recurrent::STATE && part == Some(&Part::State)
                 || at == recurrent::CELL && part == Some(&Part::Cell)
         }
-        op => result == 0 && (overwrites(op) || in_place && at == 0),
+        op => result == 0 && (overwrites(op, at) || in_place && at == 0),
     };
     same && may
 }
@@ -207,9 +208,13 @@ fn is_alias(choices: &[Option<Choice>], id: NodeId) -> bool {
     choices[id.index()].as_ref().is_some_and(|c| c.view)
 }
 
-/// Operators whose kernels read each element before they write it, at the same place.
-fn overwrites(op: &Op) -> bool {
-    op.is_elementwise() || matches!(op, Op::BatchNormalization(_) | Op::Softmax(_) | Op::LogSoftmax(_))
+/// Operators whose kernels read each element of an operand before they write it, at the same place.
+fn overwrites(op: &Op, at: usize) -> bool {
+    match op {
+        Op::BatchNormalization(_) | Op::Softmax(_) | Op::LogSoftmax(_) => true,
+        Op::ScatterFlat(_) => at == 0,
+        op => op.is_elementwise(),
+    }
 }
 
 fn place_classes(

@@ -61,7 +61,7 @@ impl Composite {
         for (bind, param) in call.args.iter().zip(&call.kernel.params) {
             given.push(match (bind, &param.kind) {
                 (Bind::Operand(i), _) => Given::Operand(*i),
-                (Bind::Result(_) | Bind::ResultInPlace, _) => Given::Result,
+                (Bind::Result(_) | Bind::ResultInPlace | Bind::ResultCopied, _) => Given::Result,
                 (Bind::Scalar(v), _) => Given::Scalar(*v),
                 (bind, ParamKind::Buffer { elem, len, access }) => {
                     let bind = match bind {

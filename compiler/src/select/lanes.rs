@@ -1,14 +1,15 @@
 //! Operators that walk along one axis, or by index: reductions, cumulative sums, TopK, scatters.
 //!
-//! In: places of any type that is not quantized. Out: one kernel each. Law: one accumulator goes over the
+//! In: places of any type that is not quantized; a scatter that only moves, of any type. Out: one kernel each. Law: one accumulator goes over the
 //! elements in their order, in floats as in integers, which wrap to their width.
 
 use super::elementwise::{clamped, named, wrapped};
 use super::reduce::split;
-use super::{Cx, View, reduce};
+use super::{Cx, View, copy, reduce};
 use crate::error::Result;
 use crate::kernel::{Access, Expr, KernelBuilder, Ty, float, int, long};
 use crate::kernels::axes::{Nest, signed};
+use crate::kernels::call::Bind;
 use crate::ops::{Joining, Reduce, Reducing, Scan, ScatterFlat, TopK};
 use crate::tensor::DType;
 
@@ -178,43 +179,42 @@ pub(crate) fn top_k(cx: &mut Cx<'_>, op: &TopK) -> Result<()> {
     cx.step(k, args)
 }
 
-/// A copy, and then one update after the other.
+/// A copy, unless the elements stand there already, and then one update after the other.
 pub(crate) fn scatter(cx: &mut Cx<'_>, op: &ScatterFlat) -> Result<()> {
     let (x, at, updates, y) = (cx.input(0)?, cx.input(1)?, cx.input(2)?, cx.output(0)?);
     if y.is_empty() {
         return Ok(());
     }
-    plain(cx, &[&x, &updates, &y])?;
-    let (n, m, elem) = (y.len(), updates.len(), y.elem);
-    let mut k = KernelBuilder::new(named("scatter", elem));
-    let from = x.param(&mut k, "x", Access::Read);
-    let mut args = vec![x.arg.clone()];
-    let sides = (m > 0).then(|| {
-        args.extend([at.arg.clone(), updates.arg.clone()]);
-        (at.param(&mut k, "indices", Access::Read), updates.param(&mut k, "updates", Access::Read))
-    });
-    let to = y.param(&mut k, "y", Access::ReadWrite);
-    args.push(y.arg.clone());
-    k.for_("i", 0, n, |k, i| k.store(to, i, from.at(i)));
-    if let Some((places, values)) = sides {
-        k.for_("j", 0, m, |k, j| {
-            let raw = k.let_("raw", places.at(j));
-            // From the end where it is negative.
-            let turned = raw + ((raw >> 63) & long(n as i64));
-            let i = k.let_("index", turned.clamp(long(0), long(n as i64 - 1)).i32());
-            let new: Expr = k.let_("new", values.at(j)).into();
-            let value = match op.reduction {
-                Joining::Replace => new,
-                Joining::Add | Joining::Mul => joined(to.at(i), new, op.reduction == Joining::Mul, elem),
-                ends => {
-                    let old: Expr = k.let_("old", to.at(i)).into();
-                    let (a, b) = (ordered(new.clone(), elem), ordered(old.clone(), elem));
-                    let better = if ends == Joining::Max { a.gt(b) } else { a.lt(b) };
-                    better.select(new, old)
-                }
-            };
-            k.store(to, i, value);
-        });
+    let moves = !matches!(op.reduction, Joining::Add | Joining::Mul) && cx.clamp().is_none();
+    if !moves || x.quant != y.quant || updates.quant != y.quant {
+        plain(cx, &[&x, &updates, &y])?;
     }
-    cx.step(k, args)
+    let (n, m, elem) = (y.len(), updates.len(), y.elem);
+    if m == 0 {
+        return copy::relayout(cx, &x, &y);
+    }
+    copy::relayout(cx, &x, &View { arg: Bind::ResultCopied, ..y.clone() })?;
+    let mut k = KernelBuilder::new(named("scatter", elem));
+    let places = at.param(&mut k, "indices", Access::Read);
+    let values = updates.param(&mut k, "updates", Access::Read);
+    let to = y.param(&mut k, "y", Access::ReadWrite);
+    k.for_("j", 0, m, |k, j| {
+        let raw = k.let_("raw", places.at(j));
+        // From the end where it is negative.
+        let turned = raw + ((raw >> 63) & long(n as i64));
+        let i = k.let_("index", turned.clamp(long(0), long(n as i64 - 1)).i32());
+        let new: Expr = k.let_("new", values.at(j)).into();
+        let value = match op.reduction {
+            Joining::Replace => new,
+            Joining::Add | Joining::Mul => joined(to.at(i), new, op.reduction == Joining::Mul, elem),
+            ends => {
+                let old: Expr = k.let_("old", to.at(i)).into();
+                let (a, b) = (ordered(new.clone(), elem), ordered(old.clone(), elem));
+                let better = if ends == Joining::Max { a.gt(b) } else { a.lt(b) };
+                better.select(new, old)
+            }
+        };
+        k.store(to, i, value);
+    });
+    cx.step(k, vec![at.arg.clone(), updates.arg.clone(), y.arg.clone()])
 }
