@@ -123,6 +123,33 @@ fn a_model_with_a_bound_input() {
     }
 }
 
+/// A classifier of files by their bytes, which JAX wrote: labels equal on every sample there is.
+#[test]
+fn labels_of_files_are_those_of_onnxruntime() {
+    let Some(zoo) = zoo() else { return };
+    let folder = zoo.join("third_party/magika");
+    let model = std::fs::read(folder.join("model.onnx")).expect("a model");
+    let options = Options { name: "files".into(), quantize: Quantize::None, ..Options::default() };
+    let host = targets::find("host").expect("the host is a target");
+    let artifact = compile(&model, &host, None, &options, &mut Silent).unwrap_or_else(|e| panic!("{e}"));
+    let inputs = samples(npy(&folder.join("test_x.npy")), &artifact.imported, None);
+    let c = build(Language::C, &[Model::from(&artifact)], &host, Optimize::Speed);
+    let c = c.unwrap_or_else(|e| panic!("C: {e}"));
+    let outputs = c.run(0, &inputs, &mut Silent).unwrap_or_else(|e| panic!("{e}")).outputs;
+    let reference = npy(&folder.join("test_ref.npy"));
+    assert_eq!(outputs.len(), reference.shape()[0]);
+    let worst = worst(&outputs, &reference);
+    println!("{} samples, {worst:.1e}", outputs.len());
+    assert!(worst <= 1e-4, "{worst:.2e}");
+    let label = |scores: &[f32]| (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    let rows = reference.as_f32().expect("a float reference").chunks(reference.shape()[1]);
+    let different = outputs
+        .iter()
+        .zip(rows)
+        .filter(|(have, want)| label(have[0].as_f32().expect("scores")) != label(want));
+    assert_eq!(different.count(), 0);
+}
+
 #[test]
 fn multiply_accumulates_are_those_of_the_models_papers() {
     let Some(zoo) = zoo() else { return };

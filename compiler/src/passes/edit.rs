@@ -5,6 +5,7 @@
 //! the one that takes its place carries the same.
 
 use crate::graph::{Graph, NodeId, Patch, ValueId, ValueKind};
+use crate::ops::Op;
 use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -30,6 +31,17 @@ pub(super) fn plain_producer(graph: &Graph, value: ValueId) -> Option<NodeId> {
     let id = graph.producer(value)?;
     let plain = graph[value].quant.is_none() && graph[value].dtype == DType::F32;
     (plain && graph[id].clamp.is_none() && graph[id].outputs.len() == 1).then_some(id)
+}
+
+/// What a value was before it got its shape.
+pub(super) fn unshaped(graph: &Graph, mut value: ValueId) -> ValueId {
+    while let Some(id) = plain_producer(graph, value)
+        && matches!(graph[id].op, Op::Reshape(_))
+        && let Some(x) = operand(graph, id, 0)
+    {
+        value = x;
+    }
+    value
 }
 
 /// Whether the value is computed, by a node.

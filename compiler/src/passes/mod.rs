@@ -17,6 +17,7 @@ mod fuse_activation;
 mod fuse_attention;
 mod fuse_chain;
 mod fuse_normalization;
+mod fuse_softmax;
 mod merge_common;
 mod order_flatten;
 mod sink_transpose;
@@ -36,6 +37,7 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("fold-constants", fold_constants::fold_constants),
     ("canonicalize", canonicalize::canonicalize),
     ("merge-common", merge_common::merge_common),
+    ("fuse-softmax", fuse_softmax::fuse_softmax),
     ("fuse-attention", fuse_attention::fuse_attention),
     ("fuse-normalization", fuse_normalization::fuse_normalization),
     ("sink-transpose", sink_transpose::sink_transpose),
