@@ -5,7 +5,7 @@
 //! weights cannot promise that is refused.
 
 use crate::arith::quant::{Clamp, Quant};
-use crate::arith::requant::{Output, Requant, requant};
+use crate::arith::requant::{Output, Requant, requant, requant_wide};
 use crate::call::Bind;
 use crate::epilogue::Finish;
 use crate::error::{Error, Result, Site};
@@ -104,7 +104,8 @@ impl Product {
             ranges.push(reach(&w[c * taps..(c + 1) * taps], b[c], x_zp)?);
         }
         let real: Vec<f64> = steps.iter().map(|s| s / y_scale).collect();
-        let requant = requant(&real, &ranges, out)?;
+        let wide = out.hi > i8::MAX.into();
+        let requant = if wide { requant_wide(&real, &ranges, out)? } else { requant(&real, &ranges, out)? };
         Ok(Product { weights: Data::I32(w), bias: Data::I32(b), x_zp, finish: finish(requant) })
     }
 

@@ -141,6 +141,35 @@ pub fn requant(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Requant>
     })
 }
 
+/// By how much of a step a result may leave the real number beside its one rounding, by [`requant_wide`].
+const MOST_OFF: f64 = 1.0 / 256.0;
+
+/// The same for results of sixteen bits that only the compiler names, as the sums in a recurrent layer: one shift, a
+/// usual one if possible, by which no result leaves the real number by more than a 256th of its step beside its
+/// rounding. Shifts of each channel only where there is none.
+///
+/// Errors: those of [`multiplier`].
+pub fn requant_wide(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Requant> {
+    let full = real.iter().map(|&r| multiplier(r)).collect::<Result<Vec<_>>>()?;
+    let least = full.iter().map(|f| f.s).min().unwrap_or(MAX_SHIFT);
+    let shared = |s: u32| -> Option<Requant> {
+        let each = real.iter().zip(acc).map(|(&real, &(lo, hi))| {
+            let exact = libm::ldexp(real, s as i32);
+            let m = libm::rint(exact);
+            let most = f64::from(lo).abs().max(f64::from(hi).abs());
+            let off = libm::ldexp((m - exact).abs() * most, -(s as i32));
+            (off <= MOST_OFF && m >= 1.0 && m <= f64::from(i32::MAX)).then_some(m as i32)
+        });
+        Some(Requant { m: each.collect::<Option<Vec<i32>>>()?, shift: Shift::Layer(s), out })
+    };
+    let usual = USUAL_SHIFTS.into_iter().filter(|&s| s < least);
+    Ok(usual.chain([least]).find_map(shared).unwrap_or_else(|| Requant {
+        m: full.iter().map(|f| f.m).collect(),
+        shift: Shift::Channel(full.iter().map(|f| f.s).collect()),
+        out,
+    }))
+}
+
 /// A multiplier for shift `s` with the same output as `full` on every accumulator of `range`.
 ///
 /// Outputs are a staircase in the accumulator: it is enough to keep each of its at most 255
@@ -280,6 +309,27 @@ mod tests {
             }
         }
         assert!(shared > 50, "only {shared} of 60 layers share a shift");
+    }
+
+    #[test]
+    fn wide_results_share_a_shift_and_stay_near() {
+        let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
+        for (case, base) in [0.02, 0.000_71, 0.3, 1.7, 3e-6].into_iter().enumerate() {
+            let real = [base, base * 0.61, base * 0.023, base * 0.0007];
+            let range = (-900_000, 700_000);
+            let r = requant_wide(&real, &[range; 4], out).unwrap();
+            assert!(matches!(r.shift, Shift::Layer(_)), "case {case}: {r:?}");
+            for (c, &real) in real.iter().enumerate() {
+                for acc in (range.0..=range.1).step_by(97) {
+                    let want = (f64::from(acc) * real).clamp(-32768.0, 32767.0);
+                    let off = (f64::from(r.apply(c, acc)) - want).abs();
+                    assert!(off <= 0.5 + MOST_OFF, "case {case} channel {c} acc {acc}: {off}");
+                }
+            }
+        }
+        // One channel a million times as large as another leaves no shift for both.
+        let r = requant_wide(&[3000.0, 3e-6], &[(-900_000, 900_000); 2], out).unwrap();
+        assert!(matches!(r.shift, Shift::Channel(_)), "{r:?}");
     }
 
     #[test]
