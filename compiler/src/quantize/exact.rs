@@ -7,6 +7,7 @@
 use super::forms::integer_form;
 use crate::graph::{Graph, NodeId, ValueKind};
 use crate::ops::Op;
+use crate::ops::recurrent::Spans;
 use crate::tensor::DType;
 
 /// Whether a node multiplies by trained weights.
@@ -47,8 +48,14 @@ pub(super) fn exact(graph: &Graph) -> Vec<bool> {
 /// Whether some value of a float graph would be stored as integers.
 pub fn worthwhile(graph: &Graph) -> bool {
     let exact = exact(graph);
+    // Samples tell recurrent layers of their integers later.
+    let told = |id: NodeId| {
+        let operand = |i: usize| graph[id].inputs.get(i).copied().flatten();
+        let constant = |i: usize| operand(i).map(|v| graph[v].constant().is_some());
+        matches!(&graph[id].op, Op::Recurrent(l) if l.integers(Spans::default(), &constant).is_some())
+    };
     graph.values().any(|(v, value)| {
-        let touched = |id: NodeId| integer_form(&graph[id].op);
+        let touched = |id: NodeId| integer_form(&graph[id].op) || told(id);
         value.dtype == DType::F32
             && !exact[v.index()]
             && !matches!(value.kind, ValueKind::Constant(_))
