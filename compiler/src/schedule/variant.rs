@@ -26,7 +26,8 @@ pub(crate) fn choose(
     code: &mut Code,
 ) -> Result<Choice> {
     let want = want(library, policy);
-    let (mut all, prices) = allowed(graph, node, layouts, &want, &|v| code.unrolled || shared(v))?;
+    let may = |v: &Variant| (code.unrolled || shared(v)).then_some(0);
+    let (mut all, prices) = allowed(graph, node, layouts, &want, &may)?;
     let free = policy.kernel(&graph[node].name).is_none();
     if free && !code.unrolled && all.iter().any(|(variant, _)| shared(variant)) {
         all.retain(|(variant, _)| shared(variant));
@@ -82,7 +83,8 @@ pub(crate) fn smaller(
         let result = |variant: &Variant| if variant.in_place() { 0 } else { over };
         let needed = |variant: &Variant| variant.workspace.next_multiple_of(8) + result(variant);
         let may = |variant: &Variant| unrolled || shared(variant);
-        let (all, prices) = allowed(graph, node, layouts, &want, &|v| may(v) && needed(v) <= room)?;
+        let over = |v: &Variant| may(v).then(|| needed(v).saturating_sub(room));
+        let (all, prices) = allowed(graph, node, layouts, &want, &over)?;
         for (variant, price) in all {
             if variant.workspace + result(&variant) >= choice.workspace || !may(&variant) {
                 continue;
@@ -100,7 +102,8 @@ pub(crate) fn smaller(
 }
 
 /// The variants that may be taken, with their prices: those whose flash is worth it, or the one that
-/// the user wants. And the prices of the best dense and sparse ones of those that `may` be taken at all.
+/// the user wants. And the prices of the best dense and sparse ones of those that may be taken at all, of which `over`
+/// says by how many bytes there is no room for them: the least comes first.
 ///
 /// Errors: the node cannot be compiled, or has no variant of the name that is wanted.
 fn allowed(
@@ -108,7 +111,7 @@ fn allowed(
     node: NodeId,
     layouts: &[Option<Layout>],
     want: &Want<'_>,
-    may: &dyn Fn(&Variant) -> bool,
+    over: &dyn Fn(&Variant) -> Option<usize>,
 ) -> Result<(Vec<(Variant, Price)>, Prices)> {
     let name = &graph[node].name;
     let wish = want.policy.kernel(name);
@@ -121,9 +124,15 @@ fn allowed(
         .collect();
     let Some(wish) = wish else {
         let best = |sparse: bool| {
-            let of_kind = |(v, _): &&(Variant, Price)| v.name.starts_with(SPARSE) == sparse && may(v);
-            let mut prices: Vec<((), Price)> =
-                all.iter().filter(of_kind).map(|(_, price)| ((), *price)).collect();
+            let of_kind = all.iter().filter(|(v, _)| v.name.starts_with(SPARSE) == sparse);
+            let of_kind: Vec<(usize, Price)> =
+                of_kind.filter_map(|(v, price)| Some((over(v)?, *price))).collect();
+            let least = of_kind.iter().map(|(over, _)| *over).min();
+            let mut prices: Vec<((), Price)> = of_kind
+                .iter()
+                .filter(|(over, _)| Some(*over) == least)
+                .map(|(_, price)| ((), *price))
+                .collect();
             want.policy.affordable(&mut prices);
             prices.into_iter().map(|(_, price)| price).min_by_key(|price| want.policy.rank(price))
         };

@@ -19,7 +19,7 @@
 //! takes one more to part, and leaves the words of every second round across two of memory's: one more.
 
 use crate::armv7em::epilogue::{Rounding, word};
-use crate::armv7em::gemm::{Frame, Gemm};
+use crate::armv7em::gemm::{Frame, Gemm, suffix};
 use crate::armv7em::stream::{Format, Stream};
 use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
 use crate::error::Result;
@@ -223,10 +223,11 @@ impl Blocks {
     /// The kernel `(acts, w, y, rnd)`: its meaning as loops and its native form.
     pub fn kernel(&self, core: &Core) -> Result<Arc<Kernel>> {
         let g = &self.gemm;
-        let mut k = KernelBuilder::new(format!("gemm_s8_b{}x4q{}", self.rows, g.columns));
+        let name = format!("gemm_{}_b{}x4q{}", suffix(g.result()), self.rows, g.columns);
+        let mut k = KernelBuilder::new(name);
         let acts = k.buffer("acts", DType::I16, g.acts_len(), Access::Read);
         let w = k.buffer("w", DType::I16, self.len, Access::Read);
-        let y = k.buffer("y", DType::I8, (g.columns - 1) * g.step + g.outputs, Access::Write);
+        let y = k.buffer("y", g.result(), (g.columns - 1) * g.step + g.outputs, Access::Write);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
         let stream = self.stream();
         let (head, tail) = (self.head(), stream.tail_len());

@@ -4,6 +4,7 @@ use super::*;
 use crate::arith::quant::Quant;
 use crate::call::{Bind, Call};
 use crate::library::Library;
+use crate::offer::SPARSE;
 use crate::options::Optimize;
 use crate::policy::Policy;
 use crate::problem::{Axis, Rows};
@@ -164,10 +165,28 @@ fn units_take_few_cycles() {
 fn products_of_sixteen_bits_are_exact() {
     let mut random = Random(31);
     let mut found = std::collections::BTreeMap::new();
-    let shapes =
-        [(1, 8, 8), (1, 48, 144), (12, 6, 24), (3, 7, 9), (2, 12, 128), (1, 5, 12), (5, 33, 10), (1, 3, 7)];
-    for (case, (rows, inputs, outputs)) in shapes.into_iter().cycle().take(24).enumerate() {
-        let w: Vec<i8> = (0..outputs * inputs).map(|_| random.within(-127, 127) as i8).collect();
+    let shapes = [
+        (1, 8, 8),
+        (1, 48, 144),
+        (12, 6, 24),
+        (3, 7, 9),
+        (2, 12, 128),
+        (1, 5, 12),
+        (5, 33, 10),
+        (1, 3, 7),
+        (11, 32, 48),
+    ];
+    let mut sparse = std::collections::BTreeMap::new();
+    for (case, (rows, inputs, outputs)) in shapes.into_iter().cycle().take(36).enumerate() {
+        let mut w: Vec<i8> = (0..outputs * inputs).map(|_| random.within(-127, 127) as i8).collect();
+        // Blocks of four, two or one channel by four inputs, of which most are zero.
+        let block = [0, 4, 2, 1][case % 4];
+        for (row, at) in (0..outputs).flat_map(|row| (0..inputs).map(move |at| (row, at))) {
+            let place = (row / block.max(1) * 31 + at / 4 * 17 + case) % 10;
+            if block > 0 && place > 2 {
+                w[row * inputs + at] = 0;
+            }
+        }
         let w = Tensor::new(vec![outputs, inputs], Data::I8(w)).unwrap();
         let scale: Vec<f32> = (0..outputs).map(|_| random.within(10, 90) as f32 / 1e4).collect();
         let scale = if case % 2 == 0 { vec![0.004; outputs] } else { scale };
@@ -185,10 +204,19 @@ fn products_of_sixteen_bits_are_exact() {
             let ways =
                 engine.wide(&rows, &product, &want(&library, Policy::from(Optimize::Balanced))).unwrap();
             *found.entry(target.core.name.clone()).or_insert(0) += ways.len();
+            for way in ways.iter().filter(|way| way.way.starts_with(SPARSE)) {
+                *sparse.entry((target.core.name.clone(), way.way)).or_insert(0) += 1;
+            }
             hold_dense(&rows, &product, &ways, &mut random);
         }
     }
     for core in ["cortex-m4", "cortex-m33", "cortex-m7", "cortex-m55", "rv32imc", "rv32imcv"] {
-        assert!(found[core] >= 14, "{core}: {found:?}");
+        assert!(found[core] >= 21, "{core}: {found:?}");
+    }
+    for core in ["cortex-m4", "cortex-m33", "cortex-m7"] {
+        for way in ["blocks4x4", "blocks2x4", "blocks1x4"] {
+            let count = sparse.get(&(core.to_owned(), way)).copied().unwrap_or(0);
+            assert!(count >= 2, "{core} {way}: {sparse:?}");
+        }
     }
 }

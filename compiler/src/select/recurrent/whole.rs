@@ -5,14 +5,14 @@
 //! of a few steps) in the workspace, and multiplies the state at each step. Law: as
 //! [`crate::kernels::recurrent`]: the state is 16 bits wide from the first step to the last, whatever results hold.
 
-use super::super::{Cx, PORTABLE, View};
+use super::super::{Cx, PORTABLE, Variant, View};
 use super::{Composite, Steps, Walk, lengths, place, results};
 use crate::arith::requant::{Multiplier, Output, multiplier};
 use crate::error::Result;
 use crate::graph::Quant;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, instr, int};
 use crate::kernels::call::Call;
-use crate::kernels::offer::Candidate;
+use crate::kernels::offer::{Candidate, SPARSE};
 use crate::kernels::portable::dense::dense;
 use crate::kernels::problem::{Axis, Rows};
 use crate::kernels::product::Product;
@@ -34,6 +34,13 @@ struct Numbers {
     state: Vec<Product>,
     units: Vec<Units>,
     peepholes: Option<Data>,
+}
+
+impl Numbers {
+    /// Whether enough weights of some product are zero for it to run without them.
+    fn zeros(&self) -> bool {
+        self.state.iter().chain([&self.inputs]).any(Product::zeros)
+    }
 }
 
 /// A constant of floats.
@@ -145,19 +152,39 @@ fn numbers(cx: &Cx<'_>, op: &Recurrent, x: &Quant) -> Result<Numbers> {
     Ok(Numbers { inputs, state, units, peepholes })
 }
 
-/// The product of rows: the core's own, if it has one, else portable loops; and whether it is the core's.
-fn product(cx: &Cx<'_>, rows: &Rows, product: &Product) -> Result<((Call, usize), bool)> {
+/// What runs a layer's products.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kinds {
+    /// Whether some kernel is the core's own.
+    native: bool,
+    /// Whether some kernel leaves zeros out.
+    sparse: bool,
+}
+
+/// The product of rows: the best of the core's own, if it has one, else portable loops. Where `zeros` may be left out,
+/// those of the core that do are asked too.
+fn product(
+    cx: &Cx<'_>,
+    rows: &Rows,
+    product: &Product,
+    zeros: bool,
+    kinds: &mut Kinds,
+) -> Result<(Call, usize)> {
     if let Some(engine) = engine(cx.want.target()).filter(|_| !cx.portable) {
-        let offers = cx.here(engine.wide(rows, product, &cx.want))?;
-        let best = offers.into_iter().min_by(|a, b| {
-            let cycles = |c: &Candidate| c.call.cycles(cx.want.target());
-            cycles(a).total_cmp(&cycles(b))
-        });
+        let offers = cx.here(engine.wide(rows, product, &cx.want))?.into_iter();
+        let rank = |offer: &Candidate| {
+            let variant = Variant { name: String::new(), calls: vec![offer.call.clone()], workspace: 0 };
+            cx.want.policy.rank(&variant.price(cx.want.target()))
+        };
+        let allowed = offers.filter(|offer| zeros || !offer.way.starts_with(SPARSE));
+        let best = allowed.min_by_key(rank);
         if let Some(best) = best {
-            return Ok(((best.call, best.workspace), true));
+            kinds.native = true;
+            kinds.sparse |= best.way.starts_with(SPARSE);
+            return Ok((best.call, best.workspace));
         }
     }
-    Ok(((cx.here(dense(rows, product, false))?, 0), false))
+    Ok((cx.here(dense(rows, product, false))?, 0))
 }
 
 /// Where a state comes from at the first step.
@@ -271,13 +298,23 @@ pub(super) fn select(cx: &mut Cx<'_>, op: &Recurrent) -> Result<()> {
     let mut chunks = vec![steps];
     chunks.extend(Some(few).filter(|&n| n < steps && !whole && !cx.portable));
     for chunk in chunks {
-        let offer = layer(cx, op, &x, &numbers, chunk)?;
-        cx.offers.push(offer);
+        let offer = layer(cx, op, &x, &numbers, (chunk, false))?;
+        cx.offers.extend(offer);
+        let sparse = if numbers.zeros() { layer(cx, op, &x, &numbers, (chunk, true))? } else { None };
+        cx.offers.extend(sparse);
     }
     Ok(())
 }
 
-fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize) -> Result<Candidate> {
+/// The call with the products of so many steps in memory at once; where `zeros` are to be left out, `None` if no
+/// kernel gains by it.
+fn layer(
+    cx: &Cx<'_>,
+    op: &Recurrent,
+    x: &View,
+    numbers: &Numbers,
+    (chunk, zeros): (usize, bool),
+) -> Result<Option<Candidate>> {
     let hidden = op.hidden;
     let rows = op.cell.gates() * hidden;
     let Some(first) = numbers.units.first() else { return Err(cx.unsupported("has no units")) };
@@ -312,17 +349,20 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
         inputs: side(x.shape[2], x.strides[2], 0),
         outputs: side(rows, 0, 1),
     };
-    let (call, mut native) = product(cx, &of_inputs, &numbers.inputs)?;
+    let mut kinds = Kinds::default();
+    let call = product(cx, &of_inputs, &numbers.inputs, zeros, &mut kinds)?;
     let from_inputs = layer.inner(cx, "inputs", call)?;
     let mut from_state = Vec::new();
     let mut at = 0;
     for part in &numbers.state {
         let count = part.bias.len();
         let of_state = Rows { rows: Vec::new(), inputs: side(hidden, 1, 0), outputs: side(count, 0, 1) };
-        let (call, own) = product(cx, &of_state, part)?;
-        native |= own;
+        let call = product(cx, &of_state, part, zeros, &mut kinds)?;
         from_state.push((layer.inner(cx, ["state", "reset"][from_state.len().min(1)], call)?, at));
         at += count;
+    }
+    if zeros && !kinds.sparse {
+        return Ok(None);
     }
     let kernels = numbers
         .units
@@ -368,13 +408,15 @@ fn layer(cx: &Cx<'_>, op: &Recurrent, x: &View, numbers: &Numbers, chunk: usize)
         },
     };
     steps.walk(&mut layer.k, &mut walk);
-    let way = match (native, chunk < x.shape[0]) {
+    let way = match (kinds.native, chunk < x.shape[0]) {
+        (true, false) if kinds.sparse => "blocks_recurrent",
+        (true, true) if kinds.sparse => "blocks_recurrent_chunks",
         (true, false) => "recurrent",
         (true, true) => "recurrent_chunks",
         (false, false) => PORTABLE,
         (false, true) => "portable_chunks",
     };
-    layer.offer(way)
+    Ok(Some(layer.offer(way)?))
 }
 
 type Leaving = (Part, Buf, View, Leave);

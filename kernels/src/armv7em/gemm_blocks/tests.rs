@@ -45,6 +45,9 @@ fn body_and_instructions_are_exact() {
         // Rows that a step does not reach over.
         Gemm { runs: 3, run_pitch: 2000, pairs: 6, outputs: 4, pitch: 8, step: 40, ..BASE },
         Gemm { pairs: 320, outputs: 8, columns: 1, sh: Some(12), ..BASE },
+        // Results of sixteen bits.
+        Gemm { columns: 1, lo: -32768, hi: 32767, sh: Some(3), ..BASE },
+        Gemm { pairs: 16, step: 21, lo: -32768, hi: 32767, sh: Some(1), ..BASE },
     ];
     let mut random = Random(77);
     let m4 = secateur_targets::core("cortex-m4").unwrap();
@@ -78,7 +81,11 @@ fn body_and_instructions_are_exact() {
         ];
         let y_len = (g.columns - 1) * g.step + g.outputs;
         let call = Call { kernel: blocks.kernel(&m4).unwrap(), args };
-        let Data::I8(got) = run(&call, &[Data::I16(acts.clone())], DType::I8, y_len) else { panic!() };
+        let got: Vec<i32> = match run(&call, &[Data::I16(acts.clone())], g.result(), y_len) {
+            Data::I8(v) => v.into_iter().map(i32::from).collect(),
+            Data::I16(v) => v.into_iter().map(i32::from).collect(),
+            other => panic!("{other:?}"),
+        };
         for (q, o) in (0..g.columns).flat_map(|q| (0..g.outputs).map(move |o| (q, o))) {
             let input = |j: usize| acts[j / (2 * g.pairs) * g.run_pitch + j % (2 * g.pairs) + q * g.pitch];
             let sum: i32 = (0..k).map(|j| i32::from(input(j)) * w[o * k + j]).sum();
@@ -87,7 +94,7 @@ fn body_and_instructions_are_exact() {
             }
             let by = Multiplier { m: m[o], s: g.sh.unwrap() + 32 };
             let want = requantize(sum + bias[o], by, zp, g.lo, g.hi);
-            assert_eq!(i32::from(got[q * g.step + o]), want, "case {case} column {q} output {o}");
+            assert_eq!(got[q * g.step + o], want, "case {case} column {q} output {o}");
         }
     }
 }
