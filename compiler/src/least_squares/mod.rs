@@ -11,8 +11,9 @@ mod matrix;
 mod moments;
 mod round;
 mod solve;
+pub(crate) mod steps;
 
-pub use layers::{Layer, layers, rows};
+pub use layers::{Layer, Reads, layers, rows};
 pub use matrix::{Matrix, Sizes};
 pub use moments::{Moments, Rows};
 pub use round::{Steps, round};
@@ -32,8 +33,7 @@ pub fn problem(
 ) -> Result<(Moments, Matrix, Solver)> {
     let (columns, outputs) = (layer.sizes.columns(), layer.sizes.rows);
     let moments = Moments::of(&rows(graph, layer, group, read, want)?, columns, outputs);
-    let weights = graph[layer.node].inputs[1].and_then(|w| graph[w].constant());
-    let weights = weights.and_then(|t| t.as_f32()).unwrap_or_default();
+    let weights = layer.weights_in(graph);
     let per_group = layer.sizes.weights();
     let trained = Matrix::from_onnx(layer.sizes, &weights[group * per_group..(group + 1) * per_group]);
     let solver = Solver::new(&moments, &trained).map_err(|e| e.at(graph[layer.node].site()))?;

@@ -2,34 +2,26 @@
 //!
 //! In: a node. Out: its sizes and its multiply-accumulates.
 
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Value};
+use crate::ops::Op;
+use crate::ops::recurrent::{R, W};
 use crate::program::Layer;
-use crate::tensor::Data;
+use crate::tensor::{Data, Tensor};
 
 /// What the report says of a node, but for what runs, what it reads and what is live.
 pub(super) fn layer(graph: &Graph, id: NodeId) -> Layer {
     let node = &graph[id];
     let macs = graph.macs(id);
     // Each weight of a convolution or product is used equally often, padded taps included.
-    let weights = node.inputs.get(1).copied().flatten().map(|w| &graph[w]);
-    let live_macs = match weights.and_then(|w| Some((w, w.constant()?))) {
-        Some((w, t)) if macs > 0 && !t.is_empty() => {
-            let zero = |i: usize| -> i64 {
-                w.quant.as_ref().map_or(0, |q| {
-                    let axis = q.axis.map_or(0, |a| {
-                        let inner: usize = w.shape[a + 1..].iter().product();
-                        i / inner % w.shape[a]
-                    });
-                    q.zero_point.get(axis).copied().unwrap_or(0).into()
-                })
-            };
-            let live = match t.data() {
-                Data::F32(v) => v.iter().filter(|x| **x != 0.0).count(),
-                _ => t.to_i64_vec().iter().enumerate().filter(|(i, x)| **x != zero(*i)).count(),
-            };
-            (u128::from(macs) * live as u128 / t.len() as u128) as u64
-        }
-        _ => macs,
+    let operands: &[usize] = if matches!(node.op, Op::Recurrent(_)) { &[W, R] } else { &[1] };
+    let weights = operands.iter().filter_map(|&at| {
+        let w = &graph[node.inputs.get(at).copied().flatten()?];
+        Some((w, w.constant()?))
+    });
+    let (live, all) = weights.fold((0, 0), |(live, all), (w, t)| (live + nonzero(w, t), all + t.len()));
+    let live_macs = match macs > 0 && all > 0 {
+        true => (u128::from(macs) * live as u128 / all as u128) as u64,
+        false => macs,
     };
     let output = node.outputs.first().map(|v| &graph[*v]);
     Layer {
@@ -42,5 +34,22 @@ pub(super) fn layer(graph: &Graph, id: NodeId) -> Layer {
         live_macs,
         weight_bytes: 0,
         live_bytes: 0,
+    }
+}
+
+/// How many of a constant's numbers are not zero.
+fn nonzero(w: &Value, t: &Tensor) -> usize {
+    let zero = |i: usize| -> i64 {
+        w.quant.as_ref().map_or(0, |q| {
+            let axis = q.axis.map_or(0, |a| {
+                let inner: usize = w.shape[a + 1..].iter().product();
+                i / inner % w.shape[a]
+            });
+            q.zero_point.get(axis).copied().unwrap_or(0).into()
+        })
+    };
+    match t.data() {
+        Data::F32(v) => v.iter().filter(|x| **x != 0.0).count(),
+        _ => t.to_i64_vec().iter().enumerate().filter(|(i, x)| **x != zero(*i)).count(),
     }
 }

@@ -137,6 +137,18 @@ pub struct Spans {
     pub state: f32,
 }
 
+/// What the products of one step of a sequence read, and the sums that they give, their biases included.
+#[derive(Debug)]
+pub struct Step<'a> {
+    pub x: &'a [f32],
+    pub from_inputs: &'a [f32],
+    /// The state before the step.
+    pub h: &'a [f32],
+    /// The same times the reset gate, where the product of the last gate reads that.
+    pub reset: Option<&'a [f32]>,
+    pub from_state: &'a [f32],
+}
+
 /// The most bits behind the point with which `most` fits sixteen bits.
 pub(crate) fn fraction(most: f64) -> i32 {
     let (_, exponent) = libm::frexp(most.max(1e-6) / 32767.0 * 32768.0);
@@ -223,11 +235,25 @@ impl Recurrent {
         self.activations.get(index).map_or(x, |a| a.of(x))
     }
 
+    /// Whether the reset gate multiplies the state before its last product.
+    pub fn reset_first(&self) -> bool {
+        self.cell == Cell::Gru { reset_after: false }
+    }
+
     /// The results, and the greatest values inside.
     pub fn trace(&self, inputs: &[Option<&Tensor>]) -> Result<(Vec<Tensor>, Spans)> {
+        self.trace_steps(inputs, &mut |_| {})
+    }
+
+    /// The same, and `seen` is told each step of each sequence of the batch as it is computed.
+    pub fn trace_steps(
+        &self,
+        inputs: &[Option<&Tensor>],
+        seen: &mut dyn FnMut(&Step<'_>),
+    ) -> Result<(Vec<Tensor>, Spans)> {
         let types = super::check::infer_tensors(self, inputs)?;
         let x = tensor(inputs, X)?;
-        let (w, r) = (floats(tensor(inputs, W)?)?, floats(tensor(inputs, R)?)?);
+        let (x_values, w, r) = (floats(x)?, floats(tensor(inputs, W)?)?, floats(tensor(inputs, R)?)?);
         let given = |i: usize| inputs.get(i).copied().flatten();
         let (steps, batch, width) = (x.shape()[0], x.shape()[1], x.shape()[2]);
         let (hidden, rows) = (self.hidden, self.cell.gates() * self.hidden);
@@ -242,7 +268,7 @@ impl Recurrent {
 
         let mut from_inputs = vec![0.0f32; steps * batch * rows];
         if width > 0 {
-            product((steps * batch, width, rows), floats(x)?, transpose(w, width), &mut from_inputs);
+            product((steps * batch, width, rows), x_values, transpose(w, width), &mut from_inputs);
         }
         let of_inputs = |row: usize| bias.map_or(0.0, |b| b[row]);
         let of_state = |row: usize| bias.map_or(0.0, |b| b[rows + row]);
@@ -258,14 +284,16 @@ impl Recurrent {
                 let h = state[own.clone()].to_vec();
                 let c = cell[own.clone()].to_vec();
                 let gx: Vec<f32> = gx.iter().enumerate().map(|(j, v)| v + of_inputs(j)).collect();
-                let reset_first = self.cell == Cell::Gru { reset_after: false };
-                let direct = if reset_first { 2 * hidden } else { rows };
+                let direct = if self.reset_first() { 2 * hidden } else { rows };
                 let mut gh: Vec<f32> = (0..direct).map(|j| dot(j, &h) + of_state(j)).collect();
-                if reset_first {
-                    let reset: Vec<f32> =
-                        (0..hidden).map(|u| self.activation(0, gx[hidden + u] + gh[hidden + u]) * h[u]).collect();
-                    gh.extend((direct..rows).map(|j| dot(j, &reset) + of_state(j)));
+                let reset = self.reset_first().then(|| -> Vec<f32> {
+                    (0..hidden).map(|u| self.activation(0, gx[hidden + u] + gh[hidden + u]) * h[u]).collect()
+                });
+                if let Some(reset) = &reset {
+                    gh.extend((direct..rows).map(|j| dot(j, reset) + of_state(j)));
                 }
+                let read = &x_values[(at * batch + n) * width..][..width];
+                seen(&Step { x: read, from_inputs: &gx, h: &h, reset: reset.as_deref(), from_state: &gh });
                 spans.sums = gx.iter().chain(&gh).fold(spans.sums, |most, v| most.max(v.abs()));
                 for u in 0..hidden {
                     let sum = |gate: usize| gx[gate * hidden + u] + gh[gate * hidden + u];

@@ -12,6 +12,7 @@ use crate::graph::walk::Walk;
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId};
 use crate::least_squares::{Layer, layers, problem};
 use crate::observe::Observer;
+use crate::ops::Op;
 use crate::options::Pattern;
 use crate::parallel;
 use crate::quantize;
@@ -42,16 +43,16 @@ pub(super) struct Storage {
 }
 
 /// The graph that is pruned, beside the one whose outputs it should give.
-struct Pair<'a> {
-    dense: Graph,
+pub(super) struct Pair<'a> {
+    pub(super) dense: Graph,
     /// The graph that is pruned as it came.
-    float: Graph,
-    graph: &'a mut Graph,
-    exact: Walk,
-    walk: Walk,
-    storage: &'a Storage,
+    pub(super) float: Graph,
+    pub(super) graph: &'a mut Graph,
+    pub(super) exact: Walk,
+    pub(super) walk: Walk,
+    pub(super) storage: &'a Storage,
     /// Values that pruning has changed.
-    changed: BTreeSet<ValueId>,
+    pub(super) changed: BTreeSet<ValueId>,
 }
 
 /// Prunes in place. `goals` holds for each task the share of its layer that goes; `lost` says what channels the
@@ -83,9 +84,16 @@ pub(super) fn compress(
             _ => None,
         };
         let aim = narrowed.as_deref().unwrap_or(&want[0]);
-        let layer = all.iter().find(|l| l.node == id);
+        let mine: Vec<&Layer> = all.iter().filter(|l| l.node == id).collect();
+        let recurrent = matches!(pair.float[id].op, Op::Recurrent(_));
+        let layer = mine.first().copied().filter(|_| !recurrent);
         let goal = goals.iter().find(|(task, _)| task.layer.node == id);
         let mut have = match (layer, goal) {
+            _ if recurrent => {
+                let (pruned, have) = pair.recurrent(id, &mine, goals, &want[0])?;
+                done.extend(pruned);
+                have
+            }
             (_, Some((task, share))) => {
                 let (pruned, have) = pair.prune(task, *share, aim, inputs.len())?;
                 done.push(pruned);
@@ -147,6 +155,21 @@ impl Pair<'_> {
     ) -> Result<(Pruned, Vec<Vec<Tensor>>)> {
         let layer = &task.layer;
         let found = Prepared::new(&self.float, task, self.read(layer)?, want)?;
+        let removed = self.take(task, share, &found);
+        let have = self.eval(layer, samples)?;
+        let pruned = Pruned {
+            layer: layer.name.clone(),
+            pattern: task.pattern,
+            removed,
+            weights: layer.weights(),
+            error: error(want, &have[0]),
+        };
+        Ok((pruned, have))
+    }
+
+    /// Gives a layer its weights with a share of zeros; how many those are.
+    pub(super) fn take(&mut self, task: &Task, share: f64, found: &Prepared) -> usize {
+        let layer = &task.layer;
         let (weights, removed) = found.pruned(share);
         let site = self.float[layer.node].site();
         let columns = layer.sizes.columns();
@@ -161,22 +184,25 @@ impl Pair<'_> {
             let text = "its inputs hang together so closely that the damping of its weights was raised";
             self.graph.warn(Warning::new(site, text));
         }
-        let tensors = found.tensors(&self.float, layer, &weights);
+        let tensors = found.tensors(self.graph, layer, &weights);
         self.replace(layer, tensors);
-        let have = self.eval(layer, samples)?;
-        let pruned = Pruned {
-            layer: layer.name.clone(),
-            pattern: task.pattern,
-            removed,
-            weights: layer.weights(),
-            error: error(want, &have[0]),
-        };
-        Ok((pruned, have))
+        removed
     }
 
     /// New weights without zeros, for a layer that reads what pruning has changed.
     fn solve_anew(&mut self, layer: &Layer, want: &[Tensor], samples: usize) -> Result<Vec<Vec<Tensor>>> {
-        let read = self.read(layer)?;
+        let tensors = self.solved(layer, self.read(layer)?, want)?;
+        self.replace(layer, tensors);
+        self.eval(layer, samples)
+    }
+
+    /// Weights and bias of a layer that fit what it reads and should give, zeros only where they have to stay.
+    pub(super) fn solved(
+        &self,
+        layer: &Layer,
+        read: &[Tensor],
+        want: &[Tensor],
+    ) -> Result<[(usize, Tensor); 2]> {
         let (mut weights, mut bias) = (Vec::new(), Vec::new());
         for group in 0..layer.groups {
             let (moments, trained, solver) = problem(&self.float, layer, group, read, want)?;
@@ -184,26 +210,26 @@ impl Pair<'_> {
             bias.extend((0..layer.sizes.rows).map(|row| moments.bias(row, solved.row(row)) as f32));
             weights.extend(solved.to_onnx());
         }
-        let shape = self.float[layer.node].inputs[1].map_or(Vec::new(), |w| self.float[w].shape.clone());
-        let tensors = [Tensor::f32(&shape, weights), Tensor::f32(&[bias.len()], bias)];
-        self.replace(layer, tensors);
-        self.eval(layer, samples)
+        Ok(layer.operands(self.graph, &weights, &bias))
     }
 
-    fn replace(&mut self, layer: &Layer, tensors: [Tensor; 2]) {
+    /// Gives a layer's node other operands.
+    pub(super) fn replace(&mut self, layer: &Layer, tensors: [(usize, Tensor); 2]) {
         let node = &self.float[layer.node];
-        let name = |at: usize, or: String| {
-            node.inputs.get(at).copied().flatten().map_or(or, |v| self.float[v].name.clone())
+        let name = |at: usize| {
+            let named = node.inputs.get(at).copied().flatten().map(|v| self.float[v].name.clone());
+            named.unwrap_or_else(|| format!("{}.bias", node.name))
         };
-        let names = [name(1, String::new()), name(2, format!("{}.bias", node.name))];
+        let tensors = tensors.map(|(at, tensor)| (at, name(at), tensor));
+        let outputs = node.outputs.clone();
         let mut patch = Patch::new(self.graph);
-        for (at, (name, tensor)) in names.iter().zip(tensors).enumerate() {
-            let constant = patch.add_constant(name, tensor);
+        for (at, name, tensor) in tensors {
+            let constant = patch.add_constant(&name, tensor);
             let node = patch.node_mut(layer.node);
-            node.inputs.resize(3, None);
-            node.inputs[at + 1] = Some(constant);
+            node.inputs.resize(node.inputs.len().max(at + 1), None);
+            node.inputs[at] = Some(constant);
         }
-        self.changed.insert(layer.output);
+        self.changed.extend(outputs);
     }
 
     /// Both walks go on; what an integer network would store is stored so.
@@ -227,7 +253,7 @@ fn stored(tensors: &[Tensor], quant: &Quant) -> Vec<Tensor> {
 }
 
 /// Root of the square error against the variance of what is wanted, by place in the tensor's channels alike.
-fn error(want: &[Tensor], have: &[Tensor]) -> f64 {
+pub(super) fn error(want: &[Tensor], have: &[Tensor]) -> f64 {
     let (mut sum, mut squares, mut off, mut count) = (0.0, 0.0, 0.0, 0usize);
     for (w, h) in want.iter().zip(have) {
         for (&w, &h) in w.as_f32().into_iter().flatten().zip(h.as_f32().into_iter().flatten()) {

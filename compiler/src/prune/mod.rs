@@ -14,6 +14,7 @@ mod compress;
 pub mod groups;
 pub mod obs;
 mod plan;
+mod recurrent;
 pub mod scores;
 mod survey;
 

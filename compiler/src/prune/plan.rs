@@ -65,7 +65,7 @@ pub fn tasks(graph: &Graph, options: &Options) -> Result<Vec<Task>> {
 }
 
 fn pattern(layer: &Layer, prune: &Prune, options: &Options, native: Pattern) -> Pattern {
-    last(&options.patterns, &layer.name).or(prune.pattern).unwrap_or(native)
+    last(&options.patterns, layer).or(prune.pattern).unwrap_or(native)
 }
 
 /// Reads the options against a graph.
@@ -84,9 +84,9 @@ pub fn plan(graph: &Graph, options: &Options, native: Pattern) -> Result<Plan> {
     let kept = kept(graph, &all, options);
     let score = prune.score.unwrap_or(Score::Obs);
     for layer in prunable(&all) {
-        let own = last(&options.sparsities, &layer.name).map(|s| s.0);
+        let own = last(&options.sparsities, layer).map(|s| s.0);
         let pattern = pattern(layer, &prune, options, native);
-        let named = options.keep.as_ref().is_some_and(|k| k.iter().any(|g| g.matches(&layer.name)));
+        let named = options.keep.as_ref().is_some_and(|k| k.iter().any(|g| layer.is_meant(g)));
         if named && own.is_some_and(|s| s > 0.0) {
             let why = format!("`{}` is to be kept, and to have a sparsity", layer.name);
             return Err(Error::option("sparsity", why).help("leave one of both out"));
@@ -104,7 +104,7 @@ pub fn plan(graph: &Graph, options: &Options, native: Pattern) -> Result<Plan> {
         match (own, pattern.share()) {
             (Some(0.0), _) => {}
             (Some(own), said) => plan.fixed.push((task, said.unwrap_or(own))),
-            (None, _) if options.prune.is_none() || kept.contains(&layer.node) => {}
+            (None, _) if options.prune.is_none() || kept.contains(&layer.key()) => {}
             (None, Some(said)) => plan.fixed.push((task, said)),
             (None, None) => plan.free.push(task),
         }
@@ -118,7 +118,7 @@ pub fn plan(graph: &Graph, options: &Options, native: Pattern) -> Result<Plan> {
     }
     if plan.fixed.is_empty() && plan.free.is_empty() && plan.sparsity > 0.0 {
         return Err(Error::option("prune", "finds no layer that may lose weights")
-            .help("only convolutions that are not grouped, and dense layers with constant weights, do; `keep` says which stay dense"));
+            .help("only convolutions that are not grouped, and dense and recurrent layers with constant weights, do; `keep` says which stay dense"));
     }
     Ok(plan)
 }
@@ -144,13 +144,13 @@ pub(super) fn share(prune: &Prune, given: bool) -> Result<Option<f64>> {
     }
 }
 
-pub(super) fn last<T: Copy>(wishes: &[LayerWish<T>], name: &str) -> Option<T> {
-    wishes.iter().rev().find(|w| w.layers.matches(name)).map(|w| w.value)
+pub(super) fn last<T: Copy>(wishes: &[LayerWish<T>], layer: &Layer) -> Option<T> {
+    wishes.iter().rev().find(|w| layer.is_meant(&w.layers)).map(|w| w.value)
 }
 
 /// Every pattern of names is for a layer that there is.
 pub(super) fn known(all: &[Layer], options: &Options) -> Result<()> {
-    let any = |layers: &[&Layer], glob: &crate::options::Glob| layers.iter().any(|l| glob.matches(&l.name));
+    let any = |layers: &[&Layer], glob: &crate::options::Glob| layers.iter().any(|l| l.is_meant(glob));
     let (each, prunable): (Vec<&Layer>, Vec<&Layer>) = (all.iter().collect(), prunable(all).collect());
     let mut globs: Vec<(&str, &crate::options::Glob, &[&Layer])> = Vec::new();
     globs.extend(options.keep.iter().flatten().map(|g| ("keep", g, each.as_slice())));
@@ -184,18 +184,18 @@ fn unheard(options: &Options) -> Result<()> {
     Err(Error::option(said, "is said, and nothing is pruned").help("say how much goes: `--prune 0.6`"))
 }
 
-/// Nodes that stay dense: those that are named, or else small layers at both ends.
-fn kept(graph: &Graph, all: &[Layer], options: &Options) -> BTreeSet<NodeId> {
+/// Layers that stay dense: those that are named, or else small layers at both ends.
+fn kept(graph: &Graph, all: &[Layer], options: &Options) -> BTreeSet<(NodeId, usize, usize)> {
     if let Some(globs) = &options.keep {
-        let named = all.iter().filter(|l| globs.iter().any(|g| g.matches(&l.name)));
-        return named.map(|l| l.node).collect();
+        let named = all.iter().filter(|l| globs.iter().any(|g| l.is_meant(g)));
+        return named.map(Layer::key).collect();
     }
     let total: usize = all.iter().map(Layer::weights).sum();
     let weighted: BTreeSet<NodeId> = all.iter().map(|l| l.node).collect();
     let small = |l: &&Layer| (l.weights() as f64) < ENDS * total as f64;
     let (first, last) = ends(graph, &weighted);
     let at_end = |l: &&Layer| first.contains(&l.input) || last.contains(&l.output);
-    all.iter().filter(at_end).filter(small).map(|l| l.node).collect()
+    all.iter().filter(at_end).filter(small).map(Layer::key).collect()
 }
 
 /// Values that come from the model's inputs, and values that go to its outputs, with no layer of weights in

@@ -8,6 +8,7 @@ use super::scores;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
 use crate::graph::{Graph, NodeId, ValueId, run_with};
+use crate::least_squares::steps::steps;
 use crate::least_squares::{Layer, Matrix, Moments, Solver, problem};
 use crate::observe::Observer;
 use crate::ops::{Op, limit};
@@ -70,13 +71,13 @@ impl Recorded {
         self.values.iter().map(of).collect()
     }
 
-    /// The outputs with other weights and bias for one node: what stands behind it is computed anew.
+    /// The outputs with other weights and bias, by operand, for one node: what stands behind it is computed anew.
     fn outputs_with(
         &self,
         graph: &Graph,
         order: &[NodeId],
         changed: NodeId,
-        weights: &[Tensor; 2],
+        weights: &[(usize, Tensor)],
     ) -> Result<Vec<Vec<Tensor>>> {
         let one = |sample: usize| -> Result<Vec<Tensor>> {
             let recorded = &self.values[sample];
@@ -96,9 +97,9 @@ impl Recorded {
                             .or_else(|| graph[v].constant().map(|t| t.as_ref()))
                     }));
                 }
-                if id == changed {
-                    operands.resize(3, None);
-                    (operands[1], operands[2]) = (Some(&weights[0]), Some(&weights[1]));
+                for (at, tensor) in weights.iter().filter(|_| id == changed) {
+                    operands.resize(operands.len().max(at + 1), None);
+                    operands[*at] = Some(tensor);
                 }
                 let mut results = node.op.eval(&operands).map_err(|e| e.at(node.site()))?;
                 if !node.clamp.is_none() {
@@ -176,8 +177,15 @@ pub fn survey(
         }
         let mut results = walk.eval(graph, id, inputs.len(), &[])?;
         for (number, task) in tasks.iter().enumerate().filter(|(_, t)| t.layer.node == id) {
-            let Some(read) = &walk.live[task.layer.input.index()] else { continue };
-            let found = Prepared::new(graph, task, read, &results[0])?;
+            let found = if matches!(graph[id].op, Op::Recurrent(_)) {
+                let steps = steps(&walk, graph, &task.layer, inputs.len(), &[])?;
+                let (read, given): (Vec<Tensor>, Vec<Tensor>) =
+                    steps.into_iter().map(|s| (s.read, s.given)).unzip();
+                Prepared::new(graph, task, &read, &given)?
+            } else {
+                let Some(read) = &walk.live[task.layer.input.index()] else { continue };
+                Prepared::new(graph, task, read, &results[0])?
+            };
             let shares: Vec<f64> = task.pattern.share().map_or(levels.to_vec(), |share| vec![share]);
             for share in shares {
                 let (weights, removed) = found.pruned(share);
@@ -245,10 +253,9 @@ impl Prepared {
         (self.solver.refit(&kept, &self.trained), kept.iter().filter(|k| !**k).count())
     }
 
-    /// Weights and bias in ONNX's shapes.
-    pub(super) fn tensors(&self, graph: &Graph, layer: &Layer, weights: &Matrix) -> [Tensor; 2] {
+    /// Weights and bias as operands of the layer's node.
+    pub(super) fn tensors(&self, graph: &Graph, layer: &Layer, weights: &Matrix) -> [(usize, Tensor); 2] {
         let bias = (0..layer.sizes.rows).map(|row| self.moments.bias(row, weights.row(row)) as f32);
-        let shape = graph[layer.node].inputs[1].map_or(Vec::new(), |w| graph[w].shape.clone());
-        [Tensor::f32(&shape, weights.to_onnx()), Tensor::f32(&[layer.sizes.rows], bias.collect())]
+        layer.operands(graph, &weights.to_onnx(), &bias.collect::<Vec<f32>>())
     }
 }

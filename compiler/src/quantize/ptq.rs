@@ -51,7 +51,9 @@ pub fn quantize(
     states::widen(graph, &kept);
     dragged(graph, &seen);
     let four = four_bit(graph, options.quantize);
-    let solved = least_squares::layers(graph).into_iter();
+    // Those of recurrent layers are rounded each to the nearest.
+    let solved =
+        least_squares::layers(graph).into_iter().filter(|l| !matches!(graph[l.node].op, Op::Recurrent(_)));
     let solved = solved.filter(|l| four.contains(&l.node) || pruned.contains(&l.name));
     let solved: BTreeMap<NodeId, Layer> = solved.map(|l| (l.node, l)).collect();
     correct(graph, &inputs, (&four, &solved), observer)?;

@@ -200,9 +200,9 @@ impl Family<'_> {
 
 /// The share that options say for a family, by the names of the layers that compute it.
 fn wish(family: &Family<'_>, options: &Options) -> Result<Option<f64>> {
-    let kept = |l: &&&Layer| options.keep.iter().flatten().any(|g| g.matches(&l.name));
+    let kept = |l: &&&Layer| options.keep.iter().flatten().any(|g| l.is_meant(g));
     let kept = family.rows.iter().find(kept);
-    let own = |l: &&Layer| Some((l.name.clone(), last(&options.sparsities, &l.name)?.0));
+    let own = |l: &&Layer| Some((l.name.clone(), last(&options.sparsities, l)?.0));
     let shares: Vec<(String, f64)> = family.rows.iter().filter_map(own).collect();
     for (name, share) in &shares {
         let (first, other) = &shares[0];
