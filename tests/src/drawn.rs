@@ -23,9 +23,14 @@ impl Random {
 
 /// A model for a core, in both languages.
 pub fn compiled(bytes: &[u8], on: &str, samples: Option<&Samples>) -> Artifact {
+    compiled_as(bytes, on, samples, &Options::default())
+}
+
+/// The same with other options.
+pub fn compiled_as(bytes: &[u8], on: &str, samples: Option<&Samples>, options: &Options) -> Artifact {
     let emit = vec![Language::C, Language::Rust];
-    let quantize = if samples.is_some() { Quantize::Int8 } else { Quantize::None };
-    let options = Options { name: "net".into(), emit, quantize, ..Options::default() };
+    let quantize = if samples.is_some() { options.quantize } else { Quantize::None };
+    let options = Options { name: "net".into(), emit, quantize, ..options.clone() };
     compile(bytes, &target(on), samples, &options, &mut Silent).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -77,10 +82,20 @@ pub fn bits(outputs: &[Vec<Tensor>]) -> Vec<Vec<u8>> {
 /// Compiles an int8 model for each core, runs it there and asks for the same bits: C everywhere, Rust on the host and
 /// on Cortex-M4 as well. Gives the artifacts.
 pub fn same_bits(bytes: &[u8], samples: &Samples, cores: &[&str], size: f32) -> Vec<Artifact> {
+    same_bits_as(bytes, samples, (cores, size), &Options::default())
+}
+
+/// The same with other options.
+pub fn same_bits_as(
+    bytes: &[u8],
+    samples: &Samples,
+    (cores, size): (&[&str], f32),
+    options: &Options,
+) -> Vec<Artifact> {
     let mut first = None;
     let mut all = Vec::new();
     for &on in cores {
-        let artifact = compiled(bytes, on, Some(samples));
+        let artifact = compiled_as(bytes, on, Some(samples), options);
         let (_, stored) = fed(&artifact, 6, 21, size);
         let want = bits(&evaluate(&artifact, &stored));
         assert_eq!(*first.get_or_insert(want.clone()), want, "the program for {on}");

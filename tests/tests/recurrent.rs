@@ -1,9 +1,10 @@
 //! Recurrent layers as integers: near the floats, and the same bits on every engine and core.
 
-use secateur_compiler::graph;
 use secateur_compiler::ops::Op;
+use secateur_compiler::options::{Glob, LayerWish, Options, Pattern, Prune, Quantize, Share};
 use secateur_compiler::tensor::{Data, Samples, Tensor};
-use secateur_tests::drawn::{Random, compiled, decibels, fed, same_bits};
+use secateur_compiler::{graph, onnx};
+use secateur_tests::drawn::{Random, compiled, compiled_as, decibels, fed, same_bits, same_bits_as};
 use secateur_tests::engines::evaluate;
 use secateur_tests::onnx::{
     FLOAT, INT32, Message, Model, attr_float, attr_int, attr_ints, attr_str, dims, floats, ints, node, port,
@@ -218,6 +219,107 @@ fn every_core_gives_the_same_bits() {
     let natives: Vec<&str> =
         layers.map(|l| l.family.as_str()).filter(|k| k.starts_with("recurrent")).collect();
     assert!(natives.len() >= 4, "{natives:?}");
+}
+
+/// GRU, LSTM and RNN one behind the other, of 32 inputs and as many steps as [`STEPS`].
+fn wide_tower() -> Model {
+    let mut random = Random(8);
+    let (mut initializers, mut nodes, mut last) = (Vec::new(), Vec::new(), "x".to_owned());
+    let mut width = 32;
+    initializers.push(ints("one", &[1], &[1]));
+    for (name, op, gates, h) in [("a", "GRU", 3, 48), ("b", "LSTM", 4, 32), ("c", "RNN", 1, 32)] {
+        let mut weights = |part: &str, shape: &[usize], size: f32| {
+            let values = random.floats(shape.iter().product(), size);
+            let shape: Vec<i64> = shape.iter().map(|&n| n as i64).collect();
+            initializers.push(floats(&format!("{name}_{part}"), &shape, &values));
+        };
+        weights("w", &[1, gates * h, width], 0.5);
+        weights("r", &[1, gates * h, h], 0.4);
+        weights("b", &[1, 2 * gates * h], 0.2);
+        let inputs = [last.clone(), format!("{name}_w"), format!("{name}_r"), format!("{name}_b")];
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let mut attrs = vec![attr_int("hidden_size", h as i64)];
+        attrs.extend((op == "GRU").then(|| attr_int("linear_before_reset", 1)));
+        nodes.push(node(name, op, &inputs, &[name], &attrs));
+        let flat = format!("{name}2");
+        nodes.push(node(&flat, "Squeeze", &[name, "one"], &[&flat], &[]));
+        (last, width) = (flat, h);
+    }
+    Model {
+        nodes,
+        initializers,
+        inputs: vec![port("x", FLOAT, &dims(&[STEPS as i64, 1, 32]))],
+        outputs: vec![port("c2", FLOAT, &dims(&[STEPS as i64, 1, 32]))],
+        opset: 17,
+    }
+}
+
+fn wide_calibration(count: usize) -> Samples {
+    let mut samples = Samples::default();
+    let values = Random(4).floats(count * STEPS * 32, 1.5);
+    samples.arrays.insert("x".to_owned(), Tensor::f32(&[count, STEPS, 1, 32], values));
+    samples
+}
+
+fn pruning(rows: usize) -> Options {
+    let pattern = Some(Pattern::Block { rows, columns: 4 });
+    let prune = Prune { sparsity: Some(Share(0.6)), pattern, ..Prune::default() };
+    let sparsities = vec![LayerWish { layers: Glob("*".into()), value: Share(0.6) }];
+    Options { prune: Some(prune), sparsities, onnx: true, ..Options::default() }
+}
+
+/// Pruned layers leave their zeros out where the core has kernels for that, and what they compute is the same on all.
+#[test]
+fn pruned_layers_give_the_same_bits() {
+    let (bytes, samples) = (wide_tower().bytes(), wide_calibration(48));
+    let sparse = ["cortex-m4", "cortex-m33", "cortex-m7"];
+    let cores = [&["host"], sparse.as_slice(), &["cortex-m0plus", "cortex-m55", "rv32imc"]].concat();
+    let artifacts = same_bits_as(&bytes, &samples, (&cores, 1.5), &pruning(4));
+    for (artifact, core) in artifacts.iter().zip(&cores) {
+        let layers: Vec<_> = artifact.report.layers.iter().filter(|l| l.pattern.is_some()).collect();
+        assert_eq!(layers.len(), 3, "{core}");
+        for layer in layers {
+            assert!(
+                layer.sparsity.is_some_and(|s| s > 0.3) && layer.live_macs < layer.macs,
+                "{core} {layer:?}"
+            );
+            let left_out = layer.family.starts_with("blocks_recurrent");
+            assert_eq!(left_out, sparse.contains(core), "{core}: {layer:?}");
+            assert_eq!(layer.format.as_deref() != Some("dense"), left_out, "{core}: {layer:?}");
+            if left_out {
+                assert!(layer.cycles < layer.dense_cycles, "{core}: {layer:?}");
+                assert!(Some(layer.weights) < layer.dense_weights, "{core}: {layer:?}");
+            }
+        }
+    }
+}
+
+/// What is written has the zeros, and means what the pruned floats mean.
+#[test]
+fn pruned_layers_come_back_from_onnx() {
+    let (bytes, samples) = (wide_tower().bytes(), wide_calibration(48));
+    let options = Options { quantize: Quantize::None, ..pruning(1) };
+    let artifact = compiled_as(&bytes, "host", Some(&samples), &options);
+    let again = onnx::import(&artifact.models[0].1, &Default::default()).unwrap();
+    let (mut zeros, mut all) = (0, 0);
+    for (_, node) in again.nodes().filter(|(_, n)| matches!(n.op, Op::Recurrent(_))) {
+        // Weights of inputs, and of the state.
+        for at in [1, 2] {
+            let weights = again[node.inputs[at].unwrap()].constant().unwrap().to_f32_vec();
+            zeros += weights.chunks(4).filter(|b| b.iter().all(|w| *w == 0.0)).count() * 4;
+            all += weights.len();
+        }
+    }
+    let share = artifact.report.total.sparsity.unwrap();
+    assert!(
+        (share - 0.6).abs() < 0.01 && (zeros as f64 / all as f64 - share).abs() < 1e-9,
+        "{zeros} of {all}"
+    );
+    for x in fed(&artifact, 4, 3, 1.5).0 {
+        let want = evaluate(&artifact, std::slice::from_ref(&x)).remove(0).remove(0).to_f64_vec();
+        let have = graph::run(&again, &x).unwrap().remove(0).to_f64_vec();
+        assert!(want.iter().zip(&have).all(|(w, h)| (w - h).abs() < 1e-5), "{want:?} {have:?}");
+    }
 }
 
 /// A cell whose state follows its input over some 56 steps, and 9,600 steps without a reset: integers neither lose
