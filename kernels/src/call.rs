@@ -51,7 +51,28 @@ impl Bind {
     }
 }
 
+/// The name of a way that runs on any core.
+pub const PORTABLE: &str = "portable";
+
+/// The name of a way that is these calls: the native kernels that they run.
+pub fn way<'a>(calls: impl IntoIterator<Item = &'a Call>) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for native in calls.into_iter().flat_map(|c| cost::native_kernels(&c.kernel)) {
+        if !names.contains(&native.name.as_str()) {
+            names.push(&native.name);
+        }
+    }
+    match names.as_slice() {
+        [] => PORTABLE.to_owned(),
+        _ => names.join("+"),
+    }
+}
+
 impl Call {
+    /// Whether it copies operand 0 to result 0, and does nothing else.
+    pub fn only_copies(&self) -> bool {
+        self.args.contains(&Bind::ResultCopied)
+    }
     /// Whether result 0 may stand where operand 0 stands.
     pub fn in_place(&self) -> bool {
         self.args.contains(&Bind::ResultInPlace)

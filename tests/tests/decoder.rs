@@ -124,6 +124,13 @@ fn keys_are_put_where_the_cache_stands() {
         let copied: Vec<&str> =
             layers.iter().filter(|l| l.name.contains("key") && l.op == "Copy").map(|l| &*l.name).collect();
         assert!(copied.is_empty(), "{copied:?}");
+        // Nothing but the new keys is written, and the report says so.
+        let ways: Vec<&str> = layers
+            .iter()
+            .filter(|l| l.name.contains("key") && l.op == "ScatterFlat")
+            .map(|l| &*l.family)
+            .collect();
+        assert_eq!(ways, ["portable"; LAYERS]);
         // Four caches of 2,048 elements; the scatter of values turns one around, for which it needs one more.
         let (arena, kept) = (artifact.report.total.arena, artifact.report.total.states);
         assert_eq!(kept, 4 * 2048 * size + 8);

@@ -11,7 +11,7 @@ use layer::layer;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, Value, ValueId, ValueKind};
 use crate::kernel::{Kernel, ParamKind};
-use crate::kernels::call::{Bind, Call};
+use crate::kernels::call::{self, Bind, Call};
 use crate::program::{
     Arg, Buffer, BufferId, Constant, ConstantId, Entry, Held, Initial, Layer, Place, Port, Program, State,
     Step,
@@ -47,7 +47,7 @@ impl Building {
     /// Appends the calls of a choice as steps.
     fn bind(&mut self, graph: &Graph, calls: &[Call], to: &Bindings<'_>) -> Result<()> {
         for call in calls {
-            if call.args.contains(&Bind::ResultCopied) && self.is_there(to) {
+            if call.only_copies() && self.is_there(to) {
                 continue;
             }
             let mut args = Vec::with_capacity(call.args.len());
@@ -223,12 +223,6 @@ pub fn lower(graph: &Graph, schedule: &Schedule) -> Result<Program> {
         let node = &graph[id];
         let choice = schedule.choices[id.index()].as_ref();
         let choice = choice.ok_or_else(|| Error::internal(node.site(), "has no choice in the schedule"))?;
-        state.layer = state.program.layers.len();
-        state.program.layers.push(Layer {
-            live_bytes: schedule.live_bytes(group),
-            family: choice.variant.clone(),
-            ..layer(graph, id)
-        });
         let outputs = node.outputs.iter().filter(|_| !choice.calls.is_empty());
         let bindings = Bindings {
             name: &node.name,
@@ -236,6 +230,16 @@ pub fn lower(graph: &Graph, schedule: &Schedule) -> Result<Program> {
             outputs: outputs.map(|&v| state.buffer(graph, v)).collect::<Result<_>>()?,
             workspace: schedule.workspace(id),
         };
+        let family = match state.is_there(&bindings) && choice.calls.iter().any(Call::only_copies) {
+            true => call::way(choice.calls.iter().filter(|call| !call.only_copies())),
+            false => choice.variant.clone(),
+        };
+        state.layer = state.program.layers.len();
+        state.program.layers.push(Layer {
+            live_bytes: schedule.live_bytes(group),
+            family,
+            ..layer(graph, id)
+        });
         state.bind(graph, &choice.calls, &bindings).map_err(|e| e.at(node.site()))?;
     }
     copies(graph, schedule, &mut state)?;

@@ -39,7 +39,8 @@ use crate::error::{Error, Result, Site};
 use crate::graph::layout::Layout;
 use crate::graph::{Clamp, Graph, Node, NodeId, Quant, Value, ValueId};
 use crate::kernel::{Access, Buf, Kernel, KernelBuilder};
-use crate::kernels::call::{Bind, Call};
+pub(crate) use crate::kernels::call::PORTABLE;
+use crate::kernels::call::{Bind, Call, way};
 use crate::kernels::offer::{Candidate, Want};
 use crate::kernels::vector::Run;
 use crate::policy::Price;
@@ -64,17 +65,7 @@ pub(crate) struct Variant {
 impl Variant {
     /// The only variant of a node, named by what its calls run.
     fn only(calls: Vec<Call>) -> Variant {
-        let mut names: Vec<&str> = Vec::new();
-        for native in calls.iter().flat_map(|c| cost::native_kernels(&c.kernel)) {
-            if !names.contains(&native.name.as_str()) {
-                names.push(&native.name);
-            }
-        }
-        let name = match names.as_slice() {
-            [] => PORTABLE.to_owned(),
-            _ => names.join("+"),
-        };
-        Variant { name, calls, workspace: 0 }
+        Variant { name: way(&calls), calls, workspace: 0 }
     }
     /// Whether result 0 may stand where operand 0 stands, whatever the operator.
     pub(crate) fn in_place(&self) -> bool {
@@ -94,9 +85,6 @@ impl Variant {
         natives.map(|n| (n.text.clone(), n.bytes as usize)).collect()
     }
 }
-
-/// The name of a variant that runs on any core.
-pub(crate) const PORTABLE: &str = "portable";
 
 /// The variants of a node that is not a mere view; `layouts` is by value index and final. None
 /// where the node writes nothing. With `portable`, only the one without native kernels.
