@@ -3,7 +3,7 @@
 use secateur_compiler::ops::Op;
 use secateur_compiler::options::{Glob, LayerWish, Options, Pattern, Prune, Quantize, Share};
 use secateur_compiler::tensor::{Data, Samples, Tensor};
-use secateur_compiler::{graph, onnx};
+use secateur_compiler::{Artifact, graph, onnx};
 use secateur_tests::drawn::{Random, compiled, compiled_as, decibels, fed, same_bits, same_bits_as};
 use secateur_tests::engines::evaluate;
 use secateur_tests::onnx::{
@@ -292,6 +292,27 @@ fn pruned_layers_give_the_same_bits() {
             }
         }
     }
+}
+
+/// Weights of four bits in the layer that is neither the first nor the last: half the flash, near the floats, the same
+/// bits everywhere; with zeros too.
+#[test]
+fn weights_of_four_bits_reach_recurrent_layers() {
+    let (bytes, samples) = (wide_tower().bytes(), wide_calibration(48));
+    let eight = compiled(&bytes, "cortex-m4", Some(&samples));
+    let cores = ["host", "cortex-m4", "cortex-m7", "cortex-m55", "cortex-m0plus"];
+    let four = Options { quantize: Quantize::W4a8, ..Options::default() };
+    let both = Options { quantize: Quantize::W4a8, ..pruning(4) };
+    let artifact = same_bits_as(&bytes, &samples, (&cores, 1.5), &four).swap_remove(1);
+    let weights = |artifact: &Artifact| artifact.report.layers.iter().map(|l| l.weights).collect::<Vec<_>>();
+    let (all, half) = (weights(&eight), weights(&artifact));
+    assert_eq!((all[0], all[2]), (half[0], half[2]));
+    assert!(10 * half[1] < 7 * all[1], "{half:?} of {all:?}");
+    let decibels = decibels(&artifact, &fed(&artifact, 12, 9, 1.5));
+    println!("{decibels:.1} dB");
+    assert!(decibels > 20.0, "{decibels}");
+    let pruned = same_bits_as(&bytes, &samples, (&cores[..2], 1.5), &both).swap_remove(1);
+    assert!(pruned.report.layers.iter().all(|l| l.live_macs < l.macs));
 }
 
 /// What is written has the zeros, and means what the pruned floats mean.

@@ -80,7 +80,8 @@ impl Pair<'_> {
         let whole = layers.iter().filter(stored).filter(|l| l.reads != Reads::Reset);
         let held = whole.filter_map(|layer| {
             let weights = self.graph[layer.node].inputs.get(layer.operand).copied().flatten()?;
-            Some((layer.operand, quantize::as_stored(self.graph[weights].constant()?, false)))
+            let four_bits = self.storage.four_bits.contains(&layer.node);
+            Some((layer.operand, quantize::as_stored(self.graph[weights].constant()?, four_bits)))
         });
         held.collect()
     }

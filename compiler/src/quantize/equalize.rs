@@ -6,8 +6,8 @@
 //! factor of a channel as it is lies between the layers; a pair is left alone unless the noise that rounding
 //! makes in its readers falls much, and layers of four bits are, whose weights have no room for it.
 
-use super::ptq::four_bit;
 use super::weights;
+use super::weights::four_bit;
 use crate::error::Result;
 use crate::graph::walk::Walk;
 use crate::graph::{Clamp, Graph, NodeId, Patch, ValueId};

@@ -18,6 +18,7 @@ mod kept;
 mod ports;
 mod ptq;
 mod qdq;
+mod recurrent;
 mod scales;
 mod settle;
 mod states;
@@ -29,10 +30,10 @@ pub use forms::{Form, form};
 pub use kept::without_wide;
 pub use ports::warn_of_states;
 pub use ptq::{complete, quantize};
-pub(crate) use ptq::{four_bit, ranges, rounded};
+pub(crate) use ptq::{ranges, rounded};
 pub use qdq::absorb;
 pub use settle::settle;
-pub(crate) use weights::as_stored;
+pub(crate) use weights::{as_stored, four_bit};
 
 use crate::graph::Graph;
 

@@ -10,10 +10,11 @@ use super::calibrate::{Histogram, affine};
 use super::correction::{seen_by_readers, shifts};
 use super::forms::integer_form;
 use super::inside;
+use super::recurrent;
 use super::scales::choose;
 use super::settle::{Constants, Spread, computes_on_integers, constants, fixed, settle_with, spread};
 use super::states;
-use super::weights;
+use super::weights::{self, four_bit};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
@@ -21,7 +22,7 @@ use crate::least_squares::{self, Layer, Steps};
 use crate::observe::Observer;
 use crate::ops::Op;
 use crate::ops::recurrent::Spans;
-use crate::options::{Options, Quantize};
+use crate::options::Options;
 use crate::tensor::{DType, Data, Samples, Tensor};
 use crate::warning::Warning;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,10 +52,8 @@ pub fn quantize(
     states::widen(graph, &kept);
     dragged(graph, &seen);
     let four = four_bit(graph, options.quantize);
-    // Those of recurrent layers are rounded each to the nearest.
-    let solved =
-        least_squares::layers(graph).into_iter().filter(|l| !matches!(graph[l.node].op, Op::Recurrent(_)));
-    let solved = solved.filter(|l| four.contains(&l.node) || pruned.contains(&l.name));
+    let solved = least_squares::layers(graph).into_iter();
+    let solved = solved.filter(|l| four.contains(&l.node) || pruned.contains(&l.node_name));
     let solved: BTreeMap<NodeId, Layer> = solved.map(|l| (l.node, l)).collect();
     correct(graph, &inputs, (&four, &solved), observer)?;
     settle_with(graph, Constants::Rounded)
@@ -315,22 +314,6 @@ fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<His
     Ok(Some(histogram))
 }
 
-/// Nodes whose weights take four bits: all with weights but depthwise convolutions, which have few, and
-/// the first and the last, where a model is most sensitive.
-pub(crate) fn four_bit(graph: &Graph, quantize: Quantize) -> BTreeSet<NodeId> {
-    if quantize != Quantize::W4a8 {
-        return BTreeSet::new();
-    }
-    let weighted = |id: &NodeId| matches!(&graph[*id].op, Op::Conv(_) | Op::Dense(_));
-    let nodes: Vec<NodeId> = graph.topological().into_iter().filter(weighted).collect();
-    let inner = nodes.get(1..nodes.len().saturating_sub(1)).unwrap_or_default();
-    let depthwise = |id: NodeId| match (&graph[id].op, graph[id].inputs.get(1).copied().flatten()) {
-        (Op::Conv(conv), Some(w)) => conv.group > 1 && graph[w].shape.get(1) == Some(&1),
-        _ => false,
-    };
-    inner.iter().copied().filter(|&id| !depthwise(id)).collect()
-}
-
 /// The second walk: weights become integers, and biases take back the mean error that rounding
 /// of everything before them makes in each channel (Nagel et al., 2019, with data).
 fn correct(
@@ -359,6 +342,10 @@ fn correct(
             _ => {
                 // As integers they have errors of their own, which the biases behind take back.
                 if computes_on_integers(graph, id) {
+                    if solved.contains_key(&id) {
+                        let most = if four.contains(&id) { weights::FOUR_BITS } else { weights::EIGHT_BITS };
+                        recurrent::round(graph, &float, (&exact, &walk), id, most)?;
+                    }
                     constants(graph, id, Constants::Rounded)?;
                 }
                 walk.eval(graph, id, inputs.len(), &[])?

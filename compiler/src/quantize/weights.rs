@@ -1,7 +1,10 @@
-//! Weights as integers of 8 or 4 bits: symmetric, one scale per output channel.
+//! Weights as integers of 8 or 4 bits: symmetric, one scale per output channel; and whose take 4.
 
-use crate::graph::Quant;
+use crate::graph::{Graph, NodeId, Quant};
+use crate::ops::Op;
+use crate::options::Quantize;
 use crate::tensor::{DType, Data, Tensor, row_major_strides};
+use std::collections::BTreeSet;
 
 /// Greatest symmetric weights of 8 bits, so that products of two int8 never need the 17th bit, and of 4.
 pub(super) const EIGHT_BITS: i8 = 127;
@@ -44,6 +47,26 @@ pub(crate) fn as_stored(real: &Tensor, four_bits: bool) -> Tensor {
     let most = if four_bits { FOUR_BITS } else { EIGHT_BITS };
     let quant = per_channel(real, most);
     quant.dequantize(&symmetric(real, &quant, most))
+}
+
+/// Nodes whose weights take four bits: all with weights but depthwise convolutions, which have few, and
+/// the first and the last, where a model is most sensitive.
+pub(crate) fn four_bit(graph: &Graph, quantize: Quantize) -> BTreeSet<NodeId> {
+    if quantize != Quantize::W4a8 {
+        return BTreeSet::new();
+    }
+    let weighted = |id: &NodeId| match &graph[*id].op {
+        Op::Conv(_) | Op::Dense(_) => true,
+        Op::Recurrent(layer) => layer.bounded(),
+        _ => false,
+    };
+    let nodes: Vec<NodeId> = graph.topological().into_iter().filter(weighted).collect();
+    let inner = nodes.get(1..nodes.len().saturating_sub(1)).unwrap_or_default();
+    let depthwise = |id: NodeId| match (&graph[id].op, graph[id].inputs.get(1).copied().flatten()) {
+        (Op::Conv(conv), Some(w)) => conv.group > 1 && graph[w].shape.get(1) == Some(&1),
+        _ => false,
+    };
+    inner.iter().copied().filter(|&id| !depthwise(id)).collect()
 }
 
 /// Per-channel symmetric quantization along axis 0. For each channel the scale of least square

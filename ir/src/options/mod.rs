@@ -214,8 +214,8 @@ choices! {
     Quantize {
         /// 8-bit integers throughout: calibrated, or as the model's own QDQ nodes say.
         Int8 = "int8",
-        /// The same with weights of 4 bits for convolutions and dense layers; depthwise ones, the first
-        /// and the last keep 8 bits.
+        /// The same with weights of 4 bits for convolutions, dense and recurrent layers; depthwise ones, the
+        /// first and the last keep 8 bits.
         W4a8 = "w4a8",
         /// The model as it is: 32-bit floats (QDQ models stay integer).
         None = "none",

@@ -65,8 +65,8 @@ impl Engine for Dsp {
         Ok(ways)
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let kept = Weights::of(product).filter(|w| *w != Weights::Four);
-        kept.filter_map(|weights| dense(rows, product, want, weights).transpose()).collect()
+        let ways = Weights::of(product);
+        ways.filter_map(|weights| dense(rows, product, want, weights).transpose()).collect()
     }
     fn live(&self, rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
         live::product(rows, live, want)

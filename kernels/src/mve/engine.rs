@@ -56,10 +56,8 @@ impl Engine for Helium {
         Ok(ways)
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        match dense(rows, product, want.library, false)? {
-            Some(way) => Ok(vec![way]),
-            None => Dsp.wide(rows, product, want),
-        }
+        let ways = either(product, |four| dense(rows, product, want.library, four))?;
+        if ways.is_empty() { Dsp.wide(rows, product, want) } else { Ok(ways) }
     }
     fn live(&self, rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
         match live::product(rows, live, want)? {

@@ -21,6 +21,7 @@ use crate::kernels::registry::engine;
 use crate::kernels::rounding::requantize_instr;
 use crate::ops::Recurrent;
 use crate::ops::recurrent::{BIAS, CELL, Cell, MOST_STATE, PEEPHOLES, Part, R, STATE, W, X, fraction};
+use crate::policy::Price;
 use crate::tensor::{DType, Data, Tensor};
 
 /// Steps whose input products stand in memory together where not all fit.
@@ -172,19 +173,24 @@ fn product(
 ) -> Result<(Call, usize)> {
     if let Some(engine) = engine(cx.want.target()).filter(|_| !cx.portable) {
         let offers = cx.here(engine.wide(rows, product, &cx.want))?.into_iter();
-        let rank = |offer: &Candidate| {
+        let priced = |offer: Candidate| {
             let variant = Variant { name: String::new(), calls: vec![offer.call.clone()], workspace: 0 };
-            cx.want.policy.rank(&variant.price(cx.want.target()))
+            let price = variant.price(cx.want.target());
+            (offer, price)
         };
+        let policy = cx.want.policy;
         let allowed = offers.filter(|offer| zeros || !offer.way.starts_with(SPARSE));
-        let best = allowed.min_by_key(rank);
+        let mut allowed: Vec<(Candidate, Price)> = allowed.map(priced).collect();
+        policy.affordable(&mut allowed);
+        let best = allowed.into_iter().min_by_key(|(_, price)| policy.rank(price)).map(|(offer, _)| offer);
         if let Some(best) = best {
             kinds.native = true;
             kinds.sparse |= best.way.starts_with(SPARSE);
             return Ok((best.call, best.workspace));
         }
     }
-    Ok((cx.here(dense(rows, product, false))?, 0))
+    let four = product.four_bits() && cx.want.policy.saves_flash() && !cx.portable;
+    Ok((cx.here(dense(rows, product, four))?, 0))
 }
 
 /// Where a state comes from at the first step.
