@@ -33,7 +33,7 @@ pub type Ask<'a> = &'a dyn Fn(&Geometry, &Product) -> Result<Vec<Candidate>>;
 pub fn ways(g: &Geometry, product: &Product, want: &Want<'_>, ask: Ask<'_>) -> Result<Vec<Candidate>> {
     let own = ask(g, product)?;
     let kept = (g.x[1] == 1 || g.groups * g.cin == 1) && (g.y[1] == 1 || g.groups * g.cout == 1);
-    if !own.is_empty() || !kept || product.elem() != DType::I8 {
+    if !own.is_empty() || !kept || !product.eight_bits() {
         return Ok(own);
     }
     let again = |g: &Geometry, product: &Product| ways(g, product, want, ask);
@@ -249,6 +249,7 @@ fn group_of(product: &Product, g: &Geometry, group: usize) -> Option<Product> {
         weights: Data::I32(w[channels.start * taps..channels.end * taps].to_vec()),
         bias: Data::I32(b[channels].to_vec()),
         x_zp: product.x_zp,
+        operand: product.operand,
         finish: Finish::Int(Requant { m, shift, out: r.out }),
     })
 }

@@ -17,7 +17,7 @@ use crate::tensor::{DType, Data};
 pub enum Finish {
     Float(Clamp),
     Int(Requant),
-    /// To sixteen bits, without a zero point and limits but those of the type.
+    /// To sixteen bits, without a zero point.
     Wide(Requant),
 }
 
@@ -129,11 +129,12 @@ impl Finish {
             Finish::Wide(_) => DType::I16,
         }
     }
-    /// Element type of what is multiplied.
-    pub fn operand(&self) -> DType {
+
+    /// Whether only its type limits the result.
+    pub fn whole(&self) -> bool {
         match self {
-            Finish::Float(_) => DType::F32,
-            Finish::Int(_) | Finish::Wide(_) => DType::I8,
+            Finish::Float(clamp) => clamp.is_none(),
+            Finish::Int(r) | Finish::Wide(r) => (r.out.lo, r.out.hi) == self.range(),
         }
     }
 
@@ -177,7 +178,7 @@ impl Finish {
         let limits = if (r.out.lo, r.out.hi) == (lo, hi) {
             full
         } else {
-            (Limit::Given(k.scalar("lo", -128, 127)), Limit::Given(k.scalar("hi", -128, 127)))
+            (Limit::Given(k.scalar("lo", lo, hi)), Limit::Given(k.scalar("hi", lo, hi)))
         };
         Tail { kind, limits }
     }

@@ -110,6 +110,7 @@ impl Live {
             weights: Data::I32(vec![127; inputs * outputs]),
             bias: Data::I32(vec![0; outputs]),
             x_zp: self.x_zp,
+            operand: DType::I8,
             finish: Finish::Wide(requant),
         })
     }
@@ -147,7 +148,11 @@ pub trait Engine: Sync {
     fn dense(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(Vec::new())
     }
-    /// Dense layers whose results take sixteen bits ([`Finish::Wide`](crate::epilogue::Finish::Wide)).
+    /// Convolutions whose inputs or results take sixteen bits.
+    fn wide_conv(&self, _g: &Geometry, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Ok(Vec::new())
+    }
+    /// Dense layers and pointwise convolutions whose inputs or results take sixteen bits.
     fn wide(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(Vec::new())
     }

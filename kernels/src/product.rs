@@ -19,8 +19,10 @@ pub struct Product {
     pub weights: Data,
     /// `[channels]`: `F32`, or `I32` in units of input scale * weight scale.
     pub bias: Data,
-    /// Zero point of the input; 0 for floats.
+    /// Zero point of the input; 0 for floats and for inputs of sixteen bits.
     pub x_zp: i32,
+    /// Element type of the input in memory: `F32`, `I8` or `I16`.
+    pub operand: DType,
     pub finish: Finish,
 }
 
@@ -54,12 +56,13 @@ impl Product {
             weights: Data::F32(weights.to_vec()),
             bias: Data::F32(bias.map_or_else(|| vec![0.0; rows], <[f32]>::to_vec)),
             x_zp: 0,
+            operand: DType::F32,
             finish: Finish::Float(clamp),
         }
     }
 
     /// Integer weights with their code (rows along axis 0), an optional bias with its own code
-    /// (none: real values), and the codes of input and result.
+    /// (none: real values), and the codes of input and result, eight or sixteen bits each.
     pub fn int(
         weights: (&Tensor, &Quant),
         bias: Option<(&Tensor, Option<&Quant>)>,
@@ -68,7 +71,8 @@ impl Product {
         clamp: Clamp,
     ) -> Result<Product> {
         let (y_scale, _) = affine(y)?;
-        Product::rounded(weights, bias, x, y_scale, Output::new(y, clamp)?, Finish::Int)
+        let finish = if y.dtype == DType::I16 { Finish::Wide } else { Finish::Int };
+        Product::rounded(weights, bias, x, y_scale, Output::new(y, clamp)?, finish)
     }
 
     /// The same with results of sixteen bits, each step `step` wide.
@@ -92,6 +96,7 @@ impl Product {
     ) -> Result<Product> {
         let rows = weights.0.shape().first().copied().unwrap_or(1);
         let (x_scale, x_zp) = affine(x)?;
+        let operand = if x.dtype == DType::I16 { DType::I16 } else { DType::I8 };
         let codes = per_row(weights.1, 0, rows)?;
         let stored = weights.0.to_i64_vec();
         let taps = stored.len().checked_div(rows).unwrap_or(0);
@@ -101,23 +106,31 @@ impl Product {
         let b = bias_integers(bias, &steps)?;
         let mut ranges = Vec::with_capacity(rows);
         for c in 0..rows {
-            ranges.push(reach(&w[c * taps..(c + 1) * taps], b[c], x_zp)?);
+            ranges.push(reach(&w[c * taps..(c + 1) * taps], b[c], (operand, x_zp))?);
         }
         let real: Vec<f64> = steps.iter().map(|s| s / y_scale).collect();
         let wide = out.hi > i8::MAX.into();
         let requant = if wide { requant_wide(&real, &ranges, out)? } else { requant(&real, &ranges, out)? };
-        Ok(Product { weights: Data::I32(w), bias: Data::I32(b), x_zp, finish: finish(requant) })
+        Ok(Product { weights: Data::I32(w), bias: Data::I32(b), x_zp, operand, finish: finish(requant) })
     }
 
     /// Least and greatest accumulator of each output channel; empty for floats.
     pub fn reach(&self) -> Result<Vec<(i32, i32)>> {
         let (Data::I32(w), Data::I32(b)) = (&self.weights, &self.bias) else { return Ok(Vec::new()) };
         let taps = w.len().checked_div(b.len()).unwrap_or(0);
-        (0..b.len()).map(|c| reach(&w[c * taps..(c + 1) * taps], b[c], self.x_zp)).collect()
+        (0..b.len()).map(|c| reach(&w[c * taps..(c + 1) * taps], b[c], (self.operand, self.x_zp))).collect()
     }
-    /// Element type of the input in memory.
-    pub fn elem(&self) -> DType {
-        self.finish.operand()
+    /// The suffix of kernel names: the types of inputs and results.
+    pub fn suffix(&self) -> &'static str {
+        match (self.operand, self.finish.elem()) {
+            (DType::I16, DType::I16) => "s16_s16",
+            (DType::I16, _) => "s16_s8",
+            _ => self.finish.suffix(),
+        }
+    }
+    /// Whether eight bits hold inputs and results, as most native kernels want it.
+    pub fn eight_bits(&self) -> bool {
+        self.operand == DType::I8 && self.finish.elem() == DType::I8
     }
     /// Moves the input's zero point into the bias: sums over plain stored inputs then give the
     /// same accumulator. Right only where every tap of every output is read.
@@ -248,14 +261,21 @@ fn bias_integers(bias: Option<(&Tensor, Option<&Quant>)>, steps: &[f64]) -> Resu
         .collect()
 }
 
-/// Least and greatest accumulator of one output channel over all I8 inputs.
-fn reach(w: &[i32], bias: i32, x_zp: i32) -> Result<(i32, i32)> {
+/// Least and greatest accumulator of one output channel over all inputs of a type and zero point.
+fn reach(w: &[i32], bias: i32, (operand, x_zp): (DType, i32)) -> Result<(i32, i32)> {
+    let (least, most) = match operand {
+        DType::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        _ => (i64::from(i8::MIN), i64::from(i8::MAX)),
+    };
+    let (least, most) = (least - i64::from(x_zp), most - i64::from(x_zp));
+    // What no zero point moves lies around zero.
+    let far = if operand == DType::I16 { -least } else { 256 };
     let (mut lo, mut hi, mut worst) = (i64::from(bias), i64::from(bias), i64::from(bias).abs());
     for &w in w {
-        let ends = [i64::from(w) * i64::from(-128 - x_zp), i64::from(w) * i64::from(127 - x_zp)];
+        let ends = [i64::from(w) * least, i64::from(w) * most];
         lo += ends[0].min(ends[1]).min(0);
         hi += ends[0].max(ends[1]).max(0);
-        worst += 256 * i64::from(w).abs();
+        worst += far * i64::from(w).abs();
     }
     if worst > i64::from(i32::MAX) {
         return Err(Error::model(

@@ -17,6 +17,7 @@ use crate::trial::{Random, geometry, hold_conv, hold_dense, product, run, want};
 use std::collections::BTreeSet;
 
 mod break_even;
+mod wide;
 
 /// A core: how many of the shapes it leaves to portable loops at most, and the variants that it
 /// must offer for some of them.

@@ -114,29 +114,41 @@ pub fn want<'a>(library: &'a Library<'a>, policy: Policy<'a>) -> Want<'a> {
 pub fn hold_conv(g: &Geometry, product: &Product, ways: &[Candidate], random: &mut Random) {
     let plain = conv(g, product, Kernels::Packed).unwrap();
     let says = |way: &Candidate| format!("{}: {g:?}", way.way);
-    hold(&plain, (g.x_len(), g.y_len(), product.finish.elem()), ways, random, &says);
+    hold(&plain, (g.x_len(), g.y_len()), product, ways, random, &says);
 }
 
 /// The same of a dense layer.
 pub fn hold_dense(rows: &Rows, product: &Product, ways: &[Candidate], random: &mut Random) {
     let plain = dense(rows, product, false).unwrap();
     let says = |way: &Candidate| format!("{}: {rows:?}", way.way);
-    hold(&plain, (rows.x_len(), rows.y_len(), product.finish.elem()), ways, random, &says);
+    hold(&plain, (rows.x_len(), rows.y_len()), product, ways, random, &says);
+}
+
+/// The lower byte that makes an end of sixteen bits of an end of eight.
+fn widened(v: i8) -> u8 {
+    if v == -128 { 0 } else { (v as u8) << 1 | 1 }
 }
 
 fn hold(
     plain: &Call,
-    (x_len, y_len, elem): (usize, usize, DType),
+    (x_len, y_len): (usize, usize),
+    product: &Product,
     ways: &[Candidate],
     random: &mut Random,
     says: &dyn Fn(&Candidate) -> String,
 ) {
+    let elem = product.finish.elem();
     for ends in [false, true] {
         let mut x = random.bytes(x_len);
         if ends {
             x.iter_mut().for_each(|v| *v = if *v < 0 { -128 } else { 127 });
         }
-        let x = [Data::I8(x)];
+        let x = match product.operand {
+            // The ends of sixteen bits for those of eight.
+            DType::I16 => Data::I16(x.iter().map(|&v| i16::from_be_bytes([v as u8, widened(v)])).collect()),
+            _ => Data::I8(x),
+        };
+        let x = [x];
         let result = run(plain, &x, elem, y_len);
         for way in ways {
             assert_eq!(run(&way.call, &x, elem, y_len), result, "{}", says(way));

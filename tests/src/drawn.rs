@@ -45,8 +45,11 @@ pub fn fed(artifact: &Artifact, count: usize, seed: u64, size: f32) -> (Vec<Vec<
             let data = match port.affine {
                 None => Data::F32(values.clone()),
                 Some((scale, zero)) => {
-                    let held =
-                        |x: &f32| ((x / scale).round_ties_even() as i64 + i64::from(zero)).clamp(-128, 127);
+                    let (lo, hi) = port.elem.range().expect("an integer type");
+                    let held = |x: &f32| {
+                        let steps = (x / scale).round_ties_even() as i128 + i128::from(zero);
+                        steps.clamp(lo, hi) as i64
+                    };
                     Data::from_i64(port.elem, &values.iter().map(held).collect::<Vec<_>>())
                 }
             };

@@ -23,6 +23,7 @@ mod scales;
 mod settle;
 mod states;
 mod weights;
+mod wide;
 
 pub use equalize::equalize;
 pub use exact::worthwhile;

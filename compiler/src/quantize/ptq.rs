@@ -15,6 +15,7 @@ use super::scales::choose;
 use super::settle::{Constants, Spread, computes_on_integers, constants, fixed, settle_with, spread};
 use super::states;
 use super::weights::{self, four_bit};
+use super::wide;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
@@ -50,6 +51,7 @@ pub fn quantize(
         Patch::new(graph).set_quant(value, Some(quant));
     }
     states::widen(graph, &kept);
+    wide::widen(graph, &seen, &options.int16)?;
     dragged(graph, &seen);
     let four = four_bit(graph, options.quantize);
     let solved = least_squares::layers(graph).into_iter();

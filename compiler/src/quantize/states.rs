@@ -41,7 +41,7 @@ pub(super) struct Route {
 }
 
 /// Operators that move elements of any size.
-fn moves(graph: &Graph, id: NodeId) -> bool {
+pub(super) fn moves(graph: &Graph, id: NodeId) -> bool {
     let moves = matches!(
         graph[id].op,
         Op::Reshape(_)

@@ -17,12 +17,17 @@ use crate::tensor::{DType, Tensor};
 impl<'a> Cx<'a> {
     /// Whether values are all integers (`Some`: their codes) or all floats.
     pub(super) fn codes(&self, values: &[&'a Value]) -> Result<Option<Vec<&'a Quant>>> {
+        self.codes_of(values, &[DType::I8])
+    }
+
+    /// The same of values of these types.
+    fn codes_of(&self, values: &[&'a Value], types: &[DType]) -> Result<Option<Vec<&'a Quant>>> {
         let quants: Vec<&Quant> = values.iter().filter_map(|v| v.quant.as_ref()).collect();
         if quants.is_empty() {
             return Ok(None);
         }
         let mut activations = values.iter().filter(|v| v.constant().is_none());
-        if values.len() != quants.len() || activations.any(|v| v.stored() != DType::I8) {
+        if values.len() != quants.len() || activations.any(|v| !types.contains(&v.stored())) {
             let states: Vec<String> =
                 values.iter().map(|v| format!("`{}` is {}", v.name, v.stored())).collect();
             let why = format!("works on int8 or on float throughout, but {}", states.join(", "));
@@ -42,7 +47,7 @@ impl<'a> Cx<'a> {
             },
         };
         let clamp = self.clamp();
-        match self.codes(&[x, w, y])? {
+        match self.codes_of(&[x, w, y], &[DType::I8, DType::I16])? {
             None => {
                 let bias = bias.map(|b| b.0.to_f32_vec());
                 Ok(Product::float(&weights.to_f32_vec(), bias.as_deref(), w.shape[0], clamp))
@@ -89,16 +94,23 @@ pub(super) fn rows(x: &View, y: &View) -> Rows {
     }
 }
 
-/// What the core's engine offers for an int8 convolution; a pointwise one is a dense layer of pixels.
+/// What the core's engine offers for an integer convolution; a pointwise one is a dense layer of pixels.
 pub(super) fn conv_offers(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
     let Some(engine) = engine(want.target()) else { return Ok(Vec::new()) };
+    if !product.eight_bits() {
+        return match pointwise(g) {
+            Some(rows) => engine.wide(&rows, product, want),
+            None => engine.wide_conv(g, product, want),
+        };
+    }
     decompose::ways(g, product, want, &|g, product| match pointwise(g) {
         Some(rows) => engine.dense(&rows, product, want),
         None => engine.conv(g, product, want),
     })
 }
 
-/// What the core's engine offers for an int8 dense layer.
+/// What the core's engine offers for an integer dense layer.
 pub(super) fn dense_offers(rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-    engine(want.target()).map_or_else(|| Ok(Vec::new()), |engine| engine.dense(rows, product, want))
+    let Some(engine) = engine(want.target()) else { return Ok(Vec::new()) };
+    if product.eight_bits() { engine.dense(rows, product, want) } else { engine.wide(rows, product, want) }
 }

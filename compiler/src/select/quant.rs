@@ -2,7 +2,8 @@
 
 use super::copy::relayout;
 use super::elementwise::{clamped, named, wrapped};
-use super::{Cx, View};
+use super::{Cx, View, requantized};
+use crate::arith::requant::{Output, multiplier};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Ty, float, int, long};
 use crate::kernels::axes::{Nest, broadcast, signed};
@@ -16,7 +17,11 @@ pub(crate) fn requantize(cx: &mut Cx<'_>) -> Result<()> {
     }
     let clamp = cx.clamp();
     if x.quant.is_some() && y.quant.is_some() {
-        return relayout(cx, &x, &y);
+        return match (x.elem, y.elem) {
+            (DType::I8, DType::I8) => relayout(cx, &x, &y),
+            _ if x.quant == y.quant && clamp.is_none() => relayout(cx, &x, &y),
+            _ => rescaled(cx, &x, &y),
+        };
     }
     let nest = Nest::new(&y.shape, &[signed(&y.strides), signed(&x.strides)]);
     let name = match (&x.quant, &y.quant) {
@@ -43,6 +48,25 @@ pub(crate) fn requantize(cx: &mut Cx<'_>) -> Result<()> {
         k.store(result, &at[0], value);
     });
     cx.step(k, vec![x.arg.clone(), y.arg.clone()])
+}
+
+/// Integers of one scale as those of another, of which one has sixteen bits: by the multiplier and shift of products.
+fn rescaled(cx: &mut Cx<'_>, x: &View, y: &View) -> Result<()> {
+    let (Some((from, zero)), Some((to, zp))) = (x.affine(), y.affine()) else {
+        return Err(cx.unsupported("is quantized per channel at run time"));
+    };
+    let by = cx.here(multiplier(f64::from(from) / f64::from(to)))?;
+    let (lo, hi) = y.limits(cx.clamp());
+    let nest = Nest::new(&y.shape, &[signed(&y.strides), signed(&x.strides)]);
+    let mut k = KernelBuilder::new(format!("rescale_{}_{}", x.elem, y.elem));
+    let source = x.param(&mut k, "x", Access::Read);
+    let result = y.param(&mut k, "y", Access::Write);
+    let mut args = vec![x.arg.clone(), y.arg.clone()];
+    let scaled = requantized(&mut k, &mut args, by, Output { zp, lo, hi });
+    nest.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
+        k.store(result, &at[0], scaled(source.at(&at[1]) - zero));
+    });
+    cx.step(k, args)
 }
 
 /// `clamp(round_half_even(steps) + zero)`; limited before the cast, so that nothing overflows.

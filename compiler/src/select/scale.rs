@@ -27,7 +27,11 @@ pub(crate) fn requantized(
         (requantize_instr(), s, k.scalar("zp", -128, 127))
     };
     args.extend([Bind::Scalar(out.lo), Bind::Scalar(out.hi)]);
-    let (lo, hi) = (k.scalar("lo", -128, 127), k.scalar("hi", -128, 127));
+    let (least, most) = match (-128..=127).contains(&out.lo) && (-128..=127).contains(&out.hi) {
+        true => (-128, 127),
+        false => (i16::MIN.into(), i16::MAX.into()),
+    };
+    let (lo, hi) = (k.scalar("lo", least, most), k.scalar("hi", least, most));
     move |acc| instr(&instruction, vec![acc, m.into(), first.into(), second.into(), lo.into(), hi.into()])
 }
 

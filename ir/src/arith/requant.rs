@@ -9,6 +9,7 @@
 
 use crate::arith::quant::{Clamp, Quant};
 use crate::error::{Error, Result, Site};
+use crate::tensor::DType;
 
 /// Greatest shift in use. It keeps the zero point, moved up by `s - 32`, and the high word of
 /// the product within 31 bits together, so that one 32-bit addition serves both.
@@ -65,19 +66,23 @@ pub struct Output {
 }
 
 impl Output {
-    /// Limits of an I8 result with a fused activation: the integers that the real limits
-    /// quantize to (half to even, as QuantizeLinear rounds), within -128..=127.
+    /// Limits of an integer result with a fused activation: the integers that the real limits
+    /// quantize to (half to even, as QuantizeLinear rounds), within those of its type.
     pub fn new(quant: &Quant, clamp: Clamp) -> Result<Output> {
         let ([scale], [zp]) = (quant.scale.as_slice(), quant.zero_point.as_slice()) else {
             return Err(Error::model(Site::Whole, "an activation is quantized per channel")
                 .help("only weights may be quantized per channel"));
         };
+        let (least, most) = match quant.dtype {
+            DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+            _ => (i8::MIN.into(), i8::MAX.into()),
+        };
         let limit = |real: f32| -> i32 {
             if real.is_infinite() {
-                return if real < 0.0 { -128 } else { 127 };
+                return if real < 0.0 { least } else { most };
             }
             let q = f64::from(libm::rintf(real / scale)) + f64::from(*zp);
-            q.clamp(-128.0, 127.0) as i32
+            q.clamp(least.into(), most.into()) as i32
         };
         Ok(Output { zp: *zp, lo: limit(clamp.lo), hi: limit(clamp.hi) })
     }

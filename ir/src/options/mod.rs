@@ -96,6 +96,10 @@ declare! {
     /// standard deviation, in so many copies of each.
     augment: Augment, "augment", "flip=AXIS,shift=AXIS:PLACES,noise=SHARE,copies=N",
         default "", Compilers;
+    /// Values that take 16 bits in an int8 model: inputs of the model, and results of convolutions and dense
+    /// layers, by their own name or their node's; repeat for more.
+    int16: Vec<String>, "int16", "GLOB",
+        default "", Everyone;
     /// Size of a symbolic dimension; repeat for more.
     dim: Named<usize>, "dim" also "dims", "NAME=N",
         default "", Everyone;
@@ -165,6 +169,7 @@ impl Settings {
         options.kernels = kernels.map(wish).collect();
         options.prune = self.prune.as_ref().map(|g| g.value);
         options.keep = self.keep.as_ref().map(|g| g.value.iter().cloned().map(Glob).collect());
+        options.int16 = self.int16.iter().flat_map(|g| g.value.iter().cloned().map(Glob)).collect();
         options.sparsities = wishes(&self.sparsity);
         options.patterns = wishes(&self.pattern);
         options.augment = self.augment.as_ref().map(|g| g.value.clone());
@@ -372,6 +377,8 @@ pub struct Options {
     pub keep_zeros: bool,
     /// How samples are altered for pruning.
     pub augment: Option<Augment>,
+    /// Values that take 16 bits in an int8 model, by their own name or their node's.
+    pub int16: Vec<Glob>,
     /// Languages to emit, sorted.
     pub emit: Vec<Language>,
     /// Write the model as ONNX too.
@@ -419,6 +426,7 @@ impl Default for Options {
             patterns: Vec::new(),
             keep_zeros: false,
             augment: None,
+            int16: Vec::new(),
             emit: vec![Language::C],
             onnx: false,
             as_crate: false,

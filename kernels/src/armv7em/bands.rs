@@ -9,7 +9,7 @@
 //! In: sizes and a product. Out: the way `gemm`. Law: the outputs are those of the portable
 //! loops, bit by bit.
 
-use crate::armv7em::engine::{Order, Packed, Weights, at_once, call_widen, dual, ending, widen_kernel};
+use crate::armv7em::engine::{Order, Packed, Weights, any_ending, at_once, call_widen, dual, widen_kernel};
 use crate::armv7em::gemm::{Gemm, ROUND};
 use crate::armv7em::stream::Format;
 use crate::call::{Bind, Call};
@@ -53,7 +53,7 @@ pub fn bands(
     want: &Want<'_>,
     weights: Weights,
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = ending(product) else { return Ok(None) };
+    let Some(ending) = any_ending(product) else { return Ok(None) };
     let library = want.library;
     let [kh, kw] = g.kernel;
     let side_by_side = kw == 1 || g.dilations[1] == 1;
@@ -63,7 +63,10 @@ pub fn bands(
         return Ok(None);
     }
     let panel = panel(g, false, want.rows_limit);
-    let order = if g.side_by_side() { Order::of(g.cin) } else { Order::Natural };
+    let order = match product.operand {
+        DType::I8 if !g.side_by_side() => Order::Natural,
+        operand => Order::of(operand, g.cin),
+    };
     let (runs, run, run_pitch) = match side_by_side {
         true => (kh, kw * g.cin, panel.pitch * g.dilations[0]),
         false => (kw, g.cin, g.dilations[1] * g.cin),
@@ -114,12 +117,12 @@ pub fn bands(
     // The last window may reach into what only zero weights meet.
     let last = (rows - 1) * g.strides[0] * panel.pitch + (columns - 1) * g.strides[1] * g.cin;
     let wide_len = panel.len().max(panel.base + last + one.acts_len()).next_multiple_of(4);
-    let mut k = KernelBuilder::new("conv_s8_gemm");
-    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
-    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let mut k = KernelBuilder::new(format!("conv_{}_gemm", product.suffix()));
+    let x = k.buffer("x", order.elem(), g.x_len(), Access::Read);
+    let y = k.buffer("y", product.finish.elem(), g.y_len(), Access::Write);
     let wide = k.buffer("wide", DType::I16, wide_len, Access::ReadWrite);
     let w = k.buffer("w", DType::I16, packed.len(), Access::Read);
-    let zx = k.scalar("zx", -128, 127);
+    let zx = order.zero(&mut k);
     let rnd = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widener = Widener { panel: &panel, order, x, wide, len: wide_len, zx, library };
     let (gemm_one, gemm_several) = (packed.kernel(library)?, packed.of(&sizes).kernel(library)?);
@@ -160,7 +163,7 @@ pub fn bands(
     };
     panel.each(&mut k, &widener, &mut |k, tile| multiply(k, tile.rows, tile.columns, &tile.y))?;
     let mut args = vec![Bind::Operand(0), Bind::Result(0), Bind::Workspace(0), coefficients];
-    args.push(Bind::Scalar(product.x_zp));
+    args.extend(zx.map(|_| Bind::Scalar(product.x_zp)));
     args.extend(one.sh.map(|_| Bind::Scalar(ending.rnd)));
     let call = Call { kernel: k.finish()?, args };
     Ok(Some(Candidate { way: weights.way(), call, workspace: 2 * wide_len }))
@@ -179,7 +182,7 @@ pub struct Widener<'a> {
     pub x: Buf,
     pub wide: Buf,
     pub len: usize,
-    pub zx: Val,
+    pub zx: Option<Val>,
     pub library: &'a Library<'a>,
 }
 
@@ -197,7 +200,7 @@ impl Fill for Widener<'_> {
         let kernel = match span.columns {
             0 => return Ok(()),
             n if g.side_by_side() => widen_kernel(n * g.pixel(), self.order, self.library)?,
-            n => gather(g, n)?,
+            n => gather(g, n, self.order)?,
         };
         call_widen(k, &kernel, self.x.from(from), self.wide.from(to + span.left * g.pixel()), self.zx);
         Ok(())
@@ -211,14 +214,16 @@ impl Fill for Widener<'_> {
 }
 
 /// Widens columns whose channels or neighbours do not lie side by side.
-fn gather(g: &Geometry, columns: usize) -> Result<Arc<Kernel>> {
-    let mut k = KernelBuilder::new("gather_s8");
-    let x = k.buffer("x", DType::I8, reach_len(&[columns, g.cin], &[g.x[3], g.x[1]]), Access::Read);
+fn gather(g: &Geometry, columns: usize, order: Order) -> Result<Arc<Kernel>> {
+    let name = if order == Order::Wide { "gather_s16" } else { "gather_s8" };
+    let mut k = KernelBuilder::new(name);
+    let x = k.buffer("x", order.elem(), reach_len(&[columns, g.cin], &[g.x[3], g.x[1]]), Access::Read);
     let out = k.buffer("out", DType::I16, columns * g.cin, Access::Write);
-    let zx = k.scalar("zx", -128, 127);
+    let zx = order.zero(&mut k);
     k.for_("column", 0, columns, |k, column| {
         k.for_("c", 0, g.cin, |k, c| {
-            k.store(out, column * g.cin + c, x.at(column * g.x[3] + c * g.x[1]) - zx);
+            let v = x.at(column * g.x[3] + c * g.x[1]);
+            k.store(out, column * g.cin + c, if let Some(zx) = zx { v - zx } else { v });
         });
     });
     k.finish()

@@ -8,6 +8,7 @@
 
 use crate::armv7em::dw_rows;
 use crate::armv7em::elementwise;
+use crate::armv7em::epilogue::holds_wide;
 use crate::armv7em::gemm::{Gemm, MAX_SH, ROUND, SHORT};
 use crate::armv7em::gemm_blocks::{Blocks, ROWS, most_columns};
 use crate::armv7em::gemv8::Column;
@@ -64,6 +65,10 @@ impl Engine for Dsp {
         }
         Ok(ways)
     }
+    fn wide_conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        let way = crate::armv7em::bands::bands(g, product, want, Weights::Eight)?;
+        Ok(way.into_iter().collect())
+    }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let ways = Weights::of(product);
         ways.filter_map(|weights| dense(rows, product, want, weights).transpose()).collect()
@@ -79,19 +84,33 @@ impl Engine for Dsp {
     }
 }
 
-/// How widened inputs lie in the workspace.
+/// How inputs of sixteen bits, or widened ones, lie in the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// In fours, as the widening block parts them.
     Parted,
     /// As in memory.
     Natural,
+    /// The same of inputs that have sixteen bits in memory.
+    Wide,
 }
 
 impl Order {
-    /// Runs of a multiple of four inputs can be parted.
-    pub fn of(run: usize) -> Order {
-        if run.is_multiple_of(4) { Order::Parted } else { Order::Natural }
+    /// Runs of a multiple of four inputs can be parted, unless they have sixteen bits.
+    pub fn of(operand: DType, run: usize) -> Order {
+        match operand {
+            DType::I16 => Order::Wide,
+            _ if run.is_multiple_of(4) => Order::Parted,
+            _ => Order::Natural,
+        }
+    }
+    /// Type of the inputs in memory.
+    pub fn elem(self) -> DType {
+        if self == Order::Wide { DType::I16 } else { DType::I8 }
+    }
+    /// Declares the zero point that inputs are widened with, where there is one.
+    pub fn zero(self, k: &mut KernelBuilder) -> Option<Val> {
+        (self != Order::Wide).then(|| k.scalar("zx", -128, 127))
     }
     pub fn position(self, i: usize) -> usize {
         if self == Order::Parted { widen::position(i) } else { i }
@@ -101,6 +120,12 @@ impl Order {
 /// How a product ends: by one shift where the packed form has room for it.
 pub fn ending(product: &Product) -> Option<Ending<'_>> {
     Ending::of(&product.finish).map(|ending| ending.within(MAX_SH))
+}
+
+/// The same of results of eight or sixteen bits.
+pub fn any_ending(product: &Product) -> Option<Ending<'_>> {
+    let wide = || Ending::wide(&product.finish).filter(|ending| holds_wide(ending.limits));
+    ending(product).or_else(|| wide().map(|ending| ending.within(MAX_SH)))
 }
 
 /// How a weight is kept in flash.
@@ -216,10 +241,11 @@ impl Packed {
     }
 }
 
-/// Widens `n` inputs: the block where they part evenly, else a plain loop.
+/// Widens `n` inputs, or copies those of sixteen bits: a block where there are enough, else a plain loop.
 pub fn widen_kernel(n: usize, order: Order, library: &Library<'_>) -> Result<Arc<Kernel>> {
     let core = library.core();
     match order {
+        Order::Wide => return library.once(&("copy of halves", n), || widen::copied(n, core)),
         Order::Parted => return library.once(&("widen", n), || widen::kernel(n, core)),
         Order::Natural if n >= 4 => return library.once(&("widen in order", n), || widen::natural(n, core)),
         Order::Natural => {}
@@ -232,8 +258,9 @@ pub fn widen_kernel(n: usize, order: Order, library: &Library<'_>) -> Result<Arc
     k.finish()
 }
 
-pub fn call_widen(k: &mut KernelBuilder, kernel: &Arc<Kernel>, from: CallArg, to: CallArg, zx: Val) {
-    k.call(kernel, vec![from, to, CallArg::Scalar(zx.into())]);
+pub fn call_widen(k: &mut KernelBuilder, kernel: &Arc<Kernel>, from: CallArg, to: CallArg, zx: Option<Val>) {
+    let zx = zx.map(|zx| CallArg::Scalar(zx.into()));
+    k.call(kernel, [from, to].into_iter().chain(zx).collect());
 }
 
 /// Whether the core starts two instructions at once.
@@ -264,14 +291,13 @@ pub struct Laid {
 /// The same as [`dense`], with the stream of its weights.
 pub fn laid(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -> Result<Option<Laid>> {
     let (library, core) = (want.library, want.core());
-    let wide = Ending::wide(&product.finish).map(|ending| ending.within(MAX_SH));
-    let Some(ending) = ending(product).or(wide) else { return Ok(None) };
+    let Some(ending) = any_ending(product) else { return Ok(None) };
     let (lo, hi) = ending.limits;
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if !rows.side_by_side() || inputs < 4 {
         return Ok(None);
     }
-    let order = Order::of(inputs);
+    let order = Order::of(product.operand, inputs);
     let pitch = inputs.next_multiple_of(2);
     // Pairs of rows are taken along the innermost axis of rows.
     let (outer, inner) = rows.split();
@@ -308,16 +334,21 @@ pub fn laid(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -
     let (eight, coefficients) = eight.map_or((None, stream), |(eight, stream)| (Some(eight), stream));
 
     let columns = if turns > 0 { together + if joined { rest } else { 0 } } else { 1 };
-    let mut k = KernelBuilder::new(format!("dense_{}_gemm", product.finish.suffix()));
-    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let mut k = KernelBuilder::new(format!("dense_{}_gemm", product.suffix()));
+    let x = k.buffer("x", order.elem(), rows.x_len(), Access::Read);
     let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
     let wide = k.buffer("wide", DType::I16, columns * pitch, Access::ReadWrite);
     let len = eight.map_or(packed.len(), |eight| eight.stream().len());
     let w = k.buffer("w", DType::I16, len, Access::Read);
-    let zx = k.scalar("zx", -128, 127);
+    let zx = order.zero(&mut k);
     let round = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
     let widen_one = widen_kernel(inputs, order, library)?;
-    let close = order == Order::Parted && inner.x == inputs;
+    let close = inner.x == inputs
+        && match order {
+            Order::Parted => true,
+            Order::Natural => false,
+            Order::Wide => pitch == inputs,
+        };
     let widen = |rows: usize| match close {
         true => Ok(Some(widen_kernel(rows * inputs, order, library)?)),
         false => Ok::<_, crate::error::Error>(None),
@@ -363,10 +394,10 @@ pub fn laid(rows: &Rows, product: &Product, want: &Want<'_>, weights: Weights) -
             product_of(k, &gemm_one, 0, y0 + row * inner.y);
         });
     });
-    let in_place = rows.in_step() && product.finish.elem() == DType::I8;
+    let in_place = rows.in_step() && product.eight_bits();
     let result = if in_place { Bind::ResultInPlace } else { Bind::Result(0) };
-    let mut args =
-        vec![Bind::Operand(0), result, Bind::Workspace(0), coefficients, Bind::Scalar(product.x_zp)];
+    let mut args = vec![Bind::Operand(0), result, Bind::Workspace(0), coefficients];
+    args.extend(zx.map(|_| Bind::Scalar(product.x_zp)));
     args.extend(round.map(|_| Bind::Scalar(ending.rnd)));
     let call = Call { kernel: k.finish()?, args };
     let candidate = Candidate { way: weights.way(), call, workspace: 2 * columns * pitch };

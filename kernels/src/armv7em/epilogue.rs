@@ -48,6 +48,11 @@ pub fn result(limits: (i32, i32)) -> DType {
     if limits.0 < -128 || limits.1 > 127 { DType::I16 } else { DType::I8 }
 }
 
+/// Whether [`close`] holds results of sixteen bits within these limits: those of the type, or none below zero.
+pub fn holds_wide((lo, hi): (i32, i32)) -> bool {
+    [i16::MIN.into(), 0].contains(&lo) && hi == i16::MAX.into()
+}
+
 /// Requantizes the sums of one channel, multiplied by `m`, and stores them, `step` results apart
 /// from the one `at` behind `y` on.
 pub fn close(
@@ -79,6 +84,9 @@ pub fn close(
                 b.push(Inst::Ssat(s, bits, s, 0));
             }
             (None, Round::Layer(_, sh) | Round::Channel(_, sh)) => b.push(Inst::Ssat(s, bits, s, *sh)),
+        }
+        if wide && limits.0 == 0 {
+            b.push(Inst::MaxImm(s, 0));
         }
         if wide {
             b.push(Inst::Strh(s, y, 2 * (at + step * column) as u32));

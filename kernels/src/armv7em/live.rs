@@ -136,7 +136,7 @@ mod tests {
             for (format, sh) in [(Format::Packed, Some(3)), (Format::Plain, None), (Format::Halves, Some(3))]
             {
                 let pitch = usize::next_multiple_of(inputs, 2);
-                let order = crate::armv7em::engine::Order::of(inputs);
+                let order = crate::armv7em::engine::Order::of(DType::I8, inputs);
                 let taps: Vec<Option<usize>> =
                     (0..pitch).map(|i| Some(order.position(i)).filter(|&p| p < inputs)).collect();
                 let stream = Stream { format, sh, outputs, group, pairs: pitch / 2 };

@@ -47,6 +47,61 @@ pub fn natural(n: usize, core: &Core) -> Result<Arc<Kernel>> {
     k.finish()
 }
 
+/// The kernel `(x, out)` that copies `n` inputs of sixteen bits; `out` begins on a word.
+pub fn copied(n: usize, core: &Core) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("copy_s16");
+    let x = k.buffer("x", DType::I16, n, Access::Read);
+    let out = k.buffer("out", DType::I16, n, Access::Write);
+    k.for_("i", 0, n, |k, i| k.store(out, i, x.at(i)));
+    let mut b = Block::new(2);
+    b.streams = true;
+    let [x, out] = [b.args[0], b.args[1]];
+    let words = n / 2;
+    let rounds = if words > 2 * ROUND { words / ROUND } else { 0 };
+    let rest = words - rounds * ROUND;
+    for start in (0..rest).step_by(ROUND) {
+        copy_round(&mut b, (x, out), start, ROUND.min(rest - start));
+    }
+    if n % 2 == 1 {
+        // The last one, which stands behind all words.
+        let one = b.reg();
+        let far = b.reg();
+        b.push(Inst::Mov(far, x));
+        b.advance(far, 4 * words as i32);
+        b.push(Inst::Ldrsh(one, far, 0));
+        let to = b.reg();
+        b.push(Inst::Mov(to, out));
+        b.advance(to, 4 * words as i32);
+        b.push(Inst::Strh(one, to, 0));
+    }
+    if rounds > 0 {
+        let end = b.reg();
+        b.advance(x, 4 * rest as i32);
+        b.advance(out, 4 * rest as i32);
+        b.push(Inst::Mov(end, x));
+        b.advance(end, (4 * ROUND * rounds) as i32);
+        let top = b.label(rounds as u64);
+        copy_round(&mut b, (x, out), 0, ROUND);
+        b.advance(x, 4 * ROUND as i32);
+        b.advance(out, 4 * ROUND as i32);
+        b.push(Inst::Cmp(x, end));
+        b.push(Inst::BranchBack(Cond::Ne, top));
+    }
+    k.native(b.native("dsp", core)?);
+    k.finish()
+}
+
+/// Copies `n` words from word `start` on.
+fn copy_round(b: &mut Block, (x, out): (Reg, Reg), start: usize, n: usize) {
+    let words: Vec<Reg> = (0..n).map(|_| b.reg()).collect();
+    for (i, &word) in words.iter().enumerate() {
+        b.push(Inst::Ldr(word, x, 4 * (start + i) as u32));
+    }
+    for (i, &word) in words.iter().enumerate() {
+        b.push(Inst::Str(word, out, 4 * (start + i) as u32));
+    }
+}
+
 /// Words per round of the loop: all that the registers hold; fewer where order is kept.
 const ROUND: usize = 8;
 const NATURAL: usize = 6;
@@ -119,6 +174,19 @@ mod tests {
     use crate::call::{Bind, Call};
     use crate::tensor::Data;
     use crate::trial::{Random, run_anywhere};
+
+    #[test]
+    fn halves_are_copied() {
+        let core = secateur_targets::core("cortex-m4").unwrap();
+        let mut random = Random(5);
+        for n in [1, 2, 3, 6, 8, 15, 16, 32, 33, 34, 47, 64, 100, 255] {
+            let x: Vec<i16> = (0..n).map(|_| random.within(-32768, 32767) as i16).collect();
+            let args = vec![Bind::Operand(0), Bind::Result(0)];
+            let call = Call { kernel: copied(n, &core).unwrap(), args };
+            let got = run_anywhere(&call, &[Data::I16(x.clone())], DType::I16, n);
+            assert_eq!(got, Data::I16(x), "{n}");
+        }
+    }
 
     #[test]
     fn body_and_instructions_are_exact() {

@@ -56,8 +56,14 @@ impl Engine for Helium {
         Ok(ways)
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        if product.operand != DType::I8 || !product.finish.whole() {
+            return Dsp.wide(rows, product, want);
+        }
         let ways = either(product, |four| dense(rows, product, want.library, four))?;
         if ways.is_empty() { Dsp.wide(rows, product, want) } else { Ok(ways) }
+    }
+    fn wide_conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        Dsp.wide_conv(g, product, want)
     }
     fn live(&self, rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
         match live::product(rows, live, want)? {
@@ -172,7 +178,7 @@ pub(super) fn laid(
     };
     let taps: Vec<usize> = (0..inputs).collect();
     let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
-    let mut k = KernelBuilder::new(format!("dense_{}_dot", product.finish.suffix()));
+    let mut k = KernelBuilder::new(format!("dense_{}_dot", product.suffix()));
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
     let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
     let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);

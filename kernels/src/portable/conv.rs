@@ -40,9 +40,9 @@ pub fn conv(g: &Geometry, product: &Product, kernels: Kernels) -> Result<Call> {
     let weights = product.coefficients(&order, kernels == Kernels::Packed4);
 
     let kind = if depthwise { "depthwise" } else { "conv" };
-    let mut k = KernelBuilder::new(format!("{kind}_{}", product.finish.suffix()));
-    let x = k.buffer("x", product.elem(), g.x_len(), Access::Read);
-    let y = k.buffer("y", product.elem(), g.y_len(), Access::Write);
+    let mut k = KernelBuilder::new(format!("{kind}_{}", product.suffix()));
+    let x = k.buffer("x", product.operand, g.x_len(), Access::Read);
+    let y = k.buffer("y", product.finish.elem(), g.y_len(), Access::Write);
     let w = weights.declare(&mut k);
     let bias = constant(&mut k, "bias", &product.bias);
     let zero = product.declare_zero(&mut k);

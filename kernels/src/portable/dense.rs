@@ -30,8 +30,8 @@ pub fn dense(rows: &Rows, product: &Product, four: bool) -> Result<Call> {
     order.extend(whole * inputs..outputs * inputs);
     let weights = product.coefficients(&order, four);
 
-    let mut k = KernelBuilder::new(format!("dense_{}_b1x4", product.finish.suffix()));
-    let x = k.buffer("x", product.elem(), rows.x_len(), Access::Read);
+    let mut k = KernelBuilder::new(format!("dense_{}_b1x4", product.suffix()));
+    let x = k.buffer("x", product.operand, rows.x_len(), Access::Read);
     let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
     let w = weights.declare(&mut k);
     let bias = constant(&mut k, "bias", &product.bias);

@@ -63,6 +63,9 @@ impl Engine for Riscv {
         Ok(ways)
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
+        if product.operand != DType::I8 || !product.finish.whole() {
+            return Ok(Vec::new());
+        }
         // Results of sixteen bits leave scalar registers alone.
         let scalar = Riscv { vectors: false };
         Ok(dense(&scalar, rows, product, want, Weights::All)?.into_iter().collect())
@@ -390,7 +393,7 @@ fn dense(
     };
     let Some(row) = row else { return Ok(None) };
 
-    let mut k = KernelBuilder::new(format!("dense_{}_blocks", product.finish.suffix()));
+    let mut k = KernelBuilder::new(format!("dense_{}_blocks", product.suffix()));
     let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
     let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
     let layer = Layer::declare(&mut k, y, &row, 1, packed.one.is_some());
