@@ -199,6 +199,14 @@ pub(super) fn shared_or(all: &[&Histogram], known: Quant, best: Quant) -> Quant 
     if all.iter().all(serves) { known } else { best }
 }
 
+/// What eight bits keep of a value, in decibels; infinite of what was not seen or is zero.
+pub(super) fn decibels(histogram: &Histogram, quant: &Quant) -> f64 {
+    let bins = histogram.occupied();
+    let signal: f64 = bins.iter().map(|&(x, n)| n * x * x).sum();
+    let noise = error(&bins, quant, f64::INFINITY);
+    if signal > 0.0 && noise > 0.0 { 10.0 * (signal / noise).log10() } else { f64::INFINITY }
+}
+
 /// Sum of squared errors that a quantization makes; stops early beyond `limit`.
 fn error(bins: &[(f64, f64)], quant: &Quant, limit: f64) -> f64 {
     let (scale, zero) = (f64::from(quant.scale[0]), f64::from(quant.zero_point[0]));

@@ -51,14 +51,17 @@ pub fn quantize(
         Patch::new(graph).set_quant(value, Some(quant));
     }
     states::widen(graph, &kept);
-    wide::widen(graph, &seen, &options.int16)?;
+    let written = wide::widen(graph, &seen, &options.int16)?;
     dragged(graph, &seen);
+    wide::warn_of_inputs(graph, &seen);
     let four = four_bit(graph, options.quantize);
     let solved = least_squares::layers(graph).into_iter();
     let solved = solved.filter(|l| four.contains(&l.node) || pruned.contains(&l.node_name));
     let solved: BTreeMap<NodeId, Layer> = solved.map(|l| (l.node, l)).collect();
     correct(graph, &inputs, (&four, &solved), observer)?;
-    settle_with(graph, Constants::Rounded)
+    settle_with(graph, Constants::Rounded)?;
+    wide::remove_unread(graph, &written);
+    Ok(())
 }
 
 /// How [`quantize`] would store the values of a float graph, which stays as it is.

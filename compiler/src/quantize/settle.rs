@@ -12,6 +12,7 @@ use super::forms::{carries, integer_form, joins};
 use super::qdq::alias;
 use super::states;
 use super::weights;
+use super::wide;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::ops::attention;
@@ -123,8 +124,8 @@ fn spread_backward(graph: &mut Graph, id: NodeId) -> bool {
 
 fn spread_forward(graph: &mut Graph, id: NodeId, seen: &mut dyn FnMut(&Graph, ValueId) -> Spread) -> bool {
     let node = &graph[id];
-    let missing: Vec<ValueId> =
-        node.outputs.iter().copied().filter(|&v| is_real(graph, v) && graph[v].quant.is_none()).collect();
+    let lacks = |&v: &ValueId| is_real(graph, v) && graph[v].quant.is_none() && !wide::stays_real(graph, v);
+    let missing: Vec<ValueId> = node.outputs.iter().copied().filter(lacks).collect();
     let operands = activations(graph, id);
     if missing.is_empty() || operands.is_empty() || operands.iter().any(|&v| graph[v].quant.is_none()) {
         return false;
@@ -191,7 +192,8 @@ fn warn_of_partly_quantized(graph: &mut Graph) {
         if operands.is_empty() || operands.iter().any(|&v| graph[v].quant.is_none()) {
             continue;
         }
-        for &v in node.outputs.iter().filter(|&&v| partly_quantized(graph, v)) {
+        let asked = |v: ValueId| partly_quantized(graph, v) && !wide::stays_real(graph, v);
+        for &v in node.outputs.iter().filter(|&&v| asked(v)) {
             let text =
                 "is quantized for some of its readers only (or in two ways), so it is computed in floats";
             warnings.push(Warning::new(Site::Value(graph[v].name.clone()), text).help(

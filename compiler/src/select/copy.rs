@@ -332,7 +332,10 @@ fn fill(cx: &mut Cx<'_>, y: &View, value: f64) -> Result<()> {
     let clamp = cx.clamp();
     let real = (value as f32).max(clamp.lo).min(clamp.hi);
     let stored = match (y.affine(), Ty::of(y.elem)) {
-        (Some((scale, zero)), _) => quantize(real, scale, zero, -128, 127).into(),
+        (Some((scale, zero)), _) => {
+            let (lo, hi) = y.limits(crate::graph::Clamp::NONE);
+            quantize(real, scale, zero, lo, hi).into()
+        }
         (None, Ty::F32) => float(real),
         (None, _) => long(value as i64),
     };

@@ -96,8 +96,8 @@ declare! {
     /// standard deviation, in so many copies of each.
     augment: Augment, "augment", "flip=AXIS,shift=AXIS:PLACES,noise=SHARE,copies=N",
         default "", Compilers;
-    /// Values that take 16 bits in an int8 model: inputs of the model, and results of convolutions and dense
-    /// layers, by their own name or their node's; repeat for more.
+    /// Values that take 16 bits in an int8 model: inputs of the model, and results of convolutions, dense layers
+    /// and element-wise operators, by their own name or their node's; repeat for more.
     int16: Vec<String>, "int16", "GLOB",
         default "", Everyone;
     /// Size of a symbolic dimension; repeat for more.
