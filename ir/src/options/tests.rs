@@ -418,6 +418,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          # pattern: not given\n\
          keep-zeros = false  # default\n\
          # augment: not given\n\
+         # int16: not given\n\
          # bind: not given\n\
          # state: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\

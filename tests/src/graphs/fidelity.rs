@@ -137,7 +137,7 @@ fn constant(graph: &Graph, id: NodeId, operand: usize, t: &Tensor) -> Tensor {
 
 /// Whether some value is brought to whole numbers: what 8 bits cost there is the luck of where their steps lie
 /// between these.
-fn steps(graph: &Graph) -> bool {
+pub(super) fn steps(graph: &Graph) -> bool {
     graph
         .nodes()
         .any(|(_, n)| matches!(&n.op, Op::Map(m) if ["Ceil", "Floor", "Round"].contains(&m.function)))
