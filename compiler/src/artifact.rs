@@ -122,6 +122,10 @@ fn compile_unhelped(
     if options.quantize != Quantize::None && !quantized && !integers {
         stays_real(&mut graph, calibration.is_some());
     }
+    if !integers && !options.int16.is_empty() {
+        let text = "no value takes 16 bits: only a float model that is calibrated to int8 has some to choose";
+        graph.warn(Warning::new(Site::Option("int16".into()), text).help("leave `--int16` out"));
+    }
     if integers {
         step(observer, "calibrate")?;
         let samples = calibration.ok_or_else(|| {

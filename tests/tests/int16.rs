@@ -3,7 +3,7 @@
 
 use secateur_compiler::artifact::compile;
 use secateur_compiler::observe::Silent;
-use secateur_compiler::options::{Glob, Options};
+use secateur_compiler::options::{Glob, Options, Quantize};
 use secateur_compiler::tensor::{DType, Samples, Tensor};
 use secateur_tests::drawn::{Random, compiled_as, decibels, fed, same_bits_as};
 use secateur_tests::engines::target;
@@ -118,5 +118,8 @@ fn what_cannot_be_is_said() {
     let warned = run(&["pool"]).unwrap().report.warnings;
     let said: Vec<String> = warned.iter().map(|w| w.to_string()).collect();
     assert!(said.iter().any(|w| w.contains("`pool` (GlobalAveragePool) gives 8 bits")), "{said:?}");
+    let floats = Options { name: "net".into(), quantize: Quantize::None, ..wide(&["*"]) };
+    let floats = compile(&bytes, &target("host"), None, &floats, &mut Silent).unwrap();
+    assert!(floats.report.warnings.iter().any(|w| w.to_string().contains("no value takes 16 bits")));
     assert!(run(&["*"]).unwrap().report.warnings.iter().all(|w| !w.to_string().contains("int16")));
 }

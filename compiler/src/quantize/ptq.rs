@@ -53,7 +53,6 @@ pub fn quantize(
     states::widen(graph, &kept);
     let written = wide::widen(graph, &seen, &options.int16)?;
     dragged(graph, &seen);
-    wide::warn_of_inputs(graph, &seen);
     let four = four_bit(graph, options.quantize);
     let solved = least_squares::layers(graph).into_iter();
     let solved = solved.filter(|l| four.contains(&l.node) || pruned.contains(&l.node_name));

@@ -25,8 +25,8 @@ const HEADROOM: f32 = 2.0;
 /// the high word of a product of 64 bits.
 const SUMS: f32 = 4.2;
 
-/// Stores values in sixteen bits that have such a name, or that a node of such a name computes. Gives the nodes that
-/// store results of floats.
+/// Stores values in sixteen bits that have such a name, or that a node of such a name computes, and warns of inputs
+/// that want them. Gives the nodes that store results of floats.
 ///
 /// Errors: a name that nothing has.
 pub(super) fn widen(graph: &mut Graph, seen: &Seen, names: &[Glob]) -> Result<Vec<NodeId>> {
@@ -71,6 +71,7 @@ pub(super) fn widen(graph: &mut Graph, seen: &Seen, names: &[Glob]) -> Result<Ve
     for id in graph.topological().into_iter().filter(|id| written.contains(id)) {
         pass_floats(graph, id);
     }
+    warn_of_inputs(graph, seen);
     Ok(written)
 }
 
@@ -89,7 +90,7 @@ pub(super) fn remove_unread(graph: &mut Graph, written: &[NodeId]) {
 const LOUD: f64 = 26.0;
 
 /// Warns of inputs of which eight bits keep little.
-pub(super) fn warn_of_inputs(graph: &mut Graph, seen: &Seen) {
+fn warn_of_inputs(graph: &mut Graph, seen: &Seen) {
     let mut warnings = Vec::new();
     for &v in graph.inputs() {
         let (Some(quant), Some(Some(histogram))) = (&graph[v].quant, seen.histograms.get(v.index())) else {
@@ -159,7 +160,8 @@ fn narrow(graph: &Graph, id: NodeId, v: ValueId) -> bool {
         operands.next() == Some(&Some(v)) && operands.all(|o| *o != Some(v))
     };
     let real = graph[id].outputs.iter().any(|&v| stays_real(graph, v));
-    integer_form(&graph[id].op) && !real && !carries(graph, id) && !(layer(graph, id) && reads_first(id))
+    let takes = real || carries(graph, id) || (layer(graph, id) && reads_first(id));
+    integer_form(&graph[id].op) && !takes
 }
 
 /// Whether a node writes elements of its operand, of any size, to other places.

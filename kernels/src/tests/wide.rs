@@ -31,7 +31,7 @@ fn wide(random: &mut Random, (rows, taps): (usize, usize), types: (DType, DType)
         DType::I16 => Quant::per_tensor(DType::I16, far / 32768.0, 0),
         _ => Quant::per_tensor(DType::I8, far / 128.0, [0, -128, 17][case % 3]),
     };
-    let clamp = if case % 2 == 0 { Clamp::NONE } else { Clamp { lo: 0.0, hi: f32::INFINITY } };
+    let clamp = if case.is_multiple_of(2) { Clamp::NONE } else { Clamp { lo: 0.0, hi: f32::INFINITY } };
     // Steps of results are not finer than sums are, or the high word of a product does not hold them.
     let sums = if types.0 == DType::I8 { 4.2 * 256.0 * scale(rows - 1) } else { 0.0 };
     let reach = (0.3 * (taps as f32).sqrt()).max(sums);
