@@ -66,8 +66,9 @@ impl Engine for Dsp {
         Ok(ways)
     }
     fn wide_conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let way = crate::armv7em::bands::bands(g, product, want, Weights::Eight)?;
-        Ok(way.into_iter().collect())
+        let ways = Weights::of(product);
+        ways.filter_map(|weights| crate::armv7em::bands::bands(g, product, want, weights).transpose())
+            .collect()
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
         let ways = Weights::of(product);

@@ -13,11 +13,16 @@ use crate::tensor::{DType, Data, Tensor};
 use crate::trial::{Random, geometry, hold_conv, hold_dense, want};
 use std::collections::BTreeMap;
 
-/// A product of random weights between values of these types.
+/// A product of random weights between values of these types, in some cases of four bits or with many zeros.
 fn wide(random: &mut Random, (rows, taps): (usize, usize), types: (DType, DType), case: usize) -> Product {
     // As many and as great as 32 bits hold sums of.
     let most = (60_000 / taps as i64).clamp(1, 127);
-    let w: Vec<i8> = (0..rows * taps).map(|_| random.within(-most, most) as i8).collect();
+    let (least, most) = if case == 1 { (-most.min(8), most.min(7)) } else { (-most, most) };
+    let mut w: Vec<i8> = (0..rows * taps).map(|_| random.within(least, most) as i8).collect();
+    // Stretches of zeros for kernels that leave them out.
+    for four in w.chunks_mut(4 * taps).filter(|_| case % 3 == 2) {
+        four.chunks_mut(taps).for_each(|row| row[taps / 4..].fill(0));
+    }
     let w = Tensor::new(vec![rows, taps], Data::I8(w)).unwrap();
     let scale = |c: usize| 0.004 * if case % 3 == 2 { 1.0 + 0.3 * c as f32 } else { 1.0 };
     let code = Quant {
