@@ -7,6 +7,7 @@ use crate::observe::{Observer, Silent};
 use crate::options::{Language, Options, Quantize};
 use crate::policy::Policy;
 use crate::program::{self, Program};
+use crate::quantize::Scaled;
 use crate::report::{self, NotMeasured, Report};
 use crate::schedule::{self, Library, Schedule};
 use crate::tensor::{Samples, Tensor};
@@ -15,13 +16,15 @@ use crate::weigh::{self, Plan};
 use crate::{lower, onnx, passes, prune, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that a compilation gives.
 #[derive(Debug, Clone)]
 pub struct Artifact {
     /// The model as imported: its float meaning.
     pub imported: Graph,
+    /// Values of `graph` that are those of `imported` divided by a number for each channel, by name.
+    pub scaled: BTreeMap<String, Scaled>,
     /// The graph after passes and quantization.
     pub graph: Graph,
     pub schedule: Schedule,
@@ -126,6 +129,7 @@ fn compile_unhelped(
         let text = "no value takes 16 bits: only a float model that is calibrated to int8 has some to choose";
         graph.warn(Warning::new(Site::Option("int16".into()), text).help("leave `--int16` out"));
     }
+    let mut scaled = BTreeMap::new();
     if integers {
         step(observer, "calibrate")?;
         let samples = calibration.ok_or_else(|| {
@@ -133,7 +137,7 @@ fn compile_unhelped(
             Error::option("calibrate", format!("{what} needs calibration samples to become int8"))
                 .help("give samples with `--calibrate X.npy`, or keep floats with `--quantize none`")
         })?;
-        quantize::equalize(&mut graph, samples, options.quantize, observer)?;
+        scaled = quantize::equalize(&mut graph, samples, options.quantize, observer)?;
         if wanted("equalize") {
             dumps.push(("equalize".to_string(), graph::print(&graph)));
         }
@@ -203,6 +207,7 @@ fn compile_unhelped(
     let languages = options.emit.clone();
     let mut artifact = Artifact {
         imported,
+        scaled,
         graph,
         schedule,
         program,

@@ -86,8 +86,13 @@ pub fn compare(
                 let Some(reference) = float.get(held.value.as_str()) else { continue };
                 let reference = real(reference, held.affine);
                 if reference.len() == integer.len() {
+                    let mut integer = integer.to_f64_vec();
+                    // What was scaled between layers stands for what it was.
+                    if let Some(scaled) = artifact.scaled.get(&held.value) {
+                        integer.iter_mut().enumerate().for_each(|(i, v)| *v *= scaled.divisor(i));
+                    }
                     compared[row] = true;
-                    sums[row].add(&reference, &integer.to_f64_vec(), &held.shape);
+                    sums[row].add(&reference, &integer, &held.shape);
                 }
             }
             Ok(())

@@ -87,6 +87,50 @@ fn results_come_near_the_floats() {
     assert!(output >= eight + 1.0 && all >= eight + 6.0, "{eight:.1} {output:.1} {all:.1}");
 }
 
+/// Convolutions whose biases are as great as what eight bits of their inputs could add up to: no channel is dead.
+#[test]
+fn channels_live_by_sixteen_bits() {
+    let mut random = Random(8);
+    let mut initializers = Vec::new();
+    let mut weights = |name: &str, shape: &[i64], size: f32| {
+        let n = shape.iter().product::<i64>() as usize;
+        initializers.push(floats(name, shape, &random.floats(n, size)));
+    };
+    weights("w1", &[12, 2, 3], 0.5);
+    weights("b1", &[12], 1.0);
+    weights("w2", &[12, 1, 3], 0.6);
+    weights("b2", &[12], 1.0);
+    weights("w3", &[9, 12, 1], 0.4);
+    weights("b3", &[9], 1.0);
+    weights("w4", &[5, 9, 1], 0.5);
+    let mut nodes = Vec::new();
+    for (i, group) in [(1, 1), (2, 12), (3, 1)] {
+        let before = if i == 1 { "x".to_owned() } else { format!("r{}", i - 1) };
+        let kernel = if i == 3 { 1 } else { 3 };
+        let attrs = [
+            attr_ints("kernel_shape", &[kernel]),
+            attr_ints("pads", &[kernel / 2; 2]),
+            attr_int("group", group),
+        ];
+        let inputs = [before, format!("w{i}"), format!("b{i}")];
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        nodes.push(node(&format!("c{i}"), "Conv", &inputs, &[&format!("y{i}")], &attrs));
+        nodes.push(node(&format!("a{i}"), "Relu", &[&format!("y{i}")], &[&format!("r{i}")], &[]));
+    }
+    nodes.push(node("c4", "Conv", &["r3", "w4"], &["y"], &[attr_ints("kernel_shape", &[1])]));
+    let outputs = vec![port("y", FLOAT, &dims(&[1, 5, 30]))];
+    let inputs = vec![port("x", FLOAT, &dims(&[1, 2, 30]))];
+    let bytes = Model { nodes, initializers, inputs, outputs, opset: 17 }.bytes();
+    let mut samples = Samples::default();
+    samples.arrays.insert(String::new(), Tensor::f32(&[100, 1, 2, 30], Random(5).floats(100 * 60, SIZE)));
+    let of = |names: &[&str]| {
+        let artifact = compiled_as(&bytes, "cortex-m4", Some(&samples), &wide(names));
+        decibels(&artifact, &fed(&artifact, 20, 9, SIZE))
+    };
+    let (eight, all) = (of(&[]), of(&["*"]));
+    assert!(all >= eight + 6.0, "{eight:.1} dB, {all:.1} dB with 16 bits");
+}
+
 #[test]
 fn every_core_gives_the_same_bits() {
     let (bytes, samples) = (model().bytes(), calibration());

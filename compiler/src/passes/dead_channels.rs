@@ -279,9 +279,10 @@ fn rows(graph: &Graph, id: NodeId, found: &Analysis) -> Option<Vec<Option<i32>>>
         let (mut lo, mut hi) = (bias(r), bias(r));
         for c in 0..weights.columns {
             let zero = f64::from(xq.zero_point[0]);
+            let (least, most) = xq.stored();
             let (mut least, mut most) = match known(r, c) {
                 Some(k) => (f64::from(k) - zero, f64::from(k) - zero),
-                None => (-128.0 - zero, 127.0 - zero),
+                None => (f64::from(least) - zero, f64::from(most) - zero),
             };
             if padded(node) {
                 (least, most) = (least.min(0.0), most.max(0.0));

@@ -19,10 +19,11 @@ pub(super) fn affine(lo: f32, hi: f32) -> Quant {
     Quant::per_tensor(DType::I8, scale, zero as i32)
 }
 
-/// The real interval that a per-tensor 8-bit quantization can hold.
+/// The real interval that a per-tensor quantization can hold.
 pub(super) fn range(quant: &Quant) -> (f32, f32) {
     let real = |stored: i32| (stored - quant.zero_point[0]) as f32 * quant.scale[0];
-    (real(-128), real(127))
+    let (least, most) = quant.stored();
+    (real(least), real(most))
 }
 
 /// Bins on each side of zero.

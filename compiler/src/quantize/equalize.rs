@@ -15,6 +15,7 @@ use crate::observe::Observer;
 use crate::ops::Op;
 use crate::options::Quantize;
 use crate::tensor::{Samples, Tensor};
+use std::collections::BTreeMap;
 
 /// How the channels of a value lie in it: the channel of element `i` is `i / inner % channels`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,9 +29,26 @@ struct Lie {
 struct Pair {
     writer: NodeId,
     lie: Lie,
+    /// What lies between them.
+    values: Vec<(ValueId, Lie)>,
     readers: Vec<Reader>,
     /// Whether the value between them is never negative.
     positive: bool,
+}
+
+/// How a value of the float network was scaled: the channel of element `i` is `i / inner % divisors.len()`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scaled {
+    /// By channel.
+    pub divisors: Vec<f64>,
+    pub inner: usize,
+}
+
+impl Scaled {
+    /// What element `i` was divided by.
+    pub fn divisor(&self, i: usize) -> f64 {
+        self.divisors.get(i / self.inner.max(1) % self.divisors.len().max(1)).copied().unwrap_or(1.0)
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +78,8 @@ const EXPONENT: f64 = 2.0;
 const POWERS: [(f64, f64); 7] =
     [(0.25, 0.25), (0.5, 0.5), (0.75, 0.75), (1.0, 1.0), (0.5, 0.0), (0.75, 0.25), (1.0, 0.0)];
 
-/// Scales the channels of all pairs of layers that gain by it.
+/// Scales the channels of all pairs of layers that gain by it. Gives the values that are not what they were, by
+/// name.
 ///
 /// Errors: samples that do not fit the graph; that the observer stops it.
 pub fn equalize(
@@ -68,19 +87,22 @@ pub fn equalize(
     samples: &Samples,
     quantize: Quantize,
     observer: &mut dyn Observer,
-) -> Result<()> {
+) -> Result<BTreeMap<String, Scaled>> {
     let pairs = pairs(graph, quantize);
+    let mut scaled = BTreeMap::new();
     if pairs.is_empty() {
-        return Ok(());
+        return Ok(scaled);
     }
     let inputs = crate::samples::carried(samples, graph)?;
     let seen = observe(graph, &pairs, &inputs, observer)?;
     for (pair, seen) in pairs.iter().zip(&seen) {
         if let Some(factors) = factors(graph, pair, seen) {
             apply(graph, pair, &factors);
+            let of = |lie: &Lie| Scaled { divisors: factors.clone(), inner: lie.inner };
+            scaled.extend(pair.values.iter().map(|(v, lie)| (graph[*v].name.clone(), of(lie))));
         }
     }
-    Ok(())
+    Ok(scaled)
 }
 
 fn pairs(graph: &Graph, quantize: Quantize) -> Vec<Pair> {
@@ -101,9 +123,9 @@ fn pairs(graph: &Graph, quantize: Quantize) -> Vec<Pair> {
         // Every row of the weights is a channel of the result.
         (graph[weights].shape.first() == Some(&lie.channels)).then_some(())?;
         passes_on(node.clamp).then_some(())?;
-        let mut readers = Vec::new();
-        gather(graph, (value, lie), &mut readers)?;
-        Some(Pair { writer, lie, readers, positive: node.clamp.lo == 0.0 })
+        let (mut values, mut readers) = (Vec::new(), Vec::new());
+        gather(graph, (value, lie), &mut values, &mut readers)?;
+        Some(Pair { writer, lie, values, readers, positive: node.clamp.lo == 0.0 })
     };
     let coarse = |p: &Pair| p.readers.iter().any(|r| four.contains(&r.node));
     let pairs = graph.topological().into_iter().filter_map(pair);
@@ -122,8 +144,14 @@ fn own_constant(graph: &Graph, id: NodeId, operand: usize) -> Option<ValueId> {
     (graph[v].quant.is_none() && graph.consumers(v) == [id]).then_some(v)
 }
 
-/// The layers that read a value, all of them; `None` where something else does, too.
-fn gather(graph: &Graph, (value, lie): (ValueId, Lie), readers: &mut Vec<Reader>) -> Option<()> {
+/// The layers that read a value, all of them, and what lies before them; `None` where something else does, too.
+fn gather(
+    graph: &Graph,
+    (value, lie): (ValueId, Lie),
+    values: &mut Vec<(ValueId, Lie)>,
+    readers: &mut Vec<Reader>,
+) -> Option<()> {
+    values.push((value, lie));
     if graph.outputs().contains(&value) || graph[value].quant.is_some() {
         return None;
     }
@@ -162,7 +190,7 @@ fn gather(graph: &Graph, (value, lie): (ValueId, Lie), readers: &mut Vec<Reader>
         if node.outputs.len() != 1 || !passes_on(node.clamp) {
             return None;
         }
-        gather(graph, (node.outputs[0], next), readers)?;
+        gather(graph, (node.outputs[0], next), values, readers)?;
     }
     Some(())
 }
@@ -357,9 +385,12 @@ mod tests {
         for clamp in [Clamp::NONE, RELU] {
             let before = graph(clamp);
             let mut after = before.clone();
-            equalize(&mut after, &samples(), Quantize::Int8, &mut Silent).unwrap();
+            let scaled = equalize(&mut after, &samples(), Quantize::Int8, &mut Silent).unwrap();
             let factors: Vec<f32> =
                 weights(&after, "v").iter().zip(weights(&before, "v")).map(|(a, b)| a / b).collect();
+            // Five elements a channel.
+            let said: Vec<f32> = (0..3).map(|c| scaled["y"].divisor(5 * c + 4) as f32).collect();
+            assert_eq!((said, scaled.len()), (factors.clone(), 1));
             assert!(factors.iter().all(|f| f.log2().fract() == 0.0), "{factors:?}");
             assert!(factors[1] <= factors[0] / 4.0, "{factors:?}");
             for sample in crate::samples::split(&samples(), &before, None).unwrap() {

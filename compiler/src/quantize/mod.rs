@@ -25,7 +25,7 @@ mod states;
 mod weights;
 mod wide;
 
-pub use equalize::equalize;
+pub use equalize::{Scaled, equalize};
 pub use exact::worthwhile;
 pub use forms::{Form, form};
 pub use kept::without_wide;

@@ -183,11 +183,8 @@ pub(super) fn clamped(tensor: Tensor, clamp: Clamp) -> Tensor {
 /// The real numbers that a quantized value can hold, nearest to the given ones.
 pub(crate) fn rounded(tensor: Tensor, quant: &Quant) -> Tensor {
     let (scale, zero) = (quant.scale[0], quant.zero_point[0] as f32);
-    let (lo, hi) = match quant.dtype {
-        DType::I16 => (-32768.0, 32767.0),
-        _ => (-128.0, 127.0),
-    };
-    map(tensor, |x| ((x / scale).round_ties_even() + zero).clamp(lo, hi) * scale - zero * scale)
+    let (lo, hi) = quant.stored();
+    map(tensor, |x| ((x / scale).round_ties_even() + zero).clamp(lo as f32, hi as f32) * scale - zero * scale)
 }
 
 /// Axis of the output channels of a node with per-channel weights.

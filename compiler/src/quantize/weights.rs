@@ -113,10 +113,7 @@ pub(super) fn per_channel(real: &Tensor, most: i8) -> Quant {
 /// widest input, plus the bias, stays below 2^31.
 pub(super) fn within_accumulator(real: &Tensor, mut quant: Quant, bias: &[f32], input: &Quant) -> Quant {
     let zero = input.zero_point[0];
-    let (least, most): (i32, i32) = match input.dtype {
-        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
-        _ => (i8::MIN.into(), i8::MAX.into()),
-    };
+    let (least, most) = input.stored();
     let widest = f64::from((least - zero).abs().max((most - zero).abs()));
     let data = real.to_f32_vec();
     let row = data.len() / quant.scale.len().max(1);

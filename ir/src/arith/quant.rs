@@ -5,7 +5,8 @@ use crate::tensor::{DType, Tensor};
 /// Affine quantization of a value: `real = scale * (stored - zero_point)`.
 ///
 /// Per tensor when `axis` is `None` (one scale, one zero point), else one pair per index of
-/// `axis`. Activations are always `I8` here: `U8` models are shifted by 128 on import.
+/// `axis`. Activations are `I8` here (`U8` models are shifted by 128 on import), and `I16` where sixteen bits are kept
+/// or asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quant {
     pub dtype: DType,
@@ -17,6 +18,13 @@ pub struct Quant {
 impl Quant {
     pub fn per_tensor(dtype: DType, scale: f32, zero_point: i32) -> Self {
         Quant { dtype, scale: vec![scale], zero_point: vec![zero_point], axis: None }
+    }
+    /// The least and the greatest integer of an activation that is stored so.
+    pub fn stored(&self) -> (i32, i32) {
+        match self.dtype {
+            DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+            _ => (i8::MIN.into(), i8::MAX.into()),
+        }
     }
     /// The real values of stored integers: `scale * (stored - zero_point)`, as f32.
     pub fn dequantize(&self, stored: &Tensor) -> Tensor {

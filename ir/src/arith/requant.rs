@@ -9,7 +9,6 @@
 
 use crate::arith::quant::{Clamp, Quant};
 use crate::error::{Error, Result, Site};
-use crate::tensor::DType;
 
 /// Greatest shift in use. It keeps the zero point, moved up by `s - 32`, and the high word of
 /// the product within 31 bits together, so that one 32-bit addition serves both.
@@ -73,10 +72,7 @@ impl Output {
             return Err(Error::model(Site::Whole, "an activation is quantized per channel")
                 .help("only weights may be quantized per channel"));
         };
-        let (least, most) = match quant.dtype {
-            DType::I16 => (i16::MIN.into(), i16::MAX.into()),
-            _ => (i8::MIN.into(), i8::MAX.into()),
-        };
+        let (least, most) = quant.stored();
         let limit = |real: f32| -> i32 {
             if real.is_infinite() {
                 return if real < 0.0 { least } else { most };
