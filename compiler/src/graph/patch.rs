@@ -149,6 +149,11 @@ impl<'g> Patch<'g> {
         let other = std::mem::replace(&mut self.graph.values[b.index()].name, name);
         self.graph.values[a.index()].name = other;
     }
+    /// Gives one reader of `old` another value to read, wherever it reads it.
+    pub fn redirect(&mut self, reader: NodeId, old: ValueId, new: ValueId) {
+        let operands = self.node_mut(reader).inputs.iter_mut().flatten();
+        operands.filter(|v| **v == old).for_each(|v| *v = new);
+    }
     /// Every reader of `old`, graph outputs included, reads `new` instead.
     pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
         for node in self.graph.nodes.iter_mut().flatten() {

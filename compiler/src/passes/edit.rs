@@ -33,6 +33,19 @@ pub(super) fn plain_producer(graph: &Graph, value: ValueId) -> Option<NodeId> {
     (plain && graph[id].clamp.is_none() && graph[id].outputs.len() == 1).then_some(id)
 }
 
+/// The number below which a node leaves nothing of its only operand.
+pub(super) fn floor(graph: &Graph, id: NodeId) -> Option<f32> {
+    match &graph[id].op {
+        Op::Relu(_) => Some(0.0),
+        Op::Map(map) if map.function == "Max" && graph[id].inputs.len() == 1 => {
+            let mut numbers = map.tail.iter().flat_map(Tensor::to_f32_vec);
+            let first = numbers.next()?;
+            numbers.all(|v| v == first).then_some(first)
+        }
+        _ => None,
+    }
+}
+
 /// What a value was before it got its shape.
 pub(super) fn unshaped(graph: &Graph, mut value: ValueId) -> ValueId {
     while let Some(id) = plain_producer(graph, value)

@@ -6,7 +6,9 @@
 //! Law: no rounding of a model's own disappears: nothing is fused across a value that carries a `Quant`. What others
 //! read of a spelling stays beside the fused form.
 
-use super::edit::{merge_into, number, operand, plain_f32, plain_producer, private_producer, unshaped};
+use super::edit::{
+    floor, merge_into, number, operand, plain_f32, plain_producer, private_producer, unshaped,
+};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::{Normalization, Op, Reducing};
@@ -236,13 +238,7 @@ fn spread(graph: &Graph, under: ValueId) -> Option<Spread> {
 /// Operand and axes of a mean of squares less the square of the mean, not less than zero.
 fn moments(graph: &Graph, variance: ValueId) -> Option<(ValueId, Vec<usize>)> {
     let mut id = plain_producer(graph, variance)?;
-    let zero = |t: &Tensor| t.as_f32().is_some_and(|v| v.iter().all(|v| *v == 0.0));
-    let floored = match &graph[id].op {
-        Op::Relu(_) => true,
-        Op::Map(map) => map.function == "Max" && graph[id].inputs.len() == 1 && map.tail.iter().all(zero),
-        _ => false,
-    };
-    if floored {
+    if floor(graph, id) == Some(0.0) {
         id = plain_producer(graph, unshaped(graph, operand(graph, id, 0)?))?;
     }
     if !matches!(graph[id].op, Op::Sub(_)) {

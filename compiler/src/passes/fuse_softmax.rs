@@ -4,7 +4,7 @@
 //! Law: no rounding of a model's own disappears: nothing is fused across a value that carries a `Quant`. What others
 //! read of a spelling stays beside the fused form.
 
-use super::edit::{operand, plain_producer, unshaped};
+use super::edit::{floor, operand, plain_producer, unshaped};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::{Op, Reducing, Softmax};
@@ -74,12 +74,7 @@ fn reduced(graph: &Graph, value: ValueId, x: ValueId, by: Reducing) -> Option<us
 /// The axis along which a value is the greatest element of `x`; or the greater of that and less than any number.
 fn greatest(graph: &Graph, value: ValueId, x: ValueId) -> Option<usize> {
     let inner = unshaped(graph, value);
-    let floored = plain_producer(graph, inner).filter(|&id| {
-        let Op::Map(map) = &graph[id].op else { return false };
-        let none =
-            |t: &crate::tensor::Tensor| t.as_f32().is_some_and(|v| v.iter().all(|v| *v == f32::NEG_INFINITY));
-        map.function == "Max" && graph[id].inputs.len() == 1 && map.tail.iter().all(none)
-    });
+    let floored = plain_producer(graph, inner).filter(|&id| floor(graph, id) == Some(f32::NEG_INFINITY));
     let Some(id) = floored else { return reduced(graph, value, x, Reducing::Max) };
     // Shapes are those behind the maximum; the reduction itself stands before it.
     let reduction = plain_producer(graph, unshaped(graph, operand(graph, id, 0)?))?;

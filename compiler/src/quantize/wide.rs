@@ -119,13 +119,7 @@ fn pass_floats(graph: &mut Graph, id: NodeId) {
         !integer_form(&graph[*id].op) || outputs.any(|&v| stays_real(graph, v))
     };
     let readers: Vec<NodeId> = graph.consumers(stored).into_iter().filter(floats).collect();
-    for reader in readers {
-        for operand in &mut Patch::new(graph).node_mut(reader).inputs {
-            if *operand == Some(stored) {
-                *operand = Some(real);
-            }
-        }
-    }
+    readers.into_iter().for_each(|reader| Patch::new(graph).redirect(reader, stored, real));
 }
 
 /// Whether a value without a `Quant` is a float because sixteen bits store it.
@@ -241,13 +235,7 @@ impl Group {
             let copy = patch.add_value(&name, DType::F32, &shape);
             patch.set_quant(copy, eight);
             patch.add_node(&name, Requantize.into(), vec![Some(v)], vec![copy]);
-            for id in readers {
-                for operand in &mut patch.node_mut(id).inputs {
-                    if *operand == Some(v) {
-                        *operand = Some(copy);
-                    }
-                }
-            }
+            readers.into_iter().for_each(|reader| patch.redirect(reader, v, copy));
         }
         let store = |v: ValueId| {
             let id = graph.producer(v)?;

@@ -56,39 +56,47 @@ pub fn copied(n: usize, core: &Core) -> Result<Arc<Kernel>> {
     let mut b = Block::new(2);
     b.streams = true;
     let [x, out] = [b.args[0], b.args[1]];
-    let words = n / 2;
-    let rounds = if words > 2 * ROUND { words / ROUND } else { 0 };
-    let rest = words - rounds * ROUND;
-    for start in (0..rest).step_by(ROUND) {
-        copy_round(&mut b, (x, out), start, ROUND.min(rest - start));
-    }
+    let done = all(&mut b, n / 2, ROUND, [(x, 4), (out, 4)], &|b, start, n| {
+        copy_round(b, (x, out), start, n);
+    });
     if n % 2 == 1 {
-        // The last one, which stands behind all words.
         let one = b.reg();
-        let far = b.reg();
-        b.push(Inst::Mov(far, x));
-        b.advance(far, 4 * words as i32);
-        b.push(Inst::Ldrsh(one, far, 0));
-        let to = b.reg();
-        b.push(Inst::Mov(to, out));
-        b.advance(to, 4 * words as i32);
-        b.push(Inst::Strh(one, to, 0));
-    }
-    if rounds > 0 {
-        let end = b.reg();
-        b.advance(x, 4 * rest as i32);
-        b.advance(out, 4 * rest as i32);
-        b.push(Inst::Mov(end, x));
-        b.advance(end, (4 * ROUND * rounds) as i32);
-        let top = b.label(rounds as u64);
-        copy_round(&mut b, (x, out), 0, ROUND);
-        b.advance(x, 4 * ROUND as i32);
-        b.advance(out, 4 * ROUND as i32);
-        b.push(Inst::Cmp(x, end));
-        b.push(Inst::BranchBack(Cond::Ne, top));
+        b.push(Inst::Ldrsh(one, x, 4 * done as u32));
+        b.push(Inst::Strh(one, out, 4 * done as u32));
     }
     k.native(b.native("dsp", core)?);
     k.finish()
+}
+
+/// Writes what handles `words` words of x, so many a round, by `each(from word, words)`: rounds in a loop where there
+/// are many. Pointers go on by so many bytes a word; gives the words by which they do not.
+fn all(
+    b: &mut Block,
+    words: usize,
+    per_round: usize,
+    [(x, step_x), (out, step_out)]: [(Reg, i32); 2],
+    each: &dyn Fn(&mut Block, usize, usize),
+) -> usize {
+    let rounds = if words > 2 * per_round { words / per_round } else { 0 };
+    let rest = words - rounds * per_round;
+    for start in (0..rest).step_by(per_round) {
+        each(b, start, per_round.min(rest - start));
+    }
+    if rounds == 0 {
+        return words;
+    }
+    let end = b.reg();
+    b.advance(x, step_x * rest as i32);
+    b.advance(out, step_out * rest as i32);
+    b.push(Inst::Mov(end, x));
+    b.advance(end, step_x * (per_round * rounds) as i32);
+    let top = b.label(rounds as u64);
+    each(b, 0, per_round);
+    b.advance(x, step_x * per_round as i32);
+    b.advance(out, step_out * per_round as i32);
+    b.push(Inst::Cmp(x, end));
+    b.push(Inst::BranchBack(Cond::Ne, top));
+    0
 }
 
 /// Copies `n` words from word `start` on.
@@ -114,27 +122,10 @@ fn block(n: usize, parted: bool) -> Block {
     let [minus, z] = b.regs_n();
     b.push(Inst::Neg(minus, zx));
     b.push(Inst::Pkhbt(z, minus, minus));
-    let words = n / 4;
-    let rounds = if words > 2 * per_round { words / per_round } else { 0 };
-    let rest = words - rounds * per_round;
-    for start in (0..rest).step_by(per_round) {
-        round(&mut b, (x, out, z), start, per_round.min(rest - start), parted);
-    }
-    if rounds > 0 {
-        let end = b.reg();
-        b.advance(x, 4 * rest as i32);
-        b.advance(out, 8 * rest as i32);
-        b.push(Inst::Mov(end, x));
-        b.advance(end, (4 * per_round * rounds) as i32);
-        let top = b.label(rounds as u64);
-        round(&mut b, (x, out, z), 0, per_round, parted);
-        b.advance(x, 4 * per_round as i32);
-        b.advance(out, 8 * per_round as i32);
-        b.push(Inst::Cmp(x, end));
-        b.push(Inst::BranchBack(Cond::Ne, top));
-    }
+    let done = 4 * all(&mut b, n / 4, per_round, [(x, 4), (out, 8)], &|b, start, n| {
+        round(b, (x, out, z), start, n, parted);
+    });
     // What is left behind the last word, one by one.
-    let done = if rounds > 0 { 0 } else { 4 * words };
     for i in 0..n % 4 {
         let [one, minus] = b.regs_n();
         b.push(Inst::Ldrsb(one, x, (done + i) as u32));
