@@ -1,43 +1,51 @@
-//! Copies and fills of bytes, sixteen at a time.
+//! Copies and fills of bytes or half-words, sixteen bytes at a time.
 //!
 //! In: lengths. Out: kernels that move rows of inputs into the workspace and set what pads them.
 
 use crate::asm::mve::{At, Block, Inst, Item, Lane, P0, Q, R};
 use crate::error::Result;
 use crate::kernel::{Access, Kernel, KernelBuilder};
+use crate::mve::stream::lane;
 use crate::tensor::DType;
 use std::sync::Arc;
 
-/// `(x, out)`: `out = x`, `n` bytes.
-pub fn copy(n: usize) -> Result<Arc<Kernel>> {
-    let mut k = KernelBuilder::new("copy_s8");
-    let x = k.buffer("x", DType::I8, n, Access::Read);
-    let out = k.buffer("out", DType::I8, n, Access::Write);
+/// A kernel's name with its elements' type.
+fn named(what: &str, elem: DType) -> String {
+    format!("{what}_s{}", 8 * elem.size())
+}
+
+/// `(x, out)`: `out = x`, `n` elements.
+pub fn copy(n: usize, elem: DType) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new(named("copy", elem));
+    let x = k.buffer("x", elem, n, Access::Read);
+    let out = k.buffer("out", elem, n, Access::Write);
     k.for_("i", 0, n, |k, i| k.store(out, i, x.at(i)));
+    let bytes = n * elem.size();
     let mut b = Block::default();
-    b.run([Inst::MovImm(R(2), n as i32)]);
+    b.run([Inst::MovImm(R(2), bytes as i32)]);
     b.items.push(Item::Tail {
         lane: Lane::B,
         count: R(2),
-        turns: n.div_ceil(16) as u32,
+        turns: bytes.div_ceil(16) as u32,
         body: vec![Inst::Load(Q(0), At::After(R(0), 16)), Inst::Store(Q(0), At::After(R(1), 16))],
     });
     k.native(b.native()?);
     k.finish()
 }
 
-/// `(out, value)`: `n` bytes of one value.
-pub fn fill(n: usize) -> Result<Arc<Kernel>> {
-    let mut k = KernelBuilder::new("fill_s8");
-    let out = k.buffer("out", DType::I8, n, Access::Write);
+/// `(out, value)`: `n` elements of one value.
+pub fn fill(n: usize, elem: DType) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new(named("fill", elem));
+    let out = k.buffer("out", elem, n, Access::Write);
     let value = k.scalar("value", -128, 127);
     k.for_("i", 0, n, |k, i| k.store(out, i, value));
+    let bytes = n * elem.size();
     let mut b = Block::default();
-    b.run([Inst::Dup(Lane::B, Q(0), R(1)), Inst::MovImm(R(2), n as i32)]);
+    b.run([Inst::Dup(lane(elem), Q(0), R(1)), Inst::MovImm(R(2), bytes as i32)]);
     b.items.push(Item::Tail {
         lane: Lane::B,
         count: R(2),
-        turns: n.div_ceil(16) as u32,
+        turns: bytes.div_ceil(16) as u32,
         body: vec![Inst::Store(Q(0), At::After(R(0), 16))],
     });
     k.native(b.native()?);
@@ -47,53 +55,60 @@ pub fn fill(n: usize) -> Result<Arc<Kernel>> {
 /// Windows of short runs, gathered one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gather {
+    pub elem: DType,
     pub runs: usize,
-    /// Bytes of a run, at most sixteen.
+    /// Elements of a run, at most those of a vector, as are all sizes.
     pub run: usize,
     /// From one run of a window to the next.
     pub from_pitch: usize,
     /// From one window to the next.
     pub step: usize,
     pub count: usize,
-    /// From one gathered window to the next: room for its runs and for what a last vector of
-    /// sixteen bytes writes beyond them.
+    /// From one gathered window to the next: room for its runs and for what a last vector
+    /// writes beyond them.
     pub to_pitch: usize,
 }
 
 impl Gather {
     pub fn fits(&self) -> bool {
-        self.run <= 16 && self.step <= 127 && self.to_pitch <= 127 && self.from_pitch <= 4095
+        let near = |elements: usize, most: usize| elements * self.elem.size() <= most;
+        near(self.run, 16) && near(self.step, 127) && near(self.to_pitch, 127) && near(self.from_pitch, 4095)
+    }
+    /// Elements of a vector.
+    fn lanes(&self) -> usize {
+        16 / self.elem.size()
     }
     fn source_len(&self) -> usize {
-        (self.runs - 1) * self.from_pitch + (self.count - 1) * self.step + 16
+        (self.runs - 1) * self.from_pitch + (self.count - 1) * self.step + self.lanes()
     }
     pub fn result_len(&self) -> usize {
-        (self.count - 1) * self.to_pitch + (self.runs - 1) * self.run + 16
+        (self.count - 1) * self.to_pitch + (self.runs - 1) * self.run + self.lanes()
     }
     /// `(x, out)`: sixteen bytes of each run, the next run's over what is too many.
     pub fn kernel(&self) -> Result<Arc<Kernel>> {
-        let mut k = KernelBuilder::new("gather_s8");
-        let x = k.buffer("x", DType::I8, self.source_len(), Access::Read);
-        let out = k.buffer("out", DType::I8, self.result_len(), Access::Write);
+        let mut k = KernelBuilder::new(named("gather", self.elem));
+        let x = k.buffer("x", self.elem, self.source_len(), Access::Read);
+        let out = k.buffer("out", self.elem, self.result_len(), Access::Write);
         k.for_("r", 0, self.runs, |k, r| {
             k.for_("p", 0, self.count, |k, p| {
                 let from = k.let_("from", r * self.from_pitch + p * self.step);
                 let to = k.let_("to", r * self.run + p * self.to_pitch);
-                k.for_("i", 0, 16, |k, i| k.store(out, to + i, x.at(from + i)));
+                k.for_("i", 0, self.lanes(), |k, i| k.store(out, to + i, x.at(from + i)));
             });
         });
+        let bytes = |elements: usize| (elements * self.elem.size()) as i32;
         let mut b = Block::default();
         b.run([Inst::MovImm(R(12), self.runs as i32)]);
         let turn = vec![
-            Inst::Load(Q(0), At::After(R(2), self.step as i32)),
-            Inst::Store(Q(0), At::After(R(3), self.to_pitch as i32)),
+            Inst::Load(Q(0), At::After(R(2), bytes(self.step))),
+            Inst::Store(Q(0), At::After(R(3), bytes(self.to_pitch))),
         ];
         let body = vec![
             Item::Run(vec![Inst::Mov(R(2), R(0)), Inst::Mov(R(3), R(1))]),
             Item::Low { turns: self.count as u32, body: vec![Item::Run(turn)] },
             Item::Run(vec![
-                Inst::AddImm(R(0), R(0), self.from_pitch as i32),
-                Inst::AddImm(R(1), R(1), self.run as i32),
+                Inst::AddImm(R(0), R(0), bytes(self.from_pitch)),
+                Inst::AddImm(R(1), R(1), bytes(self.run)),
             ]),
         ];
         b.items.push(Item::Down { count: R(12), step: 1, turns: self.runs as u32, body });

@@ -1,6 +1,6 @@
-//! Int8 convolutions and dense layers on cores with Helium.
+//! Convolutions and dense layers on cores with Helium, of inputs and results of eight bits or sixteen.
 //!
-//! Inputs stay int8: the zero point is folded into the bias, and padding is rows of the
+//! Inputs stay as they are: the zero point is folded into the bias, and padding is rows of the
 //! workspace that hold the zero point. What no Helium kernel takes goes to the blocks of the DSP
 //! extension, which these cores have as well.
 //!
@@ -15,12 +15,12 @@ use crate::kernel::{Access, KernelBuilder, Native};
 use crate::library::Library;
 use crate::mve::depthwise::{self, Depthwise};
 use crate::mve::elementwise;
-use crate::mve::gemm::Gemm;
+use crate::mve::gemm::{Gemm, LANES};
 use crate::mve::live;
 use crate::mve::rows::{Columns, InputRows, Lay};
-use crate::offer::{Candidate, DENSE4, Engine, Live, Loaded, Want};
+use crate::offer::{Candidate, DENSE4, Engine, Live, Loaded, SPARSE, Want};
 use crate::panel::direct;
-use crate::problem::{Axis, Geometry, Rows};
+use crate::problem::{Geometry, Rows};
 use crate::product::Product;
 use crate::recurrent::Units;
 use crate::tensor::{DType, Data};
@@ -56,14 +56,20 @@ impl Engine for Helium {
         Ok(ways)
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        if product.operand != DType::I8 || !product.finish.whole() {
-            return Dsp.wide(rows, product, want);
-        }
         let ways = either(product, |four| dense(rows, product, want.library, four))?;
-        if ways.is_empty() { Dsp.wide(rows, product, want) } else { Ok(ways) }
+        beside(ways, product, || Dsp.wide(rows, product, want))
     }
     fn wide_conv(&self, g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        Dsp.wide_conv(g, product, want)
+        let turned = turned(g).map(|g| (g, None)).or_else(|| columns_first(g, product));
+        let (g2, product2) = match &turned {
+            Some((g2, product2)) => (g2, product2.as_ref().unwrap_or(product)),
+            None => (g, product),
+        };
+        let ways = match g.groups {
+            1 => either(product, |four| conv(g2, product2, want.rows_limit, want.library, four))?,
+            _ => Vec::new(),
+        };
+        beside(ways, product, || Dsp.wide_conv(g, product, want))
     }
     fn live(&self, rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
         match live::product(rows, live, want)? {
@@ -80,6 +86,20 @@ impl Engine for Helium {
             None => Dsp.run(run, target),
         }
     }
+}
+
+/// Helium's ways, and those of the DSP extension that keep weights in forms that Helium has not for these inputs.
+fn beside(
+    mut ways: Vec<Candidate>,
+    product: &Product,
+    others: impl FnOnce() -> Result<Vec<Candidate>>,
+) -> Result<Vec<Candidate>> {
+    let none = ways.is_empty();
+    if none || product.operand == DType::I16 && (product.four_bits() || product.zeros()) {
+        let kept = |way: &Candidate| none || way.way.starts_with(SPARSE) || way.way == DENSE4;
+        ways.extend(others()?.into_iter().filter(kept));
+    }
+    Ok(ways)
 }
 
 /// A kernel over bytes of weights, and one over weights of four bits where these fit them.
@@ -139,7 +159,12 @@ fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -
     Some(Bind::aligned("weights", Data::I8(stream), 8))
 }
 
-/// A dense layer or pointwise convolution: each run of rows is one call, each row where results take sixteen bits.
+/// The ending of results of either size.
+fn any_ending(product: &Product) -> Option<Ending<'_>> {
+    Ending::of(&product.finish).or_else(|| Ending::wide(&product.finish))
+}
+
+/// A dense layer or pointwise convolution: each run of rows is one call.
 fn dense(rows: &Rows, product: &Product, library: &Library<'_>, four: bool) -> Result<Option<Candidate>> {
     Ok(laid(rows, product, library, four)?.map(|(candidate, _)| candidate))
 }
@@ -151,17 +176,15 @@ pub(super) fn laid(
     library: &Library<'_>,
     four: bool,
 ) -> Result<Option<(Candidate, Gemm)>> {
-    let wide = Ending::wide(&product.finish);
-    let (outer, inner) = match wide {
-        Some(_) => (rows.rows.as_slice(), Axis { len: 1, x: 0, y: 0 }),
-        None => rows.split(),
-    };
-    let Some(ending) = wide.or_else(|| Ending::of(&product.finish)) else { return Ok(None) };
+    let (outer, inner) = rows.split();
+    let Some(ending) = any_ending(product) else { return Ok(None) };
     let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
     if !rows.side_by_side() {
         return Ok(None);
     }
     let gemm = Gemm {
+        operand: product.operand,
+        result: product.finish.elem(),
         outputs,
         pixels: inner.len,
         x_step: inner.x,
@@ -179,8 +202,8 @@ pub(super) fn laid(
     let taps: Vec<usize> = (0..inputs).collect();
     let Some(weights) = packed(&gemm, product, &ending, &taps) else { return Ok(None) };
     let mut k = KernelBuilder::new(format!("dense_{}_dot", product.suffix()));
-    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
-    let y = k.buffer("y", product.finish.elem(), rows.y_len(), Access::Write);
+    let x = k.buffer("x", gemm.operand, rows.x_len(), Access::Read);
+    let y = k.buffer("y", gemm.result, rows.y_len(), Access::Write);
     let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
     let kernel = library.once(&gemm, || gemm.kernel())?;
     nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
@@ -198,9 +221,10 @@ fn conv(
     library: &Library<'_>,
     four: bool,
 ) -> Result<Option<Candidate>> {
-    let Some(ending) = Ending::of(&product.finish) else { return Ok(None) };
+    let Some(ending) = any_ending(product) else { return Ok(None) };
+    let (operand, result) = (product.operand, product.finish.elem());
     let [kh, kw] = g.kernel;
-    let run = kw * g.cin;
+    let (run, lanes) = (kw * g.cin, LANES / operand.size());
     let packed_y = g.cout == 1 || g.y[1] == 1;
     // The columns of a window that stand apart are runs of their own, in one row.
     let apart = kw > 1 && g.dilations[1] != 1;
@@ -208,10 +232,12 @@ fn conv(
         return Ok(None);
     }
     let in_place = !g.padded();
-    let narrow = if run < 16 && !apart { Columns::pitch(g) } else { None };
-    let rows = InputRows::new(g, Lay::Linear, limit, (narrow.unwrap_or(0), 1), library);
-    let columns = narrow.and_then(|pitch| Columns::new(&rows.panel, pitch));
+    let narrow = if run < lanes && !apart { Columns::pitch(g, lanes) } else { None };
+    let rows = InputRows::new(g, (operand, Lay::Linear), limit, (narrow.unwrap_or(0), 1), library);
+    let columns = narrow.and_then(|pitch| Columns::new(&rows.panel, operand, pitch));
     let gemm = Gemm {
+        operand,
+        result,
         outputs: g.cout,
         pixels: if in_place && columns.is_none() { g.output[1] } else { rows.panel.tile[1] },
         x_step: g.strides[1] * g.cin,
@@ -233,9 +259,9 @@ fn conv(
     };
     let Some(weights) = packed(&gemm, product, &ending, &g.taps()) else { return Ok(None) };
     let kernel = library.once(&gemm, || gemm.kernel())?;
-    let mut k = KernelBuilder::new("conv_s8_dot");
-    let x = k.buffer("x", DType::I8, g.x_len(), Access::Read);
-    let y = k.buffer("y", DType::I8, g.y_len(), Access::Write);
+    let mut k = KernelBuilder::new(format!("conv_{}_dot", product.suffix()));
+    let x = k.buffer("x", operand, g.x_len(), Access::Read);
+    let y = k.buffer("y", result, g.y_len(), Access::Write);
     let w = k.buffer("w", DType::I8, gemm.stream_len(), Access::Read);
     let mut args = vec![Bind::Operand(0), Bind::Result(0), weights];
     if in_place && columns.is_none() {
@@ -244,17 +270,17 @@ fn conv(
         return Ok(Some(Candidate { way: named(four), call, workspace: 0 }));
     }
     let space = rows.len();
-    let buffer = k.buffer("rows", DType::I8, space, Access::ReadWrite);
+    let buffer = k.buffer("rows", operand, space, Access::ReadWrite);
     args.push(Bind::Workspace(0));
-    let mut workspace = space;
+    let mut workspace = space * operand.size();
     let columns = match &columns {
         Some(c) => {
-            let at = space.next_multiple_of(8);
+            let at = workspace.next_multiple_of(8);
             let len = c.len(&gemm);
-            workspace = at + len;
+            workspace = at + len * operand.size();
             args.push(Bind::Workspace(at));
             Some((
-                k.buffer("columns", DType::I8, len, Access::ReadWrite),
+                k.buffer("columns", operand, len, Access::ReadWrite),
                 library.once(&c.gather, || c.gather.kernel())?,
             ))
         }
@@ -295,7 +321,7 @@ fn by_channel(
     let joined = even && (share == 1 || alike);
     let (share, column) = if joined { (share, channels) } else { (1, depthwise::LANES) };
     let lay = if joined { Lay::Linear } else { Lay::Planes };
-    let rows = InputRows::new(g, lay, limit, (0, share), library);
+    let rows = InputRows::new(g, (DType::I8, lay), limit, (0, share), library);
     let call = Depthwise {
         channels,
         pixels: rows.panel.tile[1],

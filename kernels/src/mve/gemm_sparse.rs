@@ -15,7 +15,8 @@ use crate::asm::mve::{At, Block, Inst, Item, Lane, Q, R, SP};
 use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Expr, Kernel, KernelBuilder, Native, Val};
-use crate::mve::gemm::{LANES, advance};
+use crate::mve::gemm::LANES;
+use crate::mve::straight::advance;
 use crate::mve::stream::{close, keep, limit, shift, word, words};
 use crate::tensor::DType;
 use std::sync::Arc;
@@ -208,7 +209,7 @@ impl Sparse {
         let mut b = Block { slots: 5, ..Block::default() };
         let mut entry = vec![Inst::Str(R(1), SP, STREAM), Inst::Str(R(2), SP, Y), Inst::Str(R(3), SP, ROOM)];
         entry.push(Inst::Mov(FIRST, R(0)));
-        keep(&mut entry, self.zp, (self.lo, self.hi));
+        keep(&mut entry, DType::I8, self.zp, (self.lo, self.hi));
         if self.turns > 1 {
             entry.extend([Inst::MovImm(R(0), self.turns as i32), Inst::Str(R(0), SP, TURNS)]);
         }
@@ -230,7 +231,7 @@ impl Sparse {
         for (q, &sum) in SUMS[..n].iter().enumerate() {
             let input = INPUTS[q % INPUTS.len()];
             add.push(Inst::LoadWords(input, X, (q * self.x_step) as i32));
-            add.push(Inst::DotAdd(sum, input, WEIGHTS));
+            add.push(Inst::DotAdd(Lane::B, sum, input, WEIGHTS));
         }
         add.push(Inst::AddImm(W, W, BLOCK as i32));
         let add = vec![Item::Run(add)];
@@ -274,7 +275,7 @@ impl Sparse {
         both(&mut eight, 1, Inst::MulHigh);
         shift(&mut eight, [a, c], self.sh, |eight| both(eight, 2, Inst::RoundShift));
         eight.push(Inst::AddImm(words, words, self.words() as i32 * bytes));
-        limit(&mut eight, a, (self.lo, self.hi));
+        limit(&mut eight, DType::I8, a, (self.lo, self.hi));
         eight.push(Inst::StoreNarrow(Lane::H, a, At::After(y, GROUP as i32)));
         let groups = self.outputs / GROUP;
         let mut pixel = Block::default();

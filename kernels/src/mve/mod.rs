@@ -11,4 +11,5 @@ pub mod pipelined;
 pub mod pools;
 mod rows;
 pub mod sparse_engine;
+mod straight;
 pub mod stream;

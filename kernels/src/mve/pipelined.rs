@@ -8,17 +8,17 @@
 //!
 //! Bound of a turn: eight products a chunk, two moves of sums into lanes and two products with the
 //! multipliers hold the multiply pipe for two cycles each: `16 * chunks + 8` cycles for eight
-//! results.
+//! results. Inputs of sixteen bits have twice the chunks; weights of bytes that are widened as they are loaded
+//! have a pointer that walks, as offsets do not reach far from it.
 
 use crate::asm::mve::{At, Block, Half, Inst, Item, LR, Lane, P0, Q, R, SP};
-use crate::mve::gemm::{Gemm, LANES, advance};
-use crate::mve::stream::{ZERO, shift};
+use crate::mve::gemm::{Gemm, LANES};
+use crate::mve::straight::advance;
+use crate::mve::stream::{ZERO, held, lane, shift};
 
 const SUMS: [R; 8] = [R(0), R(2), R(4), R(6), R(8), R(10), R(12), LR];
-const X: [R; 2] = [R(1), R(3)];
 /// Results of both pixels; the second is reached from the first where that is near enough.
 const Y: [R; 2] = [R(7), R(5)];
-const W: R = R(9);
 /// Holds the loop's count while `lr` is a sum.
 const COUNT: R = R(11);
 /// Where the second result has no register of its own: the one limit of the results that is not
@@ -42,16 +42,15 @@ const REACH: i32 = 508;
 
 /// The pointer of the weights, and how far it is from where a group's start.
 struct Weights {
+    reg: R,
     at: i32,
+    /// Where the pointer stands between turns.
+    home: i32,
     /// Bytes of a group.
     len: i32,
 }
 
 impl Weights {
-    /// Where the pointer stands between turns.
-    fn home(len: i32) -> i32 {
-        if len - LANES as i32 <= REACH { 0 } else { REACH }
-    }
     fn reaches(&self, offset: i32) -> bool {
         (offset - self.at).abs() <= REACH
     }
@@ -59,10 +58,19 @@ impl Weights {
         if !self.reaches(offset) {
             self.to(insts, (offset + REACH).min(self.len - LANES as i32));
         }
-        insts.push(Inst::LoadWords(q, W, offset - self.at));
+        insts.push(Inst::LoadWords(q, self.reg, offset - self.at));
+    }
+    /// Loads weights widened, and goes on to `next`.
+    fn load_wide(&mut self, insts: &mut Vec<Inst>, q: Q, offset: i32, next: i32) {
+        self.to(insts, offset);
+        let by = next - offset;
+        let near = by.abs() <= 127;
+        let at = if near { At::After(self.reg, by) } else { At::Offset(self.reg, 0) };
+        insts.push(Inst::LoadWide(Lane::H, q, at));
+        self.at = if near { next } else { offset };
     }
     fn to(&mut self, insts: &mut Vec<Inst>, at: i32) {
-        advance(insts, W, at - self.at);
+        advance(insts, self.reg, at - self.at);
         self.at = at;
     }
 }
@@ -85,12 +93,18 @@ impl Gemm {
     }
     /// Whether the spare register, which has one use, suffices.
     pub fn has_registers(&self) -> bool {
-        let limits = usize::from(self.lo > -128) + usize::from(self.hi < 127);
+        let limits = self.limits().into_iter().filter(|&limit| limit).count();
         limits + usize::from(self.predicated()) <= usize::from(self.near())
     }
-    /// Whether the spare register holds the zero point, so that a vector may hold the multipliers.
+    /// Whether the spare register holds the zero point, or there is none, so that a vector may hold the multipliers.
     fn keeps(&self) -> bool {
-        self.near() && !self.predicated() && self.lo == -128 && self.hi == 127
+        self.wide() || self.near() && !self.predicated() && self.limits() == [false; 2]
+    }
+    /// The pointer of the weights.
+    fn walk(&self) -> Weights {
+        let [_, _, reg] = self.pointers();
+        let home = if self.len() - LANES as i32 <= REACH { 0 } else { REACH };
+        Weights { reg, at: home, home, len: self.len() }
     }
     /// Where a group's multipliers are.
     fn multipliers(&self) -> i32 {
@@ -110,12 +124,14 @@ impl Gemm {
 
     fn pipeline(&self, body: Vec<Inst>) -> Block {
         let (odd, pairs) = (self.pixels % 2 == 1, self.pixels / 2);
-        let (x_step, y_step) = (self.x_step as i32, self.y_step as i32);
+        let (x_step, y_step) = (self.x_bytes(self.x_step), self.y_bytes(self.y_step));
+        let [x0, x1, reg] = self.pointers();
+        let home = self.walk().home;
         let mut b = Block { slots: if odd { 4 } else { 2 }, early: BEFORE.to_vec(), ..Block::default() };
-        let mut entry = vec![Inst::Mov(W, R(1)), Inst::Mov(Y[0], R(2)), Inst::Mov(X[0], R(0))];
-        entry.push(Inst::Mov(X[1], X[0]));
-        advance(&mut entry, X[1], x_step);
-        advance(&mut entry, W, Weights::home(self.len()));
+        let mut entry = vec![Inst::Mov(reg, R(1)), Inst::Mov(Y[0], R(2)), Inst::Mov(x0, R(0))];
+        entry.push(Inst::Mov(x1, x0));
+        advance(&mut entry, x1, x_step);
+        advance(&mut entry, reg, home);
         if !self.near() {
             entry.push(Inst::AddImm(Y[1], Y[0], y_step));
         }
@@ -123,26 +139,25 @@ impl Gemm {
         for &y in ys {
             advance(&mut entry, y, -self.lag() * y_step);
         }
-        if self.keeps() {
+        if self.wide() {
+        } else if self.keeps() {
             entry.push(Inst::MovImm(SPARE, self.zp & 0xffff));
         } else {
             entry.extend([Inst::MovImm(R(0), self.zp & 0xffff), Inst::Dup(Lane::H, ZERO, R(0))]);
         }
-        for (limit, missing) in [(self.lo, -128), (self.hi, 127)] {
-            if limit != missing {
-                entry.push(Inst::MovImm(SPARE, limit & 0xff));
-            }
+        for (limit, _) in [self.lo, self.hi].into_iter().zip(self.limits()).filter(|limit| limit.1) {
+            entry.push(held(self.result, SPARE, limit));
         }
         if self.predicated() && !self.ragged() {
-            entry.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(P0, Lane::B, R(0))]);
+            entry.extend(self.predicate());
         }
         let groups = self.groups();
         if groups > 1 || self.ragged() {
             entry.extend([Inst::MovImm(R(0), self.outputs as i32), Inst::Str(R(0), SP, LEFT)]);
         }
         if self.overlaps() {
-            let on = self.group() - self.common();
-            entry.extend([Inst::MovImm(R(0), on as i32), Inst::Str(R(0), SP, ON)]);
+            let on = self.y_bytes(self.group() - self.common());
+            entry.extend([Inst::MovImm(R(0), on), Inst::Str(R(0), SP, ON)]);
         }
         b.run(entry);
 
@@ -154,8 +169,7 @@ impl Gemm {
             vec![Inst::MovImm(R(0), 0), Inst::Vctp(P0, Lane::W, R(0))]
         };
         if self.keeps() {
-            let home = Weights::home(self.len());
-            let mut w = Weights { at: home, len: self.len() };
+            let mut w = self.walk();
             w.load(&mut start, KEPT, self.multipliers());
             w.to(&mut start, home);
         }
@@ -168,7 +182,7 @@ impl Gemm {
             let turns = pairs as u32 + 1;
             pass.items.push(Item::Again { turns, passes: 2, body: vec![Item::Run(body)] });
             let mut next = drain;
-            X.iter().for_each(|&x| advance(&mut next, x, -x_step));
+            [x0, x1].iter().for_each(|&x| advance(&mut next, x, -x_step));
             ys.iter().for_each(|&y| advance(&mut next, y, (1 - self.lag()) * y_step));
             next.extend(set(TURNS, 1));
             next.extend([Inst::Ldr(R(0), SP, PASSES), Inst::AddImm(R(4), R(0), -1)]);
@@ -186,14 +200,14 @@ impl Gemm {
                 true => (self.pixels - 1, self.pixels as i32 - 1 - self.lag()),
                 false => (self.pixels, self.pixels as i32 - 2),
             };
-            X.iter().for_each(|&x| advance(&mut next, x, -(x_at as i32 * x_step)));
-            let on = if self.overlaps() { 0 } else { 4 };
+            [x0, x1].iter().for_each(|&x| advance(&mut next, x, -(x_at as i32 * x_step)));
+            let on = if self.overlaps() { 0 } else { self.y_bytes(4) };
             ys.iter().for_each(|&y| advance(&mut next, y, on - (y_at + self.lag()) * y_step));
             if self.overlaps() {
                 next.extend([Inst::Ldr(R(0), SP, ON), Inst::Add(Y[0], Y[0], R(0))]);
-                next.extend([Inst::MovImm(R(0), 4), Inst::Str(R(0), SP, ON)]);
+                next.extend([Inst::MovImm(R(0), self.y_bytes(4)), Inst::Str(R(0), SP, ON)]);
             }
-            advance(&mut next, W, self.len());
+            advance(&mut next, reg, self.len());
             next.extend([Inst::Ldr(R(0), SP, LEFT), Inst::AddImm(R(4), R(0), -4)]);
             next.push(Inst::Str(R(4), SP, LEFT));
             group.run(next);
@@ -204,25 +218,32 @@ impl Gemm {
         b
     }
 
+    /// The predicate of a run's inputs, by way of r0.
+    fn predicate(&self) -> [Inst; 2] {
+        [Inst::MovImm(R(0), self.run as i32), Inst::Vctp(P0, lane(self.operand), R(0))]
+    }
+
     /// A turn.
     fn body(&self) -> Vec<Inst> {
         let mut insts = vec![Inst::Mov(COUNT, LR)];
         let alternates = self.alternates();
         if alternates {
-            insts.extend([Inst::MovImm(R(0), self.run as i32), Inst::Vctp(P0, Lane::B, R(0))]);
+            insts.extend(self.predicate());
         }
-        let mut w = Weights { at: Weights::home(self.len()), len: self.len() };
+        let mut w = self.walk();
+        let [x0, x1, _] = self.pointers();
+        let (vector, weights) = (self.lanes() as i32, self.weights_len() as i32);
         // Where the pointer has to move, what is behind the weights is wanted after that.
         let mut done = !alternates && w.reaches(self.len() - LANES as i32);
         if done {
             self.requantize(&mut insts, &mut w, true);
         }
         let starts = self.starts();
-        let end = 2 * self.x_step as i32;
+        let end = 2 * self.x_bytes(self.x_step);
         for (c, &at) in starts.iter().enumerate() {
             // A pointer goes on to what is loaded next, at last in the next pair.
             let by = starts.get(c + 1).map_or(end, |&next| next) - at;
-            for (q, x) in INPUTS.into_iter().zip(X) {
+            for (q, x) in INPUTS.into_iter().zip([x0, x1]) {
                 let near = by.abs() <= 127;
                 let at = if near { At::After(x, by) } else { At::Offset(x, 0) };
                 insts.push(if self.predicated() { Inst::LoadThen(P0, q, at) } else { Inst::Load(q, at) });
@@ -236,26 +257,33 @@ impl Gemm {
             let dot = if c > 0 { Inst::DotAdd } else { Inst::Dot };
             for j in 0..4 {
                 let q = WEIGHTS[j % 2];
-                w.load(&mut insts, q, ((4 * c + j) * LANES) as i32);
+                let at = (4 * c + j) as i32 * vector;
+                if self.halves() {
+                    let last = at + vector == weights;
+                    w.load_wide(&mut insts, q, at, if last && done { w.home } else { at + vector });
+                } else {
+                    w.load(&mut insts, q, at);
+                }
                 if !done && w.reaches(self.len() - LANES as i32) {
                     self.requantize(&mut insts, &mut w, true);
                     done = true;
                 }
                 for (p, x) in INPUTS.into_iter().enumerate() {
-                    insts.push(dot(SUMS[4 * p + j], x, q));
+                    insts.push(dot(lane(self.operand), SUMS[4 * p + j], x, q));
                 }
             }
         }
         if !done {
             self.requantize(&mut insts, &mut w, true);
         }
-        w.to(&mut insts, Weights::home(self.len()));
+        let home = w.home;
+        w.to(&mut insts, home);
         for (q, of) in BEFORE.into_iter().zip([0, 4]) {
             insts.push(Inst::SetLanes(q, 0, SUMS[of], SUMS[of + 2]));
             insts.push(Inst::SetLanes(q, 1, SUMS[of + 1], SUMS[of + 3]));
         }
         if self.predicated() {
-            insts.push(Inst::MovImm(SPARE, 2 * self.y_step as i32));
+            insts.push(Inst::MovImm(SPARE, 2 * self.y_bytes(self.y_step)));
         } else if self.ragged() {
             insts.extend([Inst::Ldr(R(12), SP, LEFT), Inst::Vctp(P0, Lane::W, R(12))]);
         } else {
@@ -272,8 +300,8 @@ impl Gemm {
         if self.alternates() {
             insts.extend([Inst::Ldr(R(0), SP, LEFT), Inst::Vctp(P0, Lane::W, R(0))]);
         }
-        let home = Weights::home(self.len());
-        let mut w = Weights { at: home, len: self.len() };
+        let mut w = self.walk();
+        let home = w.home;
         self.requantize(&mut insts, &mut w, false);
         w.to(&mut insts, home);
         insts
@@ -294,29 +322,24 @@ impl Gemm {
         }
         let rounding = self.multipliers() + 16;
         shift(insts, [a, b], self.sh, |insts| words(insts, w, rounding, Inst::RoundShift));
-        insts.push(match self.keeps() {
-            true => Inst::QAddAll(a, a, SPARE),
-            false => Inst::QAdd(Lane::H, a, a, ZERO),
-        });
-        insts.push(Inst::Narrow(Lane::H, Half::Bottom, a, a));
-        let limits: [(fn(_, _, _, _) -> _, _); 2] = [(Inst::Max, self.lo > -128), (Inst::Min, self.hi < 127)];
-        for (op, off) in limits {
-            if off {
-                insts.extend([Inst::Dup(Lane::B, ONCE, SPARE), op(Lane::B, a, a, ONCE)]);
-            }
+        if !self.wide() {
+            insts.push(match self.keeps() {
+                true => Inst::QAddAll(a, a, SPARE),
+                false => Inst::QAdd(Lane::H, a, a, ZERO),
+            });
+            insts.push(Inst::Narrow(Lane::H, Half::Bottom, a, a));
+        }
+        let limits: [fn(_, _, _, _) -> _; 2] = [Inst::Max, Inst::Min];
+        for (op, _) in limits.into_iter().zip(self.limits()).filter(|limit| limit.1) {
+            let lane = lane(self.result);
+            insts.extend([Inst::Dup(lane, ONCE, SPARE), op(lane, a, a, ONCE)]);
         }
         insts.push(Inst::Shr(b, a, 16));
-        let y_step = self.y_step as i32;
+        let y_step = self.y_bytes(self.y_step);
         let switched = moves && !self.predicated();
-        let mut store = |q, at| {
-            insts.push(if self.ragged() || switched {
-                Inst::StoreNarrowThen(P0, Lane::W, q, at)
-            } else {
-                Inst::StoreNarrow(Lane::W, q, at)
-            });
-        };
+        let mut store = |q, at| insts.push(self.store(self.ragged() || switched, q, at));
         store(b, if self.near() { At::Offset(Y[0], y_step) } else { At::Offset(Y[1], 0) });
-        let post = switched && 2 * y_step <= 127;
+        let post = switched && 2 * self.y_step <= 127;
         store(a, if post { At::After(Y[0], 2 * y_step) } else { At::Offset(Y[0], 0) });
         if self.predicated() {
             if moves {

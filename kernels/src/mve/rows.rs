@@ -12,6 +12,7 @@ use crate::mve::depthwise;
 use crate::mve::gemm::Gemm;
 use crate::panel::{self, Fill, Panel, Part, Span};
 use crate::problem::Geometry;
+use crate::tensor::DType;
 
 /// How the pixels of a row lie in the workspace.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,19 +26,21 @@ pub(crate) enum Lay {
 /// Input rows in the workspace, padding included, under a few rows of outputs or parts of them.
 pub(crate) struct InputRows<'a> {
     pub(crate) panel: Panel<'a>,
+    /// Type of the inputs, by which all else counts.
+    elem: DType,
     lay: Lay,
     library: &'a Library<'a>,
 }
 
-/// Bytes that a kernel may read behind the rows.
+/// Inputs that a kernel may read behind the rows.
 const SLACK: usize = 16;
 
 impl<'a> InputRows<'a> {
-    /// As many rows and columns as take at most `limit` bytes, with `each` more for every column,
+    /// As many rows and columns as take at most `limit` bytes, with `each` more inputs for every column,
     /// or the fewest there are. Columns come in multiples of `share`.
     pub(crate) fn new(
         g: &'a Geometry,
-        lay: Lay,
+        (elem, lay): (DType, Lay),
         limit: usize,
         (each, share): (usize, usize),
         library: &'a Library<'a>,
@@ -49,9 +52,10 @@ impl<'a> InputRows<'a> {
                 Lay::Planes => width * pixel.next_multiple_of(depthwise::LANES),
             };
             let panel = Panel { whole: [false, true], pitch, ..Panel::new(g, [rows, columns]) };
-            InputRows { panel, lay, library }
+            InputRows { panel, elem, lay, library }
         };
-        let fits = |columns: usize, rows: usize| of(columns, rows).len() + each * columns <= limit;
+        let fits =
+            |columns: usize, rows: usize| (of(columns, rows).len() + each * columns) * elem.size() <= limit;
         let columns = panel::columns(g, share.max(2), share.max(4), |columns| fits(columns, 1));
         let most = panel::rows(g, |rows| fits(columns, rows));
         // Equal parts need no code for what remains.
@@ -88,7 +92,8 @@ struct Filler<'a> {
 
 impl Filler<'_> {
     fn zeros(&self, k: &mut KernelBuilder, to: Expr, n: usize) -> Result<()> {
-        let fill = self.rows.library.once(&("fill", n), || copy::fill(n))?;
+        let elem = self.rows.elem;
+        let fill = self.rows.library.once(&("fill", elem, n), || copy::fill(n, elem))?;
         k.call(&fill, vec![self.room.from(to), CallArg::Scalar(self.zero.into())]);
         Ok(())
     }
@@ -107,7 +112,9 @@ impl Fill for Filler<'_> {
         let (copy, left) = match self.rows.lay {
             Lay::Linear => {
                 let len = pixels * g.pixel();
-                (library.once(&("copy", len), || copy::copy(len))?, span.left * g.pixel())
+                let elem = self.rows.elem;
+                let copy = library.once(&("copy", elem, len), || copy::copy(len, elem))?;
+                (copy, span.left * g.pixel())
             }
             Lay::Planes => {
                 let pitch = g.span(1, tile[1]) * depthwise::LANES;
@@ -131,23 +138,24 @@ impl Fill for Filler<'_> {
 /// The windows of a row of outputs, each one after the other, where a window's rows are short.
 pub(crate) struct Columns {
     pub(crate) gather: copy::Gather,
-    /// Bytes from one window to the next.
+    /// Inputs from one window to the next.
     pub(crate) pitch: usize,
 }
 
 impl Columns {
-    /// Bytes from one window to the next; `None` where gathering saves nothing.
-    pub(crate) fn pitch(g: &Geometry) -> Option<usize> {
+    /// Inputs from one window to the next, of so many to a vector; `None` where gathering saves nothing.
+    pub(crate) fn pitch(g: &Geometry, lanes: usize) -> Option<usize> {
         let [kh, kw] = g.kernel;
         let run = kw * g.cin;
         // Cycles of a pair of pixels: sixteen for each chunk of four channels, against eight for
         // each run.
-        let saved = 16 * g.cout.div_ceil(4) * (kh - (kh * run).div_ceil(16));
-        (saved > 8 * kh).then_some(((kh - 1) * run + 16).max((kh * run).next_multiple_of(16)))
+        let saved = 16 * g.cout.div_ceil(4) * (kh - (kh * run).div_ceil(lanes));
+        (saved > 8 * kh).then_some(((kh - 1) * run + lanes).max((kh * run).next_multiple_of(lanes)))
     }
-    pub(crate) fn new(panel: &Panel<'_>, pitch: usize) -> Option<Columns> {
+    pub(crate) fn new(panel: &Panel<'_>, elem: DType, pitch: usize) -> Option<Columns> {
         let g = panel.g;
         let gather = copy::Gather {
+            elem,
             runs: g.kernel[0],
             run: g.kernel[1] * g.cin,
             from_pitch: panel.pitch * g.dilations[0],

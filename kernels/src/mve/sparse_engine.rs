@@ -132,7 +132,7 @@ pub fn conv(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Option<C
     if in_place && ![g.x[0], g.x[2]].iter().all(|x| x.is_multiple_of(4)) {
         return Ok(None);
     }
-    let rows = InputRows::new(g, Lay::Linear, want.rows_limit, (0, 1), want.library);
+    let rows = InputRows::new(g, (DType::I8, Lay::Linear), want.rows_limit, (0, 1), want.library);
     let columns = if in_place { g.output[1] } else { rows.panel.tile[1] };
     let run_pitch = g.dilations[0] * if in_place { g.x[2] } else { rows.panel.pitch };
     let of = sizes(&ending, g.cout, [g.strides[1] * g.cin, g.y[3]], [kh, run, run_pitch]);

@@ -7,6 +7,7 @@ use crate::asm::mve::{Half, Inst, Lane, Q, R};
 use crate::epilogue::Ending;
 use crate::kernel::{Buf, Expr, KernelBuilder, Val};
 use crate::rounding::requantized;
+use crate::tensor::DType;
 
 /// The words of a channel; `one`: whether all share a shift.
 pub fn words(bias: &[i32], ending: &Ending<'_>, one: bool, c: usize) -> Vec<i32> {
@@ -41,19 +42,37 @@ pub fn close(
     requantized(sum, m, (round, shift), limits)
 }
 
-/// Zero point of the results in half-words, the least and the greatest of them in bytes.
+/// Zero point of the results in half-words, the least and the greatest of them in their own lanes.
 pub const ZERO: Q = Q(6);
 pub const LEAST: Q = Q(7);
 pub const GREATEST: Q = Q(5);
 
-/// Puts them there, where they are needed, by way of r0.
-pub fn keep(insts: &mut Vec<Inst>, zp: i32, (lo, hi): (i32, i32)) {
-    insts.extend([Inst::MovImm(R(0), zp & 0xffff), Inst::Dup(Lane::H, ZERO, R(0))]);
-    for (limit, q, least) in [(lo, LEAST, -128), (hi, GREATEST, 127)] {
-        if limit != least {
-            insts.extend([Inst::MovImm(R(0), limit & 0xff), Inst::Dup(Lane::B, q, R(0))]);
+/// Least and greatest integer of a type of results, which no instruction has to keep to.
+pub fn range(elem: DType) -> (i32, i32) {
+    if elem == DType::I16 { (i16::MIN.into(), i16::MAX.into()) } else { (i8::MIN.into(), i8::MAX.into()) }
+}
+
+/// The lanes of results of a type.
+pub fn lane(elem: DType) -> Lane {
+    if elem == DType::I16 { Lane::H } else { Lane::B }
+}
+
+/// Puts them there, where they are needed, by way of r0; results of sixteen bits have no zero point.
+pub fn keep(insts: &mut Vec<Inst>, elem: DType, zp: i32, (lo, hi): (i32, i32)) {
+    if elem != DType::I16 {
+        insts.extend([Inst::MovImm(R(0), zp & 0xffff), Inst::Dup(Lane::H, ZERO, R(0))]);
+    }
+    let (least, most) = range(elem);
+    for (limit, q, end) in [(lo, LEAST, least), (hi, GREATEST, most)] {
+        if limit != end {
+            insts.extend([held(elem, R(0), limit), Inst::Dup(lane(elem), q, R(0))]);
         }
     }
+}
+
+/// A limit in a register, as the lanes of results have it.
+pub fn held(elem: DType, r: R, limit: i32) -> Inst {
+    Inst::MovImm(r, limit & if elem == DType::I16 { 0xffff } else { 0xff })
 }
 
 /// High words of products become half-words, all in the first vector: shifted by the shift of all, or by those that
@@ -72,13 +91,16 @@ pub fn shift(insts: &mut Vec<Inst>, [a, b]: [Q; 2], sh: Option<u32>, own: impl F
 }
 
 /// Half-words become results.
-pub fn limit(insts: &mut Vec<Inst>, a: Q, (lo, hi): (i32, i32)) {
-    insts.push(Inst::QAdd(Lane::H, a, a, ZERO));
-    insts.push(Inst::Narrow(Lane::H, Half::Bottom, a, a));
-    if lo > -128 {
-        insts.push(Inst::Max(Lane::B, a, a, LEAST));
+pub fn limit(insts: &mut Vec<Inst>, elem: DType, a: Q, (lo, hi): (i32, i32)) {
+    if elem != DType::I16 {
+        insts.push(Inst::QAdd(Lane::H, a, a, ZERO));
+        insts.push(Inst::Narrow(Lane::H, Half::Bottom, a, a));
     }
-    if hi < 127 {
-        insts.push(Inst::Min(Lane::B, a, a, GREATEST));
+    let (least, most) = range(elem);
+    if lo > least {
+        insts.push(Inst::Max(lane(elem), a, a, LEAST));
+    }
+    if hi < most {
+        insts.push(Inst::Min(lane(elem), a, a, GREATEST));
     }
 }

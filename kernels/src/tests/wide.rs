@@ -11,7 +11,7 @@ use crate::product::Product;
 use crate::registry::engine;
 use crate::tensor::{DType, Data, Tensor};
 use crate::trial::{Random, geometry, hold_conv, hold_dense, want};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A product of random weights between values of these types, in some cases of four bits or with many zeros.
 fn wide(random: &mut Random, (rows, taps): (usize, usize), types: (DType, DType), case: usize) -> Product {
@@ -53,6 +53,7 @@ const CORES: [&str; 3] = ["cortex-m4", "cortex-m7", "cortex-m55"];
 fn layers_of_sixteen_bits_are_exact() {
     let mut random = Random(77);
     let mut found: BTreeMap<(&str, DType, DType), usize> = BTreeMap::new();
+    let mut names = BTreeSet::new();
     let apart = dilated([1, 2], [0, 0], geometry(4, 5, [1, 20], [1, 3], [1, 1, 0, 0, 0, 0]));
     let shapes: Vec<_> = convolutions().into_iter().chain([apart]).filter(|g| g.groups == 1).collect();
     for (case, types) in TYPES.into_iter().cycle().take(6).enumerate() {
@@ -69,6 +70,7 @@ fn layers_of_sixteen_bits_are_exact() {
                     None => engine.wide_conv(g, &product, &want).unwrap(),
                 };
                 *found.entry((core.name, types.0, types.1)).or_default() += ways.len();
+                names.extend(ways.iter().map(|way| (core.name, types.0, types.1, way.way)));
                 hold_conv(g, &product, &ways, &mut random);
                 // Parts of convolutions are made for eight bits.
                 let parts = decompose::ways(g, &product, &want, &|_, _| Ok(Vec::new())).unwrap();
@@ -86,6 +88,8 @@ fn layers_of_sixteen_bits_are_exact() {
         for (x, y) in TYPES {
             let ways = found[&(core, x, y)];
             assert!(ways >= shapes.len(), "{core}, {x} to {y}: {ways}");
+            let own = if core == "cortex-m55" { "dot" } else { "gemm" };
+            assert!(names.contains(&(core, x, y, own)), "{core}, {x} to {y}: no {own}");
         }
     }
 }

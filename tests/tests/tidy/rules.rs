@@ -52,7 +52,6 @@ pub(crate) const LONG: &[(&str, usize)] = &[
     ("compiler/src/lower/tests.rs", 630),
     ("tests/tests/emit.rs", 712),
     ("kernels/src/armv7em/gemm_rows.rs", 570),
-    ("kernels/src/mve/gemm.rs", 640),
     ("kernels/src/riscv/gemm_swar.rs", 514),
     ("kernels/src/armv6m/winograd.rs", 590),
     ("kernels/src/armv7em/winograd/four.rs", 570),

@@ -38,12 +38,13 @@ choices! {
     Half { Bottom "b" Top "t" }
 }
 
-/// An address that is moved by at most 127; its register is a low one where `LOW`.
-pub struct Near<const LOW: bool>;
-type Any = Near<false>;
-type Low = Near<true>;
+/// An address of elements of `STEP` bytes that is moved by at most 127 of them; its register is a low one where `LOW`.
+pub struct Near<const LOW: bool, const STEP: i32>;
+type Any = Near<false, 1>;
+type Low = Near<true, 1>;
+type LowHalves = Near<true, 2>;
 
-impl<const LOW: bool> Operand for Near<LOW> {
+impl<const LOW: bool, const STEP: i32> Operand for Near<LOW, STEP> {
     type Field = At;
     fn visit(at: At, f: &mut dyn FnMut(u32, Touch)) {
         let (r, _) = at.parts();
@@ -55,13 +56,13 @@ impl<const LOW: bool> Operand for Near<LOW> {
     }
     fn legal(at: At) -> bool {
         let (r, by) = at.parts();
-        (-127..=127).contains(&by) && (!LOW || low(&[r]))
+        by % STEP == 0 && (-127..=127).contains(&(by / STEP)) && (!LOW || low(&[r]))
     }
     #[cfg(any(test, feature = "testing"))]
     fn draw(draw: &mut dyn Draw) -> Option<At> {
         let how = draw.choice(3);
         let r = R::of(draw.register(R::FIRST, if how == 0 { Touch::Base } else { Touch::Moved }));
-        let by = draw.number(-127, 127) as i32;
+        let by = STEP * draw.number(-127, 127) as i32;
         Some(match how {
             0 => At::Offset(r, by),
             1 => At::Before(r, by),
@@ -72,7 +73,7 @@ impl<const LOW: bool> Operand for Near<LOW> {
 
 /// Where memory is accessed.
 #[cfg(any(test, feature = "testing"))]
-impl<'a, const LOW: bool> Value<Model<'a>> for Near<LOW> {
+impl<'a, const LOW: bool, const STEP: i32> Value<Model<'a>> for Near<LOW, STEP> {
     type Value = u32;
     fn get(at: At, m: &Model) -> u32 {
         let (r, by) = at.parts();
@@ -211,14 +212,17 @@ instructions! {
     StoreThen(p: In<P>, v: In<Q>, at: Any) store().then(), "vstrbt.8 {v}, {at}" => m.store(Lane::B, v, at, p);
     LoadWideThen(p: In<P>, l: Lane, d: Out<Q>, at: Low) load().then().only(l != Lane::B), "vldrbt.s{l} {d}, {at}" => d = m.load(l, at, p);
     StoreNarrowThen(p: In<P>, l: Lane, v: In<Q>, at: Low) store().then().only(l != Lane::B), "vstrbt.{l} {v}, {at}" => m.store(l, v, at, p);
+    /// The low half-word of each word, and the same where the predicate holds.
+    StoreHalves(v: In<Q>, at: LowHalves) store(), "vstrh.32 {v}, {at}" => m.store_halves(v, at, m.tail);
+    StoreHalvesThen(p: In<P>, v: In<Q>, at: LowHalves) store().then(), "vstrht.32 {v}, {at}" => m.store_halves(v, at, p);
     /// Sixteen bytes at a multiple of four.
     LoadWords(d: Out<Q>, a: Base<R>, o: Imm<-508, 508, 4>) load(), "vldrw.u32 {d}, {at}", at = At::Offset(a, o) => d = m.words(a.wrapping_add(o as u32));
     /// Bytes at a base plus each byte of the vector, unsigned: one a cycle.
     Gather(d: Out<Q>, a: Base<R>, o: Index<Q>) Form { held: 16, turns: 16, ..load().late(16) }, "vldrb.u8 {d}, [{a}, {o}]" => d = m.gather(a, o);
 
-    /// Sum of products of sixteen signed bytes, and one added to what there is.
-    Dot(d: Out<R>, a: In<Q>, b: In<Q>) multiply().only(even(d)), "vmladav.s8 {d}, {a}, {b}" => d = m.dot(a, b);
-    DotAdd(d: Both<R>, a: In<Q>, b: In<Q>) multiply().only(even(d)), "vmladava.s8 {d}, {a}, {b}" => d = d.wrapping_add(m.dot(a, b));
+    /// Sum of products of signed lanes, in 32 bits, and one added to what there is.
+    Dot(l: Lane, d: Out<R>, a: In<Q>, b: In<Q>) multiply().only(even(d)), "vmladav.s{l} {d}, {a}, {b}" => d = m.dot(l, a, b);
+    DotAdd(l: Lane, d: Both<R>, a: In<Q>, b: In<Q>) multiply().only(even(d)), "vmladava.s{l} {d}, {a}, {b}" => d = d.wrapping_add(m.dot(l, a, b));
     /// Words 0 and 2, or 1 and 3, of a vector.
     SetLanes(d: Part<Q>, first: Num<0, 1>, a: In<R>, b: In<R>) vector(if first == 1 { Pipe::Multiply } else { Pipe::Other }), "vmov {d}[{next}], {d}[{first}], {a}, {b}", next = first + 2 => d = m.set(d, first, [a, b]);
     Dup(l: Lane, d: Out<Q>, r: In<R>) other(), "vdup.{l} {d}, {r}" => d = of(l, |_| r.into());

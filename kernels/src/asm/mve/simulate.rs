@@ -224,9 +224,18 @@ impl Model<'_> {
             self.memory.put(to + i as u32, v[i * size].into(), 1);
         }
     }
-    pub fn dot(&self, a: Vector, b: Vector) -> u32 {
-        let products = lanes(Lane::B, a).into_iter().zip(lanes(Lane::B, b)).map(|(a, b)| a * b);
-        products.zip(self.tail).filter(|p| p.1).map(|p| p.0).sum::<i64>() as u32
+    /// The low half-word of each word whose predicate holds.
+    pub fn store_halves(&mut self, v: Vector, to: u32, on: Bytes) {
+        assert!(to.is_multiple_of(2), "unaligned half-words at {to:#x}");
+        for i in (0..4).filter(|i| on[4 * i]) {
+            let half = u16::from_le_bytes([v[4 * i], v[4 * i + 1]]);
+            self.memory.put(to + 2 * i as u32, half.into(), 2);
+        }
+    }
+    pub fn dot(&self, lane: Lane, a: Vector, b: Vector) -> u32 {
+        let products = lanes(lane, a).into_iter().zip(lanes(lane, b)).map(|(a, b)| a.wrapping_mul(b));
+        let on = self.tail.into_iter().step_by(lane.bytes());
+        products.zip(on).filter(|p| p.1).fold(0, |sum, p| sum.wrapping_add(p.0 as u32))
     }
     /// Words replaced, in every turn.
     pub fn set(&mut self, mut d: Vector, first: u32, words: [u32; 2]) -> Vector {

@@ -1,6 +1,8 @@
 //! What the prediction says of large layers.
 
 use super::*;
+use crate::arith::requant::{Output, Requant};
+use crate::epilogue::Finish;
 use crate::offer::ROWS_LIMIT;
 use crate::trial::{Random, geometry, product};
 
@@ -25,6 +27,27 @@ fn large_layers_come_near_the_ceiling() {
     let window = geometry(64, 64, [8, 8], [3, 3], [1, 1, 1, 1, 1, 1]);
     let by = cost(&window, &mut random);
     assert!(by < 0.150, "{by}");
+    // Of inputs of sixteen bits, against their ceiling of 1/4.
+    let halves = |g: &Geometry, result: DType, random: &mut Random| {
+        let product = product(random, g.cout, g.cin * g.kernel[0] * g.kernel[1], 0);
+        let Finish::Int(r) = product.finish else { panic!() };
+        let finish = match result {
+            DType::I16 => Finish::Wide(Requant { out: Output { zp: 0, lo: 0, hi: 32767 }, ..r }),
+            _ => Finish::Int(r),
+        };
+        let product = Product { operand: DType::I16, x_zp: 0, finish, ..product };
+        let (target, limit) = (target(), ROWS_LIMIT);
+        let way = conv(g, &product, limit, &Library::new(&target), false).unwrap().unwrap();
+        let macs = g.output[0] * g.output[1] * g.cout * g.cin * g.kernel[0] * g.kernel[1];
+        way.call.cycles(&target) / macs as f64
+    };
+    let line = geometry(24, 32, [1, 64], [1, 5], [1, 2, 0, 2, 0, 2]);
+    for (g, most) in [(&window, 0.28), (&line, 0.30)] {
+        for result in [DType::I8, DType::I16] {
+            let by = halves(g, result, &mut random);
+            assert!(by < most, "{result}: {by}");
+        }
+    }
     let lanes = Geometry { groups: 64, cin: 1, cout: 1, ..window };
     let by = cost(&lanes, &mut random);
     assert!(by < 1.2, "{by}");

@@ -13,6 +13,8 @@ fn many_pixels_are_pipelined() {
         (16, 136, 60, true),
     ] {
         let gemm = Gemm {
+            operand: DType::I8,
+            result: DType::I8,
             outputs,
             pixels,
             x_step: run.min(64),
@@ -27,9 +29,17 @@ fn many_pixels_are_pipelined() {
             lo: -128,
             hi: 127,
         };
-        let plain = gemm.block().native().unwrap().cycles;
-        let piped = gemm.pipelined().map(|b| b.native().unwrap().cycles);
-        assert!(piped.is_some_and(|c| c < plain), "{gemm:?}: {piped:?} against {plain}");
+        for (operand, result) in [(DType::I8, DType::I8), (DType::I16, DType::I8), (DType::I16, DType::I16)] {
+            let (zp, (lo, hi)) = (if result == DType::I16 { 0 } else { -128 }, range(result));
+            let gemm = Gemm { operand, result, zp, lo, hi, ..gemm };
+            // Few enough chunks to be spelled out.
+            if run.div_ceil(gemm.lanes()) > 18 {
+                continue;
+            }
+            let plain = gemm.block().native().unwrap().cycles;
+            let piped = gemm.pipelined().map(|b| b.native().unwrap().cycles);
+            assert!(piped.is_some_and(|c| c < plain), "{gemm:?}: {piped:?} against {plain}");
+        }
     }
 }
 
@@ -37,6 +47,8 @@ fn many_pixels_are_pipelined() {
 #[test]
 fn groups_overlap_where_that_saves_a_predicate() {
     let gemm = |run, outputs, pixels, slack| Gemm {
+        operand: DType::I8,
+        result: DType::I8,
         outputs,
         pixels,
         x_step: run,

@@ -141,7 +141,7 @@ fn loops() -> Vec<Case> {
                 lane => Inst::LoadWide(lane, Q(0), At::After(R(2), 5)),
             };
             let mut body = vec![load, Inst::AddLanes(lane, Q(2), Q(2), Q(0))];
-            body.push(Inst::DotAdd(R(4), Q(0), Q(1)));
+            body.push(Inst::DotAdd(lane, R(4), Q(0), Q(1)));
             body.push(match lane {
                 Lane::B => Inst::Store(Q(2), At::Offset(R(3), STORED)),
                 lane => Inst::StoreNarrow(lane, Q(2), At::Offset(R(3), STORED)),
