@@ -12,7 +12,7 @@ use crate::arith::requant::{HIGH_SHIFT, Multiplier, Output, Requant, Shift};
 use crate::call::{Bind, Call};
 use crate::epilogue::Finish;
 use crate::error::Result;
-use crate::kernel::{Kernel, Native};
+use crate::kernel::{Expr, Kernel, Native};
 use crate::library::Library;
 use crate::policy::Policy;
 use crate::problem::{Geometry, Rows};
@@ -88,15 +88,20 @@ impl<'a> Want<'a> {
     }
 }
 
-/// Weights that the run brings: int8 without a zero point, of which -128 counts as -127.
+/// Weights that the run brings: int8, of which lower ones than [`Live::least`] count as that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Live {
     /// Elements from one input's weight to the next one's, and from one output's to the next one's.
     pub strides: [usize; 2],
-    /// Zero point of the inputs.
+    /// Zero points of the inputs, and of the weights.
     pub x_zp: i32,
-    /// From sums to results.
+    pub w_zp: i32,
+    /// -128, or -127, with which some kernels are faster.
+    pub least: i32,
+    /// From sums to results, and what these are: `I8` or `I16`.
     pub by: Multiplier,
+    pub out: Output,
+    pub result: DType,
 }
 
 impl Live {
@@ -104,15 +109,22 @@ impl Live {
     /// kernels do not end as [`Live::by`] does.
     pub fn greatest(&self, rows: &Rows) -> Option<Product> {
         let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
-        let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
-        let requant = Requant { m: vec![self.by.m; outputs], shift: Shift::Layer(self.by.s), out };
+        let requant = Requant { m: vec![self.by.m; outputs], shift: Shift::Layer(self.by.s), out: self.out };
+        let finish = if self.result == DType::I16 { Finish::Wide } else { Finish::Int };
+        let (low, high) = (self.least - self.w_zp, 127 - self.w_zp);
+        let far = if low.abs() > high { low } else { high };
         (self.by.s >= HIGH_SHIFT).then(|| Product {
-            weights: Data::I32(vec![127; inputs * outputs]),
+            weights: Data::I32(vec![far; inputs * outputs]),
             bias: Data::I32(vec![0; outputs]),
             x_zp: self.x_zp,
             operand: DType::I8,
-            finish: Finish::Wide(requant),
+            finish: finish(requant),
         })
+    }
+    /// A weight as products read it.
+    pub fn weight(&self, stored: Expr) -> Expr {
+        let weight = if self.least > i8::MIN.into() { stored.max(self.least) } else { stored };
+        if self.w_zp == 0 { weight } else { weight - self.w_zp }
     }
 }
 
@@ -156,7 +168,7 @@ pub trait Engine: Sync {
     fn wide(&self, _rows: &Rows, _product: &Product, _want: &Want<'_>) -> Result<Vec<Candidate>> {
         Ok(Vec::new())
     }
-    /// Products with results of sixteen bits whose weights the run brings.
+    /// Products of int8 inputs whose weights the run brings.
     fn live(&self, _rows: &Rows, _live: &Live, _want: &Want<'_>) -> Result<Option<Loaded>> {
         Ok(None)
     }

@@ -65,7 +65,8 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
             }
             _ => logits(graph, seen, group).unwrap_or_else(|| shared(&views)),
         };
-        let quant = if multiplied(graph, group) { symmetric(&quant) } else { quant };
+        let quant =
+            if multiplied(graph, group) || factor(graph, group, &quant) { symmetric(&quant) } else { quant };
         chosen.extend(group.iter().map(|&v| (v, quant.clone())));
     }
     chosen
@@ -92,6 +93,24 @@ fn multiplied(graph: &Graph, group: &[ValueId]) -> bool {
         let readers = graph.consumers(v);
         readers.iter().any(|&r| attention(graph, r, v).is_some_and(|(_, place)| place < attention::MASK))
     })
+}
+
+/// A range around zero that is so many times longer than the range of the values costs too much of their eight bits.
+const SKEW: f32 = 1.5;
+
+/// Whether a value is the second factor of a product of two run-time values that may lie around zero: kernels lay it as
+/// weights are laid, which have no zero point.
+fn factor(graph: &Graph, group: &[ValueId], quant: &Quant) -> bool {
+    let (lo, hi) = range(quant);
+    let second = |v: ValueId| {
+        graph.consumers(v).into_iter().any(|r| {
+            let node = &graph[r];
+            let of = |i: usize| node.inputs.get(i).copied().flatten();
+            let live = of(0).is_some_and(|x| graph[x].constant().is_none());
+            matches!(node.op, Op::MatMul(_)) && live && of(1) == Some(v)
+        })
+    };
+    2.0 * hi.max(-lo) <= SKEW * (hi - lo) && group.iter().any(|&v| second(v))
 }
 
 /// The same range around zero.

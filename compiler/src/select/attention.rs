@@ -452,10 +452,12 @@ fn native(cx: &Cx<'_>, parts: &Parts<'_>) -> Result<Option<Candidate>> {
         inputs: Axis { len: inputs, x: input, y: 0 },
         outputs: Axis { len: outputs, x: 0, y: 1 },
     };
-    let first = Live { strides: k, x_zp: n.zeros[0], by: n.score };
+    let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
+    let wide = |strides, x_zp, by| Live { strides, x_zp, w_zp: 0, least: -127, by, out, result: DType::I16 };
+    let first = wide(k, n.zeros[0], n.score);
     let scores = cx.here(engine.live(&rows(s.depth, s.keys, q), &first, &cx.want))?;
     let halved = Multiplier { m: 1 << 30, s: 30 + n.halvings };
-    let second = Live { strides: v, x_zp: 0, by: halved };
+    let second = wide(v, 0, halved);
     let sums = cx.here(engine.live(&rows(s.keys, s.width, [s.keys, 1]), &second, &cx.want))?;
     let (Some(scores), Some(sums)) = (scores, sums) else { return Ok(None) };
     if scores.stream.0 != sums.stream.0 {

@@ -22,6 +22,7 @@ mod layer_norm;
 mod linear;
 mod map;
 mod normalize;
+mod pair;
 mod pool;
 mod problem;
 mod quant;

@@ -1,7 +1,7 @@
 //! What an operator asks for, and who writes it.
 
 use super::{
-    Cx, attention, copy, coupling, elementwise, lanes, layer_norm, linear, map, normalize, pool, quant,
+    Cx, attention, copy, coupling, elementwise, lanes, layer_norm, linear, map, normalize, pair, pool, quant,
     recurrent, reduce, softmax, trees,
 };
 use crate::error::Result;
@@ -46,8 +46,8 @@ pub(super) fn select(cx: &mut Cx<'_>) -> Result<()> {
         }
         Lowering::Conv(op) => linear::select_conv(cx, op),
         Lowering::Dense => linear::select_dense(cx),
-        Lowering::Gemm(op) => linear::select_gemm(cx, op),
-        Lowering::MatMul => linear::select_matmul(cx),
+        Lowering::Gemm(op) => pair::select_gemm(cx, op),
+        Lowering::MatMul => pair::select_matmul(cx),
         Lowering::Recurrent(op) => recurrent::select(cx, op),
         Lowering::Cast => quant::cast(cx),
         Lowering::QuantizeLinear { axis } => quant::quantize_linear(cx, axis),

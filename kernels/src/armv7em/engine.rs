@@ -134,6 +134,8 @@ pub fn any_ending(product: &Product) -> Option<Ending<'_>> {
 pub enum Weights {
     Eight,
     Four,
+    /// Sixteen, where the run brings weights and eight do not hold them without their zero point.
+    Sixteen,
     /// Eight, but for blocks of so many channels by four inputs that are zero.
     Blocks(usize),
 }
@@ -148,7 +150,7 @@ impl Weights {
     /// The variant's name.
     pub fn way(self) -> &'static str {
         match self {
-            Weights::Eight => "gemm",
+            Weights::Eight | Weights::Sixteen => "gemm",
             Weights::Four => DENSE4,
             Weights::Blocks(4) => "blocks4x4",
             Weights::Blocks(2) => "blocks2x4",
@@ -158,7 +160,7 @@ impl Weights {
     /// The most columns that its kernels take at once.
     pub fn most_columns(self) -> usize {
         match self {
-            Weights::Eight | Weights::Four => 2,
+            Weights::Eight | Weights::Four | Weights::Sixteen => 2,
             Weights::Blocks(rows) => most_columns(rows),
         }
     }
@@ -204,6 +206,7 @@ impl Packed {
         let found = match weights {
             Weights::Eight => whole(bytes(ending, want)),
             Weights::Four => whole(vec![(Format::Nibbles, ending.sh)]),
+            Weights::Sixteen => whole(vec![(Format::Halves, ending.sh)]),
             Weights::Blocks(rows) => Blocks::least((rows, spends), sizes, w, b, rounding, &reach, taps)
                 .filter(|(blocks, _)| blocks.pays())
                 .map(|(blocks, stream)| (Packed::Blocks(blocks), stream)),

@@ -4,10 +4,9 @@
 //! ([`crate::armv7em::engine`]) that reads what was laid. Law: what it lays is what [`Stream::pack`] would, of the
 //! same weights without biases.
 
-use crate::armv7em::engine::{Weights, laid};
+use crate::armv7em::engine::{Weights, any_ending, laid};
 use crate::armv7em::epilogue::Rounding;
 use crate::armv7em::stream::{Format, Stream};
-use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, int};
 use crate::offer::{Live, Loaded, Want};
@@ -18,11 +17,13 @@ use std::sync::Arc;
 /// The product; `None` where dense layers of these sizes have none.
 pub(super) fn product(rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
     let Some(greatest) = live.greatest(rows) else { return Ok(None) };
-    let Some(laid) = laid(rows, &greatest, want, Weights::Eight)? else { return Ok(None) };
-    let Some(ending) = Ending::wide(&greatest.finish) else { return Ok(None) };
+    // Pairs of weights share a half-word where both are -127 at least.
+    let weights =
+        if live.least == i32::from(i8::MIN) || live.w_zp != 0 { Weights::Sixteen } else { Weights::Eight };
+    let Some(laid) = laid(rows, &greatest, want, weights)? else { return Ok(None) };
+    let Some(ending) = any_ending(&greatest) else { return Ok(None) };
     let stream = (DType::I16, laid.stream.len());
-    let layout =
-        Layout { stream: laid.stream, taps: laid.taps, strides: live.strides, inputs: rows.inputs.len };
+    let layout = Layout { stream: laid.stream, taps: laid.taps, live: *live, inputs: rows.inputs.len };
     let pack = layout.kernel(ending.rounding())?;
     Ok(pack.map(|pack| Loaded::new(pack, stream, laid.candidate)))
 }
@@ -31,7 +32,7 @@ pub(super) fn product(rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Optio
 struct Layout {
     stream: Stream,
     taps: Vec<Option<usize>>,
-    strides: [usize; 2],
+    live: Live,
     inputs: usize,
 }
 
@@ -47,7 +48,7 @@ impl Layout {
         }
         // Of full groups; a channel that is not there has results that nobody reads.
         s.pack_tail(&mut tail, 0, rounding);
-        let [along, across] = self.strides;
+        let [along, across] = self.live.strides;
         let mut k = KernelBuilder::new("lay_weights");
         let len = 1 + (self.inputs - 1) * along + (s.outputs - 1) * across;
         let from = k.buffer("weights", DType::I8, len, Access::Read);
@@ -88,17 +89,16 @@ impl Layout {
         channels: usize,
     ) {
         let s = &self.stream;
+        let [along, across] = self.live.strides;
         let period = self.period();
         let whole = self.inputs / period;
         let turn = |k: &mut KernelBuilder, number: Expr, taps: &[Option<usize>]| {
-            let read = k.let_("read", first + number.clone() * (period * self.strides[0]));
+            let read = k.let_("read", first + number.clone() * (period * along));
             let write = k.let_("write", at.clone() + number * (s.pair_len() * period / 2));
             for (pair, taps) in taps.chunks(2).enumerate() {
                 for (n, (of, input)) in s.halves().iter().enumerate() {
                     let weight = |c: usize| match taps.get(*input).copied().flatten() {
-                        Some(t) if c < channels => {
-                            from.at(read + (t * self.strides[0] + c * self.strides[1])).max(-127)
-                        }
+                        Some(t) if c < channels => self.live.weight(from.at(read + (t * along + c * across))),
                         _ => int(0),
                     };
                     let half = match (s.format, of.as_slice()) {
@@ -123,6 +123,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arith::requant::{Multiplier, Output};
     use crate::call::{Bind, Call};
     use crate::tensor::Data;
     use crate::trial::{Random, run};
@@ -133,8 +134,13 @@ mod tests {
         for (inputs, outputs, group) in
             [(32, 24, 4), (24, 30, 4), (6, 8, 8), (7, 5, 4), (1, 1, 4), (8, 16, 8)]
         {
-            for (format, sh) in [(Format::Packed, Some(3)), (Format::Plain, None), (Format::Halves, Some(3))]
-            {
+            for (format, sh, least, w_zp) in [
+                (Format::Packed, Some(3), -127, 0),
+                (Format::Plain, None, -127, 0),
+                (Format::Halves, Some(3), -127, 0),
+                (Format::Halves, Some(3), -128, 0),
+                (Format::Halves, None, -128, -128),
+            ] {
                 let pitch = usize::next_multiple_of(inputs, 2);
                 let order = crate::armv7em::engine::Order::of(DType::I8, inputs);
                 let taps: Vec<Option<usize>> =
@@ -146,14 +152,18 @@ mod tests {
                 for strides in [[1, inputs], [outputs, 1]] {
                     let by_output: Vec<i32> = (0..outputs * inputs)
                         .map(|i| {
-                            i32::from(weights[i / inputs * strides[1] + i % inputs * strides[0]]).max(-127)
+                            let w = weights[i / inputs * strides[1] + i % inputs * strides[0]];
+                            i32::from(w).max(least) - w_zp
                         })
                         .collect();
                     let (m, each) = (vec![1 << 30; outputs], vec![(4, 3); outputs]);
                     let rounding = Rounding { multipliers: &m, each: &each };
                     let reach = vec![(-100, 100); outputs];
                     let want = stream.pack(&by_output, &vec![0; outputs], rounding, &reach, &taps).unwrap();
-                    let layout = Layout { stream, taps: taps.clone(), strides, inputs };
+                    let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
+                    let by = Multiplier { m: 1 << 30, s: 35 };
+                    let live = Live { strides, x_zp: 0, w_zp, least, by, out, result: DType::I16 };
+                    let layout = Layout { stream, taps: taps.clone(), live, inputs };
                     let kernel = layout.kernel(rounding).unwrap().unwrap();
                     let call = Call { kernel, args: vec![Bind::Operand(0), Bind::Result(0)] };
                     let found = run(&call, &[Data::I8(weights.clone())], DType::I16, stream.len());

@@ -160,7 +160,7 @@ fn packed(gemm: &Gemm, product: &Product, ending: &Ending<'_>, taps: &[usize]) -
 }
 
 /// The ending of results of either size.
-fn any_ending(product: &Product) -> Option<Ending<'_>> {
+pub(super) fn any_ending(product: &Product) -> Option<Ending<'_>> {
     Ending::of(&product.finish).or_else(|| Ending::wide(&product.finish))
 }
 

@@ -7,7 +7,7 @@
 use crate::epilogue::Ending;
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, int};
-use crate::mve::engine::laid;
+use crate::mve::engine::{any_ending, laid};
 use crate::mve::gemm::{Gemm, LANES};
 use crate::mve::stream::words;
 use crate::offer::{Live, Loaded, Want};
@@ -15,89 +15,132 @@ use crate::problem::Rows;
 use crate::tensor::DType;
 use std::sync::Arc;
 
-/// The product; `None` where dense layers of these sizes have none, and where inputs have a zero point, which the
-/// biases of weights in flash take back.
+/// The product; `None` where dense layers of these sizes have none, and where weights have a zero point, without which
+/// eight bits do not hold them.
 pub(super) fn product(rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
-    let Some(greatest) = live.greatest(rows).filter(|_| live.x_zp == 0) else { return Ok(None) };
+    let Some(greatest) = live.greatest(rows).filter(|_| live.w_zp == 0) else { return Ok(None) };
     let Some((product, gemm)) = laid(rows, &greatest, want.library, false)? else { return Ok(None) };
-    let Some(ending) = Ending::wide(&greatest.finish) else { return Ok(None) };
-    let pack = kernel(&gemm, live.strides, &ending)?;
+    let Some(ending) = any_ending(&greatest) else { return Ok(None) };
+    if gemm.runs != 1 {
+        return Ok(None);
+    }
+    let pack = kernel(&gemm, live, &ending)?;
     Ok(Some(Loaded::new(pack, (DType::I8, gemm.stream_len()), product)))
 }
 
-/// Lays weights for a product of one run.
-fn kernel(gemm: &Gemm, [along, across]: [usize; 2], ending: &Ending<'_>) -> Result<Arc<Kernel>> {
+/// The parameters of a kernel that lays weights.
+struct Lay<'a> {
+    gemm: &'a Gemm,
+    live: &'a Live,
+    from: Buf,
+    to: Buf,
+}
+
+/// Lays weights for a product of one run. Biases take the inputs' zero point back.
+fn kernel(gemm: &Gemm, live: &Live, ending: &Ending<'_>) -> Result<Arc<Kernel>> {
+    let [along, across] = live.strides;
     let mut k = KernelBuilder::new("lay_weights");
     let len = 1 + (gemm.run - 1) * along + (gemm.outputs - 1) * across;
     let from = k.buffer("weights", DType::I8, len, Access::Read);
     let to = k.buffer("stream", DType::I8, gemm.stream_len(), Access::Write);
-    let one = words(&[0], ending, gemm.sh.is_some(), 0);
-    let common = gemm.common();
-    let group = |k: &mut KernelBuilder, number: Expr, channels: usize| {
-        let base = k.let_("base", number.clone() * gemm.group_len());
-        let channel = number * gemm.group();
-        let channel = if common > 0 { (channel - common as i32).max(0) } else { channel };
-        let first = k.let_("first", channel * across);
-        for c in 0..gemm.chunks() {
-            let start = gemm.start(c);
-            // What a chunk that starts early repeats was counted before.
-            let (lo, hi) = (LANES * c - start, LANES.min(gemm.run - start));
-            for i in 0..gemm.group() {
-                let (channel, at) = (gemm.channel(i), (c * gemm.group() + i) * LANES);
-                let zeros = |k: &mut KernelBuilder, from: usize, end: usize| {
-                    if from < end {
-                        k.for_("lane", from, end, |k, lane| k.store(to, base + at + lane, int(0)));
-                    }
+    let lay = Lay { gemm, live, from, to };
+    // Those of a bias come from the weights.
+    let words = words(&[0], ending, gemm.sh.is_some(), 0);
+    let (group, common) = (gemm.group(), gemm.common());
+    k.for_("group", 0, gemm.groups(), |k, number| {
+        let base = k.let_("base", number * gemm.group_len());
+        let first: Expr = number * group;
+        let first = k.let_("first", if common > 0 { (first - common as i32).max(0) } else { first });
+        // A channel that is not there has the weights of the last one, for results that nobody reads.
+        let last = gemm.outputs as i32 - 1;
+        let channels: Vec<Expr> = match gemm.ragged() {
+            true => (0..group)
+                .map(|i| {
+                    let channel = (first + gemm.channel(i)).min(last);
+                    k.let_("read", channel * across).into()
+                })
+                .collect(),
+            false => {
+                let read = k.let_("read", first * across);
+                (0..group).map(|i| read + gemm.channel(i) * across).collect()
+            }
+        };
+        let sums: Vec<Val> = match live.x_zp {
+            0 => Vec::new(),
+            _ => (0..group).map(|i| k.var(&format!("sum{i}"), int(0))).collect(),
+        };
+        lay.weights(k, (&channels, base), &sums);
+        let tail = k.let_("tail", base + gemm.weights_len());
+        for (n, &word) in words.iter().enumerate() {
+            for i in 0..group {
+                let at = 4 * (group * n + i);
+                let word = match sums.get(i) {
+                    Some(&sum) if n == 0 => k.let_("bias", sum * -live.x_zp).into(),
+                    _ => int(word),
                 };
-                if channel >= channels {
-                    zeros(k, 0, LANES);
-                    continue;
-                }
-                zeros(k, 0, lo);
-                zeros(k, hi, LANES);
-                let read = channel * across + start * along;
-                lanes(k, (from, first, read, along), (to, base, at), (lo, hi));
-            }
-        }
-        let mut at = gemm.weights_len();
-        for word in &one {
-            for _ in 0..gemm.group() {
-                for byte in word.to_le_bytes() {
-                    k.store(to, base + at, int((byte as i8).into()));
-                    at += 1;
+                for byte in 0..4 {
+                    // A byte with its sign.
+                    let signed = (((word.clone() >> (8 * byte)) & 255) ^ 128) - 128;
+                    k.store(to, tail + (at + byte as usize), signed);
                 }
             }
         }
-    };
-    // Groups that overlap are all full.
-    let (whole, rest) = match common {
-        0 => (gemm.outputs / gemm.group(), gemm.outputs % gemm.group()),
-        _ => (gemm.groups(), 0),
-    };
-    k.for_("group", 0, whole, |k, number| group(k, number.into(), gemm.group()));
-    if rest > 0 {
-        group(&mut k, int(whole as i32), rest);
-    }
+    });
     k.finish()
 }
 
-/// Some lanes of a vector.
-fn lanes(
-    k: &mut KernelBuilder,
-    (from, first, read, along): (Buf, Val, usize, usize),
-    (to, base, at): (Buf, Val, usize),
-    (lo, hi): (usize, usize),
-) {
-    k.for_("lane", lo, hi, |k, lane| {
-        let weight = from.at(first + read + lane * along).max(-127);
-        k.store(to, base + at + lane, weight);
-    });
+impl Lay<'_> {
+    /// The weights of a group, of which those of each channel begin at one of `channels`, from `base` on; adds them to
+    /// `sums` where there are any.
+    fn weights(&self, k: &mut KernelBuilder, (channels, base): (&[Expr], Val), sums: &[Val]) {
+        let run = self.gemm.run;
+        let pitch = channels.len() * LANES;
+        let along = self.live.strides[0];
+        let (whole, rest) = (run / LANES, run % LANES);
+        let one = |k: &mut KernelBuilder, i: usize, (read, at): (Expr, Expr)| {
+            let weight = k.let_("weight", self.live.weight(self.from.at(&channels[i] + read)));
+            k.store(self.to, at + i * LANES, weight);
+            if let Some(&sum) = sums.get(i) {
+                k.add_to(sum, weight);
+            }
+        };
+        // So many inputs from `input` on go to the lanes from `at` on: channel by channel where those of a channel lie
+        // side by side, which compilers know for a copy, else all channels of an input before the next input.
+        let lanes = |k: &mut KernelBuilder, n: usize, input: Expr, at: Expr| match along {
+            1 => (0..channels.len()).for_each(|i| {
+                k.for_("lane", 0, n, |k, lane| one(k, i, (&input + lane, &at + lane)));
+            }),
+            _ => k.for_("lane", 0, n, |k, lane| {
+                let (read, at) = (k.let_("from", &input + lane * along), k.let_("to", &at + lane));
+                (0..channels.len()).for_each(|i| one(k, i, (read.into(), at.into())));
+            }),
+        };
+        let zeros = |k: &mut KernelBuilder, (lane, n): (usize, usize), at: &Expr| {
+            if n > 0 {
+                k.for_("lane", lane, lane + n, |k, lane| {
+                    let at = k.let_("to", at + lane);
+                    (0..channels.len()).for_each(|i| k.store(self.to, at + i * LANES, int(0)));
+                });
+            }
+        };
+        k.for_("chunk", 0, whole, |k, chunk| {
+            lanes(k, LANES, chunk * (LANES * along), base + chunk * pitch);
+        });
+        if rest > 0 {
+            // A chunk that starts early begins with inputs that were counted before.
+            let lane = LANES * whole - self.gemm.start(whole);
+            let at = base + whole * pitch;
+            zeros(k, (0, lane), &at);
+            lanes(k, rest, int((LANES * whole * along) as i32), &at + lane);
+            zeros(k, (lane + rest, LANES - lane - rest), &at);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arith::requant::{Output, Requant, Shift};
+    use crate::arith::requant::{Multiplier, Output, Requant, Shift};
     use crate::call::{Bind, Call};
     use crate::epilogue::Finish;
     use crate::tensor::Data;
@@ -131,22 +174,34 @@ mod tests {
                 };
                 let weights: Vec<i8> =
                     (0..inputs * outputs).map(|_| random.within(-128, 127) as i8).collect();
-                for strides in [[1, inputs], [outputs, 1]] {
-                    let by_output: Vec<i32> = (0..outputs * inputs)
-                        .map(|i| {
-                            i32::from(weights[i / inputs * strides[1] + i % inputs * strides[0]]).max(-127)
-                        })
-                        .collect();
+                for (strides, x_zp, least) in [([1, inputs], 0, -127), ([outputs, 1], -128, -128)] {
+                    let by = Multiplier { m: 1 << 30, s: 34 };
+                    let live = Live { strides, x_zp, w_zp: 0, least, by, out, result: DType::I16 };
+                    let weight =
+                        |o: usize, i: usize| i32::from(weights[o * strides[1] + i * strides[0]]).max(least);
+                    let of = |o: usize| (0..inputs).map(move |i| (o, i));
+                    let by_output: Vec<i32> = (0..outputs).flat_map(of).map(|(o, i)| weight(o, i)).collect();
+                    let bias: Vec<i32> =
+                        by_output.chunks(inputs).map(|row| -x_zp * row.iter().sum::<i32>()).collect();
                     let taps: Vec<usize> = (0..inputs).collect();
-                    let want = gemm.pack(&by_output, &vec![0; outputs], &ending, &taps).unwrap();
-                    let kernel = kernel(&gemm, strides, &ending).unwrap();
+                    let want = gemm.pack(&by_output, &bias, &ending, &taps).unwrap();
+                    let kernel = kernel(&gemm, &live, &ending).unwrap();
                     let call = Call { kernel, args: vec![Bind::Operand(0), Bind::Result(0)] };
                     let found = run(&call, &[Data::I8(weights.clone())], DType::I8, gemm.stream_len());
                     let Data::I8(found) = found else { panic!() };
-                    // Words of channels that are not there may say anything.
-                    let full = (outputs + gemm.common()) / gemm.group() * gemm.group_len();
-                    let known = want.len().min(full + gemm.weights_len());
-                    assert_eq!(found[..known], want[..known], "{pixels} {inputs} {outputs} {strides:?}");
+                    assert_eq!(found.len(), want.len());
+                    for at in 0..want.len() {
+                        let (number, inside) = (at / gemm.group_len(), at % gemm.group_len());
+                        let i = match inside.checked_sub(gemm.weights_len()) {
+                            Some(word) => word / 4 % gemm.group(),
+                            None => inside / LANES % gemm.group(),
+                        };
+                        let first = (number * gemm.group()).saturating_sub(gemm.common());
+                        // Channels that are not there may say anything.
+                        if first + gemm.channel(i) < outputs {
+                            assert_eq!(found[at], want[at], "{pixels} {inputs} {outputs} {strides:?} {at}");
+                        }
+                    }
                 }
             }
         }
