@@ -34,6 +34,7 @@ pub mod recurrent;
 pub mod registry;
 pub mod riscv;
 pub mod rounding;
+pub mod softmax;
 #[cfg(test)]
 mod tests;
 #[cfg(any(test, feature = "testing"))]

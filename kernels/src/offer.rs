@@ -18,6 +18,7 @@ use crate::policy::Policy;
 use crate::problem::{Geometry, Rows};
 use crate::product::Product;
 use crate::recurrent::Units;
+use crate::softmax::Row;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::{Core, Target};
@@ -174,6 +175,10 @@ pub trait Engine: Sync {
     }
     /// Native texts of a recurrent layer's units.
     fn units(&self, _units: &Units, _target: &Target) -> Result<Option<Native>> {
+        Ok(None)
+    }
+    /// Native texts of a row of a Softmax.
+    fn softmax(&self, _row: &Row, _target: &Target) -> Result<Option<Native>> {
         Ok(None)
     }
     /// Native texts of an innermost loop without weights, for parameters as [`Run`] has them.

@@ -1,5 +1,5 @@
-//! Products of two values that the run brings: near the floats, the same bits on every engine and core, and on cores
-//! with `smlad` or Helium through the kernels of dense layers.
+//! Products of two values that the run brings, and Softmax outside of attention: near the floats, the same bits on every
+//! engine and core, and on cores with `smlad` or Helium by kernels of their own.
 
 use secateur_compiler::tensor::{Samples, Tensor};
 use secateur_tests::drawn::{Random, compiled, decibels, fed, same_bits};
@@ -8,7 +8,7 @@ use secateur_tests::onnx::{FLOAT, Model, attr_int, attr_ints, dims, floats, node
 const SIZE: f32 = 1.0;
 
 /// Products of heads, one whose second factor lies above zero, one that heads share, one of a turned factor, of a
-/// vector, and Gemms.
+/// vector, and Gemms; and Softmax of long rows, of columns and of few elements, of which no attention is made.
 fn model() -> Model {
     let of = |name: &str, op: &str, inputs: &[&str], attrs: &[_]| node(name, op, inputs, &[name], attrs);
     let nodes = vec![
@@ -23,6 +23,9 @@ fn model() -> Model {
         of("gram", "Gemm", &["w", "w"], &[attr_int("transA", 1)]),
         of("positive", "Relu", &["gram"], &[]),
         node("added", "Gemm", &["w", "positive", "c"], &["added"], &[]),
+        of("rows", "Softmax", &["above"], &[]),
+        of("columns", "Softmax", &["above"], &[attr_int("axis", 1)]),
+        of("few", "Softmax", &["vector"], &[]),
     ];
     let inputs = [
         ("a", vec![2, 24, 32]),
@@ -37,6 +40,9 @@ fn model() -> Model {
         ("square", vec![2, 32, 32]),
         ("vector", vec![9]),
         ("added", vec![32, 9]),
+        ("rows", vec![2, 24, 24]),
+        ("columns", vec![2, 24, 24]),
+        ("few", vec![9]),
     ];
     Model {
         nodes,
@@ -66,6 +72,23 @@ fn every_core_gives_the_same_bits_near_the_floats() {
     let artifacts = same_bits(&bytes, &samples, &cores, SIZE);
     let near = decibels(&artifacts[0], &fed(&artifacts[0], 6, 3, SIZE));
     assert!(near > 25.0, "{near:.1} dB");
+}
+
+/// Rows that lie side by side, where there are enough elements for its code.
+#[test]
+fn long_rows_of_softmax_have_a_kernel_of_their_own() {
+    let (bytes, samples) = (model().bytes(), calibration());
+    for core in ["cortex-m4", "cortex-m33", "cortex-m7", "cortex-m55", "cortex-m0plus"] {
+        let artifact = compiled(&bytes, core, Some(&samples));
+        let layer = |name: &str| artifact.report.layers.iter().find(|l| l.name == name).unwrap();
+        let own = core != "cortex-m0plus";
+        assert_eq!(layer("rows").family == "softmax_row_s8", own, "{core}: {}", layer("rows").family);
+        assert_eq!([layer("columns"), layer("few")].map(|l| l.family.as_str()), ["portable"; 2], "{core}");
+        if core == "cortex-m4" {
+            let by = layer("rows").cycles.unwrap() as f64 / (2.0 * 24.0 * 24.0);
+            assert!(by < 18.0, "{by:.1} cycles an element");
+        }
+    }
 }
 
 /// Predicted cycles a product of two elements, with all that lays one factor.

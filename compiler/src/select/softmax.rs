@@ -10,16 +10,23 @@ use super::elementwise::{affine, clamped};
 use super::{Cx, View};
 use crate::arith::requant::high;
 use crate::error::Result;
-use crate::kernel::{Access, Expr, KernelBuilder, Val, float, instr, int, long};
+use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, float, instr, int, long};
 use crate::kernels::axes::{Nest, signed};
+use crate::kernels::registry::engine;
 use crate::kernels::rounding::requantize_high_instr;
+use crate::kernels::softmax::Row;
 use crate::tensor::{DType, Data};
+use secateur_targets::Target;
+use std::sync::Arc;
 
 /// Fraction bits of the table of exponentials.
 const EXP_BITS: u32 = 30;
 
 /// Bits of a sum that may be left out in front of a division.
 const MOST_BEYOND: u32 = 10;
+
+/// Elements from which on a native form, which takes some 700 bytes, is worth its code.
+const OWN: usize = 256;
 
 /// Rows over the kept axes; both nests walk result and operand.
 fn rows(x: &View, y: &View, axes: &[usize]) -> (Nest, Nest, usize) {
@@ -105,20 +112,66 @@ fn quantized(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<()> 
     }
     let digits = (exponent + 17).clamp(1, 31);
     let (rnd, sh) = high((30 + digits - exponent) as u32, zo);
+    let n = Numbers { count, mantissa, digits, rnd, sh, limits: (lo, hi) };
     let table = cx.constant("exp", exponentials(si), 4);
+    let whole = inner.runs(1).is_some_and(|(apart, _)| apart.dims.is_empty());
+    let pays = y.len() >= OWN && !cx.portable && !cx.want.policy.saves_flash();
+    let native = if whole && pays { cx.here(n.row(cx.want.target()))? } else { None };
     let mut k = KernelBuilder::new("softmax_s8");
     let from = x.param(&mut k, "x", Access::Read);
     let exp = k.buffer("exp", DType::I32, 256, Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
-    outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
-        row!(k, at, inner, from, exp => top, sum, e);
-        let inverse = inverse(k, sum, count, mantissa, digits as usize);
-        inner.write(k, at, &mut |k, at| {
-            let all = vec![e(&at[1]), inverse.clone(), rnd.into(), int(sh as i32), lo.into(), hi.into()];
-            k.store(to, &at[0], instr(&requantize_high_instr(), all));
-        });
+    outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| match &native {
+        Some(row) => {
+            k.call(row, vec![from.from(at[1].clone()), exp.from(0), to.from(at[0].clone())]);
+        }
+        None => n.spread(k, &inner, [from, exp, to], at),
     });
     cx.step(k, vec![x.arg.clone(), table, y.arg.clone()])
+}
+
+/// What rows of integers are made by: elements of a row, the inverse's mantissa and digits, and how results end.
+struct Numbers {
+    count: usize,
+    mantissa: f64,
+    digits: i32,
+    rnd: i32,
+    sh: u32,
+    limits: (i32, i32),
+}
+
+impl Numbers {
+    /// A row from operand and table to result.
+    fn spread(&self, k: &mut KernelBuilder, inner: &Nest, [from, exp, to]: [Buf; 3], at: &[Expr]) {
+        let (lo, hi) = self.limits;
+        row!(k, at, inner, from, exp => top, sum, e);
+        let inverse = inverse(k, sum, self.count, self.mantissa, self.digits as usize);
+        inner.write(k, at, &mut |k, at| {
+            let numbers = [self.rnd, self.sh as i32, lo, hi].map(Expr::from);
+            let all = [e(&at[1]), inverse.clone()].into_iter().chain(numbers);
+            k.store(to, &at[0], instr(&requantize_high_instr(), all.collect()));
+        });
+    }
+
+    /// The kernel of a row whose elements lie side by side, where the core has a form of its own for it.
+    fn row(&self, target: &Target) -> Result<Option<Arc<Kernel>>> {
+        let (n, beyond) = (self.count, beyond(self.count));
+        let (Some(engine), true) = (engine(target), beyond <= MOST_BEYOND && self.limits == (-128, 127))
+        else {
+            return Ok(None);
+        };
+        let numerator = numerator(self.mantissa, beyond);
+        let row = Row { n, beyond, numerator, digits: self.digits as u32, rnd: self.rnd, sh: self.sh };
+        let Some(native) = engine.softmax(&row, target)? else { return Ok(None) };
+        let mut k = KernelBuilder::new("softmax_row_s8");
+        let from = k.buffer("x", DType::I8, n, Access::Read);
+        let exp = k.buffer("exp", DType::I32, 256, Access::Read);
+        let to = k.buffer("y", DType::I8, n, Access::Write);
+        let side_by_side = Nest { dims: vec![n], strides: vec![vec![1]; 2] };
+        self.spread(&mut k, &side_by_side, [from, exp, to], &[0.into(), 0.into()]);
+        k.native(native);
+        k.finish().map(Some)
+    }
 }
 
 /// A sum of 2^30 to 2^50 as `mantissa * 2^doublings` with the mantissa within 2^30..2^31: the
@@ -142,11 +195,21 @@ fn normalized(k: &mut KernelBuilder, sum: Val, count: usize) -> (Val, Val) {
     (k.let_("mantissa", mantissa), doublings)
 }
 
+/// The bits beyond 31 of a sum of up to `count` exponentials.
+fn beyond(count: usize) -> u32 {
+    usize::BITS - count.max(1).leading_zeros() - 1
+}
+
+/// A mantissa below one, where a divisor has lost so many bits.
+fn numerator(mantissa: f64, beyond: u32) -> i32 {
+    let one = 1i32 << (EXP_BITS - beyond);
+    (libm::rint(mantissa * f64::from(one)) as i32).min(one - 1)
+}
+
 /// `mantissa * 2^(30 + digits) / sum`, rounded down, of a sum of up to `count` exponentials and a
 /// mantissa below one.
 pub(super) fn inverse(k: &mut KernelBuilder, sum: Val, count: usize, mantissa: f64, digits: usize) -> Expr {
-    // The bits of the sum beyond 31.
-    let beyond = usize::BITS - count.max(1).leading_zeros() - 1;
+    let beyond = beyond(count);
     if beyond > MOST_BEYOND {
         // Too few bits would be left of a small sum.
         let (divisor, doublings) = normalized(k, sum, count);
@@ -160,8 +223,7 @@ pub(super) fn inverse(k: &mut KernelBuilder, sum: Val, count: usize, mantissa: f
 /// 2^31: one binary digit after the other, in 32 bits and with the same instructions for every one.
 /// Once a row, its code counts for more than its cycles.
 fn quotient(k: &mut KernelBuilder, divisor: Val, mantissa: f64, beyond: u32, digits: usize) -> Val {
-    let one = 1i32 << (EXP_BITS - beyond);
-    let first = (libm::rint(mantissa * f64::from(one)) as i32).min(one - 1);
+    let first = numerator(mantissa, beyond);
     let (rest, found) = (k.var("rest", int(first)), k.var("found", int(0)));
     k.for_("digit", 0, digits, |k, _| {
         let off = k.let_("off", rest - divisor + rest);
@@ -222,6 +284,42 @@ mod tests {
     use super::*;
     use crate::kernels::call::{Bind, Call};
     use crate::kernels::trial::{Random, run};
+
+    /// Rows of the cores that have a form of their own, in all its lengths and digits, against the loops: kernels are run
+    /// both ways, and equal them only by a reciprocal that is exact.
+    #[test]
+    fn rows_of_cores_are_exact() {
+        let mut random = Random(12);
+        let mut found = 0;
+        for (case, n) in [4usize, 5, 7, 8, 12, 15, 16, 17, 24, 31, 33, 63, 64, 100, 255, 1000, 2047]
+            .into_iter()
+            .enumerate()
+        {
+            for digits in [5, 17, 24, 26, 27, 28] {
+                let mantissa = [0.5, 0.999_999, 0.7123, 0.501][(case + digits as usize) % 4];
+                let exponent = digits - 17;
+                let (rnd, sh) = high((30 + digits - exponent) as u32, [-128, 0, 5][case % 3]);
+                let limits = (-128, 127);
+                let numbers = Numbers { count: n, mantissa, digits, rnd, sh, limits };
+                for core in ["cortex-m4", "cortex-m33", "cortex-m7", "cortex-m55", "cortex-m0plus"] {
+                    let target = secateur_targets::core_only(core, 1 << 20, 1 << 18).unwrap();
+                    let Some(kernel) = numbers.row(&target).unwrap() else { continue };
+                    found += 1;
+                    // From a table that falls slowly to one that falls at once, so that sums reach both their ends.
+                    for scale in [1e-9, 0.003, 0.05, 0.3, 20.0] {
+                        let args =
+                            vec![Bind::Operand(0), Bind::data("exp", exponentials(scale)), Bind::Result(0)];
+                        let call = Call { kernel: kernel.clone(), args };
+                        let Data::I8(y) = run(&call, &[Data::I8(random.bytes(n))], DType::I8, n) else {
+                            panic!()
+                        };
+                        assert_eq!(y.len(), n);
+                    }
+                }
+            }
+        }
+        assert!(found > 4 * 80, "{found} rows");
+    }
 
     #[test]
     fn inverses_are_as_near_as_their_digits() {

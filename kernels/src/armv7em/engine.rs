@@ -14,6 +14,7 @@ use crate::armv7em::gemm_blocks::{Blocks, ROWS, most_columns};
 use crate::armv7em::gemv8::Column;
 use crate::armv7em::live;
 use crate::armv7em::recurrent;
+use crate::armv7em::softmax;
 use crate::armv7em::stream::{Format, Stream};
 use crate::armv7em::widen;
 use crate::axes::nest;
@@ -27,6 +28,7 @@ use crate::problem::Geometry;
 use crate::problem::Rows;
 use crate::product::Product;
 use crate::recurrent::Units;
+use crate::softmax::Row;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::{Pairing, Target};
@@ -79,6 +81,9 @@ impl Engine for Dsp {
     }
     fn units(&self, units: &Units, target: &Target) -> Result<Option<Native>> {
         recurrent::block(units).map(|b| b.native("dsp", &target.core)).transpose()
+    }
+    fn softmax(&self, row: &Row, target: &Target) -> Result<Option<Native>> {
+        softmax::block(row).map(|b| b.native("dsp", &target.core)).transpose()
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         elementwise::block(run).iter().map(|b| b.native("dsp", &target.core)).collect()

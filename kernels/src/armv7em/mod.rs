@@ -27,6 +27,7 @@ pub mod pools;
 pub mod recurrent;
 pub mod rows;
 pub mod single_engine;
+mod softmax;
 pub mod stream;
 pub mod widen;
 pub mod winograd;

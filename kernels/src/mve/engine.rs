@@ -23,6 +23,7 @@ use crate::panel::direct;
 use crate::problem::{Geometry, Rows};
 use crate::product::Product;
 use crate::recurrent::Units;
+use crate::softmax::Row;
 use crate::tensor::{DType, Data};
 use crate::vector::Run;
 use secateur_targets::Target;
@@ -79,6 +80,9 @@ impl Engine for Helium {
     }
     fn units(&self, units: &Units, target: &Target) -> Result<Option<Native>> {
         Dsp.units(units, target)
+    }
+    fn softmax(&self, row: &Row, target: &Target) -> Result<Option<Native>> {
+        Dsp.softmax(row, target)
     }
     fn run(&self, run: &Run, target: &Target) -> Result<Vec<Native>> {
         match elementwise::block(run) {

@@ -191,6 +191,8 @@ instructions! {
     /// The low bytes of both halves under a mask of 1..=255, and the high bytes.
     MaskLow(d: Out, a: In, v: Num<1, 255>) wide(Alu), "and {d}, {a}, #{mask}", mask = v * 0x0001_0001 => d = a & (v * 0x0001_0001);
     MaskHigh(d: Out, a: In, v: Num<1, 255>) wide(Alu), "and {d}, {a}, #{mask}", mask = v * 0x0100_0100 => d = a & (v * 0x0100_0100);
+    /// Zeros above the highest bit.
+    Clz(d: Out, a: In) wide(Alu), "clz {d}, {a}" => d = a.leading_zeros();
     /// `-a`.
     Neg(d: Out, a: In) flags(Alu, low(&[d, a])), "rsb{s} {d}, {a}, #0" => d = a.wrapping_neg();
     /// Shifts by 1..=31.
@@ -252,6 +254,11 @@ instructions! {
     Qadd16(d: Out, a: In, b: In) wide(Dsp), "qadd16 {d}, {a}, {b}" => d = pairs(a, b, |a, b| clip((a + b).into(), 16));
     Qsub16(d: Out, a: In, b: In) wide(Dsp), "qsub16 {d}, {a}, {b}" => d = pairs(a, b, |a, b| clip((a - b).into(), 16));
 
+    /// Bytes subtracted, wrapping.
+    Usub8(d: Out, a: In, b: In) wide(Dsp), "usub8 {d}, {a}, {b}" => {
+        let [a, b] = [a, b].map(u32::to_le_bytes);
+        d = u32::from_le_bytes(std::array::from_fn(|i| a[i].wrapping_sub(b[i])))
+    };
     /// The greater of each pair of signed bytes. Two instructions, the first of which writes the
     /// result's register before the second reads the operands: they must be other registers.
     MaxBytes(d: Early, a: In, b: In) wide(Dsp).only(d != a && d != b), "" => {
