@@ -11,7 +11,7 @@
 
 use crate::arith::requant::high;
 use crate::armv7em::dw_1d::Line;
-use crate::armv7em::dw_3x3::Slide;
+use crate::armv7em::dw_3x3::{FORMS, Form, Slide};
 use crate::armv7em::dw_interleave::{PairRows, There};
 use crate::armv7em::dw_plane::{Pass, Plane};
 use crate::armv7em::dw_rowpair::{COLUMN, GROUP};
@@ -264,8 +264,8 @@ impl Multiply {
     }
 }
 
-/// The block for `rows` rows of outputs.
-fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
+/// The block for `rows` rows of outputs; its coefficients are of this form where it has several.
+fn multiply(v: &View, rows: usize, ending: &Ending<'_>, form: Form) -> Multiply {
     let (lo, hi) = ending.limits;
     if let (true, Some(sh)) = (v.square(), ending.sh) {
         let slide = Slide {
@@ -279,6 +279,7 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>) -> Multiply {
             step: v.y[1],
             row: v.y[0],
             known: v.known,
+            form,
             sh,
             lo,
             hi,
@@ -402,13 +403,18 @@ fn banded(
         .step_by(per_band)
         .map(|first| Band::new(v, first, per_band.min(v.output[0] - first)))
         .collect();
-    let whole = multiply(v, per_band, ending);
-    let blocks: Vec<Multiply> = bands.iter().map(|band| multiply(v, band.rows, ending)).collect();
-    let alike = |m: &Multiply| m.fits() && m.stream() == whole.stream();
-    if !blocks.iter().all(alike) || bands.iter().any(Band::empty) {
+    if bands.iter().any(Band::empty) {
         return Ok(None);
     }
-    let Some(stream) = stream(v, &whole, w, b, ending.rounding()) else { return Ok(None) };
+    // Bytes where they hold the weights and flash is not to be spent.
+    let forms = FORMS.into_iter().filter(|form| *form == Form::Words || !want.policy.spends_flash());
+    let mut packed = forms.filter_map(|form| {
+        let whole = multiply(v, per_band, ending, form);
+        let blocks: Vec<Multiply> = bands.iter().map(|band| multiply(v, band.rows, ending, form)).collect();
+        let alike = blocks.iter().all(|m| m.fits() && m.stream() == whole.stream());
+        Some((stream(v, &whole, w, b, ending.rounding()).filter(|_| alike)?, blocks))
+    });
+    let Some((stream, blocks)) = packed.next() else { return Ok(None) };
     let driver = Driver { g, v: *v, ending, library: want.library, bands, blocks };
     driver.spell(way, product.x_zp, stream).map(Some)
 }
@@ -455,12 +461,12 @@ fn stream(v: &View, block: &Multiply, w: &[i32], b: &[i32], rounding: Rounding<'
         tap.map_or(0, |t| weight(c, t, other))
     };
     match block {
-        Multiply::Slide(_) => {
+        Multiply::Slide(slide) => {
             let turned: Vec<i32> = (0..b.len())
                 .flat_map(|c| (0..9).map(move |t| (c, t / 3, t % 3)))
                 .map(|(c, i, j)| weight(c, i, j))
                 .collect();
-            Slide::pack(&turned, b, rounding)
+            slide.pack(&turned, b, rounding)
         }
         Multiply::Line(line) => {
             let turned = (0..b.len()).flat_map(|c| (0..line.taps).map(move |t| (c, t)));

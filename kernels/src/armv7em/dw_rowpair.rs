@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use crate::arith::requant::high;
     use crate::armv7em::dw_1d::Line;
-    use crate::armv7em::dw_3x3::Slide;
+    use crate::armv7em::dw_3x3::{FORMS, Form, Slide};
     use crate::armv7em::dw_interleave::{PairRows, There};
     use crate::armv7em::dw_plane::{Pass, Plane};
     use crate::armv7em::dw_tiles::Tiles;
@@ -99,7 +99,7 @@ mod tests {
         .into_iter()
         .enumerate()
         {
-            for (lo, hi) in [(-128, 127), (-30, 60)] {
+            for (form, (lo, hi)) in FORMS.into_iter().flat_map(|f| [(-128, 127), (-30, 60)].map(|l| (f, l))) {
                 let columns: usize = (outputs - 1) * stride + 3;
                 let width = columns - left - case % 2;
                 let sh = [1, 4, 9][case % 3];
@@ -114,6 +114,7 @@ mod tests {
                     step: channels + case % 3,
                     row: (channels + 2) * outputs,
                     known: case % 2 == 0,
+                    form,
                     sh,
                     lo,
                     hi,
@@ -131,10 +132,20 @@ mod tests {
                     }
                 }
                 acts.truncate(((pairs - 1) * pitch + columns - 1) * COLUMN + 2 * channels);
-                let w: Vec<i32> = (0..channels * 9).map(|_| random.within(-255, 255) as i32).collect();
-                let bias: Vec<i32> = (0..channels).map(|_| random.within(-90_000, 90_000) as i32).collect();
+                // What has grown has done so alike in a channel.
+                let growth = |c: usize| if form == Form::Grown { (5 * c + case) % 9 } else { 0 };
+                let (least, most, reach) = match form {
+                    Form::Words => (-255, 255, 90_000),
+                    Form::Bytes => (-128, 127, (1 << 23) - 1),
+                    Form::Grown => (-128, 127, (1 << 19) - 1),
+                };
+                let w: Vec<i32> =
+                    (0..channels * 9).map(|i| (random.within(least, most) as i32) << growth(i / 9)).collect();
+                let bias: Vec<i32> =
+                    (0..channels).map(|c| (random.within(-reach, reach) as i32) << growth(c)).collect();
                 let m: Vec<i32> = (0..channels).map(|_| random.within(1 << 20, 1 << 28) as i32).collect();
-                let stream = Slide::pack(&w, &bias, Rounding { multipliers: &m, each: &[] }).unwrap();
+                let stream = s.pack(&w, &bias, Rounding { multipliers: &m, each: &[] }).unwrap();
+                assert_eq!(stream.len(), s.stream_len());
                 let mut scalars = vec![high(sh + 32, -3).0];
                 scalars.extend(s.scalars());
                 let y = (rows - 1) * s.row + (outputs - 1) * s.step + channels;
@@ -144,6 +155,52 @@ mod tests {
                     alike(&kernel, &acts, Some(&stream), &scalars, (DType::I8, y));
                 }
             }
+        }
+    }
+
+    /// What does not come from bytes, or from a bias of so few bits, has no short stream.
+    #[test]
+    fn short_streams_hold_what_they_say() {
+        let of = |form| Slide {
+            channels: 1,
+            stride: 1,
+            rows: 1,
+            outputs: 1,
+            pitch: 3,
+            left: 0,
+            width: 3,
+            step: 1,
+            row: 1,
+            known: false,
+            form,
+            sh: 4,
+            lo: -128,
+            hi: 127,
+        };
+        let rounding = Rounding { multipliers: &[1 << 30], each: &[] };
+        let (bytes, grown) = (Form::Bytes, Form::Grown);
+        for (form, w, last, bias, fits) in [
+            (grown, -128, 127, (1 << 19) - 1, true),
+            (grown, 127, -128, -(1 << 19), true),
+            (grown, -128 << 8, 127 << 8, ((1 << 19) - 1) << 8, true),
+            (grown, 0, 0, 0, true),
+            (grown, 0, 0, 1 << 26, true),
+            (grown, 128, 1, 0, false),
+            (grown, 1, -129, 0, false),
+            (grown, 127, 1, 1 << 19, false),
+            (grown, 254, 2, 1, false),
+            (grown, -128 << 9, 0, 0, false),
+            (grown, 0, 0, -(1 << 28), false),
+            (bytes, -128, 127, (1 << 23) - 1, true),
+            (bytes, 127, -128, -(1 << 23), true),
+            (bytes, 128, 0, 0, false),
+            (bytes, 0, -130, 0, false),
+            (bytes, 0, 0, 1 << 23, false),
+        ] {
+            let mut all = [w; 9];
+            all[8] = last;
+            let stream = of(form).pack(&all, &[bias], rounding);
+            assert_eq!(stream.is_some(), fits, "{form:?} {w} {last} {bias}");
         }
     }
 

@@ -21,7 +21,7 @@ fn every_kind_of_block_is_met() {
             }
             let v = View::of(g, want.policy).unwrap();
             banded += usize::from(v.band(3 * rows_limit) < v.output[0]);
-            kinds[match multiply(&v, v.output[0], &ending(&product).unwrap()) {
+            kinds[match multiply(&v, v.output[0], &ending(&product).unwrap(), Form::Words) {
                 Multiply::Slide(_) => 0,
                 Multiply::Line(_) => 1,
                 Multiply::Tiles(_) => 2,
