@@ -8,20 +8,33 @@
 //! (multipliers). The first round has one to four blocks, the others four; behind its blocks a round has a
 //! byte for each of them: how far its inputs stand behind those of the block before, in steps of four inputs.
 //! What is further away than a byte says is reached over blocks of zeros, and a group without any block has
-//! one. The control word holds the blocks of the first round and, from bit 16 on, the bytes of all rounds.
+//! one. The low half of the control word says where the first round would begin if it had four blocks, its high half
+//! where the last round ends, in bytes from the group's first.
 //! Less stands for a single channel ([`Form`]), where its bias and its blocks are few enough: the number of
 //! blocks is in the bias's word, and steps take half a byte where hardly a block is further away.
 //!
 //! Bounds for a block, 32 products, on Cortex-M4: four channels take 30 cycles as without zeros (two
-//! pairs of inputs), two for the step and its sum, and a quarter of a round's end (9): 34.3. Two channels
-//! take 32, as two columns at a time have room for their inputs: 36.3. One channel loads two words of inputs for
-//! every two products: 40 for eight columns, six for weights, their extension and the step: 48.3. Half a byte
-//! takes one more to part, and leaves the words of every second round across two of memory's: one more.
+//! pairs of inputs), three for the step, its sum and one more place where loads begin anew, and a quarter of a round's
+//! end (8): 35. Two channels take 36.3, as two columns at a time have room for their inputs. One channel loads two
+//! words of inputs for every two products: 40 for eight columns, six for weights, their extension and the step: 48.3. Half
+//! a byte takes one more to part, and leaves the words of every second round across two of memory's: one more.
+//!
+//! A group of four channels takes 67 cycles beside its blocks: 7 to load biases and control word, 4 to copy biases to
+//! the second column, 4 to place the pointers, 5 to find the way into the first round, 43 to round, store and
+//! go on. A direct product of 64 inputs takes some 540 for the same, so that zeros pay up to 82 blocks of 100. Each
+//! hundredth more is 5.6 cycles: rounds of eight blocks would save 14 for 400 bytes of code more, a
+//! pointer that moves while it loads one a round.
+//!
+//! Bytes of a channel of 1x4: 5 for each block, 8 beside (bias and number of blocks, multiplier), and 1.5 that fill the
+//! last word of steps: words of weights that do not begin on a word cost a cycle each. Of 288 inputs a quarter is
+//! 18 blocks, so 99.5 bytes of the 296 that a dense channel takes: 0.336; without what fills words 0.331. Half
+//! a byte a step would come to 0.31, but the way from row to row of a window, some 250 steps, does not fit it: an
+//! escape costs two cycles in each block, 160 for each byte that is saved.
 
 use crate::armv7em::epilogue::{Rounding, word};
 use crate::armv7em::gemm::{Frame, Gemm, suffix};
 use crate::armv7em::stream::{Format, Stream};
-use crate::asm::armv7em::{Block, Cond, Inst, Reg, Ror};
+use crate::asm::armv7em::{Block, Cond, Inst, Label, Reg, Ror};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Native, Val};
 use crate::tensor::DType;
@@ -89,6 +102,11 @@ impl Blocks {
     /// Halves of a group before its rounds.
     fn head(&self) -> usize {
         if self.form == Form::Words { self.stream().head_len() + 2 } else { 2 }
+    }
+    /// Bytes from a group's first to where its first round, of `short` blocks, would begin if it had as many as
+    /// the others.
+    fn opening(&self, short: usize) -> i32 {
+        2 * self.head() as i32 - 2 * (self.weights() * (ROUND - short)) as i32
     }
     /// Farthest step between two blocks.
     fn farthest(&self) -> usize {
@@ -178,7 +196,8 @@ impl Blocks {
             let bytes = 2 * (found.weights() * blocks.len() + found.steps() * rounds);
             if form == Form::Words {
                 stream.pack_head(&mut packed, first, bias)?;
-                word(&mut packed, short as i32 + (i32::from(u16::try_from(bytes).ok()?) << 16));
+                let end = u16::try_from(2 * found.head() + bytes).ok()?;
+                word(&mut packed, found.opening(short) & 0xffff | i32::from(end) << 16);
             } else {
                 let room = 1i32 << 23;
                 let bias = Some(bias[first]).filter(|b| (-room..room).contains(b))?;
@@ -280,8 +299,10 @@ impl Blocks {
             let stream = self.stream();
             let sums = stream.open(k, w, base, self.gemm.columns);
             let control = stream.head_len();
-            let short = k.let_("short", w.at(base + control) & 7);
-            return (sums, short, k.let_("bytes", w.at(base + (control + 1)) & 65535));
+            let missing = k.let_("missing", w.at(base + control) - self.opening(0));
+            let short = k.let_("short", (missing >> (2 * self.weights()).trailing_zeros() as i32) & 7);
+            let bytes = (w.at(base + (control + 1)) & 65535) - 2 * self.head() as i32;
+            return (sums, short, k.let_("bytes", bytes));
         }
         let low = k.let_("low", w.at(base));
         let bias = k.let_("bias0", w.at(base + 1) * 256 + ((low >> 8) & 255));
@@ -361,17 +382,18 @@ impl Blocks {
                 (1..q).for_each(|column| b.push(Inst::Mov(sums[column], sums[0])));
             }
         }
-        // The first round ends where a whole one would; of how many blocks it has, one is not counted in short forms.
+        // The first round ends where a whole one would.
         let bytes = 2 * self.weights();
         let [more, stop] = b.regs_n();
         b.push(Inst::LdrSlot(acts, base));
-        if self.form == Form::Words {
-            let (control, head) = (b.reg(), 4 * self.rows as u32);
-            b.push(Inst::Ldr(control, w, head));
-            b.push(Inst::AddImm(w, w, head as i32 + 4));
-            b.push(Inst::LsrImm(stop, control, 16));
-            b.push(Inst::Add(stop, w, stop));
+        // What tells first rounds of four, three, two blocks and one apart.
+        let codes = if self.form == Form::Words {
+            let control = b.reg();
+            b.push(Inst::Ldr(control, w, 4 * self.rows as u32));
+            b.push(Inst::AddLsr(stop, w, control, 16));
             b.push(Inst::Uxtb(more, control, 0));
+            b.push(Inst::Sxtah(w, w, control, Ror::R0));
+            [4, 3, 2, 1].map(|short| self.opening(short) as u8)
         } else {
             b.push(Inst::AddImm(w, w, 4));
             b.push(Inst::AddLsl(stop, w, blocks, bytes.trailing_zeros()));
@@ -379,16 +401,13 @@ impl Blocks {
             b.push(Inst::LsrImm(blocks, more, ROUND.trailing_zeros()));
             b.push(Inst::AddLsl(stop, stop, blocks, (2 * self.steps()).trailing_zeros()));
             b.push(Inst::Ubfx(more, more, 0, ROUND.trailing_zeros()));
-        }
-        let first = if self.form == Form::Words { ROUND } else { ROUND - 1 };
+            b.push(Inst::AddLsl(w, w, more, bytes.trailing_zeros()));
+            b.push(Inst::AddImm(w, w, -(((ROUND - 1) * bytes) as i32)));
+            [3, 2, 1, 0]
+        };
         b.push(Inst::StrSlot(stop, frame.stop));
-        b.push(Inst::AddLsl(w, w, more, bytes.trailing_zeros()));
-        b.push(Inst::AddImm(w, w, -((first * bytes) as i32)));
         let enter: Vec<_> = (1..ROUND).map(|_| b.ahead()).collect();
-        for (n, &label) in enter.iter().enumerate() {
-            b.push(Inst::CmpImm(more, (first - 1 - n) as u32));
-            b.push(Inst::Branch(Cond::Eq, label));
-        }
+        self.way_in(&mut b, more, codes, &enter);
         let turn = b.label(rounds);
         for block in 0..ROUND {
             if block > 0 {
@@ -418,6 +437,31 @@ impl Blocks {
         b.push(Inst::Cmp(w, end));
         b.push(Inst::BranchBack(Cond::Ne, top));
         b
+    }
+
+    /// Branches to where a round begins of which one, two or three blocks are left out; `codes` of rounds with none to
+    /// three left out tell them apart. One comparison serves two of them, where a code is alone on one side of another.
+    fn way_in(&self, b: &mut Block, code: Reg, codes: [u8; ROUND], enter: &[Label]) {
+        let mut left: Vec<usize> = (1..ROUND).collect();
+        let others = |pivot: usize| (0..ROUND).filter(move |&n| n != pivot);
+        let alone = |pivot: usize, lower: bool| {
+            let mut side = others(pivot).filter(|&n| (codes[n] < codes[pivot]) == lower);
+            side.next().filter(|&n| n > 0 && side.next().is_none())
+        };
+        let found =
+            (1..ROUND).flat_map(|pivot| [(pivot, true), (pivot, false)]).find_map(|(pivot, lower)| {
+                alone(pivot, lower).map(|other| (pivot, other, if lower { Cond::Lo } else { Cond::Hs }))
+            });
+        if let Some((pivot, other, cond)) = found {
+            b.push(Inst::CmpImm(code, codes[pivot].into()));
+            b.push(Inst::Branch(Cond::Eq, enter[pivot - 1]));
+            b.push(Inst::Branch(cond, enter[other - 1]));
+            left.retain(|&n| n != pivot && n != other);
+        }
+        for n in left {
+            b.push(Inst::CmpImm(code, codes[n].into()));
+            b.push(Inst::Branch(Cond::Eq, enter[n - 1]));
+        }
     }
 
     /// Moves the inputs on by the step of a round's block, which stands behind all its weights.

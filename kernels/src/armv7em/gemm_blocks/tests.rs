@@ -104,16 +104,17 @@ fn body_and_instructions_are_exact() {
 fn cycles_stay_near_the_bound() {
     let m4 = secateur_targets::core("cortex-m4").unwrap();
     // A block, and what a group takes beside: sums that begin and end, and the way into its first round.
-    let words = [(4, 34.25), (2, 36.25), (1, 48.25)].map(|(rows, block)| (rows, Form::Words, block));
-    let single = [(1, Form::Bytes, 48.25), (1, Form::Halves, 49.25)];
-    for (rows, form, block) in words.into_iter().chain(single) {
+    let words = [(4, 35.0, 68.0), (2, 36.25, 90.0), (1, 48.25, 90.0)];
+    let words = words.map(|(rows, block, group)| (rows, Form::Words, block, group));
+    let single = [(1, Form::Bytes, 48.25, 90.0), (1, Form::Halves, 49.25, 90.0)];
+    for (rows, form, block, group) in words.into_iter().chain(single) {
         let columns = most_columns(rows);
         let g =
             Gemm { runs: 3, run_pitch: 1088, pairs: 48, outputs: 32, pitch: 32, step: 32, columns, ..BASE };
         let stored = 18 * g.outputs / rows;
         let blocks = Blocks { gemm: Blocks::sizes(rows, &g), rows, form, stored, len: 4000 };
         let cycles = blocks.native(&m4).unwrap().cycles as f64;
-        let bound = block * stored as f64 + 90.0 * blocks.groups() as f64;
+        let bound = block * stored as f64 + group * blocks.groups() as f64;
         assert!(cycles < bound, "{rows} {form:?}: {cycles} against {bound}");
     }
 }
