@@ -372,9 +372,7 @@ fn multiply(v: &View, rows: usize, ending: &Ending<'_>, form: Form) -> Multiply 
 pub fn pairs(g: &Geometry, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
     let side_by_side = g.x[1] == 1 && g.y[1] == 1;
     let fits = side_by_side && g.cin == 1 && g.cout == 1 && g.groups >= GROUP;
-    let Some(v) = View::of(g, want.policy).filter(|_| fits) else {
-        return Ok(Vec::new());
-    };
+    let Some(v) = View::of(g, want.policy).filter(|_| fits) else { return Ok(Vec::new()) };
     let per_band = v.band(3 * want.rows_limit);
     let mut ways = Vec::new();
     let close = View { pitch: v.columns(), ..v };
@@ -403,18 +401,15 @@ fn banded(
         .step_by(per_band)
         .map(|first| Band::new(v, first, per_band.min(v.output[0] - first)))
         .collect();
-    if bands.iter().any(Band::empty) {
-        return Ok(None);
-    }
     // Bytes where they hold the weights and flash is not to be spent.
-    let forms = FORMS.into_iter().filter(|form| *form == Form::Words || !want.policy.spends_flash());
-    let mut packed = forms.filter_map(|form| {
+    let mut forms = FORMS.into_iter().filter(|form| *form == Form::Words || !want.policy.spends_flash());
+    let packed = forms.find_map(|form| {
         let whole = multiply(v, per_band, ending, form);
         let blocks: Vec<Multiply> = bands.iter().map(|band| multiply(v, band.rows, ending, form)).collect();
         let alike = blocks.iter().all(|m| m.fits() && m.stream() == whole.stream());
         Some((stream(v, &whole, w, b, ending.rounding()).filter(|_| alike)?, blocks))
     });
-    let Some((stream, blocks)) = packed.next() else { return Ok(None) };
+    let Some((stream, blocks)) = packed.filter(|_| !bands.iter().any(Band::empty)) else { return Ok(None) };
     let driver = Driver { g, v: *v, ending, library: want.library, bands, blocks };
     driver.spell(way, product.x_zp, stream).map(Some)
 }
@@ -462,11 +457,9 @@ fn stream(v: &View, block: &Multiply, w: &[i32], b: &[i32], rounding: Rounding<'
     };
     match block {
         Multiply::Slide(slide) => {
-            let turned: Vec<i32> = (0..b.len())
-                .flat_map(|c| (0..9).map(move |t| (c, t / 3, t % 3)))
-                .map(|(c, i, j)| weight(c, i, j))
-                .collect();
-            slide.pack(&turned, b, rounding)
+            let turned = (0..b.len()).flat_map(|c| (0..9).map(move |t| (c, t / 3, t % 3)));
+            let turned: Vec<i32> = turned.map(|(c, i, j)| weight(c, i, j)).collect();
+            slide.form.pack(&turned, b, rounding)
         }
         Multiply::Line(line) => {
             let turned = (0..b.len()).flat_map(|c| (0..line.taps).map(move |t| (c, t)));

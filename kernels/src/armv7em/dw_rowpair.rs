@@ -144,7 +144,7 @@ mod tests {
                 let bias: Vec<i32> =
                     (0..channels).map(|c| (random.within(-reach, reach) as i32) << growth(c)).collect();
                 let m: Vec<i32> = (0..channels).map(|_| random.within(1 << 20, 1 << 28) as i32).collect();
-                let stream = s.pack(&w, &bias, Rounding { multipliers: &m, each: &[] }).unwrap();
+                let stream = form.pack(&w, &bias, Rounding { multipliers: &m, each: &[] }).unwrap();
                 assert_eq!(stream.len(), s.stream_len());
                 let mut scalars = vec![high(sh + 32, -3).0];
                 scalars.extend(s.scalars());
@@ -161,22 +161,6 @@ mod tests {
     /// What does not come from bytes, or from a bias of so few bits, has no short stream.
     #[test]
     fn short_streams_hold_what_they_say() {
-        let of = |form| Slide {
-            channels: 1,
-            stride: 1,
-            rows: 1,
-            outputs: 1,
-            pitch: 3,
-            left: 0,
-            width: 3,
-            step: 1,
-            row: 1,
-            known: false,
-            form,
-            sh: 4,
-            lo: -128,
-            hi: 127,
-        };
         let rounding = Rounding { multipliers: &[1 << 30], each: &[] };
         let (bytes, grown) = (Form::Bytes, Form::Grown);
         for (form, w, last, bias, fits) in [
@@ -199,7 +183,7 @@ mod tests {
         ] {
             let mut all = [w; 9];
             all[8] = last;
-            let stream = of(form).pack(&all, &[bias], rounding);
+            let stream = form.pack(&all, &[bias], rounding);
             assert_eq!(stream.is_some(), fits, "{form:?} {w} {last} {bias}");
         }
     }

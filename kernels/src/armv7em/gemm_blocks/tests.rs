@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::arith::requant::{Multiplier, high, requantize};
+use crate::armv7em::epilogue::Rounding;
 use crate::armv7em::gemm::ROUND as PAIRS;
 use crate::call::{Bind, Call};
 use crate::tensor::Data;
