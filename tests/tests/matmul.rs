@@ -100,13 +100,8 @@ fn the_kernels_of_dense_layers_compute_them() {
         for name in ["scores", "values", "above", "shared", "square"] {
             let layer = artifact.report.layers.iter().find(|l| l.name == name).unwrap();
             let by = layer.cycles.unwrap() as f64 / layer.macs as f64;
-            // Both factors of one have a zero point, of which Helium's bytes hold one.
-            let (own, most) = match name {
-                "above" => ("gemm", 2.5),
-                // Its first factor is brought into rows.
-                "square" => (own, most + 0.1),
-                _ => (own, most),
-            };
+            // Of one both factors have a zero point, of another the first factor is brought into rows.
+            let most = if ["above", "square"].contains(&name) { most + 0.1 } else { most };
             assert!(layer.family == own && by <= most, "{core} {name}: {} {by}", layer.family);
         }
     }

@@ -52,6 +52,29 @@ pub fn fill(n: usize, elem: DType) -> Result<Arc<Kernel>> {
     k.finish()
 }
 
+/// `(x, out, zx)`: `out = x - zx`, `n` bytes as half-words.
+pub fn widen(n: usize) -> Result<Arc<Kernel>> {
+    let mut k = KernelBuilder::new("widen_s8");
+    let x = k.buffer("x", DType::I8, n, Access::Read);
+    let out = k.buffer("out", DType::I16, n, Access::Write);
+    let zx = k.scalar("zx", -128, 127);
+    k.for_("i", 0, n, |k, i| k.store(out, i, x.at(i) - zx));
+    let mut b = Block::default();
+    b.run([Inst::MovImm(R(3), 0), Inst::Sub(R(3), R(3), R(2)), Inst::MovImm(R(2), n as i32)]);
+    b.items.push(Item::Tail {
+        lane: Lane::H,
+        count: R(2),
+        turns: n.div_ceil(8) as u32,
+        body: vec![
+            Inst::LoadWide(Lane::H, Q(0), At::After(R(0), 8)),
+            Inst::QAddAll(Q(0), Q(0), R(3)),
+            Inst::Store(Q(0), At::After(R(1), 16)),
+        ],
+    });
+    k.native(b.native()?);
+    k.finish()
+}
+
 /// Windows of short runs, gathered one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gather {

@@ -189,7 +189,7 @@ impl Depthwise {
                 let lane = k.let_("lane", c % LANES);
                 let base = k.let_("base", c / LANES * self.plane_len());
                 let at = k.let_("at", (lane % 2 * 2 + lane / 2 % 2) * 16 + lane / 4 * 4);
-                let word = |n: usize| stream::word(w, base + at + (tail + 4 * LANES * n));
+                let word = |n: usize| stream::word((w, 1), base + at + (tail + 4 * LANES * n));
                 let sum = k.var("sum", word(0));
                 let from = k.let_("from", c / LANES * self.plane_pitch + p * self.x_step + lane);
                 k.for_("ky", 0, kh, |k, ky| {

@@ -188,6 +188,7 @@ pub(super) fn laid(
     }
     let gemm = Gemm {
         operand: product.operand,
+        weights: DType::I8,
         result: product.finish.elem(),
         outputs,
         pixels: inner.len,
@@ -241,6 +242,7 @@ fn conv(
     let columns = narrow.and_then(|pitch| Columns::new(&rows.panel, operand, pitch));
     let gemm = Gemm {
         operand,
+        weights: DType::I8,
         result,
         outputs: g.cout,
         pixels: if in_place && columns.is_none() { g.output[1] } else { rows.panel.tile[1] },

@@ -33,8 +33,9 @@ const LONG: usize = 36;
 /// Sizes of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gemm {
-    /// Types of inputs and results: `I8` or `I16`.
+    /// Types of inputs, weights and results: `I8` or `I16`; of weights only beside such inputs.
     pub operand: DType,
+    pub weights: DType,
     pub result: DType,
     pub outputs: usize,
     pub pixels: usize,
@@ -97,9 +98,17 @@ impl Gemm {
         let (least, most) = range(self.result);
         [self.lo > least, self.hi < most]
     }
-    /// Inputs of a chunk: those of a vector, and as many bytes of weights.
+    /// Whether weights are widened as they are loaded.
+    pub(super) fn widens(&self) -> bool {
+        self.operand != self.weights
+    }
+    /// Inputs of a chunk: those of a vector, and as many weights of a channel.
     pub(super) fn lanes(&self) -> usize {
         LANES / self.operand.size()
+    }
+    /// Bytes of a channel's weights of a chunk.
+    pub(super) fn vector(&self) -> usize {
+        self.lanes() * self.weights.size()
     }
     /// Channels of a group.
     pub fn group(&self) -> usize {
@@ -134,7 +143,7 @@ impl Gemm {
         if self.four { self.group() / 2 } else { self.group() }
     }
     pub fn weights_len(&self) -> usize {
-        self.runs * self.chunks() * self.vectors() * self.lanes()
+        self.runs * self.chunks() * self.vectors() * self.vector()
     }
     pub fn group_len(&self) -> usize {
         self.weights_len() + 4 * self.words() * self.group()
@@ -142,6 +151,10 @@ impl Gemm {
     /// Bytes of the whole stream.
     pub fn stream_len(&self) -> usize {
         self.groups() * self.group_len()
+    }
+    /// Elements of the whole stream, which has the type of the weights.
+    pub fn stream(&self) -> usize {
+        self.stream_len() / self.weights.size()
     }
     /// Inputs that a call may read.
     pub fn acts_len(&self) -> usize {
@@ -180,7 +193,7 @@ impl Gemm {
         // r2 is a sum while pointers walk.
         let near = (self.runs - 1) * self.run_pitch * self.operand.size() <= 4000 || self.runs == 1;
         let shifts = self.sh.is_none_or(|sh| (1..=22).contains(&sh));
-        let known = !(self.four && self.halves());
+        let known = !(self.four && self.halves()) && (self.halves() || self.weights == DType::I8);
         known && far && small && near && shifts && self.run > 0 && self.outputs > 0 && self.pixels > 0
     }
 
@@ -213,7 +226,7 @@ impl Gemm {
     }
 
     /// Packs a layer: `taps[j]` says which of a channel's weights input `j` of the joined runs
-    /// meets. `None` where a weight does not fit a byte.
+    /// meets. `None` where a weight does not fit a byte, or weights take more.
     pub fn pack(
         &self,
         weights: &[i32],
@@ -221,6 +234,9 @@ impl Gemm {
         ending: &Ending<'_>,
         taps: &[usize],
     ) -> Option<Vec<i8>> {
+        if self.weights != DType::I8 {
+            return None;
+        }
         let row = weights.len() / self.outputs;
         let mut stream = Vec::with_capacity(self.stream_len());
         for group in 0..self.groups() {
@@ -266,10 +282,11 @@ impl Gemm {
             (_, DType::I8) => "s16_s8",
             _ => "s16",
         };
+        let types = if self.weights == DType::I16 { format!("{types}_w16") } else { types.to_owned() };
         let sums = if self.shape() == Shape::Eight { "c8" } else { "c4p2" };
         let mut k = KernelBuilder::new(format!("dot_{types}_{sums}"));
         let acts = k.buffer("acts", self.operand, self.acts_len(), Access::Read);
-        let w = k.buffer("w", DType::I8, self.stream_len(), Access::Read);
+        let w = k.buffer("w", self.weights, self.stream(), Access::Read);
         let y = k.buffer("y", self.result, self.y_len(), Access::Write);
         let (group, chunks) = (self.group(), self.chunks());
         k.for_("p", 0, self.pixels, |k, p| {
@@ -285,9 +302,11 @@ impl Gemm {
                         (of, (o - first) & 3)
                     }
                 };
-                let base = k.let_("base", of * self.group_len());
+                let size = self.weights.size();
+                let base = k.let_("base", of * (self.group_len() / size));
                 let i = k.let_("i", i);
-                let word = |n: usize| word(w, base + i * 4 + (self.weights_len() + 4 * group * n));
+                let words = self.weights_len() / size;
+                let word = |n: usize| word((w, size), base + i * (4 / size) + (words + 4 / size * group * n));
                 let sum = k.var("sum", word(0));
                 k.for_("run", 0, self.runs, |k, run| {
                     k.for_("c", 0, chunks, |k, c| {

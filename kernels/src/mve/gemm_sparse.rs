@@ -160,10 +160,10 @@ impl Sparse {
             k.for_("i", 0, self.outputs, |k, i| {
                 let all: Vec<Val> = (0..self.pixels).map(|q| k.var(&format!("sum{q}"), 0)).collect();
                 let base = k.let_("base", within(next.into(), 4));
-                let blocks = k.let_("blocks", word(w, base.into()) & 65535);
+                let blocks = k.let_("blocks", word((w, 1), base.into()) & 65535);
                 k.for_("block", 0, blocks, |k, block| {
                     let from = k.let_("from", within(base + 4 + block * BLOCK, BLOCK));
-                    let at = k.let_("at", word(w, from.into()).max(0).min(last));
+                    let at = k.let_("at", word((w, 1), from.into()).max(0).min(last));
                     k.for_("lane", 0, LANES, |k, lane| {
                         let weight = k.let_("weight", w.at(from + 4 + lane));
                         for (q, &sum) in all.iter().enumerate() {
@@ -183,7 +183,7 @@ impl Sparse {
                     let c = group * GROUP + (i & 3) * 2 + (i >> 2);
                     let words = group * (4 * GROUP * self.words()) + i * 4;
                     let at = k.let_("at", words + self.blocks_len());
-                    let of = |n: usize| word(w, at + 4 * GROUP * n);
+                    let of = |n: usize| word((w, 1), at + 4 * GROUP * n);
                     let sum = k.var("sum", sums.at(q * self.outputs + group * GROUP + i) + of(0));
                     let value = close(k, sum, &of, (self.sh, self.zp), (self.lo, self.hi));
                     k.store(y, turn * (self.pixels * self.y_step) + q * self.y_step + c, value);

@@ -2,30 +2,83 @@
 //! workspace.
 //!
 //! In: sizes, and how the second factor lies. Out: a kernel that lays it, and the product of dense layers that reads
-//! what was laid. Law: what it lays is what [`Gemm::pack`] would, of the same weights without biases.
+//! what was laid; where both factors have a zero point, of half-words without it. Law: what it lays is what
+//! [`Gemm::pack`] would, of the same weights.
 
+use crate::axes::nest;
+use crate::call::{Bind, Call};
 use crate::epilogue::Ending;
 use crate::error::Result;
-use crate::kernel::{Access, Buf, Expr, Kernel, KernelBuilder, Val, int};
+use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val, int};
+use crate::mve::copy;
 use crate::mve::engine::{any_ending, laid};
-use crate::mve::gemm::{Gemm, LANES};
+use crate::mve::gemm::Gemm;
 use crate::mve::stream::words;
-use crate::offer::{Live, Loaded, Want};
+use crate::offer::{Candidate, Live, Loaded, Want};
 use crate::problem::Rows;
 use crate::tensor::DType;
 use std::sync::Arc;
 
-/// The product; `None` where dense layers of these sizes have none, and where weights have a zero point, without which
-/// eight bits do not hold them.
+/// The product; `None` where dense layers of these sizes have none.
 pub(super) fn product(rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
-    let Some(greatest) = live.greatest(rows).filter(|_| live.w_zp == 0) else { return Ok(None) };
-    let Some((product, gemm)) = laid(rows, &greatest, want.library, false)? else { return Ok(None) };
+    let Some(greatest) = live.greatest(rows) else { return Ok(None) };
     let Some(ending) = any_ending(&greatest) else { return Ok(None) };
-    if gemm.runs != 1 {
+    if live.w_zp != 0 {
+        return widened(rows, live, want, &ending);
+    }
+    let Some((product, gemm)) = laid(rows, &greatest, want.library, false)? else { return Ok(None) };
+    let pack = kernel(&gemm, live, &ending)?;
+    Ok(Some(Loaded::new(pack, (DType::I8, gemm.stream()), product)))
+}
+
+/// The product where weights have a zero point: without it they take sixteen bits, and so do inputs, of which rows are
+/// widened before.
+fn widened(rows: &Rows, live: &Live, want: &Want<'_>, ending: &Ending<'_>) -> Result<Option<Loaded>> {
+    let (outer, inner) = rows.split();
+    let (inputs, outputs) = (rows.inputs.len, rows.outputs.len);
+    let gemm = Gemm {
+        operand: DType::I16,
+        weights: DType::I16,
+        result: live.result,
+        outputs,
+        pixels: inner.len,
+        x_step: inputs,
+        y_step: inner.y,
+        runs: 1,
+        run: inputs,
+        run_pitch: 0,
+        slack: false,
+        four: false,
+        sh: ending.sh,
+        zp: ending.zp,
+        lo: ending.limits.0,
+        hi: ending.limits.1,
+    };
+    if !rows.side_by_side() || !gemm.fits() {
         return Ok(None);
     }
-    let pack = kernel(&gemm, live, &ending)?;
-    Ok(Some(Loaded::new(pack, (DType::I8, gemm.stream_len()), product)))
+    let library = want.library;
+    let close = inner.x == inputs || inner.len == 1;
+    let (n, turns) = if close { (inner.len * inputs, 1) } else { (inputs, inner.len) };
+    let widen = library.once(&("widen", n), || copy::widen(n))?;
+    let multiply = library.once(&gemm, || gemm.kernel())?;
+    let mut k = KernelBuilder::new("dense_s8_w16_dot");
+    let x = k.buffer("x", DType::I8, rows.x_len(), Access::Read);
+    let y = k.buffer("y", live.result, rows.y_len(), Access::Write);
+    let w = k.buffer("w", DType::I16, gemm.stream(), Access::Read);
+    let wide = k.buffer("wide", DType::I16, inner.len * inputs, Access::ReadWrite);
+    nest(&mut k, outer, 0.into(), 0.into(), &mut |k, x0, y0| {
+        k.for_("row", 0, turns, |k, row| {
+            let zx = CallArg::Scalar(live.x_zp.into());
+            k.call(&widen, vec![x.from(x0 + row * inner.x), wide.from(row * inputs), zx]);
+        });
+        k.call(&multiply, vec![wide.from(0), w.from(0), y.from(y0.clone())]);
+    });
+    let args = vec![Bind::Operand(0), Bind::Result(0), Bind::Operand(1), Bind::Workspace(0)];
+    let call = Call { kernel: k.finish()?, args };
+    let product = Candidate { way: "dot", call, workspace: 2 * inner.len * inputs };
+    let pack = kernel(&gemm, &Live { x_zp: 0, ..*live }, ending)?;
+    Ok(Some(Loaded { pack, stream: (DType::I16, gemm.stream()), product }))
 }
 
 /// The parameters of a kernel that lays weights.
@@ -42,13 +95,14 @@ fn kernel(gemm: &Gemm, live: &Live, ending: &Ending<'_>) -> Result<Arc<Kernel>> 
     let mut k = KernelBuilder::new("lay_weights");
     let len = 1 + (gemm.run - 1) * along + (gemm.outputs - 1) * across;
     let from = k.buffer("weights", DType::I8, len, Access::Read);
-    let to = k.buffer("stream", DType::I8, gemm.stream_len(), Access::Write);
+    let to = k.buffer("stream", gemm.weights, gemm.stream(), Access::Write);
     let lay = Lay { gemm, live, from, to };
     // Those of a bias come from the weights.
     let words = words(&[0], ending, gemm.sh.is_some(), 0);
-    let (group, common) = (gemm.group(), gemm.common());
+    let (group, common, size) = (gemm.group(), gemm.common(), gemm.weights.size());
+    let bits = 8 * size as i32;
     k.for_("group", 0, gemm.groups(), |k, number| {
-        let base = k.let_("base", number * gemm.group_len());
+        let base = k.let_("base", number * (gemm.group_len() / size));
         let first: Expr = number * group;
         let first = k.let_("first", if common > 0 { (first - common as i32).max(0) } else { first });
         // A channel that is not there has the weights of the last one, for results that nobody reads.
@@ -70,18 +124,19 @@ fn kernel(gemm: &Gemm, live: &Live, ending: &Ending<'_>) -> Result<Arc<Kernel>> 
             _ => (0..group).map(|i| k.var(&format!("sum{i}"), int(0))).collect(),
         };
         lay.weights(k, (&channels, base), &sums);
-        let tail = k.let_("tail", base + gemm.weights_len());
+        let tail = k.let_("tail", base + gemm.weights_len() / size);
         for (n, &word) in words.iter().enumerate() {
             for i in 0..group {
-                let at = 4 * (group * n + i);
+                let at = 4 / size * (group * n + i);
                 let word = match sums.get(i) {
                     Some(&sum) if n == 0 => k.let_("bias", sum * -live.x_zp).into(),
                     _ => int(word),
                 };
-                for byte in 0..4 {
-                    // A byte with its sign.
-                    let signed = (((word.clone() >> (8 * byte)) & 255) ^ 128) - 128;
-                    k.store(to, tail + (at + byte as usize), signed);
+                for part in 0..4 / size {
+                    // An element with its sign.
+                    let (mask, sign) = ((1 << bits) - 1, 1 << (bits - 1));
+                    let signed = (((word.clone() >> (bits * part as i32)) & mask) ^ sign) - sign;
+                    k.store(to, tail + (at + part), signed);
                 }
             }
         }
@@ -93,13 +148,13 @@ impl Lay<'_> {
     /// The weights of a group, of which those of each channel begin at one of `channels`, from `base` on; adds them to
     /// `sums` where there are any.
     fn weights(&self, k: &mut KernelBuilder, (channels, base): (&[Expr], Val), sums: &[Val]) {
-        let run = self.gemm.run;
-        let pitch = channels.len() * LANES;
+        let (run, most) = (self.gemm.run, self.gemm.lanes());
+        let pitch = channels.len() * most;
         let along = self.live.strides[0];
-        let (whole, rest) = (run / LANES, run % LANES);
+        let (whole, rest) = (run / most, run % most);
         let one = |k: &mut KernelBuilder, i: usize, (read, at): (Expr, Expr)| {
             let weight = k.let_("weight", self.live.weight(self.from.at(&channels[i] + read)));
-            k.store(self.to, at + i * LANES, weight);
+            k.store(self.to, at + i * most, weight);
             if let Some(&sum) = sums.get(i) {
                 k.add_to(sum, weight);
             }
@@ -119,20 +174,20 @@ impl Lay<'_> {
             if n > 0 {
                 k.for_("lane", lane, lane + n, |k, lane| {
                     let at = k.let_("to", at + lane);
-                    (0..channels.len()).for_each(|i| k.store(self.to, at + i * LANES, int(0)));
+                    (0..channels.len()).for_each(|i| k.store(self.to, at + i * most, int(0)));
                 });
             }
         };
         k.for_("chunk", 0, whole, |k, chunk| {
-            lanes(k, LANES, chunk * (LANES * along), base + chunk * pitch);
+            lanes(k, most, chunk * (most * along), base + chunk * pitch);
         });
         if rest > 0 {
             // A chunk that starts early begins with inputs that were counted before.
-            let lane = LANES * whole - self.gemm.start(whole);
+            let lane = most * whole - self.gemm.start(whole);
             let at = base + whole * pitch;
             zeros(k, (0, lane), &at);
-            lanes(k, rest, int((LANES * whole * along) as i32), &at + lane);
-            zeros(k, (lane + rest, LANES - lane - rest), &at);
+            lanes(k, rest, int((most * whole * along) as i32), &at + lane);
+            zeros(k, (lane + rest, most - lane - rest), &at);
         }
     }
 }
@@ -140,11 +195,15 @@ impl Lay<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arith::requant::{Multiplier, Output, Requant, Shift};
-    use crate::call::{Bind, Call};
+    use crate::arith::requant::{Multiplier, Output, Requant, Shift, requantize};
     use crate::epilogue::Finish;
+    use crate::library::Library;
+    use crate::mve::gemm::LANES;
+    use crate::options::Optimize;
+    use crate::policy::Policy;
+    use crate::problem::Axis;
     use crate::tensor::Data;
-    use crate::trial::{Random, run};
+    use crate::trial::{Random, run, want};
 
     #[test]
     fn weights_are_laid_as_they_are_packed() {
@@ -157,6 +216,7 @@ mod tests {
             for pixels in [1, 6] {
                 let gemm = Gemm {
                     operand: DType::I8,
+                    weights: DType::I8,
                     result: DType::I16,
                     outputs,
                     pixels,
@@ -203,6 +263,58 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Of factors with every zero point, rows that lie apart among them.
+    #[test]
+    fn products_of_two_factors_are_exact() {
+        let target = secateur_targets::find("cortex-m55").unwrap();
+        let library = Library::new(&target);
+        let want = want(&library, Policy::from(Optimize::Balanced));
+        let mut random = Random(10);
+        for (case, (m, inputs, outputs, apart)) in [
+            (24, 32, 24, 0),
+            (24, 24, 32, 0),
+            (1, 40, 9, 0),
+            (5, 7, 13, 3),
+            (2, 8, 3, 0),
+            (7, 300, 6, 5),
+            (3, 1, 1, 0),
+            (6, 15, 6, 0),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for (x_zp, w_zp) in [(0, 0), (-128, 0), (5, 127), (-128, -128), (127, -128)] {
+                let rows = Rows {
+                    rows: vec![Axis { len: m, x: inputs + apart, y: outputs }],
+                    inputs: Axis { len: inputs, x: 1, y: 0 },
+                    outputs: Axis { len: outputs, x: 0, y: 1 },
+                };
+                let strides = if case % 2 == 0 { [1, inputs] } else { [outputs, 1] };
+                let (result, out) = match case % 3 {
+                    0 => (DType::I16, Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() }),
+                    1 => (DType::I8, Output { zp: -128, lo: -128, hi: 127 }),
+                    _ => (DType::I8, Output { zp: 3, lo: -5, hi: 90 }),
+                };
+                let by = Multiplier { m: random.within(1 << 30, i32::MAX.into()) as i32, s: 40 };
+                let live = Live { strides, x_zp, w_zp, least: -128, by, out, result };
+                let Loaded { pack, stream, product } = product(&rows, &live, &want).unwrap().unwrap();
+                let (x, w) = (random.bytes(rows.x_len()), random.bytes(inputs * outputs));
+                let lay = Call { kernel: pack, args: vec![Bind::Operand(0), Bind::Result(0)] };
+                let laid = run(&lay, &[Data::I8(w.clone())], stream.0, stream.1);
+                let found = run(&product.call, &[Data::I8(x.clone()), laid], result, m * outputs);
+                let mut wanted = Vec::new();
+                for (row, o) in (0..m).flat_map(|row| (0..outputs).map(move |o| (row, o))) {
+                    let factors = (0..inputs).map(|i| {
+                        let w = i32::from(w[i * strides[0] + o * strides[1]]) - w_zp;
+                        (i32::from(x[row * (inputs + apart) + i]) - x_zp) * w
+                    });
+                    wanted.push(i64::from(requantize(factors.sum(), by, out.zp, out.lo, out.hi)));
+                }
+                assert_eq!(found, Data::from_i64(result, &wanted), "case {case}, {x_zp} and {w_zp}");
             }
         }
     }

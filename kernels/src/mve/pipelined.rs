@@ -232,7 +232,7 @@ impl Gemm {
         }
         let mut w = self.walk();
         let [x0, x1, _] = self.pointers();
-        let (vector, weights) = (self.lanes() as i32, self.weights_len() as i32);
+        let (vector, weights) = (self.vector() as i32, self.weights_len() as i32);
         // Where the pointer has to move, what is behind the weights is wanted after that.
         let mut done = !alternates && w.reaches(self.len() - LANES as i32);
         if done {
@@ -258,7 +258,7 @@ impl Gemm {
             for j in 0..4 {
                 let q = WEIGHTS[j % 2];
                 let at = (4 * c + j) as i32 * vector;
-                if self.halves() {
+                if self.widens() {
                     let last = at + vector == weights;
                     w.load_wide(&mut insts, q, at, if last && done { w.home } else { at + vector });
                 } else {

@@ -56,7 +56,7 @@ pub(super) fn advance(insts: &mut Vec<Inst>, reg: R, by: i32) {
 impl Gemm {
     /// Pointers of both pixels' inputs and of the weights. What loads them widened wants a low one.
     pub(super) fn pointers(&self) -> [R; 3] {
-        if self.halves() { [R(1), R(9), R(3)] } else { [R(1), R(3), R(9)] }
+        if self.widens() { [R(1), R(9), R(3)] } else { [R(1), R(3), R(9)] }
     }
     /// Bytes of so many inputs or results.
     pub(super) fn x_bytes(&self, n: usize) -> i32 {
@@ -67,7 +67,7 @@ impl Gemm {
     }
     /// Loads weights of a channel, in lanes as wide as the inputs'.
     fn weights(&self, q: Q, at: At) -> Inst {
-        if self.halves() { Inst::LoadWide(Lane::H, q, at) } else { Inst::Load(q, at) }
+        if self.widens() { Inst::LoadWide(Lane::H, q, at) } else { Inst::Load(q, at) }
     }
     /// Stores a pixel's results, `then`: where the predicate holds. Those of two pixels have a word each.
     pub(super) fn store(&self, then: bool, q: Q, at: At) -> Inst {
@@ -189,7 +189,7 @@ impl Gemm {
             insts.push(Inst::MovImm(R(5), turns as i32));
             b.run(std::mem::take(insts));
         }
-        let (vector, step) = (self.lanes() as i32, self.x_bytes(step));
+        let (vector, step) = (self.vector() as i32, self.x_bytes(step));
         let wide = self.vectors() as i32 * vector;
         let products = |insts: &mut Vec<Inst>, walks: [&mut Walk; 3], starts: &[i32], end: Option<i32>| {
             let [px, py, pw] = walks;

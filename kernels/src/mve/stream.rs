@@ -16,8 +16,11 @@ pub fn words(bias: &[i32], ending: &Ending<'_>, one: bool, c: usize) -> Vec<i32>
     all[..if one { 2 } else { 3 }].to_vec()
 }
 
-/// The word whose bytes begin at `at`.
-pub fn word(w: Buf, at: Expr) -> Expr {
+/// The word that begins at `at` of a stream of bytes, or of half-words where elements have such a size.
+pub fn word((w, size): (Buf, usize), at: Expr) -> Expr {
+    if size == 2 {
+        return (w.at(&at) & 65535) + w.at(at + 1) * 65536;
+    }
     let byte = |n: usize| w.at(&at + n) & 255;
     byte(0) + byte(1) * 256 + byte(2) * 65536 + w.at(&at + 3) * 16_777_216
 }

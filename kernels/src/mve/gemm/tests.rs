@@ -14,6 +14,7 @@ fn many_pixels_are_pipelined() {
     ] {
         let gemm = Gemm {
             operand: DType::I8,
+            weights: DType::I8,
             result: DType::I8,
             outputs,
             pixels,
@@ -48,6 +49,7 @@ fn many_pixels_are_pipelined() {
 fn groups_overlap_where_that_saves_a_predicate() {
     let gemm = |run, outputs, pixels, slack| Gemm {
         operand: DType::I8,
+        weights: DType::I8,
         result: DType::I8,
         outputs,
         pixels,
