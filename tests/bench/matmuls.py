@@ -1,4 +1,4 @@
-"""Writes a model of products of two run-time values and samples for it: `matmuls.py MODEL.onnx SAMPLES.npz`.
+"""Writes a model of products of two run-time values and of Softmax, and samples for it: `matmuls.py MODEL.onnx SAMPLES.npz`.
 
 `secateur bench MODEL.onnx --calibrate SAMPLES.npz --target cortex-m4 --emit c --per-layer` counts them.
 """
