@@ -77,21 +77,40 @@ fn single(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize], log: bool) -> Res
     cx.step(k, vec![x.arg.clone(), y.arg.clone()])
 }
 
+/// Entries that a shorter table of exponentials must spare: finding the place in it takes code.
+const WORTH: usize = 32;
+
 /// `exp(-d * scale)` by distance `d`, with [`EXP_BITS`] fraction bits.
-fn exponentials(scale: f64) -> Data {
+fn exponentials(scale: f64) -> Vec<i32> {
     let one = f64::from(1u32 << EXP_BITS);
-    Data::I32((0..256).map(|d| libm::rint(libm::exp(-f64::from(d) * scale) * one) as i32).collect())
+    (0..256).map(|d| libm::rint(libm::exp(-f64::from(d) * scale) * one) as i32).collect()
+}
+
+/// A table of exponentials up to the first that is zero, which stands for all beyond; whole where that spares little.
+fn cut(mut all: Vec<i32>) -> Vec<i32> {
+    if let Some(zero) = all.iter().position(|&e| e == 0).filter(|&zero| zero + 1 + WORTH <= all.len()) {
+        all.truncate(zero + 1);
+    }
+    all
+}
+
+/// The place in a table of so many exponentials that belongs to a distance of 0 to 255.
+fn place(distance: Expr, entries: usize) -> Expr {
+    // The distance is within these limits by itself; the mask lets the proof see it.
+    let distance = distance.and(255);
+    let last = entries as i32 - 1;
+    // The lesser one of two, without a branch on cores that have no conditional instruction.
+    if last < 255 { (distance - last).min(0) + last } else { distance }
 }
 
 /// Maximum and sum of exponentials of a row: `(top, sum)`, and the table's value of an element.
 macro_rules! row {
-    ($k:ident, $at:ident, $inner:ident, $from:ident, $table:ident => $top:ident, $sum:ident, $exp:ident) => {
+    ($k:ident, $at:ident, $inner:ident, $from:ident, $table:ident[$entries:expr] => $top:ident, $sum:ident, $exp:ident) => {
         let $top = $k.var("top", int(-128));
         // How far an element is above the maximum fits 32 bits whatever it is, which spares cores
         // without a conditional instruction a wide comparison.
         $inner.write($k, $at, &mut |k, at| k.set($top, $top + ($from.at(&at[1]) - $top).max(0)));
-        // The distance is within 0..=255 by itself; the mask lets the proof see it.
-        let $exp = |index: &Expr| $table.at(($top - $from.at(index)).and(255));
+        let $exp = |index: &Expr| $table.at(place($top - $from.at(index), $entries));
         let $sum = $k.var("sum", long(0));
         $inner.write($k, $at, &mut |k, at| k.add_to($sum, $exp(&at[1]).i64()));
     };
@@ -113,19 +132,23 @@ fn quantized(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<()> 
     let digits = (exponent + 17).clamp(1, 31);
     let (rnd, sh) = high((30 + digits - exponent) as u32, zo);
     let n = Numbers { count, mantissa, digits, rnd, sh, limits: (lo, hi) };
-    let table = cx.constant("exp", exponentials(si), 4);
     let whole = inner.runs(1).is_some_and(|(apart, _)| apart.dims.is_empty());
     let pays = y.len() >= OWN && !cx.portable && !cx.want.policy.saves_flash();
     let native = if whole && pays { cx.here(n.row(cx.want.target()))? } else { None };
+    let exps = exponentials(si);
+    // Native rows look a distance up as it is.
+    let exps = if native.is_some() { exps } else { cut(exps) };
+    let entries = exps.len();
+    let table = cx.constant("exp", Data::I32(exps), 4);
     let mut k = KernelBuilder::new("softmax_s8");
     let from = x.param(&mut k, "x", Access::Read);
-    let exp = k.buffer("exp", DType::I32, 256, Access::Read);
+    let exp = k.buffer("exp", DType::I32, entries, Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
     outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| match &native {
         Some(row) => {
             k.call(row, vec![from.from(at[1].clone()), exp.from(0), to.from(at[0].clone())]);
         }
-        None => n.spread(k, &inner, [from, exp, to], at),
+        None => n.spread(k, &inner, ([from, exp, to], entries), at),
     });
     cx.step(k, vec![x.arg.clone(), table, y.arg.clone()])
 }
@@ -142,9 +165,15 @@ struct Numbers {
 
 impl Numbers {
     /// A row from operand and table to result.
-    fn spread(&self, k: &mut KernelBuilder, inner: &Nest, [from, exp, to]: [Buf; 3], at: &[Expr]) {
+    fn spread(
+        &self,
+        k: &mut KernelBuilder,
+        inner: &Nest,
+        ([from, exp, to], entries): ([Buf; 3], usize),
+        at: &[Expr],
+    ) {
         let (lo, hi) = self.limits;
-        row!(k, at, inner, from, exp => top, sum, e);
+        row!(k, at, inner, from, exp[entries] => top, sum, e);
         let inverse = inverse(k, sum, self.count, self.mantissa, self.digits as usize);
         inner.write(k, at, &mut |k, at| {
             let numbers = [self.rnd, self.sh as i32, lo, hi].map(Expr::from);
@@ -168,7 +197,7 @@ impl Numbers {
         let exp = k.buffer("exp", DType::I32, 256, Access::Read);
         let to = k.buffer("y", DType::I8, n, Access::Write);
         let side_by_side = Nest { dims: vec![n], strides: vec![vec![1]; 2] };
-        self.spread(&mut k, &side_by_side, [from, exp, to], &[0.into(), 0.into()]);
+        self.spread(&mut k, &side_by_side, ([from, exp, to], 256), &[0.into(), 0.into()]);
         k.native(native);
         k.finish().map(Some)
     }
@@ -254,14 +283,16 @@ fn quantized_log(cx: &mut Cx<'_>, x: &View, y: &View, axes: &[usize]) -> Result<
     let logs: Vec<i32> = (0..=256).map(|i| fixed(libm::log(1.0 + f64::from(i) / 256.0)) as i32).collect();
     let ln2 = fixed(libm::log(2.0)) as i64;
     let m = fixed(si) as i64;
-    let [exps, lns] = [cx.constant("exp", exponentials(si), 4), cx.constant("log", Data::I32(logs), 4)];
+    let exps = cut(exponentials(si));
+    let entries = exps.len();
+    let [exps, lns] = [cx.constant("exp", Data::I32(exps), 4), cx.constant("log", Data::I32(logs), 4)];
     let mut k = KernelBuilder::new("log_softmax_s8");
     let from = x.param(&mut k, "x", Access::Read);
-    let exp = k.buffer("exp", DType::I32, 256, Access::Read);
+    let exp = k.buffer("exp", DType::I32, entries, Access::Read);
     let log = k.buffer("log", DType::I32, 257, Access::Read);
     let to = y.param(&mut k, "y", Access::Write);
     outer.write(&mut k, &[0.into(), 0.into()], &mut |k, at| {
-        row!(k, at, inner, from, exp => top, sum, e);
+        row!(k, at, inner, from, exp[entries] => top, sum, e);
         let (mantissa, doublings) = normalized(k, sum, count);
         let ln = k.var("ln", doublings.i64() * long(ln2));
         let rest = k.let_("rest", mantissa - (1 << EXP_BITS));
