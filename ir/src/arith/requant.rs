@@ -5,7 +5,8 @@
 //! an integer function.
 //!
 //! Law: `out = clamp(zp + ((acc * m + (1 << (s - 1))) >> s))`, one rounding, half up, on every
-//! core. A layer gets one shift for all channels only where that provably changes no output.
+//! core. A layer gets one shift for all channels where that provably changes no output, or else a usual one
+//! that moves what is rounded by at most a 4,096th of a step.
 
 use crate::arith::quant::{Clamp, Quant};
 use crate::error::{Error, Result, Site};
@@ -124,6 +125,11 @@ impl Requant {
 ///
 /// The meaning is fixed by the full-precision multipliers; a common shift, one of the usual ones
 /// if possible, is taken when every channel has a multiplier for it that maps each reachable accumulator to the same output.
+/// Layers of many channels and long sums have too many of these for the usual shifts: they take the greatest of them all
+/// the same where that moves no sum by more than [`MOST_MOVED`] of a step before its rounding, so that they share
+/// native kernels too.
+///
+/// Errors: those of [`multiplier`].
 pub fn requant(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Requant> {
     let full = real.iter().map(|&r| multiplier(r)).collect::<Result<Vec<_>>>()?;
     let least = full.iter().map(|f| f.s).min().unwrap_or(MAX_SHIFT);
@@ -131,16 +137,37 @@ pub fn requant(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Requant>
         let each = full.iter().zip(acc).map(|(&f, &range)| equivalent(f, s, range, out));
         each.collect::<Option<Vec<i32>>>().map(|m| (s, m))
     };
-    let usual = USUAL_SHIFTS.into_iter().filter(|&s| s < least);
-    Ok(match usual.chain([least]).find_map(shared) {
+    let usual = || USUAL_SHIFTS.into_iter().filter(|&s| s < least);
+    let near = |s: u32| near(real, acc, s, MOST_MOVED).map(|m| (s, m));
+    let found =
+        usual().find_map(shared).or_else(|| usual().next_back().and_then(near)).or_else(|| shared(least));
+    Ok(match found {
         Some((s, m)) => Requant { m, shift: Shift::Layer(s), out },
-        None => Requant {
-            m: full.iter().map(|f| f.m).collect(),
-            shift: Shift::Channel(full.iter().map(|f| f.s).collect()),
-            out,
-        },
+        None => each(&full, out),
     })
 }
+
+/// A shift for each channel.
+fn each(full: &[Multiplier], out: Output) -> Requant {
+    let shift = Shift::Channel(full.iter().map(|f| f.s).collect());
+    Requant { m: full.iter().map(|f| f.m).collect(), shift, out }
+}
+
+/// The nearest multipliers for a shift, if none of them moves a sum of its channel's range by more than `most` of
+/// a step.
+fn near(real: &[f64], acc: &[(i32, i32)], s: u32, most: f64) -> Option<Vec<i32>> {
+    let each = real.iter().zip(acc).map(|(&real, &(lo, hi))| {
+        let exact = libm::ldexp(real, s as i32);
+        let m = libm::rint(exact).max(1.0);
+        let sum = f64::from(lo).abs().max(f64::from(hi).abs());
+        let off = libm::ldexp((m - exact).abs() * sum, -(s as i32));
+        (off <= most && m <= f64::from(i32::MAX)).then_some(m as i32)
+    });
+    each.collect()
+}
+
+/// How far [`requant`] may move a sum before its rounding, in steps, for the sake of a usual shift.
+pub const MOST_MOVED: f64 = 1.0 / 4096.0;
 
 /// By how much of a step a result may leave the real number beside its one rounding, by [`requant_wide`].
 const MOST_OFF: f64 = 1.0 / 256.0;
@@ -154,21 +181,10 @@ pub fn requant_wide(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Req
     let full = real.iter().map(|&r| multiplier(r)).collect::<Result<Vec<_>>>()?;
     let least = full.iter().map(|f| f.s).min().unwrap_or(MAX_SHIFT);
     let shared = |s: u32| -> Option<Requant> {
-        let each = real.iter().zip(acc).map(|(&real, &(lo, hi))| {
-            let exact = libm::ldexp(real, s as i32);
-            let m = libm::rint(exact);
-            let most = f64::from(lo).abs().max(f64::from(hi).abs());
-            let off = libm::ldexp((m - exact).abs() * most, -(s as i32));
-            (off <= MOST_OFF && m >= 1.0 && m <= f64::from(i32::MAX)).then_some(m as i32)
-        });
-        Some(Requant { m: each.collect::<Option<Vec<i32>>>()?, shift: Shift::Layer(s), out })
+        Some(Requant { m: near(real, acc, s, MOST_OFF)?, shift: Shift::Layer(s), out })
     };
     let usual = USUAL_SHIFTS.into_iter().filter(|&s| s < least);
-    Ok(usual.chain([least]).find_map(shared).unwrap_or_else(|| Requant {
-        m: full.iter().map(|f| f.m).collect(),
-        shift: Shift::Channel(full.iter().map(|f| f.s).collect()),
-        out,
-    }))
+    Ok(usual.chain([least]).find_map(shared).unwrap_or_else(|| each(&full, out)))
 }
 
 /// A multiplier for shift `s` with the same output as `full` on every accumulator of `range`.
@@ -310,6 +326,25 @@ mod tests {
             }
         }
         assert!(shared > 50, "only {shared} of 60 layers share a shift");
+    }
+
+    #[test]
+    fn long_sums_of_many_channels_share_a_usual_shift_and_move_no_sum_far() {
+        let out = Output { zp: -5, lo: -128, hi: 127 };
+        let channels = 200;
+        let real: Vec<f64> = (0..channels).map(|c| 0.000_039 * (1.0 + f64::from(c) / 117.0)).collect();
+        let range = (-4_000_000, 4_000_000);
+        let r = requant(&real, &vec![range; real.len()], out).unwrap();
+        assert_eq!(r.shift, Shift::Layer(42), "least is {}", multiplier(real[199]).unwrap().s);
+        for (c, &real) in real.iter().enumerate() {
+            for acc in (range.0..=range.1).step_by(613) {
+                let exact = f64::from(acc) * real - 5.0;
+                let want = (exact + 0.5).floor().clamp(-128.0, 127.0);
+                let tie = (exact + 0.5 - (exact + 0.5).round()).abs();
+                let got = f64::from(r.apply(c, acc));
+                assert!(got == want || tie <= MOST_MOVED, "channel {c} acc {acc}: {got} for {exact}");
+            }
+        }
     }
 
     #[test]
