@@ -4,11 +4,11 @@ use crate::emit::{self, EmitOptions, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
 use crate::observe::{Observer, Silent};
-use crate::options::{Language, Options, Quantize};
+use crate::options::{Budgets, Language, Options, Quantize};
 use crate::policy::Policy;
 use crate::program::{self, Program};
 use crate::quantize::Scaled;
-use crate::report::{self, NotMeasured, Report};
+use crate::report::{self, NotMeasured, Report, Rival};
 use crate::schedule::{self, Library, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
@@ -43,6 +43,8 @@ pub struct Artifact {
     settings: EmitOptions,
     /// Warnings of the report that stand for bytes which do not fit.
     overflow: Vec<Warning>,
+    /// What may be taken at most, and what other aims take.
+    budgets: (Budgets, Vec<Rival>),
 }
 
 /// Names that `--dump-after` takes besides those of passes.
@@ -53,6 +55,22 @@ pub const STAGES: &[&str] = &["import", "prune", "equalize", "quantize", "schedu
 /// `model` holds the bytes of an ONNX file, `calibration` unlabelled samples: needed to quantize
 /// a float model, and used for those values of a quantized one that have no scale of their own.
 pub fn compile(
+    model: &[u8],
+    target: &Target,
+    calibration: Option<&Samples>,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Artifact> {
+    let mut artifact = compile_to_measure(model, target, calibration, options, observer)?;
+    artifact.hold(options.allow_overflow)?;
+    Ok(artifact)
+}
+
+/// The same for who builds and measures the code: whether memories and budgets hold is asked then, by
+/// [`Artifact::hold`].
+///
+/// Errors: those of [`compile`] but for what does not fit.
+pub fn compile_to_measure(
     model: &[u8],
     target: &Target,
     calibration: Option<&Samples>,
@@ -121,6 +139,8 @@ fn compile_unhelped(
     } else if options.quantize == Quantize::None && calibration.is_some() && pruned.layers.is_empty() {
         unused(&mut graph, "the model stays in floats");
     }
+    let unread = calibration.map(|samples| crate::samples::warnings(samples, &graph));
+    unread.into_iter().flatten().for_each(|warning| graph.warn(warning));
     let integers = options.quantize != Quantize::None && !quantized && quantize::worthwhile(&graph);
     if options.quantize != Quantize::None && !quantized && !integers {
         stays_real(&mut graph, calibration.is_some());
@@ -195,6 +215,10 @@ fn compile_unhelped(
         true => Some(schedule::schedule_with(&graph, &library, policy.balanced())?.arena),
         false => schedule.arena_balanced,
     };
+    let rivals = match options.budgets.any() {
+        true => report::rivals(&graph, &library, policy),
+        false => Vec::new(),
+    };
     let settings = EmitOptions {
         digest: digest.clone(),
         features: target.core.features.clone(),
@@ -219,8 +243,8 @@ fn compile_unhelped(
         languages,
         settings,
         overflow: Vec::new(),
+        budgets: (options.budgets, rivals),
     };
-    artifact.hold_memory(options.allow_overflow)?;
     artifact.files = artifact.emit(&artifact.languages)?;
     let called = emit::called(&artifact.program, &artifact.settings)?;
     for (layer, functions) in artifact.report.layers.iter_mut().zip(called) {
@@ -372,22 +396,24 @@ impl Artifact {
         }
     }
 
-    /// Refuses a program that does not fit the target's memories by what the report knows, or
-    /// warns where that is allowed.
-    pub fn hold_memory(&mut self, allow: bool) -> Result<()> {
+    /// Refuses a program that takes more than its budgets, or does not fit the target's memories, by what the
+    /// report knows. Only the latter may be allowed, with a warning.
+    pub fn hold(&mut self, allow: bool) -> Result<()> {
         self.report.warnings.retain(|w| !self.overflow.contains(w));
         self.overflow.clear();
+        let mut errors: Vec<Error> =
+            report::hold_budgets(&self.report, &self.budgets.0, &self.budgets.1).err().into_iter().collect();
         match report::overflow(&self.report) {
-            None => Ok(()),
-            Some(e) if !allow => Err(e),
+            None => {}
+            Some(e) if !allow => errors.push(e),
             Some(mut e) => {
                 let others = std::mem::take(&mut e.others);
                 self.overflow =
                     [e].into_iter().chain(others).map(|e| Warning::new(e.site, e.message)).collect();
                 self.report.warnings.extend(self.overflow.iter().cloned());
-                Ok(())
             }
         }
+        Error::join(errors).map_or(Ok(()), Err)
     }
 
     /// Adds what a build for the target told: bytes of machine code and of stack, and why one is
@@ -459,7 +485,10 @@ fn digest(model: &[u8], target: &Target, calibration: Option<&Samples>, options:
     part(model);
     part(format!("{target:?}").as_bytes());
     // What is let pass changes no byte of the output.
-    part(format!("{:?}", Options { allow_overflow: false, ..options.clone() }).as_bytes());
+    part(
+        format!("{:?}", Options { allow_overflow: false, budgets: Budgets::default(), ..options.clone() })
+            .as_bytes(),
+    );
     for (name, tensor) in calibration.iter().flat_map(|s| &s.arrays) {
         part(name.as_bytes());
         part(format!("{:?}", tensor.shape()).as_bytes());

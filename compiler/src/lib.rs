@@ -50,6 +50,10 @@ pub mod cli;
 pub use secateur_ir::with_data;
 pub(crate) use secateur_kernels as kernels;
 
+/// Which compiler this is: its version, and in a checkout a hash of its sources. Two of one fingerprint
+/// emit the same for the same input.
+pub const FINGERPRINT: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("SECATEUR_SOURCES"));
+
 pub use artifact::Artifact;
 pub use emit::File;
 pub use error::{Error, Result, Site};

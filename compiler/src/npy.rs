@@ -1,7 +1,7 @@
 //! NumPy `.npy` bytes <-> [`Tensor`]. Format: NumPy enhancement proposal 1, versions 1 to 3.
 //!
 //! Our own reader rather than a crate, because the macro builds this library too and the
-//! crates for it bring a parser generator along. Reads C-order arrays of bool, integers and
+//! crates for it bring a parser generator along. Reads arrays of bool, integers and
 //! floats of either byte order; half and double precision become F32.
 
 use crate::error::{Error, Result, Site};
@@ -39,12 +39,20 @@ pub fn read(bytes: &[u8]) -> Result<Tensor> {
 
     let descr =
         quoted(field(header, "descr")?).ok_or_else(|| bad("structured .npy arrays are not supported"))?;
-    if field(header, "fortran_order")?.starts_with("True") {
-        return Err(bad("the .npy array is in Fortran order").help("save it with `numpy.ascontiguousarray`"));
-    }
-    let shape = shape(field(header, "shape")?).ok_or_else(|| bad("the .npy header has no valid shape"))?;
+    let fortran = field(header, "fortran_order")?.starts_with("True");
+    let mut shape =
+        shape(field(header, "shape")?).ok_or_else(|| bad("the .npy header has no valid shape"))?;
     let len = checked_len(&shape).ok_or_else(|| bad("the .npy array is too large"))?;
-    Tensor::new(shape, elements(descr, body, len)?).map_err(|_| truncated())
+    if fortran {
+        shape.reverse();
+    }
+    let read = Tensor::new(shape, elements(descr, body, len)?).map_err(|_| truncated())?;
+    if !fortran {
+        return Ok(read);
+    }
+    // Its first axis is the one that moves fastest: the array of its axes in reverse, turned around.
+    let axes: Vec<usize> = (0..read.shape().len()).rev().collect();
+    Ok(read.transposed(&axes))
 }
 
 /// What follows `'name':` in the header dictionary.
@@ -210,6 +218,15 @@ mod tests {
     }
 
     #[test]
+    fn arrays_in_fortran_order_are_turned_around() {
+        // As NumPy has [[1, 2, 3], [4, 5, 6]] there: column by column.
+        let mut bytes = write(&Tensor::f32(&[2, 3], vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+        let at = bytes.windows(5).position(|w| w == b"False").unwrap();
+        bytes[at..at + 5].copy_from_slice(b"True ");
+        assert_eq!(read(&bytes), Ok(Tensor::f32(&[2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0])));
+    }
+
+    #[test]
     fn damaged_arrays_are_refused() {
         let bytes = write(&Tensor::f32(&[4], vec![0.0; 4]));
         for cut in 0..bytes.len() {
@@ -221,7 +238,6 @@ mod tests {
             b[at..at + from.len()].copy_from_slice(to.as_bytes());
             b
         };
-        assert!(read(&swap("False", "True ")).unwrap_err().message.contains("Fortran"));
         assert!(read(&swap("<f4", "<c8")).unwrap_err().message.contains("<c8"));
         assert!(read(&swap("(4,", "(9,")).unwrap_err().message.contains("truncated"));
         assert!(read(&swap("(4,", "(3,")).unwrap_err().message.contains("12 bytes, but 16"));

@@ -9,6 +9,7 @@ use crate::error::{Error, Result, Site};
 use crate::graph::{self, Graph, ValueId};
 use crate::ops::Op;
 use crate::tensor::{DType, Data, Samples, Tensor};
+use crate::warning::Warning;
 
 /// Samples in the order in which they run.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,24 +49,17 @@ pub fn sequences(samples: &Samples, graph: &Graph, limit: Option<usize>) -> Resu
     let mut columns = Vec::new();
     let mut counts = Vec::new();
     for &input in inputs {
-        let array = find(samples, graph, input)?;
-        let (column, steps) = cut(array, graph, input, limit)?;
+        let (key, array) = find(samples, graph, input)?;
+        let (column, steps) = cut((array, samples.flat.contains(key)), graph, input, limit)?;
         counts.push(steps);
         columns.push(column);
     }
-    if let Some(extra) =
-        samples.arrays.keys().find(|k| !k.is_empty() && !inputs.iter().any(|&i| graph[i].name == **k))
-    {
-        if let Some(&state) = graph.states().iter().find(|&&s| graph[s].name == *extra) {
+    for extra in unused(samples, graph) {
+        if let Some(&state) = graph.states().iter().find(|&&s| graph[s].name == extra) {
             let why = "the data have an array for this input, which is tied to an output and fed by it";
             return Err(Error::data(Site::Value(graph[state].name.clone()), why)
                 .help("leave the array out, or compile without `--state` for it"));
         }
-        return Err(Error::data(
-            Site::Value(extra.clone()),
-            "the data have an array that is no input of the model",
-        )
-        .help(format!("the inputs are: {}", input_names(graph))));
     }
     let count = columns.iter().map(Vec::len).min().unwrap_or(0);
     if columns.iter().any(|c| c.len() != count) {
@@ -94,10 +88,35 @@ fn input_names(graph: &Graph) -> String {
     graph.inputs().iter().map(|&i| format!("`{}`", graph[i].name)).collect::<Vec<_>>().join(", ")
 }
 
-fn find<'a>(samples: &'a Samples, graph: &Graph, input: ValueId) -> Result<&'a Tensor> {
+/// Arrays that no input reads. The only array of data feeds the only input, whatever it is called.
+pub fn unused<'a>(samples: &'a Samples, graph: &Graph) -> Vec<&'a str> {
+    let keys = samples.arrays.keys().map(String::as_str);
+    let read = |key: &str| only(samples, graph) || graph.inputs().iter().any(|&i| graph[i].name == key);
+    keys.filter(|key| !key.is_empty() && !read(key)).collect()
+}
+
+/// Warns of arrays that no input reads.
+pub fn warnings(samples: &Samples, graph: &Graph) -> Vec<Warning> {
+    let warn = |key: &str| {
+        let why = "the data have an array that is no input of the model, and is not read";
+        let help = format!("the inputs are: {}", input_names(graph));
+        Warning::new(Site::Value(key.to_owned()), why).help(help)
+    };
+    unused(samples, graph).into_iter().map(warn).collect()
+}
+
+/// Whether the data have one array and the model one input.
+fn only(samples: &Samples, graph: &Graph) -> bool {
+    graph.inputs().len() == 1 && samples.arrays.len() == 1
+}
+
+/// The array of an input, with its key.
+fn find<'a>(samples: &'a Samples, graph: &Graph, input: ValueId) -> Result<(&'a String, &'a Tensor)> {
     let name = &graph[input].name;
-    let single = graph.inputs().len() == 1 && samples.arrays.len() == 1;
-    samples.arrays.get(name).or_else(|| samples.arrays.get("").filter(|_| single)).ok_or_else(|| {
+    // The array of an input that is tied to an output is not taken for another's.
+    let tied = |key: &str| graph.states().iter().any(|&s| graph[s].name == key);
+    let alone = || samples.arrays.first_key_value().filter(|(key, _)| only(samples, graph) && !tied(key));
+    samples.arrays.get_key_value(name).or_else(alone).ok_or_else(|| {
         let have: Vec<_> = samples.arrays.keys().map(|k| format!("`{k}`")).collect();
         Error::data(Site::Value(name.clone()), "the data have no array for this input").help(format!(
             "the model's inputs are {}; the file holds {}",
@@ -108,7 +127,12 @@ fn find<'a>(samples: &'a Samples, graph: &Graph, input: ValueId) -> Result<&'a T
 }
 
 /// The samples of an input, and how many make a sequence.
-fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> Result<(Vec<Tensor>, usize)> {
+fn cut(
+    (array, flat): (&Tensor, bool),
+    graph: &Graph,
+    input: ValueId,
+    limit: Option<usize>,
+) -> Result<(Vec<Tensor>, usize)> {
     let value = &graph[input];
     let carries = !graph.states().is_empty();
     let wrong = || {
@@ -128,7 +152,7 @@ fn cut(array: &Tensor, graph: &Graph, input: ValueId, limit: Option<usize>) -> R
     let fits = |rest: &[usize]| {
         let theirs: Vec<usize> = rest.iter().copied().filter(|&d| d != 1).collect();
         // A model that takes one flat axis may be fed the same elements in their shape.
-        ours == theirs || ours.len() <= 1 && rest.iter().product::<usize>() == value.len()
+        ours == theirs || (flat || ours.len() <= 1) && rest.iter().product::<usize>() == value.len()
     };
     let (count, steps) = match array.shape() {
         // An axis of the sample's own would be of length one; so is that of steps where there is but one.

@@ -4,9 +4,12 @@
 // The expansion itself, as the macro crate has it: a proc macro cannot be called from a test.
 #[path = "../../macros/src/arguments.rs"]
 mod arguments;
+#[path = "../../macros/src/cache.rs"]
+mod cache;
 #[path = "../../macros/src/expand.rs"]
 mod expand;
 
+use cache::Cache;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -294,7 +297,7 @@ fn the_macro_reads_the_same_file_to_the_same_text() {
     };
     let expanded = |arguments: &str| {
         let item = "pub struct Watch;".parse().unwrap();
-        expand::expand(arguments.parse().unwrap(), item, folder.path()).unwrap().to_string()
+        expand::expand(arguments.parse().unwrap(), item, folder.path(), &Cache(None)).unwrap().to_string()
     };
     let text = emitted(&[]);
     let by_macro = expanded("\"models/watch.onnx\"");
@@ -321,7 +324,9 @@ fn the_macro_refuses_what_the_commands_refuse() {
     let said = |config: &str| {
         std::fs::write(folder.path().join("models/secateur.toml"), config).unwrap();
         let arguments = "\"models/watch.onnx\"".parse().unwrap();
-        expand::expand(arguments, "struct Watch;".parse().unwrap(), folder.path()).unwrap_err().to_string()
+        expand::expand(arguments, "struct Watch;".parse().unwrap(), folder.path(), &Cache(None))
+            .unwrap_err()
+            .to_string()
     };
     let text = said("calibrate = 'calib.npy'\noptimze = 'size'\n");
     assert!(

@@ -101,3 +101,54 @@ fn the_limit_is_what_the_report_counts() {
     assert_eq!(report(&(flash - 1).to_string(), &ram.to_string()).0, Some(1));
     assert_eq!(report(&flash.to_string(), &(ram - 1).to_string()).0, Some(1));
 }
+
+/// Each budget holds to the byte and to the last digit: at what the report says it passes, below it fails.
+#[test]
+fn budgets_hold_exactly_and_say_what_would_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let compiled = |more: &[&str]| {
+        let command = ["compile", MODEL, "-o", out.to_str().unwrap(), "--target", "nrf52840", "--json"];
+        secateur(&[&command[..], &["--calibrate", CALIBRATION], more].concat())
+    };
+    let free = compiled(&[]);
+    let report: serde_json::Value = serde_json::from_slice(&free.stdout).unwrap();
+    let total = &report["total"];
+    let number = |key: &str| total[key].as_u64().unwrap();
+    let flash = number("weights") + total["code"].as_u64().unwrap_or_else(|| number("native_code"));
+    let ram = number("arena") + total["stack"].as_u64().unwrap_or_else(|| number("native_stack"));
+    let (time, energy) = (total["seconds"].as_f64().unwrap(), total["joules"].as_f64().unwrap());
+    assert!((time - number("cycles") as f64 / 64e6).abs() < 1e-9, "64 MHz");
+    assert!((energy - number("cycles") as f64 * 52.0 * 3.0 * 1e-12).abs() < 1e-9, "52 uA/MHz at 3 V");
+    std::fs::remove_dir_all(&out).unwrap();
+    let budgets = [
+        ("--max-flash", flash.to_string(), (flash - 1).to_string(), "1 B too many; most take"),
+        ("--max-ram", ram.to_string(), (ram - 1).to_string(), "1 B too many; the arena is fullest at"),
+        ("--max-latency", format!("{time}s"), format!("{}s", time * 0.999), "too long; most take"),
+        ("--max-energy", format!("{energy}J"), format!("{}J", energy * 0.999), "too much; most take"),
+    ];
+    for (budget, at, below, says) in &budgets {
+        let done = compiled(&[budget, at]);
+        assert_eq!(done.status.code(), Some(0), "{budget} {at}: {}", words(&done.stderr));
+        std::fs::remove_dir_all(&out).unwrap();
+        let done = compiled(&[budget, below]);
+        let said = words(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{budget} {below}");
+        let option = format!("option `{}`", &budget[2..]);
+        for word in [option.as_str(), says, "(Conv)", "`--optimize ", "takes about"] {
+            assert!(said.contains(word), "{budget}: no `{word}` in: {said}");
+        }
+        assert!(!out.exists(), "{budget}: a refused compilation made a folder");
+    }
+    // All at once, whatever overflow is allowed; and what cannot be known is no pass.
+    let all: Vec<&str> = budgets.iter().flat_map(|(budget, _, below, _)| [*budget, below.as_str()]).collect();
+    let said = words(&compiled(&[&all[..], &["--allow-overflow"]].concat()).stderr);
+    for (budget, ..) in &budgets {
+        assert!(said.contains(&format!("option `{}`", &budget[2..])), "{budget}: {said}");
+    }
+    let unknown = ["compile", MODEL, "-o", out.to_str().unwrap(), "--calibrate", CALIBRATION];
+    let said = words(&secateur(&[&unknown[..], &["--max-latency", "1s"]].concat()).stderr);
+    assert!(said.contains("how long a run takes on `host` is not known"), "{said}");
+    let said = words(&secateur(&[&unknown[..], &["--max-latency", "20"]].concat()).stderr);
+    assert!(said.contains("takes a time, as \"20ms\", \"500us\" or \"1.5s\", not"), "{said}");
+}

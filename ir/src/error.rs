@@ -125,7 +125,11 @@ impl Error {
         let mut grouped: Vec<Error> = Vec::with_capacity(errors.len());
         // Where the first error of an operator, reason and help stands.
         let mut places: BTreeMap<(String, String, Option<String>), usize> = BTreeMap::new();
-        for error in errors {
+        let each = |mut error: Error| {
+            let others = std::mem::take(&mut error.others);
+            std::iter::once(error).chain(others)
+        };
+        for error in errors.into_iter().flat_map(each) {
             let Site::Node { name, op } = &error.site else {
                 grouped.push(error);
                 continue;
@@ -143,7 +147,6 @@ impl Error {
                     if let Site::Nodes { names, .. } = &mut first.site {
                         names.push(name);
                     }
-                    first.others.extend(error.others);
                 }
             }
         }

@@ -39,6 +39,13 @@ impl<'a> Policy<'a> {
     pub fn balanced(self) -> Policy<'a> {
         Policy { optimize: Optimize::Balanced, ..self }
     }
+    /// The other aims under the same wishes, each with its word.
+    pub fn others(self) -> impl Iterator<Item = (&'static str, Policy<'a>)> {
+        let all = [("balanced", Optimize::Balanced), ("size", Optimize::Size), ("speed", Optimize::Speed)];
+        all.into_iter()
+            .filter(move |(_, aim)| *aim != self.optimize)
+            .map(move |(word, optimize)| (word, Policy { optimize, ..self }))
+    }
     /// The kernel variant that a layer must run, if there is a wish.
     pub fn kernel(self, layer: &str) -> Option<&'a str> {
         self.kernels.iter().rev().find(|wish| wish.wants(layer)).map(|wish| wish.variant.as_str())

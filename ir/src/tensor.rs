@@ -372,4 +372,6 @@ impl Tensor {
 pub struct Samples {
     /// Sorted by name. A single unnamed array has the key `""` and feeds the only input.
     pub arrays: std::collections::BTreeMap<String, Tensor>,
+    /// Those whose samples are rows of numbers, in the order of the input's elements, without its axes.
+    pub flat: std::collections::BTreeSet<String>,
 }

@@ -6,6 +6,7 @@
 //! fault.
 
 use crate::arguments::Arguments;
+use crate::cache::{self, Cache, Compiled};
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use secateur_compiler::artifact::compile;
@@ -14,11 +15,18 @@ use secateur_compiler::error::Fault;
 use secateur_compiler::options::{self, FILE_NAME, Language, MAX_BYTES, Place, Settings};
 use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::Samples;
-use secateur_compiler::{Options, Silent, Site, Warning, npy, onnx};
+use secateur_compiler::{Options, Silent, Site, Tensor, Warning, npy, onnx};
 use std::path::{Path, PathBuf};
 use syn::{Attribute, Error, Fields, ItemStruct, LitStr, Result};
 
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> Result<TokenStream> {
+pub(crate) fn expand(
+    arguments: TokenStream,
+    item: TokenStream,
+    root: &Path,
+    kept: &Cache,
+) -> Result<TokenStream> {
+    // Places of warnings are counted in it.
+    let spelled = arguments.to_string();
     let arguments: Arguments = syn::parse2(arguments)?;
     let item: ItemStruct = syn::parse2(item).map_err(|e| {
         Error::new(e.span(), "the attribute stands on a struct without fields, as in `pub struct Kws;`")
@@ -29,10 +37,10 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
             "the struct has neither fields nor generics: `pub struct Kws;`",
         ));
     }
-    let mut files = Files { root, read: Vec::new() };
+    let mut files = Files { root, read: Vec::new(), beside: Vec::new() };
     let (settings, said) = settings(&arguments, &mut files)?;
     // What an option's error stands on, and its words: those of a file name its line.
-    let refused = |e: secateur_compiler::Error| {
+    let alone = |e: secateur_compiler::Error| {
         let place = settings.place_of(&e.site).or_else(|| match e.fault {
             Fault::Data => settings.place("calibrate"),
             Fault::Target => settings.place("target"),
@@ -40,21 +48,26 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
         });
         Error::new(arguments.span(place), in_arguments(&settings.located(e).to_string()))
     };
+    // Each error on its own argument; those of the model together, as they were found.
+    let refused = |mut e: secateur_compiler::Error| {
+        let place = |e: &secateur_compiler::Error| settings.place_of(&e.site);
+        if e.others.iter().all(|other| place(other).is_none() || place(other) == place(&e)) {
+            return alone(e);
+        }
+        let (help, others) = (e.help.clone(), std::mem::take(&mut e.others));
+        let mut refusal = alone(e);
+        for other in others {
+            let help = if other.help == help { None } else { other.help.clone() };
+            refusal.combine(alone(secateur_compiler::Error { help, ..other }));
+        }
+        refusal
+    };
     let target = target(&arguments, &settings, &mut files, &refused)?;
-    let model = files.model(&arguments.model)?;
-    let mut calibration = Samples::default();
+    let model = files.bytes(&arguments.model.value(), arguments.model.span())?;
+    let mut calibration: Vec<(&str, Span, Vec<u8>)> = Vec::new();
     for (key, file) in settings.calibrate.iter().flat_map(|given| &given.value.0) {
         let span = arguments.span(Some(&file.place));
-        let bytes = files.bytes(&file.value.0, span)?;
-        let array = npy::read(&bytes).map_err(|e| {
-            let hint = if bytes.starts_with(b"PK") {
-                "\nan .npz is given array by array: `calibrate(x = \"x.npy\", y = \"y.npy\")`"
-            } else {
-                ""
-            };
-            Error::new(span, format!("{e}{hint}"))
-        })?;
-        calibration.arrays.insert(key.clone(), array);
+        calibration.push((key, span, files.bytes(&file.value.0, span)?));
     }
     let name = names::module_name(&item.ident.to_string());
     // The struct names the module, and the macro reads one file of Rust, whatever a file says.
@@ -65,11 +78,39 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
         dump_after: Vec::new(),
         ..settings.options()
     };
-    let samples = (!calibration.arrays.is_empty()).then_some(&calibration);
-    let artifact = compile(&model, &target, samples, &options, &mut Silent).map_err(refused)?;
-    let text =
-        &artifact.files.first().ok_or_else(|| Error::new(Span::call_site(), "no Rust was emitted"))?.text;
-    let code: TokenStream = text
+    let decides = [spelled, format!("{options:?}"), format!("{target:?}")];
+    let mut parts: Vec<&[u8]> = decides.iter().map(String::as_bytes).collect();
+    parts.push(&model);
+    for (key, _, bytes) in &calibration {
+        parts.extend([key.as_bytes(), bytes]);
+    }
+    let key = cache::key(&parts);
+    let compiled = match kept.get(key, &|path| Some(cache::hash(&[&std::fs::read(root.join(path)).ok()?]))) {
+        Some(compiled) => {
+            compiled.beside.iter().for_each(|(path, _)| files.track(path));
+            compiled
+        }
+        None => {
+            let model = files.whole(&arguments.model, &model)?;
+            let mut samples = Samples::default();
+            for (key, span, bytes) in &calibration {
+                samples.arrays.insert((*key).to_owned(), array(bytes, *span)?);
+            }
+            let samples = (!samples.arrays.is_empty()).then_some(&samples);
+            let mut artifact = compile(&model, &target, samples, &options, &mut Silent).map_err(refused)?;
+            let none = || Error::new(Span::call_site(), "no Rust was emitted");
+            let code = artifact.files.pop().ok_or_else(none)?.text;
+            let warnings = artifact.report.warnings.iter();
+            let warnings = warnings
+                .map(|w| (settings.place_of(&w.site).cloned(), in_arguments(&w.to_string())))
+                .collect();
+            let compiled = Compiled { code, warnings, beside: std::mem::take(&mut files.beside) };
+            kept.put(key, &compiled);
+            compiled
+        }
+    };
+    let code: TokenStream = compiled
+        .code
         .parse()
         .map_err(|e| Error::new(Span::call_site(), format!("the emitted Rust does not parse: {e}")))?;
 
@@ -78,9 +119,9 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, root: &Path) -> 
     let ty = format_ident!("{}", names::type_name(&name), span = Span::call_site());
     let named = if *ident == ty { quote!(#ty) } else { quote!(#ty as #ident) };
     let read = files.read;
-    let said = said.iter().map(|w| warning(w, arguments.config_span(), attrs));
-    let found = artifact.report.warnings.iter();
-    let warnings = said.chain(found.map(|w| warning(w, arguments.span(settings.place_of(&w.site)), attrs)));
+    let said = said.iter().map(|w| warning(&in_arguments(&w.to_string()), arguments.config_span(), attrs));
+    let found = compiled.warnings.iter();
+    let warnings = said.chain(found.map(|(place, w)| warning(w, arguments.span(place.as_ref()), attrs)));
     Ok(quote! {
         #( #warnings )*
         #[doc(hidden)]
@@ -110,15 +151,18 @@ fn in_arguments(text: &str) -> String {
         .replace("`--quantize none`", "`quantize = \"none\"`")
         .replace("`--optimize size`", "`optimize = \"size\"`")
         .replace("`--allow-overflow`", "`allow_overflow = true`")
+        .replace("`--optimize balanced`", "`optimize = \"balanced\"`")
+        .replace("`--optimize speed`", "`optimize = \"speed\"`")
+        .replace("`--prune`", "`prune`")
+        .replace("`--quantize w4a8`", "`quantize = \"w4a8\"`")
         .replace("`--dim NAME=N`", "`dims(NAME = N)`")
         .replace("`--bind NAME=A,B,...`", "`bind(NAME = [A, B, ...])`")
 }
 
 /// A warning of the compiler as rustc shows one: stable Rust has no other way for a macro than a
 /// deprecated item whose note is the text. `#[allow(deprecated)]` on the struct silences it.
-fn warning(warning: &Warning, span: Span, attrs: &[Attribute]) -> TokenStream {
+fn warning(text: &str, span: Span, attrs: &[Attribute]) -> TokenStream {
     let levels = attrs.iter().filter(|a| ["allow", "expect"].iter().any(|l| a.path().is_ident(l)));
-    let text = in_arguments(&warning.to_string());
     let used = quote_spanned!(span=> model_warning);
     quote! {
         #( #levels )*
@@ -135,15 +179,28 @@ fn warning(warning: &Warning, span: Span, attrs: &[Attribute]) -> TokenStream {
 struct Files<'a> {
     root: &'a Path,
     read: Vec<TokenStream>,
+    /// Those with tensors of the model, and their hashes.
+    beside: Vec<(PathBuf, cache::Hash)>,
+}
+
+/// An array of a `.npy` file.
+fn array(bytes: &[u8], span: Span) -> Result<Tensor> {
+    npy::read(bytes).map_err(|e| {
+        let hint = if bytes.starts_with(b"PK") {
+            "\nan .npz is given array by array: `calibrate(x = \"x.npy\", y = \"y.npy\")`"
+        } else {
+            ""
+        };
+        Error::new(span, format!("{e}{hint}"))
+    })
 }
 
 impl Files<'_> {
     /// The model in one piece, with the tensors that lie in files beside it.
-    fn model(&mut self, file: &LitStr) -> Result<Vec<u8>> {
-        let bytes = self.bytes(&file.value(), file.span())?;
+    fn whole(&mut self, file: &LitStr, bytes: &[u8]) -> Result<Vec<u8>> {
         let folder = Path::new(&file.value()).parent().map(Path::to_path_buf).unwrap_or_default();
         let mut beside = |name: &str| self.external(&folder, name);
-        let whole = onnx::embed(&bytes, &mut beside).map_err(|e| Error::new(file.span(), e.to_string()))?;
+        let whole = onnx::embed(bytes, &mut beside).map_err(|e| Error::new(file.span(), e.to_string()))?;
         Ok(whole.into_owned())
     }
 
@@ -164,6 +221,7 @@ impl Files<'_> {
         }
         let bytes = std::fs::read(&full).map_err(failed)?;
         self.track(&path);
+        self.beside.push((path, cache::hash(&[&bytes])));
         Ok(bytes)
     }
 

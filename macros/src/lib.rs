@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod cache;
 mod expand;
 
+use cache::Cache;
 use proc_macro::TokenStream;
+use std::path::{Path, PathBuf};
 
 /// Turns an empty struct into a compiled model.
 ///
@@ -37,6 +40,7 @@ use proc_macro::TokenStream;
 /// | `optimize = "balanced"` | `"speed"`, `"balanced"` (the default) or `"size"` |
 /// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model, and used where a QDQ model has values without a scale; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
 /// | `allow_overflow = true` | compile a model too that does not fit the chip's memories |
+/// | `max_flash = "64K"`, `max_ram = "24K"`, `max_latency = "20ms"`, `max_energy = "200uJ"` | what the model may take; more is an error that names the layers to blame |
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
 /// | `bind(sr = 16000, gains = [1, 0.5])` | inputs that become constants, and what they hold |
 /// | `state(h = "h_out")` | outputs whose values are kept for an input of the next run |
@@ -55,15 +59,30 @@ use proc_macro::TokenStream;
 /// native kernels announce. What the Rust around them adds is not counted: the macro cannot build
 /// for the target. `secateur compile` measures all of it.
 ///
-/// Files are found relative to the crate's `Cargo.toml`, and a change of one rebuilds the crate.
+/// Files are found relative to the crate's `Cargo.toml`, and a change of one rebuilds the crate. The code
+/// is kept between builds, in the folder of the crate's build script or of what rustc writes: until a model,
+/// an option or the compiler changes, saving a source file compiles no model again.
 /// Everything wrong is reported on the argument at fault; warnings are shown as a deprecation, the
 /// one kind of warning that stable Rust lets a macro give, and `#[allow(deprecated)]` on the struct
-/// silences them. The compiler runs faster with
+/// silences them. The first build runs faster with
 /// `[profile.dev.build-override] opt-level = 3` in the user's `Cargo.toml`.
 #[proc_macro_attribute]
 pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    expand::expand(arguments.into(), item.into(), root.as_ref())
+    expand::expand(arguments.into(), item.into(), root.as_ref(), &Cache(folder()))
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
+}
+
+/// Where code is kept between builds: in the folder of the crate's build script, else in one beside what rustc writes;
+/// nowhere where neither is known, as in editors.
+fn folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let beside = || {
+        let mut arguments = std::env::args_os();
+        arguments.find(|a| a == "--out-dir")?;
+        arguments.next().map(PathBuf::from)?.parent().map(Path::to_owned)
+    };
+    let folder = set("OUT_DIR").or_else(beside).filter(|folder| folder.is_dir());
+    folder.map(|folder| folder.join("secateur"))
 }

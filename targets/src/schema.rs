@@ -301,6 +301,17 @@ impl Target {
     pub fn ram(&self) -> u64 {
         self.memory.ram.iter().map(|r| r.size.0).sum()
     }
+    /// How long so many cycles take at the chip's highest clock; `None`: it is a core without one.
+    pub fn seconds(&self, cycles: u64) -> Option<f64> {
+        self.clock.as_ref().map(|clock| cycles as f64 / clock.hz as f64)
+    }
+    /// What so many cycles take of the chip's energy, in joules, by its maker's figure for running code; `None`: there
+    /// is none.
+    pub fn joules(&self, cycles: u64) -> Option<f64> {
+        let power = self.power.as_ref()?;
+        // A microampere per megahertz is a picocoulomb a cycle.
+        Some(cycles as f64 * f64::from(power.active_ua_per_mhz?) * f64::from(power.volts?) * 1e-12)
+    }
 
     pub(crate) fn new(chip: Chip, core: Core) -> Target {
         let Chip { name, description, core: _, clock, memory, power, sources } = chip;

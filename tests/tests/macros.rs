@@ -4,9 +4,12 @@
 // The expansion itself, as the macro crate has it: a proc macro cannot be called from a test.
 #[path = "../../macros/src/arguments.rs"]
 mod arguments;
+#[path = "../../macros/src/cache.rs"]
+mod cache;
 #[path = "../../macros/src/expand.rs"]
 mod expand;
 
+use cache::Cache;
 use proc_macro2::TokenStream;
 use secateur_compiler::artifact::compile;
 use secateur_compiler::options::Language;
@@ -18,7 +21,9 @@ use secateur_compiler::{Options, Silent, npy, targets};
 fn warnings_become_deprecations() {
     let folder = secateur_tests::repository().join("compiler/models/watch_cnn1d");
     let expand = |arguments: &str, item: &str| {
-        expand::expand(arguments.parse().unwrap(), item.parse().unwrap(), &folder).unwrap().to_string()
+        expand::expand(arguments.parse().unwrap(), item.parse().unwrap(), &folder, &Cache(None))
+            .unwrap()
+            .to_string()
     };
     let said = expand(
         "\"model.onnx\", quantize = \"none\", calibrate = \"calib.npy\"",
@@ -41,7 +46,8 @@ fn the_code_is_that_of_the_command_line() {
     }
     let arguments = "\"models/watch.onnx\", target = \"nrf52840\", calibrate = \"models/calib.npy\"";
     let item = "pub struct WatchNet;";
-    let expanded = expand::expand(arguments.parse().unwrap(), item.parse().unwrap(), dir.path()).unwrap();
+    let expanded =
+        expand::expand(arguments.parse().unwrap(), item.parse().unwrap(), dir.path(), &Cache(None)).unwrap();
 
     let read = |name: &str| std::fs::read(dir.path().join("models").join(name)).unwrap();
     let mut samples = Samples::default();
@@ -74,7 +80,12 @@ fn data_beside_the_model_are_read_and_followed() {
     }
     let expand = || {
         let arguments = "\"models/external_weights.onnx\", quantize = \"none\"";
-        expand::expand(arguments.parse().unwrap(), "pub struct Net;".parse().unwrap(), dir.path())
+        expand::expand(
+            arguments.parse().unwrap(),
+            "pub struct Net;".parse().unwrap(),
+            dir.path(),
+            &Cache(None),
+        )
     };
     let text = expand().unwrap().to_string();
     for name in ["external_weights.onnx", "external_weights.onnx.data"] {
@@ -95,9 +106,10 @@ fn what_does_not_fit_is_refused_on_the_argument() {
         let arguments = format!(
             "\"model.onnx\", core = \"cortex-m4\", flash = \"16K\", ram = \"2K\", calibrate = \"calib.npy\"{more}"
         );
-        expand::expand(arguments.parse().unwrap(), "pub struct Watch;".parse().unwrap(), &root)
+        expand::expand(arguments.parse().unwrap(), "pub struct Watch;".parse().unwrap(), &root, &Cache(None))
     };
-    let said = expanded("").expect_err("32 KiB of weights in 16 KiB of flash").to_string();
+    let errors = expanded("").expect_err("32 KiB of weights in 16 KiB of flash");
+    let said: String = errors.into_iter().map(|e| e.to_string() + "\n").collect();
     for word in [
         "16384 B of flash",
         "too many",
@@ -118,7 +130,7 @@ fn outputs_are_tied_by_an_argument() {
     let folder = secateur_tests::repository().join("tests/cases/int8");
     let expand = |arguments: &str| {
         let arguments = format!("\"rnn_step_state.onnx\", quantize = \"none\", {arguments}");
-        expand::expand(arguments.parse().unwrap(), "pub struct Cell;".parse().unwrap(), &folder)
+        expand::expand(arguments.parse().unwrap(), "pub struct Cell;".parse().unwrap(), &folder, &Cache(None))
     };
     let text = expand("state(h = \"h_out\")").unwrap().to_string();
     let spaced = "fn run (& mut self , in_x : & [f32 ; 6] , out_y : & mut [f32 ; 3])";
@@ -129,4 +141,74 @@ fn outputs_are_tied_by_an_argument() {
     assert!(said.contains("no output `hout`") && said.contains("`h_out`"), "{said}");
     let said = expand("state(h_out = \"h\")").unwrap_err().to_string();
     assert!(said.contains("`state(\"INPUT\" = \"OUTPUT\")` names the input first"), "{said}");
+}
+
+/// A second expansion takes the code from where the first one kept it; a change of anything that decides the code, the
+/// tensors beside the model among it, compiles anew.
+#[test]
+fn code_is_kept_between_builds() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Cache(Some(folder.path().join("target/secateur")));
+    let bundled = secateur_tests::repository().join("compiler/models/watch_cnn1d");
+    for name in ["model.onnx", "calib.npy"] {
+        std::fs::copy(bundled.join(name), folder.path().join(name)).unwrap();
+    }
+    let with = |arguments: &str, kept: &Cache| {
+        let item = "pub struct Net;".parse().unwrap();
+        expand::expand(arguments.parse().unwrap(), item, folder.path(), kept).unwrap().to_string()
+    };
+    let entries = || {
+        let listed = std::fs::read_dir(folder.path().join("target/secateur")).into_iter().flatten();
+        let mut paths: Vec<_> = listed.map(|e| e.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    // A warning's place comes back with it.
+    let arguments = "\"model.onnx\", quantize = \"none\", calibrate = \"calib.npy\"";
+    let first = with(arguments, &kept);
+    assert_eq!(first, with(arguments, &Cache(None)));
+    let [entry] = &entries()[..] else { panic!("{:?}", entries()) };
+    assert_eq!(with(arguments, &kept), first);
+    // It is the entry that is read, not the model: what stands in it is what comes back, if it is whole.
+    let text = std::fs::read_to_string(entry).unwrap();
+    std::fs::write(entry, text.replace("pub struct", "pub  struct")).unwrap();
+    assert_eq!(with(arguments, &kept), first);
+    assert_eq!(std::fs::read_to_string(entry).unwrap(), text, "an altered entry was not written anew");
+    // Other options, samples and models are other entries.
+    for (i, other) in
+        ["quantize = \"none\"", "calibrate = \"calib.npy\", optimize = \"size\""].iter().enumerate()
+    {
+        with(&format!("\"model.onnx\", {other}"), &kept);
+        assert_eq!(entries().len(), 2 + i);
+    }
+    let calib = std::fs::read(folder.path().join("calib.npy")).unwrap();
+    let mut changed = calib.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(folder.path().join("calib.npy"), changed).unwrap();
+    with(arguments, &kept);
+    assert_eq!(entries().len(), 4);
+}
+
+/// Tensors in files beside a model are looked at again before kept code is used.
+#[test]
+fn kept_code_follows_the_files_of_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Cache(Some(folder.path().join("kept")));
+    let field = secateur_tests::repository().join("tests/field");
+    std::fs::copy(field.join("external_weights.onnx"), folder.path().join("net.onnx")).unwrap();
+    let weights = std::fs::read(field.join("external_weights.onnx.data")).unwrap();
+    let data = folder.path().join("external_weights.onnx.data");
+    let expanded = |bytes: &[u8]| {
+        std::fs::write(&data, bytes).unwrap();
+        let arguments = "\"net.onnx\", quantize = \"none\"".parse().unwrap();
+        expand::expand(arguments, "pub struct Net;".parse().unwrap(), folder.path(), &kept)
+            .unwrap()
+            .to_string()
+    };
+    let first = expanded(&weights);
+    assert!(first.contains("/external_weights.onnx.data"), "a change of the file does not rebuild");
+    assert_eq!(expanded(&weights), first);
+    let mut other = weights.clone();
+    other[3] ^= 0x40;
+    assert_ne!(expanded(&other), first);
 }

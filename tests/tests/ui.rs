@@ -1,5 +1,5 @@
 //! The attribute as a user meets it: `tests/ui/cases/*.rs` compile and run, or are refused with
-//! the text beside them on the argument at fault; and the Rust and the lines of `Cargo.toml` in the
+//! the text beside them on the argument at fault (`INSTA_UPDATE=always` writes it anew); and the Rust and the lines of `Cargo.toml` in the
 //! README.
 //!
 //! The cases are built with the crate `secateur` that Cargo built for this suite: no second build
@@ -84,12 +84,16 @@ fn what_is_wrong_is_refused_where_it_stands() {
         .filter_map(|e| Some(e.file_name().to_str()?.strip_suffix(".stderr")?.to_owned()))
         .collect();
     names.sort();
-    assert!(names.len() >= 7, "{names:?}");
+    assert!(names.len() >= 25, "{names:?}");
     for name in names {
         let program = format!("cases/{name}.rs");
         let built = rustc(package.path(), &repository().join("tests/ui"), &program, &secateur);
         assert!(!built.status.success(), "{name} compiles");
-        let want = std::fs::read_to_string(cases.join(format!("{name}.stderr"))).expect("it is read");
+        let file = cases.join(format!("{name}.stderr"));
+        if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
+            std::fs::write(&file, said(&built) + "\n").expect("it is written");
+        }
+        let want = std::fs::read_to_string(file).expect("it is read");
         assert_eq!(said(&built), want.trim(), "{name}");
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{config, data, model, warn};
 use crate::Artifact;
-use crate::artifact::compile;
+use crate::artifact::{compile, compile_to_measure};
 use crate::emit::names;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
@@ -171,7 +171,8 @@ impl<const FRONT: u8> ModelArgs<FRONT> {
         let (settings, said) = self.named()?;
         let model = model::read(&self.model)?;
         let files = settings.calibrate.as_ref().map(|given| &given.value.0);
-        let calibration = files.map(|files| data::read_all(files)).transpose()?;
+        let column = settings.labels_column.as_ref().map(|given| given.value.as_str());
+        let calibration = files.map(|files| data::read_all(files, column)).transpose()?;
         let target = config::target(&settings)?;
         Ok(Job { model, target, calibration, options: settings.options(), settings, said })
     }
@@ -187,13 +188,18 @@ impl Job {
     }
     /// Compiles; what is refused for an option of a file is refused at its line.
     pub(crate) fn compile(&self, options: &Options, observer: &mut dyn Observer) -> Result<Artifact> {
-        match compile(&self.model, &self.target, self.calibration.as_ref(), options, observer) {
-            Ok(mut artifact) => {
-                artifact.report.warnings.extend(self.said.clone());
-                Ok(artifact)
-            }
-            Err(e) => Err(self.refused(e)),
-        }
+        self.said_of(compile(&self.model, &self.target, self.calibration.as_ref(), options, observer))
+    }
+    /// The same for who measures the code before it has to fit.
+    pub(crate) fn compile_to_measure(&self, observer: &mut dyn Observer) -> Result<Artifact> {
+        let calibration = self.calibration.as_ref();
+        self.said_of(compile_to_measure(&self.model, &self.target, calibration, &self.options, observer))
+    }
+    /// What came of a compilation, with what is to be said of its file of options.
+    fn said_of(&self, compiled: Result<Artifact>) -> Result<Artifact> {
+        let mut artifact = compiled.map_err(|e| self.refused(e))?;
+        artifact.report.warnings.extend(self.said.clone());
+        Ok(artifact)
     }
     /// A refusal at its line, after what is to be said of the file: it may be the reason.
     pub(crate) fn refused(&self, error: Error) -> Error {

@@ -1,8 +1,9 @@
 //! `secateur eval`: the metric of the float model and of an engine side by side, and the drop.
 
 use super::args::{Job, ModelArgs};
+use super::data::csv::Labels::{self as Given, Words};
 use super::engine::{self, Engine};
-use super::labels::Expected;
+use super::labels::{Expected, numbered};
 use super::metric::{self, Labels, Metric, Reference};
 use super::progress::Terminal;
 use super::{data, output, print_json, table, warn};
@@ -19,13 +20,19 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Samples along the first axis (.npy, or .npz with one key an input); with `--state`, steps of a sequence along
+    /// Samples along the first axis (.npy, or .npz with one key an input), in rows (.csv), or a file each (.wav, a
+    /// folder); with `--state`, steps of a sequence along
     /// the first, or sequences and their steps along the first two.
-    #[arg(long, value_name = "X.npy|X.npz")]
+    #[arg(long, value_name = "X.npy|X.npz|X.csv|DIR")]
     data: PathBuf,
-    /// One class number or one-hot row a sample (or one target array a sample, for `mse`).
-    #[arg(long, value_name = "Y.npy")]
+    /// One class number, name or one-hot row a sample (or one target array a sample, for `mse`): .npy, or .csv. Without
+    /// it, the column of the data that `--labels-column` names.
+    #[arg(long, value_name = "Y.npy|Y.csv")]
     labels: Option<PathBuf>,
+    /// Names of the classes in the order of the model's outputs, for labels that are names; without it, in the order of
+    /// the alphabet.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    classes: Vec<String>,
     /// What to measure; top1 with labels, else agree.
     #[arg(long, value_enum)]
     metric: Option<Metric>,
@@ -100,17 +107,39 @@ fn dense(job: &Job) -> Option<Job> {
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     let job = args.model.job()?.emitting(args.engine.languages());
-    let labels = args.labels.as_deref().map(data::read_npy).transpose()?;
+    let column = job.settings.labels_column.as_ref().map(|given| given.value.as_str());
+    let read = data::read_labelled(&args.data, column)?;
+    let labels = match (&args.labels, read.labels) {
+        (Some(path), _) => Some(data::read_labels(path)?),
+        (None, words) => words.map(Words),
+    };
+    if labels.is_none() && column.is_some() && job.settings.calibrate.is_none() {
+        return Err(Error::option("labels-column", format!("`{}` is no table", args.data.display()))
+            .help("tables are .csv, .tsv and .txt files; labels of others are given with `--labels`"));
+    }
+    let labels = match labels {
+        Some(Words(words)) => {
+            let (numbers, names) = numbered(&words, &args.classes)?;
+            if !names.is_empty() && !args.json {
+                let named: Vec<String> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
+                output::print(&format!("classes: {}\n", named.join(", ")))?;
+            }
+            Some(numbers)
+        }
+        Some(Given::Array(array)) => Some(array),
+        None => None,
+    };
     let metric = args.metric.unwrap_or(if labels.is_some() { Metric::Top1 } else { Metric::Agree });
     if metric == Metric::Top1 && labels.is_none() {
         return Err(Error::option("metric", "top1 needs labels").help("give `--labels Y.npy`"));
     }
-    let samples = data::read_samples(&args.data)?;
+    let samples = read.samples;
     let mut observer = Terminal::new();
     let prepared = engine::prepare(&job, args.engine, &mut observer)?;
     let dense = dense(&job).filter(|_| args.engine != Engine::Float);
     let dense = dense.map(|job| engine::prepare(&job, args.engine, &mut observer)).transpose()?;
     let graph = prepared.graph();
+    let unread = data::warnings(&samples, graph);
     let total = data::split(&samples, graph, None)?.len();
     let samples = data::sequences(&samples, graph, args.limit)?;
     let output = &graph[graph.results()[0]];
@@ -127,6 +156,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let (outcome, dense) = (of(&prepared)?, dense.as_ref().map(of).transpose()?);
     drop(observer);
     warn(prepared.warnings());
+    warn(&unread);
     if args.json {
         let of = |outcome: &Outcome| {
             json!({

@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result, Site};
 use crate::tensor::{DType, Tensor};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the labels are measured against.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,40 @@ fn finite(labels: &Tensor) -> Result<()> {
             "look at how the labels were saved",
         )),
     }
+}
+
+/// Words as numbers: themselves if all are numbers, else the place of each among the names of classes, those given or all
+/// that occur in the order of the alphabet; with these names.
+///
+/// Errors: a word that is none of the names given, and a name given twice.
+pub(crate) fn numbered(words: &[String], classes: &[String]) -> Result<(Tensor, Vec<String>)> {
+    let numbers: Option<Vec<f64>> = words.iter().map(|w| w.parse::<f64>().ok()).collect();
+    if let Some(numbers) = numbers.filter(|_| classes.is_empty()) {
+        let whole = numbers.iter().all(|v| v.fract() == 0.0 && v.abs() < 1e9);
+        let shape = [numbers.len()];
+        return Ok(match whole {
+            true => (Tensor::i64(&shape, numbers.iter().map(|&v| v as i64).collect()), Vec::new()),
+            false => (Tensor::f32(&shape, numbers.iter().map(|&v| v as f32).collect()), Vec::new()),
+        });
+    }
+    let names: Vec<String> = match classes {
+        [] => words.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+        given => given.to_vec(),
+    };
+    let mut places = BTreeMap::new();
+    for (at, name) in names.iter().enumerate() {
+        if places.insert(name.as_str(), at as i64).is_some() {
+            return Err(Error::option("classes", format!("`{name}` is named twice")));
+        }
+    }
+    let place = |(at, word): (usize, &String)| {
+        places.get(word.as_str()).copied().ok_or_else(|| {
+            let help = format!("the classes are {}", names.join(", "));
+            refuse(format!("label {at}, `{word}`, is none of the classes"), help)
+        })
+    };
+    let found = words.iter().enumerate().map(place).collect::<Result<Vec<i64>>>()?;
+    Ok((Tensor::i64(&[found.len()], found), names))
 }
 
 /// The class of each sample that is run, from class numbers or one-hot rows.
@@ -186,6 +221,24 @@ mod tests {
         // The output of an ArgMax is a class itself.
         let argmax = Expected { float: false, ..one };
         assert_eq!(classes(&Tensor::i64(&[4], vec![0, 9, 1, 1]), &argmax), Ok(vec![0, 9, 1, 1]));
+    }
+
+    #[test]
+    fn names_are_numbered_in_the_order_given_or_of_the_alphabet() {
+        let words = |all: &[&str]| -> Vec<String> { all.iter().map(|w| (*w).to_owned()).collect() };
+        let said = words(&["walk", "run", "walk"]);
+        let (numbers, names) = numbered(&said, &[]).unwrap();
+        assert_eq!((numbers, names), (Tensor::i64(&[3], vec![1, 0, 1]), words(&["run", "walk"])));
+        let (numbers, _) = numbered(&said, &words(&["sit", "walk", "run"])).unwrap();
+        assert_eq!(numbers, Tensor::i64(&[3], vec![1, 2, 1]));
+        assert_eq!(numbered(&words(&["2", "0"]), &[]).unwrap(), (Tensor::i64(&[2], vec![2, 0]), vec![]));
+        assert_eq!(
+            numbered(&words(&["0.5", "2"]), &[]).unwrap(),
+            (Tensor::f32(&[2], vec![0.5, 2.0]), vec![])
+        );
+        let refused = |classes: &[&str]| numbered(&said, &words(classes)).unwrap_err().to_string();
+        assert!(refused(&["walk"]).contains("label 1, `run`, is none of the classes"));
+        assert!(refused(&["walk", "run", "walk"]).contains("`walk` is named twice"));
     }
 
     #[test]

@@ -13,9 +13,10 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Samples along the first axis (.npy, or .npz with one key an input); with `--state`, steps of a sequence along
+    /// Samples along the first axis (.npy, or .npz with one key an input), in rows (.csv), or a file each (.wav, a
+    /// folder); with `--state`, steps of a sequence along
     /// the first, or sequences and their steps along the first two.
-    #[arg(long, value_name = "X.npy|X.npz")]
+    #[arg(long, value_name = "X.npy|X.npz|X.csv|DIR")]
     input: PathBuf,
     /// Where to write the outputs; without it, a summary is printed.
     #[arg(long, value_name = "Y.npz")]
@@ -33,10 +34,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let samples = data::read_samples(&args.input)?;
     let mut observer = Terminal::new();
     let prepared = engine::prepare(&job, args.engine, &mut observer)?;
+    let unread = data::warnings(&samples, prepared.graph());
     let samples = data::sequences(&samples, prepared.graph(), args.limit)?;
     let outputs = prepared.run(args.engine, &job.target, &samples, &mut observer)?;
     drop(observer);
     warn(prepared.warnings());
+    warn(&unread);
 
     // Sequences of equal length come as they were given.
     let (count, steps) = (samples.samples.len(), samples.steps);

@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use crate::options::Pattern;
+use crate::options::{Pattern, joules, seconds};
 use crate::report::{LayerReport, Report};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
@@ -154,6 +154,15 @@ pub(crate) fn report(report: &Report) -> String {
         line(what, value);
     }
     line("code", total.code.map_or_else(unknown, bytes));
+    if let Some(flash) = report.memory.flash {
+        let code = total.code.unwrap_or(total.native_code);
+        let of = format!(
+            "{} of the flash of {}",
+            percent((total.weights + code) as f64 / flash as f64),
+            report.target
+        );
+        line("  both together", of);
+    }
     line(
         "arena",
         format!(
@@ -196,6 +205,16 @@ pub(crate) fn report(report: &Report) -> String {
         line("time depends on data", format!("in {}{more}", shown.join(", ")));
     }
     line("stack, at most", total.stack.map_or_else(unknown, bytes));
+    if let Some(ram) = report.memory.ram {
+        let stack = total.stack.unwrap_or(total.native_stack);
+        let of =
+            format!("{} of the RAM of {}", percent((total.arena + stack) as f64 / ram as f64), report.target);
+        line("  with the arena", of);
+    }
+    if let (Some(cycles), Some(time)) = (total.cycles, total.seconds) {
+        let energy = total.joules.map_or_else(String::new, |j| format!(", {}", joules(j)));
+        line("a run, predicted", format!("{}{energy} ({} cycles)", seconds(time), count(cycles)));
+    }
     out
 }
 

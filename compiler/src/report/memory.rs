@@ -41,7 +41,7 @@ fn in_one(regions: &[Region]) -> u64 {
 }
 
 /// Layers that a message names at most.
-const NAMED: usize = 3;
+pub(super) const NAMED: usize = 3;
 
 /// What does not fit, if anything.
 pub fn overflow(report: &Report) -> Option<Error> {
@@ -55,17 +55,8 @@ pub fn overflow(report: &Report) -> Option<Error> {
     };
     let has = |what: &str, bytes: u64| format!("`{}` has {} of {what}", report.target, size(bytes));
 
-    let code = total.code.unwrap_or(total.native_code);
-    let needs = (total.weights + code) as u64;
+    let (needs, counted) = counted_flash(report);
     if let Some(flash) = memory.flash.filter(|&flash| needs > flash) {
-        let counted = match total.code {
-            Some(code) => format!("weights {}, code {}", size(total.weights), size(code)),
-            None => format!(
-                "weights {}, native kernels {}; other code was not measured",
-                size(total.weights),
-                size(code)
-            ),
-        };
         let dearest = largest(report, |l| l.weights, "of weights");
         refuse(
             "flash",
@@ -77,22 +68,9 @@ pub fn overflow(report: &Report) -> Option<Error> {
             ),
         );
     }
-    let stack = total.stack.unwrap_or(total.native_stack);
-    let needs = (total.arena + stack) as u64;
+    let (needs, counted) = counted_ram(report);
     let peak = || largest(report, |l| l.live, "live");
     if let Some(ram) = memory.ram.filter(|&ram| needs > ram) {
-        let kept = match total.states {
-            0 => String::new(),
-            states => format!(" ({} of it kept between runs)", size(states)),
-        };
-        let counted = match total.stack {
-            Some(stack) => format!("arena {}{kept}, stack at most {}", size(total.arena), size(stack)),
-            None => format!(
-                "arena {}{kept}, stack of native kernels {}; other stack was not measured",
-                size(total.arena),
-                size(stack)
-            ),
-        };
         refuse(
             "ram",
             format!(
@@ -123,8 +101,42 @@ pub fn overflow(report: &Report) -> Option<Error> {
     })
 }
 
+/// Bytes of flash, and what they are the sum of.
+pub(super) fn counted_flash(report: &Report) -> (u64, String) {
+    let total = &report.total;
+    let code = total.code.unwrap_or(total.native_code);
+    let counted = match total.code {
+        Some(code) => format!("weights {}, code {}", size(total.weights), size(code)),
+        None => format!(
+            "weights {}, native kernels {}; other code was not measured",
+            size(total.weights),
+            size(code)
+        ),
+    };
+    ((total.weights + code) as u64, counted)
+}
+
+/// Bytes of RAM, and what they are the sum of.
+pub(super) fn counted_ram(report: &Report) -> (u64, String) {
+    let total = &report.total;
+    let stack = total.stack.unwrap_or(total.native_stack);
+    let kept = match total.states {
+        0 => String::new(),
+        states => format!(" ({} of it kept between runs)", size(states)),
+    };
+    let counted = match total.stack {
+        Some(stack) => format!("arena {}{kept}, stack at most {}", size(total.arena), size(stack)),
+        None => format!(
+            "arena {}{kept}, stack of native kernels {}; other stack was not measured",
+            size(total.arena),
+            size(stack)
+        ),
+    };
+    ((total.arena + stack) as u64, counted)
+}
+
 /// The layers with the most of something, by name.
-fn largest(report: &Report, of: impl Fn(&LayerReport) -> usize, word: &str) -> String {
+pub(super) fn largest(report: &Report, of: impl Fn(&LayerReport) -> usize, word: &str) -> String {
     let mut layers: Vec<&LayerReport> = report.layers.iter().filter(|l| of(l) > 0).collect();
     layers.sort_by_key(|l| std::cmp::Reverse(of(l)));
     let named: Vec<String> = layers
@@ -135,6 +147,6 @@ fn largest(report: &Report, of: impl Fn(&LayerReport) -> usize, word: &str) -> S
     if named.is_empty() { "no layer".into() } else { named.join(", ") }
 }
 
-fn size<N: TryInto<u64>>(bytes: N) -> String {
+pub(super) fn size<N: TryInto<u64>>(bytes: N) -> String {
     format!("{} B", bytes.try_into().unwrap_or(u64::MAX))
 }

@@ -2,8 +2,11 @@
 //!
 //! Law: the JSON keys are a promise (`SCHEMA` counts their versions); sizes are bytes.
 
+mod budget;
 mod memory;
 
+pub(crate) use budget::rivals;
+pub use budget::{Rival, hold_budgets};
 pub use memory::{Memory, overflow};
 
 use crate::graph::{Graph, NodeId};
@@ -36,6 +39,10 @@ pub struct Total {
     pub sparse_macs: f64,
     /// Predicted cycles of one inference; `None`: the core has no cost table.
     pub cycles: Option<u64>,
+    /// Seconds of one inference at the chip's clock, and joules, by its current while it computes; predicted.
+    /// `None`: the cycles are not known, or not what the chip does in a second or needs for it.
+    pub seconds: Option<f64>,
+    pub joules: Option<f64>,
     /// The same, and `weights`, with the best kernels that multiply zeros like any weight; `None`: nothing was
     /// pruned, or not known.
     pub dense_cycles: Option<u64>,
@@ -272,6 +279,7 @@ impl Report {
         // Kernels of one text are one function.
         let texts: BTreeMap<&str, usize> =
             natives.iter().map(|n| (n.text.as_str(), n.bytes as usize)).collect();
+        let cycles = target.core.cost.as_ref().map(|_| Needs::of(program, target).cycles as u64);
         let mut report = Report {
             schema: SCHEMA,
             name: program.name.clone(),
@@ -286,7 +294,9 @@ impl Report {
                 live_macs: program.layers.iter().map(|l| l.live_macs).sum(),
                 sparsity: None,
                 sparse_macs: 0.0,
-                cycles: target.core.cost.as_ref().map(|_| Needs::of(program, target).cycles as u64),
+                cycles,
+                seconds: cycles.and_then(|cycles| target.seconds(cycles)),
+                joules: cycles.and_then(|cycles| target.joules(cycles)),
                 dense_cycles: None,
                 dense_weights: None,
                 weights: program.constants.iter().map(|c| c.bytes.len()).sum(),

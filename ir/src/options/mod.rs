@@ -19,6 +19,7 @@
 
 mod augment;
 mod bind;
+mod budget;
 mod declare;
 mod file;
 mod kind;
@@ -29,6 +30,7 @@ mod value;
 
 pub use augment::Augment;
 pub use bind::{Number, Numbers};
+pub use budget::{Budgets, Joules, Seconds, joules, seconds};
 pub use declare::{Declared, Front, Reach, declared, unknown_argument};
 pub use file::{FILE_NAME, File, MAX_BYTES, parse};
 pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Pairs, Printed, Shape, Switch};
@@ -56,6 +58,18 @@ declare! {
     /// Go on where the model does not fit these memories, or those of the chip, with a warning.
     allow_overflow: Switch, "allow-overflow", "",
         default "false", Compilers;
+    /// Flash that the model may take: weights and code. More is an error that names the layers to blame.
+    max_flash: Bytes, "max-flash", "BYTES",
+        default "", Compilers;
+    /// RAM that the model may take: arena and stack.
+    max_ram: Bytes, "max-ram", "BYTES",
+        default "", Compilers;
+    /// Time that a run may take on the chip, as predicted.
+    max_latency: Seconds, "max-latency", "TIME",
+        default "", Compilers;
+    /// Energy that a run may take on the chip, as predicted.
+    max_energy: Joules, "max-energy", "ENERGY",
+        default "", Compilers;
     /// Name of the emitted module and C prefix; the file's name by default.
     name: String, "name", "NAME",
         default "", Commands;
@@ -71,9 +85,13 @@ declare! {
     kernel: Layers<String>, "kernel", "GLOB=VARIANT",
         default "", Compilers;
     /// Unlabelled samples to calibrate a float model with, or values of a QDQ model that have no
-    /// scale (.npy, or .npz with one key an input).
-    calibrate: OneOrNamed<FilePath>, "calibrate", "X.npy|X.npz",
+    /// scale: .npy, .npz with one key an input, .csv with a row a sample, .wav, or a folder with a sample a file.
+    calibrate: OneOrNamed<FilePath>, "calibrate", "X.npy|X.npz|X.csv|DIR",
         default "", Compilers;
+    /// Column of a table of samples that holds labels, by name, or by number from 1, from the end if negative: no
+    /// input reads it, and `eval` measures with it.
+    labels_column: String, "labels-column", "NAME|N",
+        default "", Commands;
     /// Share of the weights of a float model that become zero; calibration samples choose which, and the
     /// others make up for them. With `pattern` (the core's own), `sparsity`, `score` (obs) and `spread` (both)
     /// all four.
@@ -155,6 +173,12 @@ impl Settings {
         put(&mut options.dump_after, &self.dump_after);
         options.as_crate = self.as_crate.as_ref().is_some_and(|g| g.value.0);
         options.allow_overflow = self.allow_overflow.as_ref().is_some_and(|g| g.value.0);
+        options.budgets = Budgets {
+            flash: self.max_flash.as_ref().map(|g| g.value.0),
+            ram: self.max_ram.as_ref().map(|g| g.value.0),
+            latency: self.max_latency.as_ref().map(|g| g.value.0),
+            energy: self.max_energy.as_ref().map(|g| g.value.0),
+        };
         let dims = self.dim.iter().flat_map(|g| &g.value.0);
         options.dims = dims.map(|(name, size)| (name.clone(), size.value)).collect();
         let bound = self.bind.iter().flat_map(|g| &g.value.0);
@@ -393,6 +417,8 @@ pub struct Options {
     pub states: Vec<(String, String)>,
     /// Compile a model that does not fit the chip's memories too, with a warning.
     pub allow_overflow: bool,
+    /// What the model may take at most.
+    pub budgets: Budgets,
     /// Names of passes (or stages) after which the text form is kept in the artifact.
     pub dump_after: Vec<String>,
 }
@@ -434,6 +460,7 @@ impl Default for Options {
             bind: BTreeMap::new(),
             states: Vec::new(),
             allow_overflow: false,
+            budgets: Budgets::default(),
             dump_after: Vec::new(),
         }
     }

@@ -408,10 +408,15 @@ fn what_prints_is_a_file_that_says_the_same() {
          flash = \"1024K\"  # m/secateur.toml:2\n\
          ram = \"1000\"  # m/secateur.toml:3\n\
          allow-overflow = false  # default\n\
+         # max-flash: not given\n\
+         # max-ram: not given\n\
+         # max-latency: not given\n\
+         # max-energy: not given\n\
          name = \"net\"  # flag --name\n\
          quantize = \"int8\"  # default\n\
          optimize = \"size\"  # m/secateur.toml:1\n\
          calibrate = \"/x \u{e9}.npy\"  # m/secateur.toml:5\n\
+         # labels-column: not given\n\
          # prune: not given\n\
          # keep: not given\n\
          # sparsity: not given\n\

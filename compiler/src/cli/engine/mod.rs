@@ -7,7 +7,7 @@ use crate::artifact::Artifact;
 use crate::error::Result;
 use crate::graph::{Graph, Steps};
 use crate::observe::Observer;
-use crate::options::{Language, Options};
+use crate::options::Language;
 use crate::program::machine::Machine;
 use crate::program::{as_declared, to_port};
 use crate::samples::Sequences;
@@ -144,10 +144,9 @@ pub(crate) enum Prepared {
 /// Compiles, and measures with the target's compiler where there is one. Whether the model fits
 /// the chip is decided by all that is known then.
 pub(crate) fn measured(job: &Job, observer: &mut dyn Observer) -> Result<Artifact> {
-    let options = Options { allow_overflow: true, ..job.options.clone() };
-    let mut artifact = job.compile(&options, observer)?;
+    let mut artifact = job.compile_to_measure(observer)?;
     measure(&mut artifact, &job.target)?;
-    artifact.hold_memory(job.options.allow_overflow).map_err(|e| job.settings.located(e))?;
+    artifact.hold(job.options.allow_overflow).map_err(|e| job.settings.located(e))?;
     Ok(artifact)
 }
 

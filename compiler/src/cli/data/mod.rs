@@ -1,4 +1,7 @@
-//! Samples in files (`.npy`, `.npz`), and their way to and from a model's ports.
+//! Samples in files (`.npy`, `.npz`, `.csv`, `.wav`, or a folder of them), and their way to and from a model's ports.
+
+pub(crate) mod csv;
+pub(crate) mod folder;
 
 use super::output;
 use crate::error::{Error, Fault, Result, Site};
@@ -18,12 +21,67 @@ pub fn read_npy(path: &Path) -> Result<Tensor> {
     npy::read(&output::read(path)?).map_err(at_file(path))
 }
 
-/// Reads samples: `.npz` by key, anything else as one unnamed `.npy` array.
+/// Samples, and the labels that stood in a column of their table.
+#[derive(Debug)]
+pub(crate) struct Labelled {
+    pub(crate) samples: Samples,
+    pub(crate) labels: Option<Vec<String>>,
+}
+
+/// How a file's format is told: by its ending, in lower case.
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
+}
+
+/// Reads samples of any format; `column` is the one of a table that holds labels.
+pub(crate) fn read_labelled(path: &Path, column: Option<&str>) -> Result<Labelled> {
+    let one = |array: Tensor, flat: bool| {
+        let mut samples = Samples::default();
+        samples.arrays.insert(String::new(), array);
+        samples.flat.extend(flat.then(String::new));
+        samples
+    };
+    if path.is_dir() {
+        let (array, flat) = folder::read(path)?;
+        return Ok(Labelled { samples: one(array, flat), labels: None });
+    }
+    match ending(path).as_str() {
+        "csv" | "tsv" | "txt" => {
+            let table = csv::read(&output::read(path)?, path, column)?;
+            Ok(Labelled { samples: one(table.numbers, true), labels: table.labels })
+        }
+        "wav" => {
+            let frames = folder::wav(&output::read(path)?, path)?.frames;
+            let shape: Vec<usize> = std::iter::once(1).chain(frames.shape().iter().copied()).collect();
+            let array = Tensor::new(shape, frames.into_data()).map_err(at_file(path))?;
+            Ok(Labelled { samples: one(array, true), labels: None })
+        }
+        _ => Ok(Labelled { samples: read_arrays(path)?, labels: None }),
+    }
+}
+
+/// Reads samples of any format, as they are calibrated and run with.
 pub fn read_samples(path: &Path) -> Result<Samples> {
+    read_labelled(path, None).map(|read| read.samples)
+}
+
+/// Reads labels: an array, or a table of words or numbers.
+pub(crate) fn read_labels(path: &Path) -> Result<csv::Labels> {
+    match ending(path).as_str() {
+        "csv" | "tsv" | "txt" => csv::labels(&output::read(path)?, path),
+        _ => read_npy(path).map(csv::Labels::Array),
+    }
+}
+
+/// Reads arrays: `.npz` by key, anything else as one unnamed `.npy` array.
+fn read_arrays(path: &Path) -> Result<Samples> {
     let bytes = output::read(path)?;
     let mut samples = Samples::default();
     if !bytes.starts_with(b"PK") {
-        samples.arrays.insert(String::new(), npy::read(&bytes).map_err(at_file(path))?);
+        let refused = |e: Error| {
+            e.or_help("samples are read from `.npy`, `.npz`, `.csv`, `.tsv` and `.wav` files, and from folders of them")
+        };
+        samples.arrays.insert(String::new(), npy::read(&bytes).map_err(at_file(path)).map_err(refused)?);
         return Ok(samples);
     }
     let broken =
@@ -73,16 +131,25 @@ pub fn read_samples(path: &Path) -> Result<Samples> {
     Ok(samples)
 }
 
-/// Reads samples: one file without a name, or one `.npy` array for each name.
-pub(crate) fn read_all(files: &[(String, Given<FilePath>)]) -> Result<Samples> {
+/// Reads samples: one file without a name, or one file of an array for each name; `column` is the one of a table that
+/// holds labels.
+pub(crate) fn read_all(files: &[(String, Given<FilePath>)], column: Option<&str>) -> Result<Samples> {
     if let [(name, file)] = files
         && name.is_empty()
     {
-        return read_samples(Path::new(&file.value.0));
+        return read_labelled(Path::new(&file.value.0), column).map(|read| read.samples);
     }
     let mut samples = Samples::default();
     for (name, file) in files {
-        samples.arrays.insert(name.clone(), read_npy(Path::new(&file.value.0))?);
+        let path = Path::new(&file.value.0);
+        let read = read_labelled(path, column)?.samples;
+        let mut arrays = read.arrays.into_values();
+        let (Some(array), None) = (arrays.next(), arrays.next()) else {
+            let why = format!("holds several arrays, of which none is said to be that of `{name}`");
+            return Err(Error::data(Site::File(path.display().to_string()), why));
+        };
+        samples.flat.extend((!read.flat.is_empty()).then(|| name.clone()));
+        samples.arrays.insert(name.clone(), array);
     }
     Ok(samples)
 }
@@ -114,7 +181,7 @@ pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<()> {
     output::write(path, &bytes)
 }
 
-pub use crate::samples::{sequences, split};
+pub use crate::samples::{sequences, split, warnings};
 
 #[cfg(test)]
 mod tests {

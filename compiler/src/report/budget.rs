@@ -1,0 +1,176 @@
+//! Whether a model keeps what its user lets it take, and who is to blame where it does not.
+//!
+//! In: a report, measured or not, the budgets, and what the model would take by other aims. Out: an error for each
+//! budget that is broken, on its option, with the layers that take most and the aim that would fit. Law: a budget that
+//! cannot be checked is refused, never passed over.
+
+use super::memory::{counted_flash, counted_ram, largest};
+use super::{LayerReport, Report, memory};
+use crate::error::{Error, Fault, Result, Site};
+use crate::graph::Graph;
+use crate::options::{Budgets, joules, seconds};
+use crate::policy::Policy;
+use crate::schedule::Library;
+use crate::weigh::{self, Needs};
+use secateur_targets::Target;
+
+/// What the model takes by another aim, as far as that is known without a build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rival {
+    pub aim: &'static str,
+    /// Bytes of weights and native kernels.
+    pub flash: usize,
+    pub arena: usize,
+    pub seconds: Option<f64>,
+    pub joules: Option<f64>,
+}
+
+impl Rival {
+    fn new(aim: &'static str, needs: Needs, target: &Target) -> Rival {
+        let cycles = target.core.cost.as_ref().map(|_| needs.cycles as u64);
+        Rival {
+            aim,
+            flash: needs.flash,
+            arena: needs.arena,
+            seconds: cycles.and_then(|cycles| target.seconds(cycles)),
+            joules: cycles.and_then(|cycles| target.joules(cycles)),
+        }
+    }
+}
+
+/// What a graph takes by each other aim that has a plan for it.
+pub(crate) fn rivals(graph: &Graph, library: &Library<'_>, policy: Policy<'_>) -> Vec<Rival> {
+    let target = library.target();
+    let plans =
+        policy.others().filter_map(|(aim, policy)| Some((aim, weigh::plan(graph, library, policy).ok()?)));
+    plans.map(|(aim, plan)| Rival::new(aim, Needs::of(&plan.program, target), target)).collect()
+}
+
+/// What breaks the budgets.
+///
+/// Errors: each budget that is broken, and each that cannot be checked.
+pub fn hold_budgets(report: &Report, budgets: &Budgets, rivals: &[Rival]) -> Result<()> {
+    let total = &report.total;
+    let mut errors = Vec::new();
+    let mut refuse = |option: &str, message: String| {
+        errors.push(Error::new(Fault::Target, Site::Option(option.into()), message));
+    };
+    let size = memory::size::<u64>;
+    let (flash, counted) = counted_flash(report);
+    if let Some(most) = budgets.flash.filter(|&most| flash > most) {
+        let dearest = largest(report, |l| l.weights, "of weights");
+        let over = size(flash - most);
+        refuse(
+            "max-flash",
+            format!(
+                "the model takes {} of flash ({counted}) and may take {}: {over} too many; most take {dearest}",
+                size(flash),
+                size(most)
+            ),
+        );
+    }
+    let (ram, counted) = counted_ram(report);
+    if let Some(most) = budgets.ram.filter(|&most| ram > most) {
+        let peak = largest(report, |l| l.live, "live");
+        let over = size(ram - most);
+        refuse(
+            "max-ram",
+            format!(
+                "the model takes {} of RAM ({counted}) and may take {}: {over} too many; the arena is fullest at {peak}",
+                size(ram),
+                size(most)
+            ),
+        );
+    }
+    let unknown = |what: &str| match total.cycles {
+        None => format!(
+            "{what} on `{}` is not known: cycles of core `{}` are not predicted",
+            report.target, report.core
+        ),
+        Some(_) => {
+            format!("{what} on `{}` is not known: its file does not say what that needs", report.target)
+        }
+    };
+    let slowest = || by_cycles(report);
+    match (budgets.latency, total.seconds) {
+        (Some(_), None) => refuse("max-latency", unknown("how long a run takes")),
+        (Some(most), Some(takes)) if takes > most => refuse(
+            "max-latency",
+            format!(
+                "a run is predicted to take {} ({} cycles) and may take {}: {} too long; most take {}",
+                seconds(takes),
+                total.cycles.unwrap_or(0),
+                seconds(most),
+                seconds(takes - most),
+                slowest()
+            ),
+        ),
+        _ => {}
+    }
+    match (budgets.energy, total.joules) {
+        (Some(_), None) => refuse("max-energy", unknown("what a run takes of energy")),
+        (Some(most), Some(takes)) if takes > most => refuse(
+            "max-energy",
+            format!(
+                "a run is predicted to take {} and may take {}: {} too much; most take {}",
+                joules(takes),
+                joules(most),
+                joules(takes - most),
+                slowest()
+            ),
+        ),
+        _ => {}
+    }
+    let blind = |budget: Option<f64>, takes: Option<f64>| budget.is_some() && takes.is_none();
+    let advice = match blind(budgets.latency, total.seconds) || blind(budgets.energy, total.joules) {
+        true => "name the chip, one whose file says these: `secateur targets` lists them".to_owned(),
+        false => advice(report, budgets, rivals),
+    };
+    Error::join(errors).map_or(Ok(()), |e| Err(e.help(advice)))
+}
+
+/// Which aim would fit, or that none does.
+fn advice(report: &Report, budgets: &Budgets, rivals: &[Rival]) -> String {
+    let (total, less) = (&report.total, "fewer weights (`--prune`) or bits (`--quantize w4a8`) take less");
+    // What stands around native kernels is about the same by every aim.
+    let around = total.code.unwrap_or(total.native_code).saturating_sub(total.native_code);
+    let stack = total.stack.unwrap_or(total.native_stack);
+    let within =
+        |most: Option<f64>, takes: Option<f64>| most.is_none_or(|most| takes.is_some_and(|t| t <= most));
+    let fits = |rival: &&Rival| {
+        budgets.flash.is_none_or(|most| (rival.flash + around) as u64 <= most)
+            && budgets.ram.is_none_or(|most| (rival.arena + stack) as u64 <= most)
+            && within(budgets.latency, rival.seconds)
+            && within(budgets.energy, rival.joules)
+    };
+    let told = |rival: &Rival| {
+        let time = rival.seconds.map_or_else(String::new, |s| format!(" and {}", seconds(s)));
+        format!(
+            "`--optimize {}` takes about {} of flash, {} of RAM{time}",
+            rival.aim,
+            memory::size((rival.flash + around) as u64),
+            memory::size((rival.arena + stack) as u64)
+        )
+    };
+    match rivals.iter().find(fits) {
+        Some(rival) => format!("{}, which fits", told(rival)),
+        None if rivals.is_empty() => less.to_owned(),
+        None => {
+            let all: Vec<String> = rivals.iter().map(told).collect();
+            format!("{}; {less}", all.join("; "))
+        }
+    }
+}
+
+/// The layers with most cycles, by name.
+fn by_cycles(report: &Report) -> String {
+    let mut layers: Vec<&LayerReport> = report.layers.iter().filter(|l| l.cycles > Some(0)).collect();
+    layers.sort_by_key(|l| std::cmp::Reverse(l.cycles));
+    let all = report.total.cycles.unwrap_or(0).max(1);
+    let named = layers.iter().take(memory::NAMED).map(|l| {
+        let own = l.cycles.unwrap_or(0);
+        format!("`{}` ({}) {own} cycles, {} %", l.name, l.op, (own * 100 + all / 2) / all)
+    });
+    let named: Vec<String> = named.collect();
+    if named.is_empty() { "no layer".into() } else { named.join(", ") }
+}

@@ -1,0 +1,9 @@
+#[secateur::model(
+    "models/watch.onnx",
+    target = "nrf52840",
+    calibrate = "models/calib.npy",
+    calibrate = "models/calib.npy"
+)]
+pub struct Watch;
+
+fn main() {}

@@ -1,0 +1,8 @@
+#[secateur::model(
+    "models/watch.onnx",
+    calibrate = "models/calib.npy",
+    max_latency = "20ms"
+)]
+pub struct Watch;
+
+fn main() {}

@@ -1,0 +1,7 @@
+#[secateur::model(
+    "models/watch.onnx",
+    config = "models/none.toml"
+)]
+pub struct Watch;
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[secateur::model(
+    target = "nrf52840"
+)]
+pub struct Watch;
+
+fn main() {}
