@@ -338,8 +338,11 @@ mod tests {
                     found += 1;
                     // From a table that falls slowly to one that falls at once, so that sums reach both their ends.
                     for scale in [1e-9, 0.003, 0.05, 0.3, 20.0] {
-                        let args =
-                            vec![Bind::Operand(0), Bind::data("exp", exponentials(scale)), Bind::Result(0)];
+                        let args = vec![
+                            Bind::Operand(0),
+                            Bind::data("exp", Data::I32(exponentials(scale))),
+                            Bind::Result(0),
+                        ];
                         let call = Call { kernel: kernel.clone(), args };
                         let Data::I8(y) = run(&call, &[Data::I8(random.bytes(n))], DType::I8, n) else {
                             panic!()

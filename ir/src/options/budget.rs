@@ -50,7 +50,7 @@ fn amount(raw: &Raw, units: &[(&str, f64)]) -> Option<f64> {
 
 /// With the largest unit that leaves at least one of it, and at most four digits.
 fn shown(amount: f64, units: &[(&str, f64)]) -> String {
-    let fitting = units.iter().filter(|(name, one)| name.is_ascii() && *one <= amount).next_back();
+    let fitting = units.iter().rfind(|(name, one)| name.is_ascii() && *one <= amount);
     let (name, one) = fitting.copied().unwrap_or(units[0]);
     let digits = format!("{:.3e}", amount / one).parse::<f64>().unwrap_or(amount / one);
     format!("{digits} {name}")
