@@ -65,7 +65,7 @@ fn witnessed(
 ) -> Result<Vec<Vec<f64>>, String> {
     let names: Vec<String> = of.inputs().iter().map(|&v| of[v].name.clone()).collect();
     // A file of one unnamed array is for the only input.
-    let mut named = Samples { arrays: BTreeMap::new() };
+    let mut named = Samples::default();
     for name in &names {
         let array = samples.arrays.get(name).or(samples.arrays.get("")).expect("samples of each input");
         named.arrays.insert(name.clone(), array.clone());
@@ -201,7 +201,7 @@ fn onnxruntime_computes_what_we_compile() {
                 let len: usize = shape.iter().product();
                 (name.clone(), Tensor::f32(&shape, array.to_f32_vec()[..len].to_vec()))
             };
-            Samples { arrays: s.arrays.iter().map(of).collect() }
+            Samples { arrays: s.arrays.iter().map(of).collect(), ..s.clone() }
         };
         checked(witness, plain).and_then(|()| checked(witness, qdq)).unwrap();
         let found = witnessed(witness, plain, &again, &few(&test)).unwrap();
