@@ -297,7 +297,9 @@ fn the_macro_reads_the_same_file_to_the_same_text() {
     };
     let expanded = |arguments: &str| {
         let item = "pub struct Watch;".parse().unwrap();
-        expand::expand(arguments.parse().unwrap(), item, folder.path(), &Cache(None)).unwrap().to_string()
+        let expanded = expand::expand(arguments.parse().unwrap(), item, folder.path(), &Cache(None)).unwrap();
+        assert!(expanded.note.starts_with("watch: "), "{}", expanded.note);
+        expanded.to_string()
     };
     let text = emitted(&[]);
     let by_macro = expanded("\"models/watch.onnx\"");

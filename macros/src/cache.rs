@@ -16,6 +16,8 @@ use std::time::SystemTime;
 pub(crate) struct Compiled {
     /// The emitted Rust.
     pub(crate) code: String,
+    /// What the model takes, in a line.
+    pub(crate) note: String,
     /// What was wrong with what, in the words of the attribute.
     pub(crate) warnings: Vec<(Option<Place>, String)>,
     /// Files with tensors of the model, relative to the crate, and the hash of each.
@@ -46,7 +48,7 @@ pub(crate) struct Cache(pub(crate) Option<PathBuf>);
 /// Entries that are kept, the newest ones: models, times the targets and options that one tries in turn.
 const ENTRIES: usize = 32;
 /// How an entry begins.
-const MAGIC: &str = "secateur 1";
+const MAGIC: &str = "secateur 2";
 
 impl Cache {
     fn file(&self, key: Hash) -> Option<PathBuf> {
@@ -96,9 +98,12 @@ pub(crate) fn key(parts: &[&[u8]]) -> Hash {
     hash(&all)
 }
 
-/// An entry's text: `None` if a path has no form in it.
+/// An entry's text: `None` if a path or the note has no form in it.
 fn written(key: Hash, what: &Compiled) -> Option<String> {
-    let mut body = String::new();
+    if what.note.contains('\n') {
+        return None;
+    }
+    let mut body = format!("{}\n", what.note);
     for (path, hash) in &what.beside {
         let path = path.to_str().filter(|p| !p.contains('\n'))?;
         body += &format!("beside {hash:032x} {path}\n");
@@ -118,17 +123,21 @@ fn written(key: Hash, what: &Compiled) -> Option<String> {
 
 /// The entry of a key; `None` if the text is not all of it.
 fn read(key: Hash, text: &str) -> Option<Compiled> {
-    let (head, mut body) = text.split_once('\n')?;
+    let (head, body) = text.split_once('\n')?;
     if head != format!("{MAGIC} {key:032x} {:032x}", hash(&[body.as_bytes()])) {
         return None;
     }
+    let (note, mut body) = body.split_once('\n')?;
     let (mut beside, mut warnings) = (Vec::new(), Vec::new());
     loop {
         let (line, rest) = body.split_once('\n')?;
         body = rest;
         let (kind, said) = line.split_once(' ').unwrap_or((line, ""));
         match kind {
-            "code" => return Some(Compiled { code: body.to_owned(), warnings, beside }),
+            "code" => {
+                let (code, note) = (body.to_owned(), note.to_owned());
+                return Some(Compiled { code, note, warnings, beside });
+            }
             "beside" => {
                 let (hash, path) = said.split_once(' ')?;
                 beside.push((PathBuf::from(path), Hash::from_str_radix(hash, 16).ok()?));
@@ -156,6 +165,7 @@ mod tests {
     fn sample() -> Compiled {
         Compiled {
             code: "pub struct Net;\n".into(),
+            note: "net: 3 bytes".into(),
             warnings: vec![
                 (Some(Place::Argument(3)), "two\nlines".into()),
                 (None, String::new()),

@@ -13,18 +13,33 @@ use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
 use secateur_compiler::error::Fault;
 use secateur_compiler::options::{self, FILE_NAME, Language, MAX_BYTES, Place, Settings};
+use secateur_compiler::report::Report;
 use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, Silent, Site, Tensor, Warning, npy, onnx};
 use std::path::{Path, PathBuf};
 use syn::{Attribute, Error, Fields, ItemStruct, LitStr, Result};
 
+/// What the attribute becomes.
+#[derive(Debug)]
+pub(crate) struct Expansion {
+    pub(crate) code: TokenStream,
+    /// What the model takes of its chip, in a line for the build's log.
+    pub(crate) note: String,
+}
+
+impl std::fmt::Display for Expansion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.code.fmt(f)
+    }
+}
+
 pub(crate) fn expand(
     arguments: TokenStream,
     item: TokenStream,
     root: &Path,
     kept: &Cache,
-) -> Result<TokenStream> {
+) -> Result<Expansion> {
     // Places of warnings are counted in it.
     let spelled = arguments.to_string();
     let arguments: Arguments = syn::parse2(arguments)?;
@@ -104,7 +119,8 @@ pub(crate) fn expand(
             let warnings = warnings
                 .map(|w| (settings.place_of(&w.site).cloned(), in_arguments(&w.to_string())))
                 .collect();
-            let compiled = Compiled { code, warnings, beside: std::mem::take(&mut files.beside) };
+            let (note, beside) = (note(&name, &artifact.report), std::mem::take(&mut files.beside));
+            let compiled = Compiled { code, note, warnings, beside };
             kept.put(key, &compiled);
             compiled
         }
@@ -122,7 +138,7 @@ pub(crate) fn expand(
     let said = said.iter().map(|w| warning(&in_arguments(&w.to_string()), arguments.config_span(), attrs));
     let found = compiled.warnings.iter();
     let warnings = said.chain(found.map(|(place, w)| warning(w, arguments.span(place.as_ref()), attrs)));
-    Ok(quote! {
+    let code = quote! {
         #( #warnings )*
         #[doc(hidden)]
         mod #module {
@@ -132,7 +148,26 @@ pub(crate) fn expand(
         }
         #( #attrs )*
         #vis use #module::#named;
-    })
+    };
+    Ok(Expansion { code, note: compiled.note })
+}
+
+/// What a model takes of its chip: memory with what native kernels announce, and a run as predicted.
+fn note(name: &str, report: &Report) -> String {
+    let (total, memory) = (&report.total, &report.memory);
+    let (ram, flash) = (total.arena + total.native_stack, total.weights + total.native_code);
+    let kib = |bytes: f64| format!("{:.1}", bytes / 1024.0);
+    let mut parts = vec![match memory.ram {
+        Some(all) => format!("{} of {} KiB RAM", kib(ram as f64), all / 1024),
+        None => format!("{} KiB RAM", kib(ram as f64)),
+    }];
+    parts.push(match memory.flash {
+        Some(all) => format!("{:.1} % of flash", flash as f64 * 100.0 / all as f64),
+        None => format!("{} KiB flash", kib(flash as f64)),
+    });
+    parts.extend(total.seconds.map(options::seconds));
+    parts.extend(total.joules.map(options::joules));
+    format!("{name}: {}", parts.join(", "))
 }
 
 /// The words of the command line as the attribute's arguments.

@@ -59,6 +59,8 @@ use std::path::{Path, PathBuf};
 /// native kernels announce. What the Rust around them adds is not counted: the macro cannot build
 /// for the target. `secateur compile` measures all of it.
 ///
+/// The build's log says what the model takes: `har: 6.3 of 256 KiB RAM, 3.0 % of flash, 13.97 ms, 139.4 uJ`.
+///
 /// Files are found relative to the crate's `Cargo.toml`, and a change of one rebuilds the crate. The code
 /// is kept between builds, in the folder of the crate's build script or of what rustc writes: until a model,
 /// an option or the compiler changes, saving a source file compiles no model again.
@@ -69,9 +71,13 @@ use std::path::{Path, PathBuf};
 #[proc_macro_attribute]
 pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-    expand::expand(arguments.into(), item.into(), root.as_ref(), &Cache(folder()))
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    match expand::expand(arguments.into(), item.into(), root.as_ref(), &Cache(folder())) {
+        Ok(expansion) => {
+            eprintln!("{}", expansion.note);
+            expansion.code.into()
+        }
+        Err(refused) => refused.into_compile_error().into(),
+    }
 }
 
 /// Where code is kept between builds: in the folder of the crate's build script, else in one beside what rustc writes;

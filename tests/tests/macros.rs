@@ -212,3 +212,21 @@ fn kept_code_follows_the_files_of_tensors() {
     other[3] ^= 0x40;
     assert_ne!(expanded(&other), first);
 }
+
+/// A line for the build's log, from the compiler and from what was kept alike.
+#[test]
+fn the_log_says_what_a_model_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Cache(Some(folder.path().join("kept")));
+    let root = secateur_tests::repository().join("compiler/models/watch_cnn1d");
+    let note = |chip: &str| {
+        let arguments = format!("\"model.onnx\", calibrate = \"calib.npy\"{chip}").parse().unwrap();
+        expand::expand(arguments, "pub struct Watch;".parse().unwrap(), &root, &kept).unwrap().note
+    };
+    let chip = note(", target = \"nrf52840\"");
+    assert!(chip.starts_with("watch: 6.3 of 256 KiB RAM, 3.0 % of flash, 1"), "{chip}");
+    assert!(chip.contains(" ms, ") && chip.ends_with(" uJ"), "{chip}");
+    assert_eq!(note(", target = \"nrf52840\""), chip);
+    let host = note("");
+    assert!(host.starts_with("watch: ") && host.ends_with(" KiB flash"), "{host}");
+}
