@@ -20,7 +20,6 @@ fn main() {
             gather(&path, &mut files);
         }
     }
-    #[allow(clippy::disallowed_types)]
     let mut hash = std::collections::hash_map::DefaultHasher::new();
     for file in files {
         // A file that cannot be read fails the build itself.

@@ -71,6 +71,20 @@ fn every_format_measures_the_same() {
     let order = names.join(",");
     assert_eq!(eval(&["--data", &table, "--labels-column", "what", "--classes", &order]), want);
     assert_eq!(eval(&["--data", &table, "--labels-column", "1", "--classes", &order]), want);
+    // The column stays out of the samples where no labels are asked for, and in commands that have none.
+    let agree = ["--metric", "agree"];
+    let plain = eval(&[&["--data", &array][..], &agree].concat());
+    assert_eq!(eval(&[&["--data", &table, "--labels-column", "what"][..], &agree].concat()), plain);
+    let model = format!("{FOLDER}/model.onnx");
+    for command in [
+        &["run", "--input"][..],
+        &["compare", "--data"],
+        &["bench", "--target", "cortex-m4", "--emit", "c", "--data"],
+    ] {
+        let wish = ["--quantize", "none", "--labels-column", "what"];
+        let done = secateur(&[&[command[0], &model][..], &command[1..], &[&table], &wish].concat());
+        assert_eq!(done.status.code(), Some(0), "{command:?}: {}", words(&done.stderr));
+    }
     // Labels in a file of their own: words, numbers, one-hot rows.
     let lines: String = y.iter().map(|&c| format!("{}\n", names[c])).collect();
     let named = write(&at("y.txt"), lines);

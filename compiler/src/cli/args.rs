@@ -3,6 +3,7 @@
 //! In: the command line. Out: a [`Job`]. Law: flags are made from the table of options; a flag goes
 //! over the file, and the file over the defaults.
 
+use super::data::Labelled;
 use super::{config, data, model, warn};
 use crate::Artifact;
 use crate::artifact::{compile, compile_to_measure};
@@ -171,14 +172,22 @@ impl<const FRONT: u8> ModelArgs<FRONT> {
         let (settings, said) = self.named()?;
         let model = model::read(&self.model)?;
         let files = settings.calibrate.as_ref().map(|given| &given.value.0);
-        let column = settings.labels_column.as_ref().map(|given| given.value.as_str());
-        let calibration = files.map(|files| data::read_all(files, column)).transpose()?;
+        let calibration = files.map(|files| data::read_all(files, column(&settings))).transpose()?;
         let target = config::target(&settings)?;
         Ok(Job { model, target, calibration, options: settings.options(), settings, said })
     }
 }
 
+/// The column of tables that holds labels, if one is named.
+fn column(settings: &Settings) -> Option<&str> {
+    settings.labels_column.as_ref().map(|given| given.value.as_str())
+}
+
 impl Job {
+    /// Reads samples, and the labels of a table whose column of labels is named.
+    pub(crate) fn data(&self, path: &Path) -> Result<Labelled> {
+        data::read_labelled(path, column(&self.settings))
+    }
     /// The same job, emitting the given languages.
     pub(crate) fn emitting(mut self, mut languages: Vec<Language>) -> Self {
         languages.sort_unstable();

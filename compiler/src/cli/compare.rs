@@ -27,7 +27,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     let job = args.model.job()?.emitting(Vec::new());
     let samples = match (&args.data, &job.calibration) {
-        (Some(path), _) => data::read_samples(path)?,
+        (Some(path), _) => job.data(path)?.samples,
         (None, Some(samples)) => samples.clone(),
         (None, None) => {
             return Err(Error::option("data", "is missing").help("give samples with `--data X.npy`"));
@@ -35,10 +35,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     };
     let mut observer = Terminal::new();
     let artifact = job.compile(&job.options, &mut observer)?;
+    // Those of calibration samples are among the artifact's.
+    let unread =
+        args.data.iter().flat_map(|_| data::warnings(&samples, &artifact.imported)).collect::<Vec<_>>();
     let samples = data::sequences(&samples, &artifact.imported, Some(args.limit))?;
     let layers = compare(&artifact, samples.each().next().unwrap_or_default(), &mut observer)?;
     drop(observer);
     warn(&artifact.report.warnings);
+    warn(&unread);
     if args.json {
         return print_json(&json!({
             "schema": SCHEMA,

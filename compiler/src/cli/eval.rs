@@ -1,9 +1,9 @@
 //! `secateur eval`: the metric of the float model and of an engine side by side, and the drop.
 
 use super::args::{Job, ModelArgs};
-use super::data::csv::Labels::{self as Given, Words};
+use super::data::csv::Labels as Given;
 use super::engine::{self, Engine};
-use super::labels::{Expected, numbered};
+use super::labels::{self, Expected};
 use super::metric::{self, Labels, Metric, Reference};
 use super::progress::Terminal;
 use super::{data, output, print_json, table, warn};
@@ -107,28 +107,28 @@ fn dense(job: &Job) -> Option<Job> {
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     let job = args.model.job()?.emitting(args.engine.languages());
-    let column = job.settings.labels_column.as_ref().map(|given| given.value.as_str());
-    let read = data::read_labelled(&args.data, column)?;
+    let read = job.data(&args.data)?;
+    // The column is named to keep it out of the samples; these metrics read no labels.
+    let unlabelled = matches!(args.metric, Some(Metric::Agree | Metric::Cosine));
     let labels = match (&args.labels, read.labels) {
         (Some(path), _) => Some(data::read_labels(path)?),
-        (None, words) => words.map(Words),
+        (None, words) => words.filter(|_| !unlabelled).map(Given::Words),
     };
-    if labels.is_none() && column.is_some() && job.settings.calibrate.is_none() {
+    if labels.is_none() && job.settings.labels_column.is_some() && args.metric.is_none() {
         return Err(Error::option("labels-column", format!("`{}` is no table", args.data.display()))
             .help("tables are .csv, .tsv and .txt files; labels of others are given with `--labels`"));
     }
-    let labels = match labels {
-        Some(Words(words)) => {
-            let (numbers, names) = numbered(&words, &args.classes)?;
-            if !names.is_empty() && !args.json {
-                let named: Vec<String> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
-                output::print(&format!("classes: {}\n", named.join(", ")))?;
-            }
-            Some(numbers)
+    let (labels, names) = match labels {
+        Some(labels) => {
+            let (numbers, names) = labels::numbers(labels, &args.classes)?;
+            (Some(numbers), names)
         }
-        Some(Given::Array(array)) => Some(array),
-        None => None,
+        None => (None, Vec::new()),
     };
+    if !names.is_empty() && !args.json {
+        let named: Vec<String> = names.iter().enumerate().map(|(i, n)| format!("{i} {n}")).collect();
+        output::print(&format!("classes: {}\n", named.join(", ")))?;
+    }
     let metric = args.metric.unwrap_or(if labels.is_some() { Metric::Top1 } else { Metric::Agree });
     if metric == Metric::Top1 && labels.is_none() {
         return Err(Error::option("metric", "top1 needs labels").help("give `--labels Y.npy`"));

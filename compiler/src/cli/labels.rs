@@ -2,6 +2,7 @@
 //!
 //! Law: labels that could be misread are refused by name; none is guessed at, cut or wrapped.
 
+use super::data::csv::Labels as Given;
 use crate::error::{Error, Result, Site};
 use crate::tensor::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +50,7 @@ fn finite(labels: &Tensor) -> Result<()> {
 /// that occur in the order of the alphabet; with these names.
 ///
 /// Errors: a word that is none of the names given, and a name given twice.
-pub(crate) fn numbered(words: &[String], classes: &[String]) -> Result<(Tensor, Vec<String>)> {
+fn numbered(words: &[String], classes: &[String]) -> Result<(Tensor, Vec<String>)> {
     let numbers: Option<Vec<f64>> = words.iter().map(|w| w.parse::<f64>().ok()).collect();
     if let Some(numbers) = numbers.filter(|_| classes.is_empty()) {
         let whole = numbers.iter().all(|v| v.fract() == 0.0 && v.abs() < 1e9);
@@ -77,6 +78,16 @@ pub(crate) fn numbered(words: &[String], classes: &[String]) -> Result<(Tensor, 
     };
     let found = words.iter().enumerate().map(place).collect::<Result<Vec<i64>>>()?;
     Ok((Tensor::i64(&[found.len()], found), names))
+}
+
+/// Labels as an array, and the names of their classes where they were words; see [`numbered`].
+///
+/// Errors: those of it.
+pub(crate) fn numbers(given: Given, classes: &[String]) -> Result<(Tensor, Vec<String>)> {
+    match given {
+        Given::Words(words) => numbered(&words, classes),
+        Given::Array(array) => Ok((array, Vec::new())),
+    }
 }
 
 /// The class of each sample that is run, from class numbers or one-hot rows.

@@ -31,7 +31,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     let job = args.model.job()?.emitting(args.engine.languages());
-    let samples = data::read_samples(&args.input)?;
+    let samples = job.data(&args.input)?.samples;
     let mut observer = Terminal::new();
     let prepared = engine::prepare(&job, args.engine, &mut observer)?;
     let unread = data::warnings(&samples, prepared.graph());

@@ -1,7 +1,7 @@
 //! `secateur sensitivity`: what zeros in one layer cost the whole model, layer by layer and level by level.
 
 use super::args::ModelArgs;
-use super::labels::Expected;
+use super::labels::{self, Expected};
 use super::metric::{self, Labels, Metric, Reference};
 use super::progress::Terminal;
 use super::{data, output, print_json, table, warn};
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// One class number or one-hot row a calibration sample: the drop of top1 stands beside the error.
-    #[arg(long, value_name = "Y.npy")]
+    #[arg(long, value_name = "Y.npy|Y.csv")]
     labels: Option<PathBuf>,
     /// Measure on N of the samples, evenly spread; all of them choose zeros.
     #[arg(long, value_name = "N", default_value_t = 256)]
@@ -57,7 +57,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if args.limit == 0 {
         return Err(Error::option("limit", "leaves no sample to measure on").help("give a number from 1"));
     }
-    let labels = args.labels.as_deref().map(data::read_npy).transpose()?;
+    let labels = args.labels.as_deref().map(data::read_labels).transpose()?;
+    // Words count in the order of the alphabet.
+    let labels = labels.map(|given| labels::numbers(given, &[])).transpose()?.map(|(numbers, _)| numbers);
     let mut observer = Terminal::new();
     let mut outputs: Vec<Vec<Vec<f64>>> = Vec::new();
     let mut listen = |have: &[Vec<Tensor>]| {

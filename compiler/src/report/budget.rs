@@ -5,7 +5,7 @@
 //! cannot be checked is refused, never passed over.
 
 use super::memory::{counted_flash, counted_ram, largest};
-use super::{LayerReport, Report, memory};
+use super::{Report, memory};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::Graph;
 use crate::options::{Budgets, joules, seconds};
@@ -164,13 +164,7 @@ fn advice(report: &Report, budgets: &Budgets, rivals: &[Rival]) -> String {
 
 /// The layers with most cycles, by name.
 fn by_cycles(report: &Report) -> String {
-    let mut layers: Vec<&LayerReport> = report.layers.iter().filter(|l| l.cycles > Some(0)).collect();
-    layers.sort_by_key(|l| std::cmp::Reverse(l.cycles));
     let all = report.total.cycles.unwrap_or(0).max(1);
-    let named = layers.iter().take(memory::NAMED).map(|l| {
-        let own = l.cycles.unwrap_or(0);
-        format!("`{}` ({}) {own} cycles, {} %", l.name, l.op, (own * 100 + all / 2) / all)
-    });
-    let named: Vec<String> = named.collect();
-    if named.is_empty() { "no layer".into() } else { named.join(", ") }
+    let share = |own: u64| format!("{own} cycles, {} %", (own * 100 + all / 2) / all);
+    memory::most(report, |l| l.cycles.unwrap_or(0), share)
 }

@@ -41,7 +41,7 @@ fn in_one(regions: &[Region]) -> u64 {
 }
 
 /// Layers that a message names at most.
-pub(super) const NAMED: usize = 3;
+const NAMED: usize = 3;
 
 /// What does not fit, if anything.
 pub fn overflow(report: &Report) -> Option<Error> {
@@ -137,13 +137,19 @@ pub(super) fn counted_ram(report: &Report) -> (u64, String) {
 
 /// The layers with the most of something, by name.
 pub(super) fn largest(report: &Report, of: impl Fn(&LayerReport) -> usize, word: &str) -> String {
+    most(report, |l| of(l) as u64, |bytes| format!("{} {word}", size(bytes)))
+}
+
+/// The same of anything, `told` in words.
+pub(super) fn most(
+    report: &Report,
+    of: impl Fn(&LayerReport) -> u64,
+    told: impl Fn(u64) -> String,
+) -> String {
     let mut layers: Vec<&LayerReport> = report.layers.iter().filter(|l| of(l) > 0).collect();
     layers.sort_by_key(|l| std::cmp::Reverse(of(l)));
-    let named: Vec<String> = layers
-        .iter()
-        .take(NAMED)
-        .map(|l| format!("`{}` ({}) {} {word}", l.name, l.op, size(of(l))))
-        .collect();
+    let named = layers.iter().take(NAMED).map(|l| format!("`{}` ({}) {}", l.name, l.op, told(of(l))));
+    let named: Vec<String> = named.collect();
     if named.is_empty() { "no layer".into() } else { named.join(", ") }
 }
 

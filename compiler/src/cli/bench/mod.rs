@@ -84,7 +84,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if let Some(n) = args.inputs {
         return constant(&artifact, &job, &languages, n as usize, args.json, observer);
     }
-    let input = input(args, &artifact)?;
+    let input = input(args, &job, &artifact)?;
     let mut report = Report { runs: Vec::new(), random: args.data.is_none(), notes: Vec::new() };
     for language in languages {
         match bench(&artifact, &job, language, &input, args, &mut observer) {
@@ -149,13 +149,15 @@ fn constant(
 }
 
 /// The sample to run, as the ports hold it.
-fn input(args: &Args, artifact: &Artifact) -> Result<Vec<Tensor>> {
+fn input(args: &Args, job: &Job, artifact: &Artifact) -> Result<Vec<Tensor>> {
     let ports = &artifact.program.inputs;
     let Some(path) = &args.data else {
         let mut state = 0;
         return Ok(ports.iter().map(|p| random(p, &mut state)).collect());
     };
-    let samples = data::split(&data::read_samples(path)?, &artifact.imported, Some(1))?;
+    let samples = job.data(path)?.samples;
+    warn(&data::warnings(&samples, &artifact.imported));
+    let samples = data::split(&samples, &artifact.imported, Some(1))?;
     let first = samples
         .first()
         .ok_or_else(|| Error::data(Site::File(path.display().to_string()), "holds no sample"))?;

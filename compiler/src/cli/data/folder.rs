@@ -3,7 +3,7 @@
 //! In: a folder. Out: one array, its first axis the files in the order of their names. Law: every file is one sample of
 //! one shape, and recordings have one rate; a file that is none of these is refused by name.
 
-use super::{at_file, csv};
+use super::{at_file, csv, ending};
 use crate::cli::output;
 use crate::error::{Error, Result, Site};
 use crate::npy;
@@ -70,8 +70,7 @@ pub(crate) fn read(folder: &Path) -> Result<(Tensor, bool)> {
     let (mut data, mut count) = (Vec::new(), 0);
     for path in files(folder)? {
         let bytes = output::read(&path)?;
-        let ending = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        let (kind, sample, hertz) = match ending.as_str() {
+        let (kind, sample, hertz) = match ending(&path).as_str() {
             "wav" => {
                 let recording = wav(&bytes, &path)?;
                 ("wav", recording.frames, recording.hertz)
@@ -84,8 +83,6 @@ pub(crate) fn read(folder: &Path) -> Result<(Tensor, bool)> {
                 return Err(refuse(&path, why.into()).help("take it out of the folder"));
             }
         };
-        let values = sample.as_f32().map(<[f32]>::to_vec);
-        let values = values.unwrap_or_else(|| sample.to_f64_vec().into_iter().map(|v| v as f32).collect());
         match &first {
             None => first = Some((path.clone(), kind, sample.shape().to_vec(), hertz)),
             Some((other, of, shape, rate)) => {
@@ -105,7 +102,7 @@ pub(crate) fn read(folder: &Path) -> Result<(Tensor, bool)> {
                 }
             }
         }
-        data.extend(values);
+        data.extend(sample.to_f32_vec());
         count += 1;
     }
     let Some((_, kind, shape, _)) = first else {

@@ -65,7 +65,7 @@ pub fn read_samples(path: &Path) -> Result<Samples> {
     read_labelled(path, None).map(|read| read.samples)
 }
 
-/// Reads labels: an array, or a table of words or numbers.
+/// Reads labels: an array, or a table of words or numbers. What they count is [`super::labels::numbers`].
 pub(crate) fn read_labels(path: &Path) -> Result<csv::Labels> {
     match ending(path).as_str() {
         "csv" | "tsv" | "txt" => csv::labels(&output::read(path)?, path),
