@@ -1,10 +1,10 @@
 //! `compile`: the one entry that every front calls, and what it returns.
 
-use crate::emit::{self, EmitOptions, File};
+use crate::emit::{self, Build, EmitOptions, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
 use crate::observe::{Observer, Silent};
-use crate::options::{Budgets, Language, Options, Quantize};
+use crate::options::{Budgets, Language, Layout, Options, Quantize};
 use crate::policy::Policy;
 use crate::program::{self, Program};
 use crate::quantize::Scaled;
@@ -224,8 +224,9 @@ fn compile_unhelped(
         features: target.core.features.clone(),
         target: target.name.clone(),
         core: target.core.name.clone(),
-        flags: flags(target),
-        as_crate: options.as_crate,
+        flags: Build::of(target).core_flags(),
+        build: Build::of(target),
+        layout: options.layout,
         ..EmitOptions::default()
     };
     let languages = options.emit.clone();
@@ -384,12 +385,13 @@ impl Artifact {
                 Language::Rust => emit::rust::emit(&self.program, &self.settings)?,
             });
         }
+        files.extend(emit::around(&self.program, &self.settings, &files));
         Ok(files)
     }
 
     /// The program with a call of `secateur_layer` before each layer.
     pub fn emit_marked(&self, language: Language) -> Result<Vec<File>> {
-        let settings = EmitOptions { marks: true, as_crate: false, ..self.settings.clone() };
+        let settings = EmitOptions { marks: true, layout: Layout::Files, ..self.settings.clone() };
         match language {
             Language::C => emit::c::emit(&self.program, &settings),
             Language::Rust => emit::rust::emit(&self.program, &settings),
@@ -450,19 +452,12 @@ fn stays_real(graph: &mut Graph, samples: bool) {
     graph.warn(Warning::new(Site::Option("quantize".into()), text).help(help));
 }
 
-/// Flags by which C compilers know a core: GCC's where it does.
-fn flags(target: &Target) -> String {
-    let Some(tools) = &target.core.toolchain else { return String::new() };
-    let known = if tools.gcc.is_empty() { &tools.clang } else { &tools.gcc };
-    let chooses = |f: &&String| f.starts_with("-m") && !f.starts_with("-mcmodel");
-    known.iter().filter(chooses).cloned().collect::<Vec<_>>().join(" ")
-}
-
 fn check(options: &Options) -> Result<()> {
     if let Some(reason) = emit::names::refusal(&options.name) {
         return Err(Error::option("name", format!("`{}` {reason}", emit::printable(&options.name)))
             .help(format!("give another name, as `{}`", emit::names::adapted(&options.name))));
     }
+    emit::check_layout(options)?;
     for stage in &options.dump_after {
         let known = STAGES.iter().copied().chain(passes::names());
         if !known.clone().any(|s| s == stage) {
@@ -483,7 +478,8 @@ fn digest(model: &[u8], target: &Target, calibration: Option<&Samples>, options:
     };
     part(env!("CARGO_PKG_VERSION").as_bytes());
     part(model);
-    part(format!("{target:?}").as_bytes());
+    // How firmware starts changes nothing of the model.
+    part(format!("{:?}", Target { boot: None, ..target.clone() }).as_bytes());
     // What is let pass changes no byte of the output.
     part(
         format!("{:?}", Options { allow_overflow: false, budgets: Budgets::default(), ..options.clone() })

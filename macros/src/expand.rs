@@ -12,7 +12,7 @@ use quote::{format_ident, quote, quote_spanned};
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
 use secateur_compiler::error::Fault;
-use secateur_compiler::options::{self, FILE_NAME, Language, MAX_BYTES, Place, Settings};
+use secateur_compiler::options::{self, FILE_NAME, Language, Layout, MAX_BYTES, Place, Settings};
 use secateur_compiler::report::Report;
 use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::Samples;
@@ -89,7 +89,7 @@ pub(crate) fn expand(
     let options = Options {
         name: name.clone(),
         emit: vec![Language::Rust],
-        as_crate: false,
+        layout: Layout::Files,
         dump_after: Vec::new(),
         ..settings.options()
     };

@@ -10,7 +10,7 @@ mod schema;
 mod size;
 
 pub use schema::{
-    Chip, Clock, Core, Cost, Emulator, Memory, Pairing, Power, Region, Span, Target, Toolchain,
+    Boot, Chip, Clock, Core, Cost, Emulator, Image, Memory, Pairing, Power, Region, Span, Target, Toolchain,
 };
 pub use size::{Size, parse_size};
 

@@ -18,6 +18,7 @@ pub struct Chip {
     #[serde(default)]
     pub memory: Memory,
     pub power: Option<Power>,
+    pub boot: Option<Boot>,
     /// Public documents that the numbers come from, with revision or section.
     pub sources: Vec<String>,
 }
@@ -56,6 +57,33 @@ pub struct Region {
     /// documents do not state it.
     #[serde(default)]
     pub wait_states: Option<u32>,
+}
+
+/// How the chip begins to run code in flash: what a whole firmware needs to know, and no model.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Boot {
+    /// What stands at the start of the first flash; left out where a plain image does not start.
+    pub image: Option<Image>,
+    /// Memories of which data and stack take one, by name, the first that is large enough: those that can be used from
+    /// reset on.
+    #[serde(default)]
+    pub ram: Vec<String>,
+    /// Why a plain image does not start.
+    #[serde(default)]
+    pub refused: String,
+}
+
+/// What a chip finds at the start of its flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Image {
+    /// The vector table of a Cortex-M.
+    Vectors,
+    /// 256 bytes of code with a checksum, which switch on reading of the flash outside; then the vector table.
+    Rp2040,
+    /// A definition of the image within its first 4 KiB, behind the vector table or the first instruction.
+    Rp2350,
 }
 
 /// What the running core draws.
@@ -281,6 +309,8 @@ pub struct Target {
     #[serde(default)]
     pub power: Option<Power>,
     #[serde(default)]
+    pub boot: Option<Boot>,
+    #[serde(default)]
     pub sources: Vec<String>,
 }
 
@@ -314,8 +344,8 @@ impl Target {
     }
 
     pub(crate) fn new(chip: Chip, core: Core) -> Target {
-        let Chip { name, description, core: _, clock, memory, power, sources } = chip;
-        Target { name, description, core, clock, memory, power, sources }
+        let Chip { name, description, core: _, clock, memory, power, boot, sources } = chip;
+        Target { name, description, core, clock, memory, power, boot, sources }
     }
     /// A core without memories and clock.
     pub(crate) fn bare(core: Core) -> Target {
@@ -325,6 +355,7 @@ impl Target {
             clock: None,
             memory: Memory::default(),
             power: None,
+            boot: None,
             sources: core.sources.clone(),
             core,
         }
@@ -364,6 +395,18 @@ impl Target {
             && !(volts > 0.0 && volts < 100.0)
         {
             return wrong(format!("`power.volts` is {volts}: it must be the supply voltage in volts"));
+        }
+        if let Some(boot) = &self.boot {
+            if boot.image.is_some() != boot.refused.is_empty() {
+                return wrong("`boot` has an `image`, or says in `refused` why there is none".into());
+            }
+            if boot.image.is_some() && (boot.ram.is_empty() || self.memory.flash.is_empty()) {
+                return wrong("`boot` needs a flash, and names in `ram` the memories for data".into());
+            }
+            let known = |name: &String| self.memory.ram.iter().any(|r| r.name == *name);
+            if let Some(name) = boot.ram.iter().find(|name| !known(name)) {
+                return wrong(format!("`boot.ram` names `{name}`, which is no RAM of the chip"));
+            }
         }
         for region in &all {
             if region.wait_states.is_some_and(|w| w > 1000) {

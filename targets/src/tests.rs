@@ -22,6 +22,7 @@ fn every_file_parses_under_its_own_name_and_names_its_sources() {
         let power = target.power.as_ref().unwrap_or_else(|| panic!("{name} says nothing of power"));
         assert!(!power.conditions.is_empty(), "{name}");
         assert_eq!(power.active_ua_per_mhz.is_some(), power.volts.is_some(), "{name}");
+        assert!(target.boot.is_some(), "{name} does not say how it starts");
     }
     for (name, _) in files::CORES {
         let core = core(name).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -89,6 +90,12 @@ fn bad_descriptions_are_refused_in_words() {
     assert!(refused("\"256K\"", "0").contains("must have a size"));
     assert!(refused("hz = 64_000_000", "hz = 0").contains("clock.hz"));
     assert!(refused("0x20000000", "0x00000400").contains("overlap"));
+    assert!(refused("image = \"vectors\"", "").contains("`boot` has an `image`"));
+    assert!(
+        refused("image = \"vectors\"", "image = \"vectors\"\nrefused = \"no\"").contains("`boot` has an")
+    );
+    assert!(refused("ram = [\"ram\"]", "ram = [\"rom\"]").contains("`rom`, which is no RAM"));
+    assert!(refused("ram = [\"ram\"]", "").contains("names in `ram`"));
     for odd in ["inf", "-inf", "nan", "-1.0", "0.0", "1e30"] {
         assert!(refused("volts = 3.0", &format!("volts = {odd}")).contains("power.volts"), "{odd}");
         let said = refused("active-ua-per-mhz = 52", &format!("active-ua-per-mhz = {odd} # "));

@@ -300,7 +300,7 @@ def crate(binary, emitted, model, samples, runtime):
     with tempfile.TemporaryDirectory(dir=emitted.folder) as folder:
         how = ["--quantize", "none"] if emitted.float else []
         common = [binary, "compile", str(model), "--name", emitted.name, "--target", emitted.target, "--calibrate", str(samples)]
-        code, _, said = run([*common, *how, "--emit", "rust", "--crate", "-o", folder])
+        code, _, said = run([*common, *how, "--layout", "cargo", "-o", folder])
         passed(f"{emitted.label} as a crate", code == 0, head(said))
         text = probe.rust_program(emitted.module, "src/lib.rs").replace('#[path = "src/lib.rs"]\nmod model;', "use krate as model;")
         pathlib.Path(folder, "probe.rs").write_text(text)

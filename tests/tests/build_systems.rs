@@ -4,7 +4,7 @@
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::File;
 use secateur_compiler::observe::Silent;
-use secateur_compiler::options::Language;
+use secateur_compiler::options::{Language, Layout};
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, targets};
 use secateur_tests::{host, npy, repository, tools};
@@ -15,12 +15,12 @@ const MAIN: &str = "#include \"kws.h\"\nstatic kws_arena arena;\nint main(void)\
     kws_run(&arena, kws_input_imu(&arena), kws_output_logits(&arena));\n    return kws_output_logits(&arena)[0];\n}\n";
 
 /// A wearable model for the Cortex-M4, called `kws`.
-fn emitted(language: Language, as_crate: bool) -> Vec<File> {
+fn emitted(language: Language, layout: Layout) -> Vec<File> {
     let bundled = repository().join("compiler/models/watch_cnn1d");
     let model = std::fs::read(bundled.join("model.onnx")).unwrap();
     let mut samples = Samples::default();
     samples.arrays.insert(String::new(), npy(&bundled.join("calib.npy")));
-    let options = Options { name: "kws".into(), emit: vec![language], as_crate, ..Options::default() };
+    let options = Options { name: "kws".into(), emit: vec![language], layout, ..Options::default() };
     let target = targets::find("nrf52840").unwrap();
     compile(&model, &target, Some(&samples), &options, &mut Silent).unwrap().files
 }
@@ -28,7 +28,7 @@ fn emitted(language: Language, as_crate: bool) -> Vec<File> {
 /// A folder with `main.c`, and the emitted C in `model`.
 fn firmware() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    host::write(&dir.path().join("model"), &emitted(Language::C, false));
+    host::write(&dir.path().join("model"), &emitted(Language::C, Layout::Files));
     std::fs::write(dir.path().join("main.c"), MAIN).unwrap();
     dir
 }
@@ -167,10 +167,10 @@ fn a_crate_that_forbids_unsafe_takes_the_model_as_a_crate() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    let module = emitted(Language::Rust, false);
+    let module = emitted(Language::Rust, Layout::Files);
     assert!(module[0].text.contains("`#![forbid(unsafe_code)]`"), "the module says so itself");
     host::write(dir.path(), &module);
-    host::write(&dir.path().join("kws"), &emitted(Language::Rust, true));
+    host::write(&dir.path().join("kws"), &emitted(Language::Rust, Layout::Cargo));
     let body = "fn main() {\n    let mut model = kws::Kws::new();\n    model.run_in_place();\n}\n";
     let forbids = "#![forbid(unsafe_code)]\n";
     for (name, text) in [

@@ -176,18 +176,18 @@ fn firmware_with_an_emitted_module_builds_no_compiler() {
     }
 }
 
-/// What `--crate` writes depends on the runtime alone, too.
+/// What `--layout cargo` writes depends on the runtime alone, too.
 #[test]
 fn an_emitted_crate_builds_no_compiler() {
     use secateur_compiler::artifact::compile;
     use secateur_compiler::observe::Silent;
-    use secateur_compiler::options::{Language, Options, Quantize};
+    use secateur_compiler::options::{Language, Layout, Options, Quantize};
     let model = std::fs::read(repository().join("compiler/models/watch_cnn1d/model.onnx")).expect("a model");
     let options = Options {
         name: "watch".into(),
         quantize: Quantize::None,
         emit: vec![Language::Rust],
-        as_crate: true,
+        layout: Layout::Cargo,
         ..Options::default()
     };
     let artifact = compile(&model, &secateur_tests::engines::target("nrf52840"), None, &options, &mut Silent)

@@ -11,7 +11,7 @@ use crate::emit::names;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::options::{
-    DECLARED, Declared, Form, Front, Given, Language, Leaf, Options, Place, Raw, Settings, Untyped,
+    DECLARED, Declared, Form, Front, Given, Language, Layout, Leaf, Options, Place, Raw, Settings, Untyped,
 };
 use crate::tensor::Samples;
 use crate::warning::Warning;
@@ -33,6 +33,8 @@ pub(crate) struct ModelArgs<const FRONT: u8 = COMMAND> {
 pub(crate) const INSPECT: u8 = Front::Inspect as u8;
 pub(crate) const COMMAND: u8 = Front::Command as u8;
 pub(crate) const COMPILE: u8 = Front::Compile as u8;
+/// `new`: the options of every command that compiles, and the model by a flag.
+pub(crate) const NEW: u8 = u8::MAX;
 
 fn front(number: u8) -> Front {
     match number {
@@ -56,6 +58,14 @@ pub(crate) fn language() -> impl TypedValueParser<Value = Language> {
         let raw = Raw { place: Place::Flag, value: Untyped::Word(word) };
         Language::read(&raw).ok_or("is no language")
     })
+}
+
+/// Where the model is named.
+fn model(front: u8) -> Arg {
+    match front {
+        NEW => Arg::new("model").long("model").help("The trained model, instead of a bundled one"),
+        _ => Arg::new("model").required(true).help("The trained model"),
+    }
 }
 
 /// A help text as clap's own derive would have it.
@@ -87,17 +97,11 @@ impl<const FRONT: u8> clap::Args for ModelArgs<FRONT> {
     fn augment_args(command: Command) -> Command {
         let path = || clap::value_parser!(PathBuf);
         let command =
-            command
-                .arg(
-                    Arg::new("model")
-                        .value_name("MODEL")
-                        .required(true)
-                        .value_parser(path())
-                        .help("The trained model"),
-                )
-                .arg(Arg::new("config").long("config").value_name("FILE").value_parser(path()).help(
+            command.arg(model(FRONT).value_name("MODEL").value_parser(path())).arg(
+                Arg::new("config").long("config").value_name("FILE").value_parser(path()).help(
                     "File of options, instead of `secateur.toml` beside the model; a flag wins over it",
-                ));
+                ),
+            );
         command.args(DECLARED.iter().filter(|o| o.is_for(front(FRONT))).map(flag))
     }
     fn augment_args_for_update(command: Command) -> Command {
@@ -156,6 +160,16 @@ impl<const FRONT: u8> ModelArgs<FRONT> {
         Ok((settings, said))
     }
 
+    /// The flags over the defaults, for who has no model's file.
+    pub(crate) fn flags(&self) -> Result<Settings> {
+        let mut settings = self.flags.clone();
+        if let Some(file) = &self.config {
+            settings.over(config::of(&self.model, Some(file))?.0);
+        }
+        settings.over(Settings::defaults());
+        Ok(settings)
+    }
+
     /// All levels together, with a name for what is emitted.
     pub(crate) fn named(&self) -> Result<(Settings, Option<Warning>)> {
         let (mut settings, said) = self.settings()?;
@@ -193,6 +207,8 @@ impl Job {
         languages.sort_unstable();
         languages.dedup();
         self.options.emit = languages;
+        // Those who measure and run build it themselves.
+        self.options.layout = Layout::Files;
         self
     }
     /// Compiles; what is refused for an option of a file is refused at its line.

@@ -14,7 +14,7 @@ use crate::tensor::Samples;
 use std::path::{Path, PathBuf};
 
 const MODEL: &[u8] = include_bytes!("../../models/watch_cnn1d/model.onnx");
-const CALIBRATION: &[u8] = include_bytes!("../../models/watch_cnn1d/calib.npy");
+pub(super) const CALIBRATION: &[u8] = include_bytes!("../../models/watch_cnn1d/calib.npy");
 const TEST: &[u8] = include_bytes!("../../models/watch_cnn1d/test_x.npy");
 const LABELS: &[u8] = include_bytes!("../../models/watch_cnn1d/test_y.npy");
 
@@ -42,6 +42,11 @@ fn unnamed(bytes: &[u8]) -> Result<Samples> {
     let mut samples = Samples::default();
     samples.arrays.insert(String::new(), npy::read(bytes)?);
     Ok(samples)
+}
+
+/// The bundled model, to be compiled for a target and with options that the caller sets.
+pub(super) fn bundled() -> Result<Job> {
+    job(None)
 }
 
 fn job(prune: Option<Prune>) -> Result<Job> {

@@ -119,7 +119,7 @@ fn lock(folder: &Path, patience: Duration) -> Result<std::fs::File> {
 fn locked(disk: &Disk, folder: &Path, name: &str, files: &[impl Written]) -> Result<Removed> {
     let _lock = lock(folder, PATIENCE)?;
     recover(disk, folder)?;
-    refuse_foreign(folder, files)?;
+    refuse_foreign(folder, name, files)?;
     let removed = stale(folder, name, files);
     let staging = folder.join(STAGING);
     let done = exchange(disk, folder, files, &removed);
@@ -247,13 +247,20 @@ fn is_dump(path: &str) -> bool {
     path.ends_with(".txt")
 }
 
-/// Refuses to overwrite what we did not write.
-fn refuse_foreign(folder: &Path, files: &[impl Written]) -> Result<()> {
+/// Refuses to overwrite what we did not write, or wrote for another model: a `Makefile` builds one.
+fn refuse_foreign(folder: &Path, name: &str, files: &[impl Written]) -> Result<()> {
+    let banner = format!("of the model `{name}`{BANNER}");
     for file in files {
         let place = folder.join(file.path());
         // A link that leads nowhere is something, too.
         let Ok(there) = std::fs::symlink_metadata(&place) else { continue };
-        let ours = there.is_file() && (is_dump(file.path()) || head(&place).is_some_and(|h| is_ours(&h)));
+        let head = head(&place).unwrap_or_default();
+        if there.is_file() && head.contains(BANNER) && !head.contains(&banner) {
+            let message = "stands where output is to go, and belongs to another model";
+            return Err(Error::new(Fault::Environment, Site::File(place.display().to_string()), message)
+                .help("name another folder with `-o`: with `--layout`, every model has its own"));
+        }
+        let ours = there.is_file() && (is_dump(file.path()) || is_ours(&head));
         if !ours {
             let message = "stands where output is to go, and was not written by Secateur";
             return Err(Error::new(Fault::Environment, Site::File(place.display().to_string()), message)

@@ -18,6 +18,7 @@ mod inspect;
 mod labels;
 mod metric;
 mod model;
+mod new;
 mod operators;
 mod output;
 mod progress;
@@ -45,6 +46,8 @@ struct Cli {
 enum Command {
     /// Compile a model and write its C or Rust.
     Compile(compile::Args),
+    /// Write a firmware project around a model, which builds and runs as it stands.
+    New(new::Args),
     /// Run a model on samples and write its outputs.
     Run(run::Args),
     /// Measure a model on labelled data, beside its float meaning.
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
     signals::listen();
     let done = match cli.command {
         Command::Compile(args) => compile::main(&args),
+        Command::New(args) => new::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Eval(args) => eval::main(&args),
         Command::Compare(args) => compare::main(&args),

@@ -3,7 +3,7 @@
 use super::{output, print_json, table};
 use crate::error::{Error, Fault, Result, Site};
 use crate::report::SCHEMA;
-use secateur_targets::Target;
+use secateur_targets::{Boot, Target};
 use serde_json::json;
 
 #[derive(Debug, clap::Args)]
@@ -75,6 +75,13 @@ fn one(target: &Target) -> String {
     if let Some(power) = &target.power {
         let figure = power.active_ua_per_mhz.map_or("not stated".into(), |ua| format!("{ua} µA/MHz"));
         line("active", format!("{figure} ({})", power.conditions));
+    }
+    match &target.boot {
+        Some(Boot { image: Some(_), ram, .. }) => {
+            line("firmware", format!("`secateur new`, data in {}", ram.join(" or ")))
+        }
+        Some(boot) => line("firmware", format!("not by `secateur new`: {}", boot.refused)),
+        None => {}
     }
     if let Some(tools) = &target.core.toolchain {
         line("C", tools.gcc.join(" "));

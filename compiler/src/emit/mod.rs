@@ -11,6 +11,7 @@ mod c_expr;
 mod c_header;
 mod called;
 mod file;
+mod layout;
 mod module;
 pub mod names;
 mod needs;
@@ -21,10 +22,13 @@ mod rust_expr;
 
 pub use called::called;
 pub use file::File;
+pub use layout::{Build, around, check_layout};
 pub(crate) use module::{origin, printable};
 
+use crate::options::Layout;
+
 /// What the printers need to know besides the program.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmitOptions {
     /// Digest of model, options, target and calibration, for the banner.
     pub digest: String,
@@ -35,8 +39,10 @@ pub struct EmitOptions {
     pub target: String,
     pub core: String,
     pub flags: String,
-    /// Rust as a crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
-    pub as_crate: bool,
+    /// How C is compiled for the target, for layouts that build it.
+    pub build: Build,
+    /// What stands around the code.
+    pub layout: Layout,
     /// Calls of the empty function `secateur_layer` before each layer, for a counter that tells
     /// layers apart. Who builds such code brings the function.
     pub marks: bool,
@@ -46,6 +52,24 @@ pub struct EmitOptions {
     pub stack: Option<usize>,
     /// Why one of them is missing, where a measurement was tried.
     pub not_measured: Option<String>,
+}
+
+impl Default for EmitOptions {
+    fn default() -> Self {
+        EmitOptions {
+            digest: String::new(),
+            features: Vec::new(),
+            target: String::new(),
+            core: String::new(),
+            flags: String::new(),
+            build: Build::default(),
+            layout: Layout::Files,
+            marks: false,
+            code: None,
+            stack: None,
+            not_measured: None,
+        }
+    }
 }
 
 impl EmitOptions {

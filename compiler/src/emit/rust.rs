@@ -16,6 +16,7 @@ use super::rust_expr::literal;
 use crate::emit::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
+use crate::options::Layout;
 use crate::program::{Arg, Initial, Program, Step};
 use crate::tensor::DType;
 use std::fmt::Write;
@@ -40,7 +41,7 @@ pub(super) fn scalar_type(ty: Ty) -> &'static str {
 pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
     let name = rust_module(&program.name);
     let text = module_text(program, options)?;
-    if !options.as_crate {
+    if options.layout != Layout::Cargo {
         return Ok(vec![File { path: format!("{name}.rs"), text }]);
     }
     let manifest = format!(
@@ -66,7 +67,7 @@ pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     }
     o.push_str(
         "// It holds `unsafe` blocks: a crate with `#![forbid(unsafe_code)]` takes it as a crate of its own\n\
-         // (`secateur compile --crate`).\n",
+         // (`secateur compile --layout cargo`).\n",
     );
     let _ = writeln!(
         o,

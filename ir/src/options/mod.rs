@@ -129,12 +129,13 @@ declare! {
     /// neither is a port of it; repeat for more.
     state: Pairs<String>, "state", "INPUT=OUTPUT",
         default "", Everyone;
-    /// Languages to emit; `onnx`: the model, pruned if it was asked for, and what is compiled of it.
+    /// Languages to emit: C where nothing is said, or that of the layout; `onnx`: the model, pruned if it was asked
+    /// for, and what is compiled of it.
     emit: Vec<Emitted>, "emit", "EMIT",
-        default "c", Compile;
-    /// Emit Rust as a small crate.
-    as_crate: Switch, "crate", "",
-        default "false", Compile;
+        default "", Compile;
+    /// What stands around the code, for who builds it.
+    layout: Layout, "layout", "LAYOUT",
+        default "files", Compile;
     /// Write the text form after a pass or stage (`NAME.PASS.txt`); repeat for more.
     dump_after: Vec<String>, "dump-after", "PASS",
         default "", Compile;
@@ -168,10 +169,13 @@ impl Settings {
             options.emit = emitted.iter().filter_map(|e| e.language()).collect();
             options.onnx = emitted.contains(&Emitted::Onnx);
         }
+        put(&mut options.layout, &self.layout);
+        if let (None, Some(language)) = (emitted, options.layout.language()) {
+            options.emit = vec![language];
+        }
         options.emit.sort_unstable();
         options.emit.dedup();
         put(&mut options.dump_after, &self.dump_after);
-        options.as_crate = self.as_crate.as_ref().is_some_and(|g| g.value.0);
         options.allow_overflow = self.allow_overflow.as_ref().is_some_and(|g| g.value.0);
         options.budgets = Budgets {
             flash: self.max_flash.as_ref().map(|g| g.value.0),
@@ -309,6 +313,31 @@ choices! {
     }
 }
 
+choices! {
+    /// What stands around the emitted code.
+    Layout {
+        /// The sources alone.
+        Files = "files",
+        /// C, and a `Makefile` that builds `libNAME.a` by itself or in the Makefile that includes it.
+        Make = "make",
+        /// C, and a `CMakeLists.txt` for `add_subdirectory`, for `find_package` once it is installed, or by itself.
+        Cmake = "cmake",
+        /// Rust as a small crate.
+        Cargo = "cargo",
+    }
+}
+
+impl Layout {
+    /// The language that the layout builds.
+    pub fn language(self) -> Option<Language> {
+        match self {
+            Layout::Files => None,
+            Layout::Make | Layout::Cmake => Some(Language::C),
+            Layout::Cargo => Some(Language::Rust),
+        }
+    }
+}
+
 impl Emitted {
     /// The language, if it is code.
     pub fn language(self) -> Option<Language> {
@@ -407,8 +436,8 @@ pub struct Options {
     pub emit: Vec<Language>,
     /// Write the model as ONNX too.
     pub onnx: bool,
-    /// Emit Rust as a small crate (`Cargo.toml`, `src/lib.rs`) instead of one module.
-    pub as_crate: bool,
+    /// What stands around the emitted code.
+    pub layout: Layout,
     /// Sizes for symbolic dimensions; a batch dimension that is not named is 1.
     pub dims: BTreeMap<String, usize>,
     /// Inputs that are constants, and what they hold.
@@ -455,7 +484,7 @@ impl Default for Options {
             int16: Vec::new(),
             emit: vec![Language::C],
             onnx: false,
-            as_crate: false,
+            layout: Layout::Files,
             dims: BTreeMap::new(),
             bind: BTreeMap::new(),
             states: Vec::new(),

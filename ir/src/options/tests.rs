@@ -255,7 +255,13 @@ fn what_is_wrong_is_refused_at_its_line_and_column() {
             "`flash` takes a size, as 65536, \"64K\" or \"2M\", not an integer of more than 64 bits",
             "",
         ),
-        ("crate = 'yes'", "1:9", "`crate` takes true or false, not \"yes\"", ""),
+        ("keep-zeros = 'yes'", "1:14", "`keep-zeros` takes true or false, not \"yes\"", ""),
+        (
+            "layout = 'crate'",
+            "1:10",
+            "`layout` takes \"files\", \"make\", \"cmake\" or \"cargo\", not \"crate\"",
+            "",
+        ),
         ("name = 2026-01-01", "1:8", "`name` takes a text, not a date", ""),
         ("emit = 'c'", "1:8", "`emit` takes a list, each \"c\", \"rust\" or \"onnx\", not \"c\"", ""),
         (
@@ -396,7 +402,7 @@ fn file_stem(name: &str) -> &str {
 #[test]
 fn what_prints_is_a_file_that_says_the_same() {
     let text = "optimize = 'size'\nflash = '1M'\nram = 1000\ncore = 'cortex-m4'\ncalibrate = '/x \u{e9}.npy'\n\
-        dim = { 'N:0' = 3 }\n[model.kws]\ndump-after = ['import']\nemit = ['rust']\ncrate = true\n\
+        dim = { 'N:0' = 3 }\n[model.kws]\ndump-after = ['import']\nemit = ['rust']\nlayout = 'cargo'\n\
         [layer.\"a\\\"\\\\\"]\nkernel = 'x'\n[layer.'*']\nkernel = 'y'\n";
     let settings = with_flags(text, &[("kernel", "conv=z"), ("name", "net")]);
     let printed = print(&settings, "What holds.\nname = 'not this'");
@@ -427,7 +433,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          # bind: not given\n\
          # state: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
-         crate = true  # m/secateur.toml:10\n\
+         layout = \"cargo\"  # m/secateur.toml:10\n\
          dump-after = [\"import\"]  # m/secateur.toml:8\n\
          \n[kernel]\n\
          \"a\\\"\\\\\" = \"x\"  # m/secateur.toml:12\n\

@@ -158,6 +158,19 @@ fn files_of_others_stay() {
     assert!(theirs.is_dir());
 }
 
+/// A `Makefile` or a `Cargo.toml` is of one model: that of another is not replaced.
+#[test]
+fn files_of_another_model_stay() {
+    let folder = folder();
+    let theirs = ours("Makefile").replace("`net`", "`network`");
+    std::fs::write(folder.path().join("Makefile"), theirs).unwrap();
+    let before = contents(folder.path());
+    let files = [new(), vec![file("Makefile", &ours("Makefile"))]].concat();
+    let error = replace(folder.path(), "net", &files).unwrap_err().to_string();
+    assert!(error.contains("Makefile") && error.contains("another model"), "{error}");
+    assert_eq!(contents(folder.path()), before);
+}
+
 #[test]
 fn two_at_once_take_turns() {
     let folder = folder();

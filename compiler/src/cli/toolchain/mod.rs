@@ -59,6 +59,15 @@ pub fn build(language: Language, models: &[Model], target: &Target, optimize: Op
     }
 }
 
+/// The variables of the environment by which Cargo builds for a target on this machine, as
+/// `cargo build --target TRIPLE`: of a toolchain that has the target installed, else of one with sources, whose `core`
+/// is built here once.
+///
+/// Errors: no Rust of this machine can build for the target.
+pub fn cargo_environment(target: &Target) -> Result<Vec<(String, String)>> {
+    languages::rust::cargo_environment(target)
+}
+
 fn run_one(
     language: Language,
     artifact: &Artifact,

@@ -89,6 +89,23 @@ fn compiler(target: &Target) -> Result<Compiler> {
     )))
 }
 
+/// What Cargo's environment says, so that `cargo build --target` builds for a chip with what this machine has: which
+/// `rustc`, and, where that has no `core` for the chip, the one that was built and a linker.
+pub(crate) fn cargo_environment(target: &Target) -> Result<Vec<(String, String)>> {
+    let compiler = compiler(target)?;
+    let mut set = vec![("RUSTC".to_owned(), compiler.program.display().to_string())];
+    let Some(toolchain) = target.core.toolchain.as_ref().filter(|_| !target.is_host()) else {
+        return Ok(set);
+    };
+    let triple = toolchain.rust_triple.to_ascii_uppercase().replace(['-', '.'], "_");
+    let given = |flag: &&String| !flag.starts_with("--target=") && !toolchain.rust_flags.contains(flag);
+    let flags: Vec<String> = compiler.flags.iter().filter(given).cloned().collect();
+    if !flags.is_empty() {
+        set.push((format!("CARGO_TARGET_{triple}_RUSTFLAGS"), flags.join(" ")));
+    }
+    Ok(set)
+}
+
 fn linker(toolchain: &Toolchain) -> Result<(PathBuf, &'static str)> {
     let ld = toolchain.command("ld");
     if let Some(ld) = tools::find(&[ld.as_str()]) {
