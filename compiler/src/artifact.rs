@@ -389,6 +389,11 @@ impl Artifact {
         Ok(files)
     }
 
+    /// The program's C as Rust sees it: the interface of the emitted Rust.
+    pub fn wrapper(&self) -> Result<String> {
+        emit::wrapper_text(&self.program, &self.settings)
+    }
+
     /// The program with a call of `secateur_layer` before each layer.
     pub fn emit_marked(&self, language: Language) -> Result<Vec<File>> {
         let settings = EmitOptions { marks: true, layout: Layout::Files, ..self.settings.clone() };

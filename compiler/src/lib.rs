@@ -17,7 +17,7 @@
 //! native texts of them for each instruction set, and [`arith`], the arithmetic of results.
 //!
 //! The library does no IO, reads no environment and prints nothing: files, caches, compilers
-//! and emulators belong to the fronts ([`cli`], the macro).
+//! and emulators belong to the fronts (`cli`, `build`, the macro).
 #![forbid(unsafe_code)]
 // What clippy.toml lists: files, the environment, printing, order of hashes.
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
@@ -42,6 +42,14 @@ pub mod samples;
 pub mod schedule;
 pub(crate) mod select;
 pub mod weigh;
+
+#[cfg(feature = "build")]
+#[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod build;
+#[cfg(any(feature = "cli", feature = "build"))]
+#[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, unreachable_pub, unused_imports))]
+mod files;
 
 #[cfg(feature = "cli")]
 #[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]

@@ -19,11 +19,13 @@ mod range;
 pub mod rust;
 mod rust_border;
 mod rust_expr;
+mod rust_foreign;
 
 pub use called::called;
 pub use file::File;
 pub use layout::{Build, around, check_layout};
 pub(crate) use module::{origin, printable};
+pub use rust_foreign::wrapper_text;
 
 use crate::options::Layout;
 

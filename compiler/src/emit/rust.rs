@@ -22,7 +22,7 @@ use crate::tensor::DType;
 use std::fmt::Write;
 
 /// Bools are bytes inside kernels: every bit pattern of a byte is a value.
-fn element(elem: DType) -> &'static str {
+pub(super) fn element(elem: DType) -> &'static str {
     match elem {
         DType::Bool => "u8",
         other => other.name(),
@@ -60,7 +60,7 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
 /// The module's text; also what the macro expands to.
 pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     let module = Module::new(program, options)?;
-    let cx = Cx { module: &module, marks: options.marks, core: printable(&options.core) };
+    let cx = Cx { module: &module, marks: options.marks, core: printable(&options.core), foreign: false };
     let mut o = String::new();
     for line in banner(program, options, "Rust implementation") {
         let _ = writeln!(o, "// {line}");
@@ -116,8 +116,10 @@ fn byte_string(bytes: &[u8]) -> String {
 
 pub(super) struct Cx<'a> {
     pub(super) module: &'a Module<'a>,
-    marks: bool,
-    core: String,
+    pub(super) marks: bool,
+    pub(super) core: String,
+    /// Whether the runs are those of emitted C.
+    pub(super) foreign: bool,
 }
 
 /// Names and types inside one function: a kernel's, or an instruction's.
@@ -128,7 +130,7 @@ pub(super) struct Scope<'a> {
 }
 
 impl Cx<'_> {
-    fn interface(&self, o: &mut String) -> Result<()> {
+    pub(super) fn interface(&self, o: &mut String) -> Result<()> {
         let (module, program) = (self.module, self.module.program);
         let ty = type_name(&program.name);
         let _ = writeln!(
@@ -281,6 +283,11 @@ impl Cx<'_> {
             args.join(", ")
         );
         o.push_str("\n    /// One inference on the inputs and outputs inside the instance: nothing is copied.\n    pub fn run_in_place(&mut self) {\n");
+        if self.foreign {
+            self.call(o);
+            o.push_str("    }\n");
+            return Ok(());
+        }
         let mut calls = String::new();
         let mut last = None;
         for step in &module.run.steps {
@@ -355,13 +362,13 @@ impl Cx<'_> {
         Ok(out)
     }
 
-    fn weights(&self, o: &mut String) {
-        if self.module.constants.iter().all(Option::is_none) {
+    pub(super) fn weights(&self, o: &mut String) {
+        if !(0..self.module.constants.len()).any(|i| self.holds(i)) {
             return;
         }
         o.push_str("\n/// Constants: little-endian bytes, aligned for their type.\nmod weights {\n    use ::secateur::Aligned;\n");
         for (i, constant) in self.module.program.constants.iter().enumerate() {
-            if self.module.constants[i].is_none() {
+            if !self.holds(i) {
                 continue;
             }
             let align = match constant.align.max(constant.dtype.size()) {

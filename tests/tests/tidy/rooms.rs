@@ -40,6 +40,8 @@ const ROOMS: &[&str] = &[
     "report",
     "artifact",
     "compare",
+    "files",
+    "build",
     "cli",
 ];
 

@@ -88,7 +88,9 @@ pub(crate) const LIBRARIES: &[&str] = &["compiler/src/", "ir/src/", "kernels/src
 pub(crate) fn is_library(path: &str) -> bool {
     LIBRARIES.iter().any(|root| {
         let Some(inside) = path.strip_prefix(root) else { return false };
-        !(inside.starts_with("cli/") || inside == "main.rs" || inside.ends_with("/tests.rs"))
+        !(["cli/", "files/", "build/"].iter().any(|front| inside.starts_with(front))
+            || inside == "main.rs"
+            || inside.ends_with("/tests.rs"))
     })
 }
 

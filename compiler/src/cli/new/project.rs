@@ -47,8 +47,8 @@ impl Project<'_> {
         }
         match self.layout {
             Layout::Cargo => {
-                put("Cargo.toml", include_str!("templates/Cargo.toml"));
-                put("Cargo.lock", include_str!("templates/Cargo.lock"));
+                put("Cargo.toml", include_str!("templates/Cargo.toml.txt"));
+                put("Cargo.lock", include_str!("templates/Cargo.lock.txt"));
                 put("build.rs", include_str!("templates/build.rs.txt"));
                 put(".cargo/config.toml", include_str!("templates/config.toml"));
                 put("src/main.rs", include_str!("templates/main.rs.txt"));

@@ -2,7 +2,7 @@
 //!
 //! Law: nothing is read outside of the model's folder, links included, and plain files only.
 
-use super::output::{self, io_error};
+use super::io_error;
 use crate::error::{Error, Result, Site};
 use crate::onnx;
 use std::path::Path;
@@ -12,12 +12,17 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// Reads a model.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    read_with(path, &mut |_| {})
+}
+
+/// The same, naming each file of tensors beside it.
+pub(crate) fn read_with(path: &Path, heard: &mut dyn FnMut(&Path)) -> Result<Vec<u8>> {
     if path.is_dir() {
         return Err(folder(path));
     }
-    let bytes = output::read(path)?;
+    let bytes = super::read(path)?;
     let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(onnx::embed(&bytes, &mut |name| external(beside, name))?.into_owned())
+    Ok(onnx::embed(&bytes, &mut |name| external(beside, name, heard))?.into_owned())
 }
 
 fn folder(path: &Path) -> Error {
@@ -33,7 +38,7 @@ fn folder(path: &Path) -> Error {
 }
 
 /// A file of tensors, by its path below the model's folder.
-fn external(folder: &Path, name: &str) -> Result<Vec<u8>> {
+fn external(folder: &Path, name: &str, heard: &mut dyn FnMut(&Path)) -> Result<Vec<u8>> {
     let path = folder.join(name);
     let site = Site::File(path.display().to_string());
     let failed = |e: std::io::Error| {
@@ -54,5 +59,6 @@ fn external(folder: &Path, name: &str) -> Result<Vec<u8>> {
         return Err(Error::model(site, format!("holds {} bytes, or is no plain file", found.len()))
             .help(format!("a model's tensors are read from plain files of at most {MAX_BYTES} bytes")));
     }
+    heard(&path);
     std::fs::read(&real).map_err(failed)
 }

@@ -3,8 +3,8 @@
 pub(crate) mod csv;
 pub(crate) mod folder;
 
-use super::output;
 use crate::error::{Error, Fault, Result, Site};
+use crate::files;
 use crate::npy;
 use crate::options::{FilePath, Given};
 use crate::tensor::{Samples, Tensor};
@@ -18,7 +18,7 @@ fn at_file(path: &Path) -> impl Fn(Error) -> Error + '_ {
 
 /// Reads one array from a `.npy` file.
 pub fn read_npy(path: &Path) -> Result<Tensor> {
-    npy::read(&output::read(path)?).map_err(at_file(path))
+    npy::read(&files::read(path)?).map_err(at_file(path))
 }
 
 /// Samples, and the labels that stood in a column of their table.
@@ -47,11 +47,11 @@ pub(crate) fn read_labelled(path: &Path, column: Option<&str>) -> Result<Labelle
     }
     match ending(path).as_str() {
         "csv" | "tsv" | "txt" => {
-            let table = csv::read(&output::read(path)?, path, column)?;
+            let table = csv::read(&files::read(path)?, path, column)?;
             Ok(Labelled { samples: one(table.numbers, true), labels: table.labels })
         }
         "wav" => {
-            let frames = folder::wav(&output::read(path)?, path)?.frames;
+            let frames = folder::wav(&files::read(path)?, path)?.frames;
             let shape: Vec<usize> = std::iter::once(1).chain(frames.shape().iter().copied()).collect();
             let array = Tensor::new(shape, frames.into_data()).map_err(at_file(path))?;
             Ok(Labelled { samples: one(array, true), labels: None })
@@ -68,14 +68,14 @@ pub fn read_samples(path: &Path) -> Result<Samples> {
 /// Reads labels: an array, or a table of words or numbers. What they count is [`super::labels::numbers`].
 pub(crate) fn read_labels(path: &Path) -> Result<csv::Labels> {
     match ending(path).as_str() {
-        "csv" | "tsv" | "txt" => csv::labels(&output::read(path)?, path),
+        "csv" | "tsv" | "txt" => csv::labels(&files::read(path)?, path),
         _ => read_npy(path).map(csv::Labels::Array),
     }
 }
 
 /// Reads arrays: `.npz` by key, anything else as one unnamed `.npy` array.
 fn read_arrays(path: &Path) -> Result<Samples> {
-    let bytes = output::read(path)?;
+    let bytes = files::read(path)?;
     let mut samples = Samples::default();
     if !bytes.starts_with(b"PK") {
         let refused = |e: Error| {
@@ -178,7 +178,7 @@ pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<()> {
         archive.write_all(&npy::write(tensor)).map_err(|e| failed(e.to_string()))?;
     }
     let bytes = archive.finish().map_err(|e| failed(e.to_string()))?.into_inner();
-    output::write(path, &bytes)
+    files::write(path, &bytes)
 }
 
 pub use crate::samples::{sequences, split, warnings};

@@ -4,8 +4,8 @@
 //! one shape, and recordings have one rate; a file that is none of these is refused by name.
 
 use super::{at_file, csv, ending};
-use crate::cli::output;
 use crate::error::{Error, Result, Site};
+use crate::files;
 use crate::npy;
 use crate::tensor::{Data, Tensor};
 use std::io::Cursor;
@@ -69,7 +69,7 @@ pub(crate) fn read(folder: &Path) -> Result<(Tensor, bool)> {
     let mut first: Option<(PathBuf, &'static str, Vec<usize>, u32)> = None;
     let (mut data, mut count) = (Vec::new(), 0);
     for path in files(folder)? {
-        let bytes = output::read(&path)?;
+        let bytes = files::read(&path)?;
         let (kind, sample, hertz) = match ending(&path).as_str() {
             "wav" => {
                 let recording = wav(&bytes, &path)?;
