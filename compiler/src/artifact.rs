@@ -113,7 +113,9 @@ fn compile_unhelped(
         }
     })?;
 
-    let wide = options.quantize != Quantize::None && recalibrated(&mut graph)?;
+    if options.quantize != Quantize::None && !quantize::is_quantized(&graph) {
+        quantize::warn_of_kept(&mut graph);
+    }
 
     step(observer, "prune")?;
     let pruned = prune::prune(&mut graph, calibration, (options, prune::native(&target.core)), observer)?;
@@ -153,8 +155,7 @@ fn compile_unhelped(
     if integers {
         step(observer, "calibrate")?;
         let samples = calibration.ok_or_else(|| {
-            let what = if wide { "a model quantized to 16 bits" } else { "a float model" };
-            Error::option("calibrate", format!("{what} needs calibration samples to become int8"))
+            Error::option("calibrate", "a float model needs calibration samples to become int8")
                 .help("give samples with `--calibrate X.npy`, or keep floats with `--quantize none`")
         })?;
         scaled = quantize::equalize(&mut graph, samples, options.quantize, observer)?;
@@ -264,32 +265,27 @@ pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
             .map_err(|e| Error::new(Fault::Target, Site::Option("target".into()), e.to_string()))?;
         let mut graph = imported.clone();
         passes::run(&mut graph, &mut |_, _| {})?;
-        if options.quantize != Quantize::None {
-            recalibrated(&mut graph)?;
+        if options.quantize != Quantize::None && !quantize::is_quantized(&graph) {
+            quantize::warn_of_kept(&mut graph);
         }
-        let warnings = graph.warnings().to_vec();
+        let mut warnings = graph.warnings().to_vec();
         let float = options.quantize != Quantize::None && !quantize::is_quantized(&graph);
         if float && quantize::worthwhile(&graph) {
             let samples = made_up(&graph);
             quantize::quantize(&mut graph, &samples, options, &BTreeSet::new(), &mut Silent)?;
         }
+        let own = quantize::is_quantized(&graph) && !float;
         passes::run_quantized(&mut graph, &mut |_, _| {})?;
+        if own {
+            // No samples, made up or not, decided these.
+            warnings = graph.warnings().to_vec();
+        }
         let schedule = schedule::schedule(&graph, &target, options)?;
         lower::lower(&graph, &schedule).map(|_| warnings)
     };
     let warnings = decide().map_err(helped)?;
     warnings.into_iter().for_each(|warning| imported.warn(warning));
     Ok(imported)
-}
-
-/// Readies a model that will be calibrated, none of whose activations is quantized to 8 bits, if some are to 16. True:
-/// there were some.
-fn recalibrated(graph: &mut Graph) -> Result<bool> {
-    if quantize::is_quantized(graph) || !quantize::without_wide(graph) {
-        return Ok(false);
-    }
-    passes::run(graph, &mut |_, _| {})?;
-    Ok(true)
 }
 
 /// What zeros in each layer of a float model cost its outputs: see [`sensitivity`].

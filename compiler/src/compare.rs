@@ -128,12 +128,13 @@ fn results(program: &Program) -> Vec<Written> {
 }
 
 /// A float tensor as it is; an integer one (the imported graph of a QDQ model has them) by the
-/// scale and zero point of the value that holds it, unsigned ones shifted by 128 as on import.
+/// scale and zero point of the value that holds it, unsigned ones shifted by half of their range as on import.
 fn real(tensor: &Tensor, affine: Option<(f32, i32)>) -> Vec<f64> {
     let values = tensor.to_f64_vec();
     let shift = match tensor.dtype() {
         DType::U8 => 128.0,
-        DType::I8 => 0.0,
+        DType::U16 => 32768.0,
+        DType::I8 | DType::I16 => 0.0,
         _ => return values,
     };
     let Some((scale, zero)) = affine else { return values };

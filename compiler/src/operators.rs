@@ -156,7 +156,7 @@ const KNOWN: &[(&str, &str)] = &[
 const USUAL: &str = "in int8 by constant weights and the usual activations; else in floats";
 
 /// Quantizers on integers.
-const QUANTIZER: &str = "in int8 by a constant scale and 8 bits or fewer; else in floats";
+const QUANTIZER: &str = "in int8 by a constant scale and 16 bits or fewer; else in floats";
 
 /// Forms that are refused, and what is otherwise worth knowing.
 const LIMITS: &[(&str, &str)] = &[

@@ -6,7 +6,7 @@
 //! arrays, so that the layers share one kernel.
 
 use crate::arith::quant::Clamp;
-use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Requant, Shift, high};
+use crate::arith::requant::{MAX_SHIFT, Requant, Shift, high};
 use crate::call::Bind;
 use crate::kernel::{Access, Buf, Expr, KernelBuilder, Val, instr};
 use crate::rounding::{requantize_instr, requantized};
@@ -17,7 +17,7 @@ use crate::tensor::{DType, Data};
 pub enum Finish {
     Float(Clamp),
     Int(Requant),
-    /// To sixteen bits, without a zero point.
+    /// To sixteen bits.
     Wide(Requant),
 }
 
@@ -35,7 +35,7 @@ pub struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    /// `None` for floats, and where some shift leaves more than the high word.
+    /// `None` for floats, and where the high word is not enough.
     pub fn of(finish: &Finish) -> Option<Ending<'_>> {
         let Finish::Int(r) = finish else { return None };
         Ending::rounded(r)
@@ -46,7 +46,7 @@ impl Ending<'_> {
         Ending::rounded(r)
     }
     fn rounded(r: &Requant) -> Option<Ending<'_>> {
-        if r.least_shift() < HIGH_SHIFT {
+        if !r.by_high_word() {
             return None;
         }
         let each = (0..r.m.len()).map(|c| high(r.at(c).s, r.out.zp)).collect();
@@ -156,7 +156,7 @@ impl Finish {
         };
         let n = r.m.len();
         let mult = k.buffer("mult", DType::I32, n, Access::Read);
-        let is_high = r.least_shift() >= HIGH_SHIFT;
+        let is_high = r.by_high_word();
         let kind = match (&r.shift, is_high) {
             (Shift::Layer(_), true) => {
                 let rnd = PerChannel::One(k.scalar("rnd", i32::MIN, i32::MAX));
@@ -168,11 +168,11 @@ impl Finish {
             }
             (Shift::Layer(_), false) => {
                 let s = PerChannel::One(k.scalar("s", 1, MAX_SHIFT as i32));
-                Kind::Wide(mult, s, k.scalar("zp", -128, 127))
+                Kind::Wide(mult, s, k.scalar("zp", lo, hi))
             }
             (Shift::Channel(_), false) => {
                 let s = PerChannel::Each(k.buffer("s", DType::U8, n, Access::Read));
-                Kind::Wide(mult, s, k.scalar("zp", -128, 127))
+                Kind::Wide(mult, s, k.scalar("zp", lo, hi))
             }
         };
         let limits = if (r.out.lo, r.out.hi) == (lo, hi) {
@@ -188,7 +188,7 @@ impl Finish {
         let (Finish::Int(r) | Finish::Wide(r)) = self else { return Vec::new() };
         let zp = r.out.zp;
         let mut roles = vec![Bind::data("mult", Data::I32(r.m.clone()))];
-        match (&r.shift, r.least_shift() >= HIGH_SHIFT) {
+        match (&r.shift, r.by_high_word()) {
             (Shift::Layer(s), true) => {
                 let (rnd, sh) = high(*s, zp);
                 roles.extend([Bind::Scalar(rnd), Bind::Scalar(sh as i32)]);

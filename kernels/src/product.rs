@@ -5,7 +5,7 @@
 //! weights cannot promise that is refused.
 
 use crate::arith::quant::{Clamp, Quant};
-use crate::arith::requant::{Output, Requant, requant, requant_wide};
+use crate::arith::requant::{Output, requant, requant_wide};
 use crate::call::Bind;
 use crate::epilogue::Finish;
 use crate::error::{Error, Result, Site};
@@ -19,7 +19,7 @@ pub struct Product {
     pub weights: Data,
     /// `[channels]`: `F32`, or `I32` in units of input scale * weight scale.
     pub bias: Data,
-    /// Zero point of the input; 0 for floats and for inputs of sixteen bits.
+    /// Zero point of the input; 0 for floats.
     pub x_zp: i32,
     /// Element type of the input in memory: `F32`, `I8` or `I16`.
     pub operand: DType,
@@ -71,8 +71,7 @@ impl Product {
         clamp: Clamp,
     ) -> Result<Product> {
         let (y_scale, _) = affine(y)?;
-        let finish = if y.dtype == DType::I16 { Finish::Wide } else { Finish::Int };
-        Product::rounded(weights, bias, x, y_scale, Output::new(y, clamp)?, finish)
+        Product::rounded(weights, bias, x, y_scale, (Output::new(y, clamp)?, y.dtype == DType::I16))
     }
 
     /// The same with results of sixteen bits, each step `step` wide.
@@ -83,7 +82,7 @@ impl Product {
         step: f64,
     ) -> Result<Product> {
         let out = Output { zp: 0, lo: i16::MIN.into(), hi: i16::MAX.into() };
-        Product::rounded(weights, bias, x, step, out, Finish::Wide)
+        Product::rounded(weights, bias, x, step, (out, true))
     }
 
     fn rounded(
@@ -91,8 +90,7 @@ impl Product {
         bias: Option<(&Tensor, Option<&Quant>)>,
         x: &Quant,
         y_scale: f64,
-        out: Output,
-        finish: fn(Requant) -> Finish,
+        (out, wide): (Output, bool),
     ) -> Result<Product> {
         let rows = weights.0.shape().first().copied().unwrap_or(1);
         let (x_scale, x_zp) = affine(x)?;
@@ -109,9 +107,9 @@ impl Product {
             ranges.push(reach(&w[c * taps..(c + 1) * taps], b[c], (operand, x_zp))?);
         }
         let real: Vec<f64> = steps.iter().map(|s| s / y_scale).collect();
-        let wide = out.hi > i8::MAX.into();
         let requant = if wide { requant_wide(&real, &ranges, out)? } else { requant(&real, &ranges, out)? };
-        Ok(Product { weights: Data::I32(w), bias: Data::I32(b), x_zp, operand, finish: finish(requant) })
+        let finish = if wide { Finish::Wide(requant) } else { Finish::Int(requant) };
+        Ok(Product { weights: Data::I32(w), bias: Data::I32(b), x_zp, operand, finish })
     }
 
     /// Least and greatest accumulator of each output channel; empty for floats.
@@ -143,6 +141,10 @@ impl Product {
         }
         self.x_zp = 0;
         self
+    }
+    /// The same for inputs of sixteen bits, which kernels read as they are: padding is their zero point then.
+    pub fn folded_wide(self) -> Product {
+        if self.operand == DType::I16 { self.folded() } else { self }
     }
     /// Whether four bits hold each weight.
     pub fn four_bits(&self) -> bool {
@@ -178,7 +180,8 @@ impl Product {
     }
     /// Declares the scalar `zx` where the input has a zero point left to subtract.
     pub fn declare_zero(&self, k: &mut KernelBuilder) -> Zero {
-        Zero((self.x_zp != 0).then(|| k.scalar("zx", -128, 127)))
+        let (least, most) = stored(self.operand);
+        Zero((self.x_zp != 0).then(|| k.scalar("zx", least, most)))
     }
     pub fn zero_role(&self) -> Option<Bind> {
         (self.x_zp != 0).then_some(Bind::Scalar(self.x_zp))
@@ -261,15 +264,20 @@ fn bias_integers(bias: Option<(&Tensor, Option<&Quant>)>, steps: &[f64]) -> Resu
         .collect()
 }
 
+/// The integers of an activation's type in memory.
+fn stored(operand: DType) -> (i32, i32) {
+    match operand {
+        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        _ => (i8::MIN.into(), i8::MAX.into()),
+    }
+}
+
 /// Least and greatest accumulator of one output channel over all inputs of a type and zero point.
 fn reach(w: &[i32], bias: i32, (operand, x_zp): (DType, i32)) -> Result<(i32, i32)> {
-    let (least, most) = match operand {
-        DType::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
-        _ => (i64::from(i8::MIN), i64::from(i8::MAX)),
-    };
-    let (least, most) = (least - i64::from(x_zp), most - i64::from(x_zp));
-    // What no zero point moves lies around zero.
-    let far = if operand == DType::I16 { -least } else { 256 };
+    let (least, most) = stored(operand);
+    let (least, most) = (i64::from(least) - i64::from(x_zp), i64::from(most) - i64::from(x_zp));
+    // Sums over stored inputs and the zero point's share in the bias, which hold whichever way a kernel takes.
+    let far = if operand == DType::I16 { (1 << 15) + i64::from(x_zp).abs() } else { 256 };
     let (mut lo, mut hi, mut worst) = (i64::from(bias), i64::from(bias), i64::from(bias).abs());
     for &w in w {
         let ends = [i64::from(w) * least, i64::from(w) * most];

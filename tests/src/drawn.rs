@@ -8,7 +8,7 @@ use secateur_compiler::tensor::{Data, Samples, Tensor};
 use secateur_compiler::{Artifact, artifact::compile, graph};
 
 /// The same numbers on every machine, about within -1..=1.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Random(pub u64);
 
 impl Random {

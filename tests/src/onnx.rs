@@ -48,6 +48,8 @@ impl Message {
 pub const FLOAT: i64 = 1;
 pub const UINT8: i64 = 2;
 pub const INT8: i64 = 3;
+pub const UINT16: i64 = 4;
+pub const INT16: i64 = 5;
 pub const INT32: i64 = 6;
 pub const INT64: i64 = 7;
 pub const STRING: i64 = 8;

@@ -10,7 +10,7 @@ use secateur_compiler::tensor::{Data, Tensor};
 use secateur_compiler::{lower, schedule};
 use std::collections::BTreeMap;
 
-/// Sample `i` of an array as `quant` stores it: integers as they are (unsigned ones 128 lower
+/// Sample `i` of an array as `quant` stores it: integers as they are (unsigned ones lower by half of their range
 /// where they are quantized), floats rounded.
 pub fn stored(array: &Tensor, i: usize, shape: &[usize], quant: Option<&Quant>) -> Tensor {
     let len: usize = shape.iter().product();
@@ -18,10 +18,14 @@ pub fn stored(array: &Tensor, i: usize, shape: &[usize], quant: Option<&Quant>) 
     let data = match (array.data(), quant) {
         (Data::I8(v), _) => Data::I8(v[part].to_vec()),
         (Data::U8(v), Some(_)) => Data::I8(v[part].iter().map(|&q| (i16::from(q) - 128) as i8).collect()),
+        (Data::U16(v), Some(_)) => {
+            Data::I16(v[part].iter().map(|&q| (i32::from(q) - 32768) as i16).collect())
+        }
         (Data::F32(v), Some(q)) => {
             let (scale, zero) = (q.scale[0], q.zero_point[0] as f32);
-            let round = |x: &f32| ((x / scale).round_ties_even() + zero).clamp(-128.0, 127.0) as i8;
-            Data::I8(v[part].iter().map(round).collect())
+            let (lo, hi) = (q.stored().0 as f32, q.stored().1 as f32);
+            let round = |x: &f32| ((x / scale).round_ties_even() + zero).clamp(lo, hi) as i64;
+            Data::from_i64(q.dtype, &v[part].iter().map(round).collect::<Vec<_>>())
         }
         (Data::F32(v), None) => Data::F32(v[part].to_vec()),
         (other, _) => Data::from_i64(other.dtype(), &array.to_i64_vec()[part]),

@@ -67,8 +67,6 @@ const RIGHT: &[&str] = &[
     "q_int4_weights_only",
     "q_live_scale",
     "q_no_output_qdq",
-    "q_uint16_microsoft",
-    "q_uint16_relu",
     "residual_stride2",
     "resize_nearest_concat",
     "rnn_activations",
@@ -106,6 +104,8 @@ const WITHIN_A_STEP: &[(&str, f64)] = &[
     ("q_requant_chain", 0.08),
     ("q_sym_relu_kept", 0.08),
     ("q_u8_weights_zp", 0.08),
+    ("q_uint16_microsoft", 0.0001),
+    ("q_uint16_relu", 0.0001),
     ("q_weight_fakequant", 0.05),
     ("qlinear_conv_small", 0.1),
     ("quantize_round_sat", 1e-6),
@@ -128,12 +128,9 @@ const REFUSED: &[(&str, &[&str], &str)] = &[("q_int4_output", &["tensor `y`", "i
 /// warnings say.
 const RECALIBRATED: &[(&str, &str)] = &[
     ("q_channel_activation", "a scale for each channel"),
-    ("q_int16_act", "calibrated to 8 bits"),
     ("q_int4_blocks", "a scale for each block"),
     ("q_int4_weights_only", ""),
     ("q_live_scale", "one that the run computes"),
-    ("q_uint16_microsoft", "calibrated to 8 bits"),
-    ("q_uint16_relu", "calibrated to 8 bits"),
 ];
 
 fn path(file: &str) -> PathBuf {

@@ -141,7 +141,7 @@ fn compared(w: &Witness, samples: usize) -> Compared {
                     }
                     continue;
                 }
-                assert_eq!(have.dtype(), DType::I8, "{site}");
+                assert!(matches!(have.dtype(), DType::I8 | DType::I16), "{site}");
                 let diff = steps(have, &want);
                 let worst = diff.iter().copied().max().unwrap_or(0);
                 all.off += diff.iter().filter(|&&d| d > 0).count();

@@ -105,7 +105,7 @@ def dump_model(folder, path, samples):
         keep("logits", tensor, [full.run([tensor], {port.name: s.reshape(shape)})[0] for s in x])
     for i, tensor in enumerate(inner):
         array = [t[i] for t in taps]
-        if array[0].dtype in (np.int8, np.uint8, np.float32):
+        if array[0].dtype in (np.int8, np.uint8, np.int16, np.uint16, np.float32):
             keep("inner", tensor, array)
     (folder / "names.txt").write_text("\n".join(lines) + "\n")
     (folder / "model.txt").write_text(f"{path.resolve()}\n")

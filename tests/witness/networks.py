@@ -4,7 +4,7 @@ computes inside of them, as dump.py does.
     python networks.py ZOO OUT
 
 QDQ and QOperator, activations and weights signed and unsigned, per tensor and per channel: eight models of each
-network. OUT gets the models (NAME-FORM.onnx) and a folder for each.
+network; and two whose activations have 16 bits, which only QDQ has. OUT gets the models (NAME-FORM.onnx) and a folder for each.
 """
 
 import itertools
@@ -44,9 +44,18 @@ class Samples(CalibrationDataReader):
         return next(self.rows, None)
 
 
+# Types of activations and of weights, and what the quantizer has to be told beside them.
+KINDS = {
+    "signed": (QuantType.QInt8, QuantType.QInt8, {}),
+    "unsigned": (QuantType.QUInt8, QuantType.QUInt8, {}),
+    "signed16": (QuantType.QInt16, QuantType.QInt8, {"UseQDQContribOps": True}),
+    "unsigned16": (QuantType.QUInt16, QuantType.QInt8, {"UseQDQContribOps": True}),
+}
+
+
 def forms():
-    for form, kind, channels in itertools.product(("qdq", "qoperator"), ("signed", "unsigned"), ("tensor", "channel")):
-        yield form, kind, channels
+    yield from itertools.product(("qdq", "qoperator"), ("signed", "unsigned"), ("tensor", "channel"))
+    yield from (("qdq", "signed16", "channel"), ("qdq", "unsigned16", "tensor"))
 
 
 def main():
@@ -63,15 +72,16 @@ def main():
             rows = [x.reshape(shape) for x in data]
             for form, kind, channels in forms():
                 path = out / f"{name}-{form}-{kind}-{channels}.onnx"
-                integers = QuantType.QInt8 if kind == "signed" else QuantType.QUInt8
+                activations, weights, extra = KINDS[kind]
                 quantize_static(
                     prepared,
                     path,
                     Samples(port.name, rows[:CALIBRATION]),
                     quant_format=QuantFormat.QDQ if form == "qdq" else QuantFormat.QOperator,
                     per_channel=channels == "channel",
-                    activation_type=integers,
-                    weight_type=integers,
+                    activation_type=activations,
+                    weight_type=weights,
+                    extra_options=extra,
                 )
                 dump.dump_model(out / path.stem, path, np.stack(rows[-SAMPLES:]))
 

@@ -8,9 +8,9 @@ A request begins with its name, a reply with `ok` or with `error` and why.
   quantize  settings, model, one .npy per input             ->  QDQ model, names, one .npy a name
 
 `quantize` runs onnxruntime's own static quantizer. Its settings are words: `per_channel`,
-`unsigned` (activations), `unsigned_weights`, `symmetric`. The names, one a line, are those of all
-tensors inside the quantized model that are 8-bit integers or floats; their arrays hold the first
-samples only.
+`unsigned` (activations), `unsigned_weights`, `symmetric`, `sixteen` (bits of activations). The names, one a
+line, are those of all tensors inside the quantized model that are integers of 8 or 16 bits or floats; their
+arrays hold the first samples only.
 """
 
 import io
@@ -97,7 +97,13 @@ def quantize(settings, data, *arrays):
         def get_next(self):
             return next(self.rows, None)
 
-    activation = q.QuantType.QUInt8 if "unsigned" in settings else q.QuantType.QInt8
+    types = {
+        (False, False): q.QuantType.QInt8,
+        (False, True): q.QuantType.QUInt8,
+        (True, False): q.QuantType.QInt16,
+        (True, True): q.QuantType.QUInt16,
+    }
+    activation = types["sixteen" in settings, "unsigned" in settings]
     weight = q.QuantType.QUInt8 if "unsigned_weights" in settings else q.QuantType.QInt8
     with tempfile.TemporaryDirectory() as folder:
         source, result = pathlib.Path(folder) / "float.onnx", pathlib.Path(folder) / "qdq.onnx"
@@ -123,7 +129,8 @@ def quantize(settings, data, *arrays):
     tapped.graph.output.extend(onnx.ValueInfoProto(name=t) for t in inner if t not in outputs)
     wanted = list(dict.fromkeys(outputs + inner))
     found = every_sample(tapped.SerializeToString(), wanted, arrays, INNER)
-    kept = [(n, a) for n, a in zip(wanted, found) if a.dtype in (np.int8, np.uint8, np.float32, np.int64)]
+    types = (np.int8, np.uint8, np.int16, np.uint16, np.float32, np.int64)
+    kept = [(n, a) for n, a in zip(wanted, found) if a.dtype in types]
     return [model.SerializeToString(), "\n".join(n for n, _ in kept).encode(), *(dump(a) for _, a in kept)]
 
 

@@ -22,10 +22,35 @@ pub struct Normalization {
     pub centred: bool,
 }
 
+/// How a row of sixteen bits is normalized: see `select::wide_norm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Bits behind the point of a normalized value.
+    pub(crate) fraction: u32,
+    /// `n^2` times epsilon in squared steps.
+    pub(crate) extra: i64,
+}
+
 impl Normalization {
     /// Elements that are normalized together.
     pub fn count(&self, shape: &[usize]) -> usize {
         self.axes.iter().filter_map(|&a| shape.get(a)).product()
+    }
+
+    /// What integers of sixteen bits (or fewer) need for rows of `n`, whose scale and zero point are given; `None` where
+    /// 62 bits do not hold `n` times a sum of squares with the bits that its root needs.
+    pub(crate) fn span(&self, n: usize, (scale, zero): (f64, i32)) -> Option<Span> {
+        let rows = (n as f64) * (n as f64);
+        let extra = libm::rint(rows * f64::from(self.epsilon) / (scale * scale));
+        let far = 32768.0 + if self.centred { 0.0 } else { f64::from(zero.abs()) };
+        let most = rows * far * far + extra;
+        // The square root of n, rounded up to a power of two: what a normalized value stays below.
+        let whole = (0..=10).find(|&bits| n <= 1 << (2 * bits))?;
+        let (_, bits) = libm::frexp(most);
+        // How often the greatest one is doubled twice has to leave room for the shift that brings values up.
+        let fraction = (28 - whole).min(24);
+        let least = (62 - bits).div_euclid(2);
+        (n > 0 && least >= 28 - fraction).then_some(Span { fraction: fraction as u32, extra: extra as i64 })
     }
 }
 

@@ -24,11 +24,12 @@ mod settle;
 mod states;
 mod weights;
 mod wide;
+mod widths;
 
 pub use equalize::{Scaled, equalize};
 pub use exact::worthwhile;
 pub use forms::{Form, form};
-pub use kept::without_wide;
+pub use kept::warn_of_kept;
 pub use ports::warn_of_states;
 pub use ptq::{complete, quantize};
 pub(crate) use ptq::{ranges, rounded};

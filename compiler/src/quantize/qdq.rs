@@ -1,8 +1,8 @@
 //! Absorption of models that bring their own quantization: QuantizeLinear / DequantizeLinear
 //! nodes in, a graph whose values carry [`Quant`] out.
 //!
-//! The value between a Q and its DQs keeps the ONNX name of the integer tensor. Unsigned 8-bit
-//! tensors are shifted by 128 and become `I8`; this changes no real value. What stands before a Q
+//! The value between a Q and its DQs keeps the ONNX name of the integer tensor. Unsigned tensors are shifted by half
+//! of their range and become `I8` or `I16`; this changes no real value. What stands before a Q
 //! is fused ([`fuse`]), because only the fused form has an integer meaning.
 //! Law: no real value changes. What is quantized for some readers only, or for two in two ways,
 //! stays real, and a `Requantize` stands in the place of each Q; what no layer of integers can take over
@@ -138,11 +138,14 @@ fn move_constants(graph: &mut Graph) -> Result<()> {
     Ok(())
 }
 
-/// The nodes that move 8-bit integers about, between a Q and a DQ, before anything is absorbed.
+/// Types of activations that layers of integers take.
+const STORED: [DType; 4] = [DType::I8, DType::U8, DType::I16, DType::U16];
+
+/// The nodes that move stored integers about, between a Q and a DQ, before anything is absorbed.
 fn moving_integers(graph: &Graph) -> BTreeSet<NodeId> {
     graph
         .nodes()
-        .filter(|(_, n)| carries(&n.op) && matches!(graph[n.outputs[0]].dtype, DType::I8 | DType::U8))
+        .filter(|(_, n)| carries(&n.op) && STORED.contains(&graph[n.outputs[0]].dtype))
         .map(|(id, _)| id)
         .collect()
 }
@@ -173,7 +176,7 @@ pub(super) fn params(graph: &Graph, id: NodeId) -> Result<Option<Quant>> {
         return fail(format!("quantizes {}, only floats are supported", x.dtype));
     }
     match dtype {
-        DType::I8 | DType::U8 => {}
+        dtype if STORED.contains(&dtype) => {}
         DType::I32 if constant => {}
         _ => return Ok(None),
     }
@@ -391,8 +394,8 @@ fn stored_to_real(graph: &mut Graph, id: NodeId) {
     }
 }
 
-/// From here on the `dtype` of a quantized value is that of its real value, and what was U8 is
-/// I8, 128 lower.
+/// From here on the `dtype` of a quantized value is that of its real value, and what was U8 or U16 is
+/// I8, 128 lower, or I16, 32,768 lower.
 fn shift_unsigned(graph: &mut Graph) {
     let ids: Vec<ValueId> = graph.values().filter(|(_, v)| v.quant.is_some()).map(|(id, _)| id).collect();
     for id in ids {
@@ -407,17 +410,19 @@ fn shift_unsigned(graph: &mut Graph) {
         if let Some(init) = init {
             patch.set_init(id, init);
         }
-        if quant.dtype != DType::U8 {
-            continue;
-        }
+        let (signed, half) = match quant.dtype {
+            DType::U8 => (DType::I8, 1 << 7),
+            DType::U16 => (DType::I16, 1 << 15),
+            _ => continue,
+        };
         if let Some(t) = stored {
-            let shifted: Vec<i64> = t.to_i64_vec().iter().map(|q| q - 128).collect();
-            if let Ok(t) = Tensor::new(t.shape().to_vec(), Data::from_i64(DType::I8, &shifted)) {
+            let shifted: Vec<i64> = t.to_i64_vec().iter().map(|q| q - i64::from(half)).collect();
+            if let Ok(t) = Tensor::new(t.shape().to_vec(), Data::from_i64(signed, &shifted)) {
                 patch.set_constant(id, t);
             }
         }
-        quant.dtype = DType::I8;
-        quant.zero_point.iter_mut().for_each(|z| *z -= 128);
+        quant.dtype = signed;
+        quant.zero_point.iter_mut().for_each(|z| *z -= half);
         patch.set_quant(id, Some(quant));
     }
 }

@@ -13,6 +13,7 @@ use super::qdq::alias;
 use super::states;
 use super::weights;
 use super::wide;
+use super::widths::{self, touches_wide};
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::ops::attention;
@@ -49,6 +50,7 @@ pub(super) fn settle_with(graph: &mut Graph, rule: Constants) -> Result<()> {
     }
     spread(graph, &mut |_, _| Spread::Bounds);
     warn_of_partly_quantized(graph);
+    widths::warn(graph);
     activations_to_requantize(graph);
     for id in graph.topological() {
         if computes_on_integers(graph, id) {
@@ -132,7 +134,13 @@ fn spread_forward(graph: &mut Graph, id: NodeId, seen: &mut dyn FnMut(&Graph, Va
     }
     let quants: Vec<&Quant> = operands.iter().filter_map(|&v| graph[v].quant.as_ref()).collect();
     let constants = joined_constants(graph, id);
+    let recurrent = matches!(node.op, Op::Recurrent(_));
     let natural = match natural(&node.op, &quants, constants, &graph[operands[0]].shape) {
+        // Eight bits by a rule would lose what sixteen hold.
+        Some(Natural::Bound(_)) if quants.iter().any(|q| q.dtype == DType::I16) && !recurrent => {
+            return false;
+        }
+        Some(Natural::Shrinking(quant, _)) if quant.dtype == DType::I16 => Natural::Exact(quant),
         Some(natural) => natural,
         None if integer_form(&node.op) && missing.iter().any(|&v| partly_quantized(graph, v)) => {
             match seen(graph, missing[0]) {
@@ -334,9 +342,9 @@ fn activations_to_requantize(graph: &mut Graph) {
 }
 
 /// Whether a node has an integer form and all its real values, constants aside, are quantized
-/// (and there is one).
+/// (and there is one) in widths that it has kernels for.
 pub(super) fn computes_on_integers(graph: &Graph, id: NodeId) -> bool {
-    if !integer_form(&graph[id].op) {
+    if !integer_form(&graph[id].op) || widths::lacks(graph, id).is_some() {
         return false;
     }
     let mut values = activations(graph, id);
@@ -363,15 +371,13 @@ pub(super) fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Resul
             (Op::Attention(_), attention::MASK) => continue,
             // Biases and states become integers of their own with the kernel.
             (Op::Conv(_) | Op::Dense(_) | Op::Normalization(_) | Op::Recurrent(_), _) => continue,
+            // Beside values of sixteen bits, constants have as many.
+            (Op::Add(_) | Op::Sub(_) | Op::Mul(_), _) if touches_wide(graph, id) => sixteen_bits(&real),
             (Op::Add(_) | Op::Sub(_) | Op::Mul(_), _) | (Op::Div(_), 1) if rule == Constants::Exact => {
                 continue;
             }
             // A dividend is divided by a table, which wants an integer; sixteen bits lose nothing.
-            (Op::Div(_), 0) if rule == Constants::Exact && real.len() > 1 => {
-                let far = real.to_f32_vec().iter().fold(0f32, |m, x| m.max(x.abs()));
-                let scale = if far / 32767.0 >= f32::MIN_POSITIVE { far / 32767.0 } else { 1.0 };
-                Quant::per_tensor(DType::I16, scale, 0)
-            }
+            (Op::Div(_), 0) if rule == Constants::Exact && real.len() > 1 => sixteen_bits(&real),
             (Op::Div(_), 0) if rule == Constants::Exact => continue,
             (op, _) if carries(op) => graph[output].quant.clone().ok_or_else(|| {
                 Error::internal(node.site(), "computes on integers without a scale for its result")
@@ -387,6 +393,13 @@ pub(super) fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Resul
         replace_operand(graph, id, i, stored, Some(quant));
     }
     Ok(())
+}
+
+/// Sixteen bits around zero that hold a constant.
+pub(super) fn sixteen_bits(real: &Tensor) -> Quant {
+    let far = real.to_f32_vec().iter().fold(0f32, |m, x| m.max(x.abs()));
+    let scale = if far / 32767.0 >= f32::MIN_POSITIVE { far / 32767.0 } else { 1.0 };
+    Quant::per_tensor(DType::I16, scale, 0)
 }
 
 pub(super) fn replace_operand(

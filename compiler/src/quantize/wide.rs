@@ -3,13 +3,15 @@
 //!
 //! In: a graph whose values have `Quant`s of eight bits. Out: the named ones with sixteen, and a `Requantize` to the
 //! eight that they had for each reader that wants them. Law: only what writes and reads sixteen bits directly is
-//! widened: inputs and outputs of the model, convolutions and dense layers, and what moves values between these.
-//! Element-wise operators whose results are named are computed in floats, whose results sixteen bits hold.
+//! widened: inputs and outputs of the model, convolutions and dense layers, sums and products of elements, what
+//! LayerNormalization and means read, and what moves values between these. Other element-wise operators whose results
+//! are named are computed in floats, whose results sixteen bits hold.
 
 use super::calibrate::{decibels, full};
 use super::forms::integer_form;
 use super::ptq::Seen;
 use super::states::moves;
+use super::widths;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId, ValueKind};
 use crate::ops::{Op, PadMode, Requantize};
@@ -147,6 +149,22 @@ fn layer(graph: &Graph, id: NodeId) -> bool {
         && weights.is_some_and(|w| graph[w].constant().is_some())
 }
 
+/// Whether a node adds, subtracts or multiplies elements that are stored as integers.
+fn sums(graph: &Graph, id: NodeId) -> bool {
+    let stored = |&v: &ValueId| graph[v].quant.is_some() || graph[v].constant().is_some();
+    matches!(graph[id].op, Op::Add(_) | Op::Sub(_) | Op::Mul(_))
+        && graph[id].inputs.iter().flatten().all(stored)
+}
+
+/// Elements of a row of sixteen bits that a LayerNormalization takes, whatever their steps.
+const ROW: usize = 1 << 9;
+
+/// Whether a node normalizes rows that it takes in sixteen bits.
+fn normalizes(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph[id].op, Op::Normalization(_))
+        && widths::summed(graph, id).is_some_and(|count| count <= ROW)
+}
+
 /// Whether a node wants a value in eight bits.
 fn narrow(graph: &Graph, id: NodeId, v: ValueId) -> bool {
     let reads_first = |id: NodeId| {
@@ -154,7 +172,14 @@ fn narrow(graph: &Graph, id: NodeId, v: ValueId) -> bool {
         operands.next() == Some(&Some(v)) && operands.all(|o| *o != Some(v))
     };
     let real = graph[id].outputs.iter().any(|&v| stays_real(graph, v));
-    let takes = real || carries(graph, id) || (layer(graph, id) && reads_first(id));
+    let summed = match &graph[id].op {
+        Op::Add(_) | Op::Sub(_) | Op::Mul(_) => true,
+        op => {
+            let most = if matches!(op, Op::Normalization(_)) { ROW } else { widths::SUMMED };
+            reads_first(id) && widths::summed(graph, id).is_some_and(|count| count <= most)
+        }
+    };
+    let takes = real || summed || carries(graph, id) || (layer(graph, id) && reads_first(id));
     integer_form(&graph[id].op) && !takes
 }
 
@@ -186,7 +211,8 @@ impl Group {
             match graph.producer(v) {
                 None if graph.inputs().contains(&v) => {}
                 Some(p) if carries(graph, p) => near.extend(moved(graph, p)),
-                Some(p) if layer(graph, p) || !integer_form(&graph[p].op) => {}
+                Some(p) if layer(graph, p) || sums(graph, p) || !integer_form(&graph[p].op) => {}
+                Some(p) if normalizes(graph, p) => {}
                 Some(p)
                     if graph[p].op.is_elementwise() && !matches!(graph[p].op, Op::Relu(_) | Op::Clip(_)) =>
                 {

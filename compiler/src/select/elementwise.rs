@@ -6,7 +6,7 @@
 //! requantization.
 
 use super::normalize::scaled;
-use super::{Cx, View, quantize, requantized};
+use super::{Cx, View, quantize, requantized, wide};
 use crate::arith::requant::{HIGH_SHIFT, Multiplier, Output, high, multiplier};
 use crate::error::Result;
 use crate::graph::Clamp;
@@ -163,11 +163,11 @@ impl Arith {
 }
 
 /// Two operands and a result with their walks melted into loops.
-struct Pair {
-    a: View,
-    b: View,
-    y: View,
-    nest: Nest,
+pub(super) struct Pair {
+    pub(super) a: View,
+    pub(super) b: View,
+    pub(super) y: View,
+    pub(super) nest: Nest,
 }
 
 /// Add, Sub, Mul or Div of two operands.
@@ -176,10 +176,11 @@ pub(crate) fn binary(cx: &mut Cx<'_>, op: Arith) -> Result<()> {
     if y.is_empty() {
         return Ok(());
     }
-    if y.quant.is_some() && one_operand(cx, &y)? {
+    let (a, b) = (cx.input(0)?, cx.input(1)?);
+    let wide = y.quant.is_some() && op != Arith::Div && [&a, &b, &y].iter().any(|v| v.elem == DType::I16);
+    if y.quant.is_some() && !wide && one_operand(cx, &y)? {
         return Ok(());
     }
-    let (a, b) = (cx.input(0)?, cx.input(1)?);
     let nest = Nest::new(
         &y.shape,
         &[
@@ -191,6 +192,9 @@ pub(crate) fn binary(cx: &mut Cx<'_>, op: Arith) -> Result<()> {
     let pair = Pair { a, b, y, nest };
     if pair.y.quant.is_none() {
         return plain(cx, op, &pair);
+    }
+    if wide {
+        return wide::binary(cx, op, &pair);
     }
     if let Some(real) = (0..2).find(|&i| [&pair.a, &pair.b][i].quant.is_none()) {
         return by_constant(cx, op, &pair, real);
@@ -312,11 +316,19 @@ fn by_constant(cx: &mut Cx<'_>, op: Arith, p: &Pair, real: usize) -> Result<()> 
     scaled(cx, &format!("{}_constant_s8", op.name()), x, &p.y, &nest, &gain, &offset)
 }
 
-/// Scale and zero point of a place, or a refusal.
+/// Scale and zero point of a place of eight bits, or a refusal.
 pub(crate) fn affine(cx: &Cx<'_>, loc: &View) -> Result<(f64, i32)> {
     match loc.affine() {
         Some((scale, zero)) if loc.elem == DType::I8 => Ok((f64::from(scale), zero)),
         _ => Err(cx.unsupported("only values quantized to 8 bits per tensor are supported")),
+    }
+}
+
+/// The same of a place of eight or sixteen bits.
+pub(crate) fn affine_of_either(cx: &Cx<'_>, loc: &View) -> Result<(f64, i32)> {
+    match loc.affine() {
+        Some((scale, zero)) if loc.elem == DType::I16 => Ok((f64::from(scale), zero)),
+        _ => affine(cx, loc),
     }
 }
 

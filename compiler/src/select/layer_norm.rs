@@ -13,7 +13,7 @@
 
 use super::composite::Composite;
 use super::elementwise::{affine, clamped};
-use super::{Cx, PORTABLE, View};
+use super::{Cx, PORTABLE, View, wide_norm};
 use crate::error::Result;
 use crate::kernel::{Access, Buf, CallArg, Expr, Kernel, KernelBuilder, Val, float, instr, int, long};
 use crate::kernels::axes::{Nest, signed};
@@ -24,7 +24,7 @@ use crate::tensor::{DType, Data, row_major_strides};
 use std::sync::Arc;
 
 /// Loops over the rows, by result and operand, and over a row, by result, operand and factor.
-fn nests(x: &View, y: &View, axes: &[usize]) -> (Nest, Nest) {
+pub(super) fn nests(x: &View, y: &View, axes: &[usize]) -> (Nest, Nest) {
     let kept: Vec<usize> = (0..x.shape.len()).filter(|a| !axes.contains(a)).collect();
     let pick = |of: &[usize], axes: &[usize]| -> Vec<usize> { axes.iter().map(|&a| of[a]).collect() };
     let over = pick(&x.shape, axes);
@@ -56,6 +56,9 @@ pub(crate) fn layer_norm(cx: &mut Cx<'_>, op: &Normalization) -> Result<()> {
     let (scale, bias) = (factors(cx, 1)?, factors(cx, 2)?);
     match y.quant {
         None => single(cx, op, (&x, &y), scale, bias),
+        Some(_) if [x.elem, y.elem].contains(&DType::I16) => {
+            wide_norm::layer_norm(cx, op, (&x, &y), scale, bias)
+        }
         Some(_) => quantized(cx, op, (&x, &y), scale, bias),
     }
 }
@@ -119,7 +122,7 @@ fn fraction(n: usize) -> u32 {
 }
 
 /// `2^30 / sqrt(v)` by the upper six bits of `v`, which has 29 or 30.
-fn roots() -> Data {
+pub(super) fn roots() -> Data {
     let middle = |i: i32| f64::from(i.max(16)) + 0.5;
     Data::I32((0..64).map(|i| libm::rint(262_144.0 / libm::sqrt(middle(i))) as i32).collect())
 }
@@ -156,7 +159,7 @@ fn scaled(gain: &[f64], offset: &[f64], fraction: u32, down: bool) -> Scaled {
 }
 
 /// `2^30 / sqrt(v)` of a `v` of 29 or 30 bits.
-fn inverse_root(k: &mut KernelBuilder, v: Val, roots: Buf) -> Val {
+pub(super) fn inverse_root(k: &mut KernelBuilder, v: Val, roots: Buf) -> Val {
     let mut y = k.let_("root", roots.at((v >> 24) & 63));
     for _ in 0..2 {
         // v * y^2 is 2^60 where y is right; half of what is missing, as a share, is what y lacks.

@@ -33,6 +33,8 @@ mod scale;
 mod softmax;
 mod table;
 mod trees;
+mod wide;
+mod wide_norm;
 
 use scale::{requantized, ties_to_even};
 

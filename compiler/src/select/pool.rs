@@ -6,8 +6,8 @@
 //! says they count, exactly, by a multiplier for each count.
 
 use super::copy::requantizing;
-use super::elementwise::{affine, clamped, mapped, named};
-use super::reduce::lowest;
+use super::elementwise::{affine_of_either, clamped, mapped, named};
+use super::reduce::{lowest, most_summed, stored};
 use super::region::{Region, regions, write};
 use super::{Cx, View, requantized, ties_to_even};
 use crate::arith::requant::{Multiplier, Output, multiplier};
@@ -211,13 +211,14 @@ pub(crate) fn average_pool(cx: &mut Cx<'_>, window: &Window<'_>, with_pad: bool)
         });
         return cx.step(k, args);
     }
-    let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
+    let ((si, zi), (so, zo)) = (affine_of_either(cx, &x)?, affine_of_either(cx, &y)?);
     let (lo, hi) = y.limits(clamp);
-    if most > 1 << 22 {
-        return Err(cx.unsupported("sums more than 2^22 elements, beyond 32-bit accumulators"));
+    if most > most_summed(x.elem) {
+        return Err(cx.unsupported("sums so many elements that they leave 32-bit accumulators"));
     }
     let site = cx.node().site();
-    let zero = k.scalar("zi", -128, 127);
+    let (least, greatest) = stored(x.elem);
+    let zero = k.scalar("zi", least, greatest);
     args.push(Bind::Scalar(zi));
     let out = Output { zp: zo, lo, hi };
     if steady {

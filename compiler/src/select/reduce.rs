@@ -5,7 +5,7 @@
 //! ratio of scales.
 
 use super::copy::requantizing;
-use super::elementwise::{affine, clamped, mapped, named};
+use super::elementwise::{affine_of_either, clamped, mapped, named};
 use super::{Cx, View, requantized, ties_to_even};
 use crate::arith::requant::{Output, multiplier};
 use crate::error::Result;
@@ -49,6 +49,16 @@ fn windows(r: &Reduction) -> Option<(Nest, Windows)> {
     Some((outer, Windows::new(n, taps, pitch, 1, [0, 0])))
 }
 
+/// Elements whose sum, less as many zero points, fits 31 bits.
+pub(super) fn most_summed(elem: DType) -> usize {
+    if elem == DType::I16 { 1 << 14 } else { 1 << 22 }
+}
+
+/// The integers of a type of eight or sixteen bits.
+pub(super) fn stored(elem: DType) -> (i32, i32) {
+    if elem == DType::I16 { (i16::MIN.into(), i16::MAX.into()) } else { (-128, 127) }
+}
+
 /// The mean over axes, or the sum divided by another number than the count of elements.
 pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize], divisor: Option<usize>) -> Result<()> {
     let (x, y) = (cx.input(0)?, cx.output(0)?);
@@ -75,13 +85,15 @@ pub(crate) fn mean(cx: &mut Cx<'_>, axes: &[usize], divisor: Option<usize>) -> R
         });
         return cx.step(k, args);
     }
-    let ((si, zi), (so, zo)) = (affine(cx, &x)?, affine(cx, &y)?);
-    if r.count > 1 << 22 {
-        return Err(cx.unsupported("sums more than 2^22 elements, beyond 32-bit accumulators"));
+    let ((si, zi), (so, zo)) = (affine_of_either(cx, &x)?, affine_of_either(cx, &y)?);
+    if r.count > most_summed(x.elem) {
+        return Err(cx.unsupported("sums so many elements that they leave 32-bit accumulators"));
     }
     let (lo, hi) = y.limits(clamp);
     let by = multiplier(si / so / divisor.unwrap_or(r.count) as f64).map_err(|e| e.at(cx.node().site()))?;
-    if let Some((outer, windows)) = windows(&r)
+    if x.elem == DType::I8
+        && y.elem == DType::I8
+        && let Some((outer, windows)) = windows(&r)
         && let Some((Averaging { m, rnd, sh, up }, even)) = Averaging::one(by, zo, r.count)
         && let Some(run) = cx.native(Run::Mean { windows, up, sh, lo, hi, even })?
     {

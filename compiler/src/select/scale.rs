@@ -1,6 +1,6 @@
 //! The shared requantization as parameters of a kernel and an expression.
 
-use crate::arith::requant::{HIGH_SHIFT, MAX_SHIFT, Multiplier, Output, high};
+use crate::arith::requant::{MAX_SHIFT, Multiplier, Output, by_high_word, high};
 use crate::kernel::{Expr, KernelBuilder, instr};
 use crate::kernels::call::Bind;
 use crate::kernels::rounding::{requantize_high_instr, requantize_instr};
@@ -14,9 +14,11 @@ pub(crate) fn requantized(
     by: Multiplier,
     out: Output,
 ) -> impl Fn(Expr) -> Expr + use<> {
+    let narrow = [out.zp, out.lo, out.hi].iter().all(|v| (-128..=127).contains(v));
+    let (least, most) = if narrow { (-128, 127) } else { (i16::MIN.into(), i16::MAX.into()) };
     let m = k.scalar("m", 1, i32::MAX);
     args.push(Bind::Scalar(by.m));
-    let (instruction, first, second) = if by.s >= HIGH_SHIFT {
+    let (instruction, first, second) = if by_high_word(by.s, out.zp) {
         let (rnd, sh) = high(by.s, out.zp);
         args.extend([Bind::Scalar(rnd), Bind::Scalar(sh as i32)]);
         let rnd = k.scalar("rnd", i32::MIN, i32::MAX);
@@ -24,13 +26,9 @@ pub(crate) fn requantized(
     } else {
         args.extend([Bind::Scalar(by.s as i32), Bind::Scalar(out.zp)]);
         let s = k.scalar("s", 1, MAX_SHIFT as i32);
-        (requantize_instr(), s, k.scalar("zp", -128, 127))
+        (requantize_instr(), s, k.scalar("zp", least, most))
     };
     args.extend([Bind::Scalar(out.lo), Bind::Scalar(out.hi)]);
-    let (least, most) = match (-128..=127).contains(&out.lo) && (-128..=127).contains(&out.hi) {
-        true => (-128, 127),
-        false => (i16::MIN.into(), i16::MAX.into()),
-    };
     let (lo, hi) = (k.scalar("lo", least, most), k.scalar("hi", least, most));
     move |acc| instr(&instruction, vec![acc, m.into(), first.into(), second.into(), lo.into(), hi.into()])
 }

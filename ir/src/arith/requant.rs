@@ -112,11 +112,12 @@ impl Requant {
     pub fn apply(&self, channel: usize, acc: i32) -> i32 {
         requantize(acc, self.at(channel), self.out.zp, self.out.lo, self.out.hi)
     }
-    /// The smallest shift of any channel.
-    pub fn least_shift(&self) -> u32 {
+    /// Whether the high word of a product is enough in every channel.
+    pub fn by_high_word(&self) -> bool {
+        let serves = |s: &u32| by_high_word(*s, self.out.zp);
         match &self.shift {
-            Shift::Layer(s) => *s,
-            Shift::Channel(s) => s.iter().copied().min().unwrap_or(MAX_SHIFT),
+            Shift::Layer(s) => serves(s),
+            Shift::Channel(s) => s.iter().all(serves),
         }
     }
 }
@@ -242,7 +243,13 @@ fn div_ceil(a: i128, b: i128) -> i128 {
     -(-a).div_euclid(b)
 }
 
-/// Rounding constant (zero point included) and remaining shift of `requantize_high`.
+/// Whether [`high`] serves a shift: the high word of a product, the rounding constant and the zero point, moved up,
+/// fit 31 bits together. Zero points of eight bits always do.
+pub fn by_high_word(s: u32, zp: i32) -> bool {
+    (HIGH_SHIFT..=MAX_SHIFT).contains(&s) && i64::from(zp).abs() << (s - 32) <= 1 << 29
+}
+
+/// Rounding constant (zero point included) and remaining shift of `requantize_high`, where [`by_high_word`] says so.
 pub fn high(s: u32, zp: i32) -> (i32, u32) {
     let sh = s - 32;
     ((zp << sh) + (1 << (sh - 1)), sh)

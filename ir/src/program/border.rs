@@ -17,10 +17,9 @@ pub fn to_port(real: &Tensor, port: &Port) -> Tensor {
         return Tensor::new(port.shape.clone(), Data::from_i64(port.elem, &stored))
             .unwrap_or_else(|_| real.clone());
     }
-    if real.dtype() == DType::U8 && port.elem == DType::I8 {
-        // Unsigned models are stored shifted by 128.
-        let stored: Vec<i64> = real.to_i64_vec().iter().map(|v| v - 128).collect();
-        return Tensor::new(port.shape.clone(), Data::from_i64(DType::I8, &stored))
+    if let Some(shift) = shifted(real.dtype(), port.elem) {
+        let stored: Vec<i64> = real.to_i64_vec().iter().map(|v| v - shift).collect();
+        return Tensor::new(port.shape.clone(), Data::from_i64(port.elem, &stored))
             .unwrap_or_else(|_| real.clone());
     }
     real.clone()
@@ -42,13 +41,23 @@ pub fn from_port(stored: &Tensor, port: &Port) -> Tensor {
 pub fn as_declared(stored: &Tensor, port: &Port, declared: DType) -> Tensor {
     match (declared, port.elem) {
         (DType::F32, _) => from_port(stored, port),
-        (DType::U8, DType::I8) => {
-            // Unsigned models are stored shifted by 128.
-            let plain: Vec<i64> = stored.to_i64_vec().iter().map(|v| v + 128).collect();
-            Tensor::new(stored.shape().to_vec(), Data::from_i64(DType::U8, &plain))
-                .unwrap_or_else(|_| stored.clone())
-        }
-        _ => stored.clone(),
+        _ => match shifted(declared, port.elem) {
+            Some(shift) => {
+                let plain: Vec<i64> = stored.to_i64_vec().iter().map(|v| v + shift).collect();
+                Tensor::new(stored.shape().to_vec(), Data::from_i64(declared, &plain))
+                    .unwrap_or_else(|_| stored.clone())
+            }
+            None => stored.clone(),
+        },
+    }
+}
+
+/// How far below a model's unsigned integers those of a port stand.
+fn shifted(declared: DType, elem: DType) -> Option<i64> {
+    match (declared, elem) {
+        (DType::U8, DType::I8) => Some(1 << 7),
+        (DType::U16, DType::I16) => Some(1 << 15),
+        _ => None,
     }
 }
 

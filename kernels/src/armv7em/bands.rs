@@ -53,6 +53,9 @@ pub fn bands(
     want: &Want<'_>,
     weights: Weights,
 ) -> Result<Option<Candidate>> {
+    // Inputs of sixteen bits keep their zero point, which padding has too.
+    let pad = if product.operand == DType::I16 { product.x_zp } else { 0 };
+    let product = &product.clone().folded_wide();
     let Some(ending) = any_ending(product) else { return Ok(None) };
     let library = want.library;
     let [kh, kw] = g.kernel;
@@ -124,7 +127,7 @@ pub fn bands(
     let w = k.buffer("w", DType::I16, packed.len(), Access::Read);
     let zx = order.zero(&mut k);
     let rnd = one.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
-    let widener = Widener { panel: &panel, order, x, wide, len: wide_len, zx, library };
+    let widener = Widener { panel: &panel, order, x, wide, len: wide_len, zx, pad, library };
     let (gemm_one, gemm_several) = (packed.kernel(library)?, packed.of(&sizes).kernel(library)?);
     // All outputs of a tile of so many rows and columns.
     let multiply = |k: &mut KernelBuilder, rows: usize, columns: usize, y0: &Expr| {
@@ -175,7 +178,8 @@ fn even_round(pairs: usize) -> usize {
     (ROUND / 2..=ROUND).rev().find(divides).unwrap_or(ROUND)
 }
 
-/// Widens lines into `len` elements of a panel, with zeros as padding.
+/// Widens lines into `len` elements of a panel, with `pad` as padding: zeros, or the zero point of inputs of sixteen
+/// bits, which stay as they are.
 pub struct Widener<'a> {
     pub panel: &'a Panel<'a>,
     pub order: Order,
@@ -183,6 +187,7 @@ pub struct Widener<'a> {
     pub wide: Buf,
     pub len: usize,
     pub zx: Option<Val>,
+    pub pad: i32,
     pub library: &'a Library<'a>,
 }
 
@@ -191,7 +196,7 @@ impl Fill for Widener<'_> {
         let Panel { g, pitch, .. } = *self.panel;
         let full = part.lines.iter().all(|span| span.columns * g.pixel() == pitch);
         if !full || self.len > self.panel.len() {
-            k.for_("i", 0, self.len, |k, i| k.store(self.wide, i, 0));
+            k.for_("i", 0, self.len, |k, i| k.store(self.wide, i, self.pad));
         }
         Ok(())
     }
@@ -208,7 +213,7 @@ impl Fill for Widener<'_> {
     fn padding(&self, k: &mut KernelBuilder, span: &Span, to: Expr) -> Result<()> {
         let pixel = self.panel.g.pixel();
         let first = span.left * pixel;
-        k.for_("i", first, first + span.columns * pixel, |k, i| k.store(self.wide, &to + i, 0));
+        k.for_("i", first, first + span.columns * pixel, |k, i| k.store(self.wide, &to + i, self.pad));
         Ok(())
     }
 }

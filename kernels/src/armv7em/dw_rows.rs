@@ -66,8 +66,16 @@ pub(crate) fn depthwise(
     let w = k.buffer("w", DType::I16, one.stream_len(), Access::Read);
     let zx = k.scalar("zx", -128, 127);
     let round = ending.sh.map(|_| k.scalar("rnd", i32::MIN, i32::MAX));
-    let widener =
-        Widener { panel: &panel, order: Order::Parted, x, wide, len: wide_len, zx: Some(zx), library };
+    let widener = Widener {
+        panel: &panel,
+        order: Order::Parted,
+        x,
+        wide,
+        len: wide_len,
+        zx: Some(zx),
+        pad: 0,
+        library,
+    };
     panel.each(&mut k, &widener, &mut |k, tile| {
         let call = |k: &mut KernelBuilder, block: &Arc<Kernel>, column: Expr| {
             let acts = wide.from(&column * (g.strides[1] * g.pixel()));

@@ -73,8 +73,9 @@ impl Engine for Dsp {
             .collect()
     }
     fn wide(&self, rows: &Rows, product: &Product, want: &Want<'_>) -> Result<Vec<Candidate>> {
-        let ways = Weights::of(product);
-        ways.filter_map(|weights| dense(rows, product, want, weights).transpose()).collect()
+        let product = product.clone().folded_wide();
+        let ways = Weights::of(&product);
+        ways.filter_map(|weights| dense(rows, &product, want, weights).transpose()).collect()
     }
     fn live(&self, rows: &Rows, live: &Live, want: &Want<'_>) -> Result<Option<Loaded>> {
         live::product(rows, live, want)

@@ -37,7 +37,8 @@ pub fn copy(n: usize, elem: DType) -> Result<Arc<Kernel>> {
 pub fn fill(n: usize, elem: DType) -> Result<Arc<Kernel>> {
     let mut k = KernelBuilder::new(named("fill", elem));
     let out = k.buffer("out", elem, n, Access::Write);
-    let value = k.scalar("value", -128, 127);
+    let (least, most) = if elem == DType::I16 { (i16::MIN.into(), i16::MAX.into()) } else { (-128, 127) };
+    let value = k.scalar("value", least, most);
     k.for_("i", 0, n, |k, i| k.store(out, i, value));
     let bytes = n * elem.size();
     let mut b = Block::default();

@@ -194,7 +194,9 @@ impl Gemm {
         let near = (self.runs - 1) * self.run_pitch * self.operand.size() <= 4000 || self.runs == 1;
         let shifts = self.sh.is_none_or(|sh| (1..=22).contains(&sh));
         let known = !(self.four && self.halves()) && (self.halves() || self.weights == DType::I8);
-        known && far && small && near && shifts && self.run > 0 && self.outputs > 0 && self.pixels > 0
+        // Vectors narrow to sixteen bits before they add.
+        let zero = !self.wide() || self.zp == 0;
+        known && zero && far && small && near && shifts && self.run > 0 && self.outputs > 0 && self.pixels > 0
     }
 
     /// Whether the second group begins within the first, so that all are full: their common

@@ -60,7 +60,7 @@ pub fn lane(elem: DType) -> Lane {
     if elem == DType::I16 { Lane::H } else { Lane::B }
 }
 
-/// Puts them there, where they are needed, by way of r0; results of sixteen bits have no zero point.
+/// Puts them there, where they are needed, by way of r0; results of sixteen bits have no zero point here.
 pub fn keep(insts: &mut Vec<Inst>, elem: DType, zp: i32, (lo, hi): (i32, i32)) {
     if elem != DType::I16 {
         insts.extend([Inst::MovImm(R(0), zp & 0xffff), Inst::Dup(Lane::H, ZERO, R(0))]);
