@@ -235,3 +235,171 @@ fn every_core_gives_the_same_bits() {
         }
     }
 }
+
+/// How PyTorch's modules cut the results of one product into queries, keys and values, and where they scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Cut {
+    /// `unbind` of `[3, 1, heads, steps, depth]` (timm's ViT): a Gather each, queries scaled.
+    Gathers,
+    /// The same by one Split and a Squeeze each, as later exporters write `unbind`.
+    Unbind,
+    /// `split` along the last axis (GPT-2): scores divided, a causal Where.
+    Split,
+    /// `chunk` as three Slices, queries and keys scaled by the fourth root (`scaled_dot_product_attention`).
+    Slices,
+    /// `nn.MultiheadAttention`: steps in front, heads beside the batch, queries scaled before they are turned.
+    Packed,
+}
+
+const CUTS: [Cut; 5] = [Cut::Gathers, Cut::Unbind, Cut::Split, Cut::Slices, Cut::Packed];
+
+/// Attention whose queries, keys and values one dense layer gives, and the layer behind it.
+fn packed(cut: Cut, seed: u64) -> Model {
+    let (steps, heads, depth) = (9usize, 3usize, 8usize);
+    let (width, mut random) = (heads * depth, Random(seed));
+    let size = 1.7 / (width as f32).sqrt();
+    let [s, h, d, w] = [steps, heads, depth, width].map(|n| n as i64);
+    let mut initializers = vec![
+        floats("wqkv", &[w, 3 * w], &random.floats(3 * width * width, 1.5 * size)),
+        floats("bqkv", &[3 * w], &random.floats(3 * width, 0.2)),
+        floats("wo", &[w, w], &random.floats(width * width, size)),
+        floats("scale", &[], &[(depth as f32).powf(-0.5)]),
+        floats("half_scale", &[], &[(depth as f32).powf(-0.25)]),
+        floats("root", &[], &[(depth as f32).sqrt()]),
+        floats("closed", &[], &[f32::MIN]),
+        ints("apart", &[4], &[1, s, h, d]),
+        ints("together", &[3], &[1, s, w]),
+        ints("parts", &[5], &[1, s, 3, h, d]),
+        ints("thirds", &[3], &[w, w, w]),
+        ints("ones", &[3], &[1, 1, 1]),
+        ints("zero", &[1], &[0]),
+        ints("last", &[1], &[-1]),
+        ints("steps_first", &[4], &[s, 1, 3, w]),
+        ints("beside", &[3], &[s, h, d]),
+        ints("back", &[2], &[s, w]),
+        ints("three", &[1], &[-2]),
+    ];
+    for i in 0..4i64 {
+        initializers.push(ints(&format!("i{i}"), &[], &[i]));
+        initializers.push(ints(&format!("at{i}"), &[1], &[i * w]));
+    }
+    let causal: Vec<u8> =
+        (0..steps).flat_map(|row| (0..steps).map(move |key| u8::from(key <= row))).collect();
+    initializers.push(tensor("causal", BOOL, &[1, 1, s, s], &causal));
+    let mut nodes = Vec::new();
+    let mut add = |op: &str, inputs: &[&str], outputs: &[&str], attrs: &[_]| {
+        nodes.push(node(outputs[0], op, inputs, outputs, attrs));
+    };
+    let perm = |axes: &[i64]| [attr_ints("perm", axes)];
+    add("MatMul", &["x", "wqkv"], &["product"], &[]);
+    add("Add", &["product", "bqkv"], &["qkv"], &[]);
+    let names = ["q", "k", "v"];
+    match cut {
+        Cut::Gathers | Cut::Unbind => {
+            add("Reshape", &["qkv", "parts"], &["qkv5"], &[]);
+            add("Transpose", &["qkv5"], &["turned"], &perm(&[2, 0, 3, 1, 4]));
+            if cut == Cut::Gathers {
+                for (i, name) in names.iter().enumerate() {
+                    add("Gather", &["turned", &format!("i{i}")], &[name], &[attr_int("axis", 0)]);
+                }
+            } else {
+                add("Split", &["turned", "ones"], &["q1", "k1", "v1"], &[attr_int("axis", 0)]);
+                for name in names {
+                    add("Squeeze", &[&format!("{name}1"), "zero"], &[name], &[]);
+                }
+            }
+            add("Mul", &["q", "scale"], &["qs"], &[]);
+            add("Transpose", &["k"], &["kt"], &perm(&[0, 1, 3, 2]));
+            add("MatMul", &["qs", "kt"], &["scores"], &[]);
+        }
+        Cut::Split | Cut::Slices => {
+            if cut == Cut::Split {
+                add("Split", &["qkv", "thirds"], &["q1", "k1", "v1"], &[attr_int("axis", 2)]);
+            } else {
+                for (i, name) in names.iter().enumerate() {
+                    let (from, to) = (format!("at{i}"), format!("at{}", i + 1));
+                    add("Slice", &["qkv", &from, &to, "last"], &[&format!("{name}1")], &[]);
+                }
+            }
+            for name in names {
+                add("Reshape", &[&format!("{name}1"), "apart"], &[&format!("{name}2")], &[]);
+                let turned: &[i64] = if name == "k" { &[0, 2, 3, 1] } else { &[0, 2, 1, 3] };
+                let to = if name == "k" { "kt" } else { name };
+                add("Transpose", &[&format!("{name}2")], &[to], &perm(turned));
+            }
+            if cut == Cut::Split {
+                add("MatMul", &["q", "kt"], &["raw"], &[]);
+                add("Div", &["raw", "root"], &["free"], &[]);
+                add("Where", &["causal", "free", "closed"], &["scores"], &[]);
+            } else {
+                add("Mul", &["q", "half_scale"], &["qs"], &[]);
+                add("Mul", &["kt", "half_scale"], &["ks"], &[]);
+                add("MatMul", &["qs", "ks"], &["scores"], &[]);
+            }
+        }
+        Cut::Packed => {
+            add("Reshape", &["qkv", "steps_first"], &["qkv4"], &[]);
+            add("Unsqueeze", &["qkv4", "zero"], &["qkv5"], &[]);
+            add("Transpose", &["qkv5"], &["turned"], &perm(&[3, 1, 2, 0, 4]));
+            add("Squeeze", &["turned", "three"], &["parted"], &[]);
+            for (i, name) in names.iter().enumerate() {
+                add("Gather", &["parted", &format!("i{i}")], &[&format!("{name}1")], &[attr_int("axis", 0)]);
+            }
+            add("Mul", &["q1", "scale"], &["q1s"], &[]);
+            for (name, from) in [("q", "q1s"), ("k", "k1"), ("v", "v1")] {
+                add("Reshape", &[from, "beside"], &[&format!("{name}2")], &[]);
+                add("Transpose", &[&format!("{name}2")], &[name], &perm(&[1, 0, 2]));
+            }
+            add("Transpose", &["k"], &["kt"], &perm(&[0, 2, 1]));
+            add("MatMul", &["q", "kt"], &["scores"], &[]);
+        }
+    }
+    add("Softmax", &["scores"], &["shares"], &[attr_int("axis", -1)]);
+    add("MatMul", &["shares", "v"], &["seen"], &[]);
+    let (turned, shape): (&[i64], _) = match cut {
+        Cut::Packed => (&[1, 0, 2], "back"),
+        _ => (&[0, 2, 1, 3], "together"),
+    };
+    add("Transpose", &["seen"], &["seen2"], &perm(turned));
+    add("Reshape", &["seen2", shape], &["seen3"], &[]);
+    add("MatMul", &["seen3", "wo"], &["y"], &[]);
+    let sizes: &[i64] = if cut == Cut::Packed { &[s, w] } else { &[1, s, w] };
+    let inputs = vec![port("x", FLOAT, &dims(&if cut == Cut::Packed { [s, 1, w] } else { [1, s, w] }))];
+    Model { nodes, initializers, inputs, outputs: vec![port("y", FLOAT, &dims(sizes))], opset: 17 }
+}
+
+#[test]
+fn packed_queries_keys_and_values_are_found() {
+    let mut low = Vec::new();
+    for (i, cut) in CUTS.into_iter().enumerate() {
+        let bytes = packed(cut, 60 + i as u64).bytes();
+        let artifact = compiled(&bytes, "host", None);
+        let (real, stored) = fed(&artifact, 4, 9, SIZE);
+        for (real, have) in real.iter().zip(evaluate(&artifact, &stored)) {
+            let want = graph::run(&artifact.imported, real).unwrap()[0].to_f64_vec();
+            let most = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            for (w, h) in want.iter().zip(have[0].to_f64_vec()) {
+                assert!((w - h).abs() <= 1e-4 * most, "{cut:?}: {h}, not {w}");
+            }
+        }
+        let mut samples = Samples::default();
+        let shape = [&[100], artifact.program.inputs[0].shape.as_slice()].concat();
+        let values = Random(5).floats(shape.iter().product(), SIZE);
+        samples.arrays.insert("x".to_owned(), Tensor::f32(&shape, values));
+        let int8 = compiled(&bytes, "cortex-m4", Some(&samples));
+        for artifact in [&artifact, &int8] {
+            // One attention, whose scale is its own: nothing multiplies elements beside it.
+            assert_eq!(found(artifact), [1, 0, 0], "{cut:?}");
+            let multiplies = |op: &Op| matches!(op, Op::Mul(_) | Op::Div(_) | Op::MatMul(_) | Op::Softmax(_));
+            let beside = artifact.graph.nodes().filter(|(_, n)| multiplies(&n.op));
+            assert_eq!(beside.map(|(_, n)| n.name.as_str()).collect::<Vec<_>>(), [""; 0], "{cut:?}");
+        }
+        assert!(int8.graph.nodes().all(|(_, n)| n.outputs.iter().all(|&v| int8.graph[v].quant.is_some())));
+        let decibels = decibels(&int8, &fed(&int8, 12, 9, SIZE));
+        println!("{decibels:5.1} dB {cut:?}");
+        if decibels < 30.0 {
+            low.push(format!("{decibels:.1} dB {cut:?}"));
+        }
+    }
+    assert!(low.is_empty(), "{low:#?}");
+}

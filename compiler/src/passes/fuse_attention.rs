@@ -1,9 +1,10 @@
 //! Attention from the operators that models spell it in: a product, a scale, a mask, a Softmax, a product.
 //!
+//! The scale may stand at the queries or the keys, or in part at both, before they are turned or after.
 //! Law: no rounding of a model's own disappears: nothing is fused across a value that carries a `Quant`, or that
 //! others read.
 
-use super::edit::{number, operand, plain_producer};
+use super::edit::{bypass, number, operand, plain_producer};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::attention::Mask;
@@ -16,7 +17,22 @@ const CLOSED: f32 = -1e4;
 pub(super) fn fuse_attention(patch: &mut Patch<'_>) -> Result<usize> {
     let mut changed = 0;
     for id in patch.graph().topological() {
-        let Some((op, operands)) = attention(patch.graph(), id) else { continue };
+        let Some((mut op, mut operands)) = attention(patch.graph(), id) else { continue };
+        for factor in operands.iter_mut().take(2) {
+            for (scale, by) in scales(patch.graph(), *factor) {
+                let scaled = op.scale * by;
+                let (graph, whole) = (patch.graph(), scaled.is_finite() && scaled > 0.0);
+                let (y, x) = (graph[scale].outputs.first().copied(), scaled_operand(graph, scale));
+                if let (true, Some(y), Some((x, _))) = (whole, y, x)
+                    && bypass(patch, scale, x)
+                {
+                    op.scale = scaled;
+                    if *factor == y {
+                        *factor = x;
+                    }
+                }
+            }
+        }
         let node = patch.node_mut(id);
         node.op = op.into();
         node.inputs = operands.into_iter().map(Some).collect();
@@ -118,23 +134,44 @@ fn chosen(graph: &Graph, scores: ValueId) -> Option<(Mask, ValueId, Option<Value
 
 /// Scores without the number that they are multiplied by or divided by, and that.
 fn scaled(graph: &Graph, scores: ValueId) -> (ValueId, f32) {
-    let found = inner(graph, scores).and_then(|id| {
-        let (a, b) = (operand(graph, id, 0)?, operand(graph, id, 1)?);
-        match (&graph[id].op, number(graph, a), number(graph, b)) {
-            (Op::Mul(_), None, Some(by)) => Some((a, by)),
-            (Op::Mul(_), Some(by), None) => Some((b, by)),
-            (Op::Div(_), None, Some(by)) if by != 0.0 => Some((a, 1.0 / by)),
-            _ => None,
+    inner(graph, scores).and_then(|id| scaled_operand(graph, id)).unwrap_or((scores, 1.0))
+}
+
+/// What a node multiplies by a number, or divides by one, and that number.
+fn scaled_operand(graph: &Graph, id: NodeId) -> Option<(ValueId, f32)> {
+    let (a, b) = (operand(graph, id, 0)?, operand(graph, id, 1)?);
+    match (&graph[id].op, number(graph, a), number(graph, b)) {
+        (Op::Mul(_), None, Some(by)) => Some((a, by)),
+        (Op::Mul(_), Some(by), None) => Some((b, by)),
+        (Op::Div(_), None, Some(by)) if by != 0.0 => Some((a, 1.0 / by)),
+        _ => None,
+    }
+}
+
+/// The nodes that multiply a factor of the scores by a number on its way there, and these numbers. What stands between
+/// moves elements for this one reader.
+fn scales(graph: &Graph, factor: ValueId) -> Vec<(NodeId, f32)> {
+    let (mut value, mut found) = (factor, Vec::new());
+    while let Some(id) = inner(graph, value) {
+        let moves =
+            matches!(graph[id].op, Op::Transpose(_) | Op::Reshape(_) | Op::Squeeze(_) | Op::Unsqueeze(_));
+        match (moves, operand(graph, id, 0), scaled_operand(graph, id)) {
+            (true, Some(x), _) => value = x,
+            (false, _, Some((x, by))) if by > 0.0 && graph[x].shape == graph[value].shape => {
+                found.push((id, by));
+                value = x;
+            }
+            _ => break,
         }
-    });
-    found.unwrap_or((scores, 1.0))
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::Build;
     use super::*;
-    use crate::ops::{Add, Div, MatMul, Softmax};
+    use crate::ops::{Add, Div, MatMul, Mul, Softmax, Transpose};
 
     fn spelled(b: &mut Build) -> (ValueId, ValueId) {
         let q = b.input("q", &[1, 2, 3, 4]);
@@ -165,6 +202,35 @@ mod tests {
              in  %v: f32[1x2x5x6]
              in  %mask: f32[1x1x1x5]
              %y: f32[1x2x3x6] = Attention { scale: 0.5, mask: Added, span: None }(%q, %k, %v, %mask)  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_scale_of_queries_and_keys_is_that_of_the_scores() {
+        let mut b = Build::new();
+        let q = b.input("q", &[3, 2, 4]);
+        let k = b.input("k", &[2, 4, 5]);
+        let v = b.input("v", &[2, 5, 6]);
+        let (half, four) = (b.constant("half", &[], &[0.5]), b.constant("four", &[1], &[4.0]));
+        let scaled = b.node("scaled", Mul, &[half, q]);
+        let turned = b.node("turned", Transpose { perm: vec![1, 0, 2] }, &[scaled]);
+        let less = b.node("less", Div, &[k, four]);
+        let scores = b.node("scores", MatMul, &[turned, less]);
+        let shares = b.node("shares", Softmax { axis: 2, flatten: false }, &[scores]);
+        let y = b.node("y", MatMul, &[shares, v]);
+        b.output(y);
+        b.check(
+            |patch| {
+                let changed = fuse_attention(patch)?;
+                super::super::drop_dead::drop_dead(patch)?;
+                Ok(changed)
+            },
+            "in  %q: f32[3x2x4]
+             in  %k: f32[2x4x5]
+             in  %v: f32[2x5x6]
+             %turned: f32[2x3x4] = Transpose { perm: [1, 0, 2] }(%q)  # turned
+             %y: f32[2x3x6] = Attention { scale: 0.125, mask: All, span: None }(%turned, %k, %v)  # y
              out %y",
         );
     }
