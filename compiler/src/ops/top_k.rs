@@ -3,6 +3,7 @@
 use super::check::{at_most, axis, numeric, operand, refuse, size, tensor, value_type};
 use super::{Lowering, Operand, Operator, ParseCx, ValueType};
 use crate::error::Result;
+use std::cmp::Ordering;
 use crate::tensor::{Data, DType, Tensor};
 
 /// The `k` greatest or least elements along an axis, in order; of equal ones the first come first.
@@ -11,6 +12,30 @@ pub struct TopK {
     pub axis: usize,
     pub k: usize,
     pub largest: bool,
+}
+
+/// The places of the first `k` of `n` elements, one after the other, as kernels find them: numbers that compare with none
+/// have no order that could be sorted by.
+fn one_by_one(
+    n: usize,
+    k: usize,
+    compare: &dyn Fn(usize, usize) -> Option<Ordering>,
+) -> Vec<Option<usize>> {
+    let mut found: Vec<Option<usize>> = Vec::with_capacity(k);
+    for _ in 0..k {
+        let last = found.last().copied().flatten();
+        let mut best: Option<usize> = None;
+        for i in 0..n {
+            let before = |a: usize, b: usize| compare(a, b) == Some(Ordering::Less);
+            let again = |l: usize| compare(i, l) == Some(Ordering::Equal) && i > l;
+            let later = last.is_none_or(|l| again(l) || before(l, i));
+            if later && best.is_none_or(|b| before(i, b)) {
+                best = Some(i);
+            }
+        }
+        found.push(best);
+    }
+    found
 }
 
 impl Operator for TopK {
@@ -57,15 +82,22 @@ impl Operator for TopK {
             for lane in 0..x.len().checked_div(n).unwrap_or(0) {
                 let (block, at) = (lane / inner, lane % inner);
                 let element = |i: usize| &v[(block * n + i) * inner + at];
-                let mut order: Vec<usize> = (0..n).collect();
-                order.sort_by(|&a, &b| {
+                let compare = |a: usize, b: usize| {
                     let (a, b) = if self.largest { (b, a) } else { (a, b) };
-                    element(a).partial_cmp(element(b)).unwrap_or(std::cmp::Ordering::Equal)
-                });
-                for (j, &i) in order.iter().take(self.k).enumerate() {
+                    element(a).partial_cmp(element(b))
+                };
+                let order: Vec<Option<usize>> = match (0..n).any(|i| compare(i, i).is_none()) {
+                    true => one_by_one(n, self.k, &compare),
+                    false => {
+                        let mut order: Vec<usize> = (0..n).collect();
+                        order.sort_by(|&a, &b| compare(a, b).unwrap_or(Ordering::Equal));
+                        order.into_iter().map(Some).collect()
+                    }
+                };
+                for (j, i) in order.into_iter().take(self.k).enumerate() {
                     let to = (block * self.k + j) * inner + at;
-                    out[to] = *element(i);
-                    places[to] = i as i64;
+                    out[to] = i.map_or_else(Default::default, |i| *element(i));
+                    places[to] = i.unwrap_or(0) as i64;
                 }
             }
             Data::from(out)
@@ -75,5 +107,31 @@ impl Operator for TopK {
 
     fn lowering(&self, _inputs: &[Option<Operand<'_>>]) -> Result<Lowering<'_>> {
         Ok(Lowering::TopK(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Many, so that a sort would notice that they have no order.
+    #[test]
+    fn numbers_that_compare_with_none_are_passed_over() {
+        let values = |i: usize| if i % 3 == 1 { f32::NAN } else { ((i * 37) % 101) as f32 };
+        let x = Tensor::f32(&[100], (0..100).map(values).collect());
+        for largest in [true, false] {
+            let found = TopK { axis: 0, k: 3, largest }.eval(&[Some(&x)]).unwrap();
+            let mut sorted: Vec<f32> = (0..100).map(values).filter(|v| !v.is_nan()).collect();
+            sorted.sort_by(f32::total_cmp);
+            if largest {
+                sorted.reverse();
+            }
+            assert_eq!(found[0].to_f32_vec(), sorted[..3], "{largest}");
+            let at = found[1].to_i64_vec();
+            assert!(at.iter().zip(&sorted).all(|(&i, v)| values(i as usize) == *v), "{at:?}");
+        }
+        let none = Tensor::f32(&[2], vec![f32::NAN; 2]);
+        let found = TopK { axis: 0, k: 2, largest: true }.eval(&[Some(&none)]).unwrap();
+        assert_eq!(found[1].to_i64_vec(), [0, 0]);
     }
 }
