@@ -124,7 +124,8 @@ fn model(wide: i64, narrow: i64) -> Model {
     m.model.initializers.push(floats("shift", &[16], &gains.repeat(2)));
     m.node("LayerNormalization", &["turnedd", "scale", "shift"], "n1", &[attr_int("axis", -1)]);
     m.stored("n1", "n1d", of(narrow, 4.0));
-    m.node("LayerNormalization", &["turnedd", "scale"], "n2", &[attr_int("axis", -1)]);
+    m.model.initializers.push(floats("twelve", &[12], &ones[..12]));
+    m.node("LayerNormalization", &["c2d", "twelve"], "n2", &[attr_int("axis", -1)]);
     m.stored("n2", "n2d", of(wide, 4.0));
     m.model.initializers.push(ints("steps", &[1], &[1]));
     m.node("ReduceMean", &["turnedd", "steps"], "mean", &[attr_int("keepdims", 0)]);
@@ -139,8 +140,20 @@ fn model(wide: i64, narrow: i64) -> Model {
     m.node("Transpose", &["v2"], "v2t", &[attr_ints("perm", &[1, 0])]);
     m.node("MatMul", &["meand", "v2t"], "d2", &[]);
     m.stored("d2", "y", of(wide, 12.0));
-    for (name, shape) in [("y", &[1i64, 5][..]), ("d1d", &[1, 5]), ("a4d", &[1, 8, 12]), ("a5d", &[1, 8, 12])]
-    {
+    // A known operand with a scale of its own.
+    m.model.initializers.push(floats("known", &[1, 3], &[0.7, -1.3, 2.5]));
+    m.stored("known", "knownd", of(wide, 3.0));
+    m.node("Concat", &["meand", "knownd"], "joined", &[attr_int("axis", 1)]);
+    m.stored("joined", "joinedd", of(wide, 15.0));
+    let outputs: [(&str, &[i64]); 6] = [
+        ("y", &[1, 5]),
+        ("d1d", &[1, 5]),
+        ("a4d", &[1, 8, 12]),
+        ("a5d", &[1, 8, 12]),
+        ("n2d", &[1, 8, 12]),
+        ("joinedd", &[1, 19]),
+    ];
+    for (name, shape) in outputs {
         m.model.outputs.push(port(name, FLOAT, &dims(shape)));
     }
     m.model.opset = 21;
@@ -205,8 +218,15 @@ fn each_layer_is_within_a_step_of_its_float_meaning() {
         }
     }
     // Nothing was left to floats.
-    for (op, least) in [("Conv", 12), ("Add", 12), ("Mul", 12), ("Sub", 4), ("AveragePool", 4), ("Dense", 8)]
-    {
+    for (op, least) in [
+        ("Conv", 12),
+        ("Add", 12),
+        ("Mul", 12),
+        ("Sub", 4),
+        ("AveragePool", 4),
+        ("Dense", 8),
+        ("LayerNormalization", 8),
+    ] {
         assert!(seen.get(op).is_some_and(|&n| n >= least), "{op}: {seen:?}");
     }
 }
@@ -296,6 +316,34 @@ fn what_has_no_kernel_computes_in_floats_and_is_named() {
         for (h, w) in have[0].to_i64_vec().into_iter().zip(want[0].to_f64_vec()) {
             let off = (h as f64 + 32768.0 - w * 65536.0).abs();
             assert!(off <= 3.0, "{off}");
+        }
+    }
+}
+
+/// Weights of sixteen bits are no weights of eight: the layer computes in floats with what they mean.
+#[test]
+fn weights_of_sixteen_bits_keep_them() {
+    let mut m = Build { random: Random(6), ..Build::default() };
+    m.model.inputs.push(port("x", FLOAT, &dims(&[1, 30])));
+    m.stored("x", "xd", (INT16, STEP, 0));
+    let weights: Vec<u8> =
+        m.random.floats(120, 32767.0).iter().flat_map(|v| (v.round() as i16).to_le_bytes()).collect();
+    m.model.initializers.push(tensor("w_q", INT16, &[30, 4], &weights));
+    let [s, z] = m.code("w", (INT16, STEP / 8.0, -4553));
+    m.node("DequantizeLinear", &["w_q", &s, &z], "w", &[]);
+    m.node("MatMul", &["xd", "w"], "h", &[]);
+    m.stored("h", "y", (INT16, 2.0 * STEP, -3343));
+    m.model.outputs.push(port("y", FLOAT, &dims(&[1, 4])));
+    m.model.opset = 21;
+    let artifact = compiled(&m.model.bytes(), "host", None);
+    let warned: Vec<String> = artifact.report.warnings.iter().map(ToString::to_string).collect();
+    assert!(warned.iter().any(|w| w.contains("its weights have sixteen bits")), "{warned:?}");
+    let (real, stored) = fed(&artifact, 6, 8, 3.0);
+    for (real, have) in real.iter().zip(evaluate(&artifact, &stored)) {
+        let want = secateur_compiler::graph::run(&artifact.imported, real).expect("the float meaning");
+        for (h, w) in have[0].to_i64_vec().into_iter().zip(want[0].to_f64_vec()) {
+            let off = (h as f64 + 3343.0 - w / f64::from(2.0 * STEP)).abs();
+            assert!(off <= 1.0, "{off}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Biases of integer products, in the units of their sums.
 //!
 //! In: a Conv or Dense whose input and weights carry a `Quant`. Out: its bias as 32-bit integers.
-//! Law: a bias fits 31 bits, or its channel's weights take a coarser scale.
+//! Law: a bias fits 31 bits, beside inputs of sixteen bits 32, or its channel's weights take a coarser scale.
 
 use super::settle::replace_operand;
 use super::weights;
@@ -55,7 +55,8 @@ pub(super) fn bias(graph: &mut Graph, id: NodeId) -> Result<()> {
             }
         })
         .collect();
-    let limit = f64::from(1 << 30);
+    // Beside inputs of sixteen bits sums are known to fit, bias included (`widths`).
+    let limit = if xq.dtype == DType::I16 { f64::from(i32::MAX) } else { f64::from(1 << 30) };
     let mut rescaled = None;
     for c in 0..n {
         let scale = f64::from(want(&wq)[c]);

@@ -13,7 +13,7 @@ use super::qdq::alias;
 use super::states;
 use super::weights;
 use super::wide;
-use super::widths::{self, touches_wide};
+use super::widths::{self, sixteen_bits, touches_wide};
 use crate::error::{Error, Result, Site};
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::ops::attention;
@@ -395,13 +395,6 @@ pub(super) fn constants(graph: &mut Graph, id: NodeId, rule: Constants) -> Resul
     Ok(())
 }
 
-/// Sixteen bits around zero that hold a constant.
-pub(super) fn sixteen_bits(real: &Tensor) -> Quant {
-    let far = real.to_f32_vec().iter().fold(0f32, |m, x| m.max(x.abs()));
-    let scale = if far / 32767.0 >= f32::MIN_POSITIVE { far / 32767.0 } else { 1.0 };
-    Quant::per_tensor(DType::I16, scale, 0)
-}
-
 pub(super) fn replace_operand(
     graph: &mut Graph,
     id: NodeId,
@@ -464,7 +457,15 @@ fn requantize_moved(graph: &mut Graph, id: NodeId) {
         let want = graph[node.outputs[0]].quant.clone();
         for (i, v) in node.inputs.iter().enumerate() {
             let Some(v) = *v else { continue };
-            if graph[v].quant == want || is_constant(graph, v) || !is_real(graph, v) {
+            if graph[v].quant == want || !is_real(graph, v) {
+                continue;
+            }
+            if let (Some(real), Some(quant)) = (graph[v].real_constant(), &want) {
+                // A table of eight bits rescales what is copied; known integers of sixteen are rescaled now.
+                if touches_wide(graph, id) {
+                    let stored = weights::quantize(&real, quant);
+                    replace_operand(graph, id, i, stored, want.clone());
+                }
                 continue;
             }
             let (name, shape) = (format!("{}.rescaled", graph[v].name), graph[v].shape.clone());

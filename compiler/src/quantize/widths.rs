@@ -5,11 +5,9 @@
 //! `Requantize`s, and a warning says so.
 
 use super::forms::{carries, integer_form};
-use super::settle::sixteen_bits;
-use super::weights;
-use crate::graph::{Graph, NodeId, Value, ValueId};
+use crate::graph::{Graph, NodeId, Quant, Value, ValueId};
 use crate::ops::{Op, Reduce, Reducing};
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 
 /// Elements of sixteen bits whose sum, less as many zero points, fits 31 bits.
@@ -23,6 +21,13 @@ const NONE: &str = "its operator has no kernel";
 /// Whether a value is stored in sixteen bits.
 pub(super) fn wide(value: &Value) -> bool {
     value.quant.as_ref().is_some_and(|q| q.dtype == DType::I16)
+}
+
+/// Sixteen bits around zero that hold a constant.
+pub(super) fn sixteen_bits(real: &Tensor) -> Quant {
+    let far = real.to_f32_vec().iter().fold(0f32, |m, x| m.max(x.abs()));
+    let scale = if far / 32767.0 >= f32::MIN_POSITIVE { far / 32767.0 } else { 1.0 };
+    Quant::per_tensor(DType::I16, scale, 0)
 }
 
 /// Whether a node reads or gives integers of sixteen bits.
@@ -100,18 +105,10 @@ fn apart(graph: &Graph, id: NodeId) -> Option<&'static str> {
 /// read and the bias leaves 32 bits, whichever share of it zero points have.
 fn layer(graph: &Graph, id: NodeId) -> Option<&'static str> {
     let operand = |i: usize| graph[id].inputs.get(i).copied().flatten().map(|v: ValueId| &graph[v]);
-    let codes = || Some((operand(0)?.quant.as_ref()?, operand(1)?.constant()?, operand(1)?.quant.clone()));
-    let Some((x, weights, code)) = codes() else { return Some("its weights are no constants") };
+    let codes = || Some((operand(0)?.quant.as_ref()?, operand(1)?.constant()?, operand(1)?.quant.as_ref()?));
+    let Some((x, weights, code)) = codes() else { return Some("its weights are no constants of integers") };
     let rows = weights.shape().first().copied().unwrap_or(1).max(1);
-    // Weights that are real yet become integers as `constants` makes them.
-    let (code, stored) = match code {
-        Some(code) => (code, weights.to_i64_vec()),
-        None => {
-            let code = weights::per_channel(weights, weights::EIGHT_BITS);
-            let stored = weights::quantize(weights, &code).to_i64_vec();
-            (code, stored)
-        }
-    };
+    let stored = weights.to_i64_vec();
     let taps = (stored.len() / rows).max(1);
     let each = |of: &[i32], row: usize| of.get(if of.len() > 1 { row } else { 0 }).copied().unwrap_or(0);
     let x_zero = x.zero_point.first().copied().unwrap_or(0);

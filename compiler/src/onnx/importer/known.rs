@@ -15,7 +15,7 @@ const MAX_FOLDED_MACS: u64 = 1 << 30;
 
 /// The results of a node whose operands are all known; `None` for one that runs at run time.
 ///
-/// DequantizeLinear of 8 or 32 bits stays although its operand may be known: a quantized model's weights are
+/// DequantizeLinear stays although its operand may be known: a quantized model's weights are
 /// the stored integers, and `quantize` reads them from there.
 pub(super) fn fold(
     op: &Op,
@@ -28,8 +28,7 @@ pub(super) fn fold(
         return Ok(Some(vec![op.of(operand.shape)]));
     }
     let known = operands.iter().flatten().all(|o| o.data.is_some());
-    let weights = || operands.first().copied().flatten().is_some_and(|x| x.dtype.size() != 2);
-    if !known || matches!(op, Op::DequantizeLinear(_)) && weights() {
+    if !known || matches!(op, Op::DequantizeLinear(_)) {
         return Ok(None);
     }
     let elements = types.iter().map(|t| t.shape.iter().product::<usize>()).sum::<usize>();
