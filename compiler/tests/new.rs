@@ -73,6 +73,10 @@ fn builds_and_runs(chip: &str, layout: &str) {
     let blocks = blocks(&folder.join("README.md"));
     let [build, run, compile] = &blocks[..] else { panic!("three blocks: {blocks:?}") };
     shell(build, &folder, &set);
+    if layout == "cargo" {
+        // In the other profile too.
+        shell("cargo build", &folder, &set);
+    }
     let built = match layout {
         "cargo" => {
             let triple = targets::find(chip).unwrap().core.toolchain.unwrap().rust_triple;
