@@ -245,13 +245,15 @@ enum Cut {
     Unbind,
     /// `split` along the last axis (GPT-2): scores divided, a causal Where.
     Split,
+    /// The same with a mask that is added to what the Where leaves, as GPT-2 has one for sentences of unlike lengths.
+    Masked,
     /// `chunk` as three Slices, queries and keys scaled by the fourth root (`scaled_dot_product_attention`).
     Slices,
     /// `nn.MultiheadAttention`: steps in front, heads beside the batch, queries scaled before they are turned.
     Packed,
 }
 
-const CUTS: [Cut; 5] = [Cut::Gathers, Cut::Unbind, Cut::Split, Cut::Slices, Cut::Packed];
+const CUTS: [Cut; 6] = [Cut::Gathers, Cut::Unbind, Cut::Split, Cut::Masked, Cut::Slices, Cut::Packed];
 
 /// Attention whose queries, keys and values one dense layer gives, and the layer behind it.
 fn packed(cut: Cut, seed: u64) -> Model {
@@ -312,8 +314,8 @@ fn packed(cut: Cut, seed: u64) -> Model {
             add("Transpose", &["k"], &["kt"], &perm(&[0, 1, 3, 2]));
             add("MatMul", &["qs", "kt"], &["scores"], &[]);
         }
-        Cut::Split | Cut::Slices => {
-            if cut == Cut::Split {
+        Cut::Split | Cut::Masked | Cut::Slices => {
+            if cut != Cut::Slices {
                 add("Split", &["qkv", "thirds"], &["q1", "k1", "v1"], &[attr_int("axis", 2)]);
             } else {
                 for (i, name) in names.iter().enumerate() {
@@ -327,10 +329,14 @@ fn packed(cut: Cut, seed: u64) -> Model {
                 let to = if name == "k" { "kt" } else { name };
                 add("Transpose", &[&format!("{name}2")], &[to], &perm(turned));
             }
-            if cut == Cut::Split {
+            if cut != Cut::Slices {
                 add("MatMul", &["q", "kt"], &["raw"], &[]);
                 add("Div", &["raw", "root"], &["free"], &[]);
-                add("Where", &["causal", "free", "closed"], &["scores"], &[]);
+                let to = if cut == Cut::Masked { "seen_behind" } else { "scores" };
+                add("Where", &["causal", "free", "closed"], &[to], &[]);
+                if cut == Cut::Masked {
+                    add("Add", &["seen_behind", "mask"], &["scores"], &[]);
+                }
             } else {
                 add("Mul", &["q", "half_scale"], &["qs"], &[]);
                 add("Mul", &["kt", "half_scale"], &["ks"], &[]);
@@ -364,7 +370,11 @@ fn packed(cut: Cut, seed: u64) -> Model {
     add("Reshape", &["seen2", shape], &["seen3"], &[]);
     add("MatMul", &["seen3", "wo"], &["y"], &[]);
     let sizes: &[i64] = if cut == Cut::Packed { &[s, w] } else { &[1, s, w] };
-    let inputs = vec![port("x", FLOAT, &dims(&if cut == Cut::Packed { [s, 1, w] } else { [1, s, w] }))];
+    let shape = if cut == Cut::Packed { [s, 1, w] } else { [1, s, w] };
+    let mut inputs = vec![port("x", FLOAT, &dims(&shape))];
+    if cut == Cut::Masked {
+        inputs.push(port("mask", FLOAT, &dims(&[1, 1, 1, s])));
+    }
     Model { nodes, initializers, inputs, outputs: vec![port("y", FLOAT, &dims(sizes))], opset: 17 }
 }
 
@@ -383,9 +393,12 @@ fn packed_queries_keys_and_values_are_found() {
             }
         }
         let mut samples = Samples::default();
-        let shape = [&[100], artifact.program.inputs[0].shape.as_slice()].concat();
-        let values = Random(5).floats(shape.iter().product(), SIZE);
-        samples.arrays.insert("x".to_owned(), Tensor::f32(&shape, values));
+        let mut random = Random(5);
+        for port in &artifact.program.inputs {
+            let shape = [&[100], port.shape.as_slice()].concat();
+            let values = random.floats(shape.iter().product(), SIZE);
+            samples.arrays.insert(port.name.clone(), Tensor::f32(&shape, values));
+        }
         let int8 = compiled(&bytes, "cortex-m4", Some(&samples));
         for artifact in [&artifact, &int8] {
             // One attention, whose scale is its own: nothing multiplies elements beside it.
@@ -394,7 +407,10 @@ fn packed_queries_keys_and_values_are_found() {
             let beside = artifact.graph.nodes().filter(|(_, n)| multiplies(&n.op));
             assert_eq!(beside.map(|(_, n)| n.name.as_str()).collect::<Vec<_>>(), [""; 0], "{cut:?}");
         }
-        assert!(int8.graph.nodes().all(|(_, n)| n.outputs.iter().all(|&v| int8.graph[v].quant.is_some())));
+        // But for a mask that is chosen at run time.
+        let mut floats =
+            int8.graph.nodes().filter(|(_, n)| n.outputs.iter().any(|&v| int8.graph[v].quant.is_none()));
+        assert!(cut == Cut::Masked || floats.next().is_none(), "{cut:?}");
         let decibels = decibels(&int8, &fed(&int8, 12, 9, SIZE));
         println!("{decibels:5.1} dB {cut:?}");
         if decibels < 30.0 {

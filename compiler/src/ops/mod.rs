@@ -12,7 +12,7 @@ use std::fmt::Debug;
 
 #[cfg(test)]
 mod adversarial;
-mod broadcast;
+pub(crate) mod broadcast;
 pub(crate) mod check;
 mod convolve;
 pub(crate) mod fold;

@@ -1,6 +1,7 @@
 //! Attention from the operators that models spell it in: a product, a scale, a mask, a Softmax, a product.
 //!
-//! The scale may stand at the queries or the keys, or in part at both, before they are turned or after.
+//! The scale may stand at the queries or the keys, or in part at both, before they are turned or after. Of two masks, of
+//! which one chooses and the other is added to what it leaves, one is made.
 //! Law: no rounding of a model's own disappears: nothing is fused across a value that carries a `Quant`, or that
 //! others read.
 
@@ -8,7 +9,7 @@ use super::edit::{bypass, number, operand, plain_producer};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
 use crate::ops::attention::Mask;
-use crate::ops::{Attention, Op};
+use crate::ops::{Add, Attention, Op, broadcast};
 use crate::tensor::DType;
 
 /// What a mask adds at least, or puts in a score's place, so that no share is left.
@@ -17,6 +18,7 @@ const CLOSED: f32 = -1e4;
 pub(super) fn fuse_attention(patch: &mut Patch<'_>) -> Result<usize> {
     let mut changed = 0;
     for id in patch.graph().topological() {
+        one_mask(patch, id);
         let Some((mut op, mut operands)) = attention(patch.graph(), id) else { continue };
         for factor in operands.iter_mut().take(2) {
             for (scale, by) in scales(patch.graph(), *factor) {
@@ -39,6 +41,62 @@ pub(super) fn fuse_attention(patch: &mut Patch<'_>) -> Result<usize> {
         changed += 1;
     }
     Ok(changed)
+}
+
+/// Ends so far down that nothing is left of scores beside them.
+const ABYSS: f32 = -1e30;
+
+/// Where `s` are the scores of an attention whose last product a node may be, `(c ? s : end) + m` becomes
+/// `s + (c ? m : m + end)`: the same number, with one mask that is added.
+fn one_mask(patch: &mut Patch<'_>, id: NodeId) {
+    let Some(masks) = both_masks(patch.graph(), id) else { return };
+    let Masks { add, choose, scores, bits, kept, end, mask } = masks;
+    let graph = patch.graph();
+    let name = graph[choose].name.clone();
+    let Ok(shape) = broadcast::shape(&graph[bits].shape, &graph[mask].shape) else { return };
+    let (op, least) = (graph[choose].op.clone(), graph[mask].shape.clone());
+    let closed = patch.add_value(&format!("{name}.closed"), DType::F32, &least);
+    patch.add_node(&format!("{name}.closed"), Add.into(), vec![Some(mask), Some(end)], vec![closed]);
+    let joined = patch.add_value(&format!("{name}.mask"), DType::F32, &shape);
+    let (yes, no) = if kept { (mask, closed) } else { (closed, mask) };
+    patch.add_node(&format!("{name}.mask"), op, vec![Some(bits), Some(yes), Some(no)], vec![joined]);
+    patch.node_mut(add).inputs = vec![Some(scores), Some(joined)];
+    patch.remove_node(choose);
+}
+
+/// Two masks of the same scores.
+struct Masks {
+    /// The sum, and the choice that it reads.
+    add: NodeId,
+    choose: NodeId,
+    scores: ValueId,
+    bits: ValueId,
+    /// Whether the scores are what stands where `bits` are true, and what stands elsewhere.
+    kept: bool,
+    end: ValueId,
+    mask: ValueId,
+}
+
+fn both_masks(graph: &Graph, id: NodeId) -> Option<Masks> {
+    let shares = operand(graph, id, 0).filter(|_| matches!(graph[id].op, Op::MatMul(_)))?;
+    let softmax = inner(graph, shares).filter(|&id| matches!(graph[id].op, Op::Softmax(_)))?;
+    let add = inner(graph, operand(graph, softmax, 0)?).filter(|&id| matches!(graph[id].op, Op::Add(_)))?;
+    let (a, b) = (operand(graph, add, 0)?, operand(graph, add, 1)?);
+    let of = |chosen: ValueId, mask: ValueId| {
+        let choose = inner(graph, chosen)?;
+        let (bits, yes, no) = choice(graph, chosen)?;
+        let (scores, kept, end) =
+            if number(graph, no).is_some() { (yes, true, no) } else { (no, false, yes) };
+        let (product, _) = scaled(graph, scores);
+        let fits = number(graph, end)? <= ABYSS
+            && graph[end].shape.len() <= graph[mask].shape.len()
+            && graph[mask].dtype == DType::F32
+            && graph[mask].quant.is_none()
+            && graph[scores].shape == graph[chosen].shape
+            && inner(graph, product).is_some_and(|p| matches!(graph[p].op, Op::MatMul(_)));
+        fits.then_some(Masks { add, choose, scores, bits, kept, end, mask })
+    };
+    of(a, b).or_else(|| of(b, a))
 }
 
 /// The node that computes a value as it is for one reader.
@@ -171,7 +229,9 @@ fn scales(graph: &Graph, factor: ValueId) -> Vec<(NodeId, f32)> {
 mod tests {
     use super::super::testing::Build;
     use super::*;
-    use crate::ops::{Add, Div, MatMul, Mul, Softmax, Transpose};
+    use crate::ops::{Div, Map, MatMul, Mul, Softmax, Transpose};
+    use crate::tensor::{Data, Tensor};
+    use std::collections::BTreeMap;
 
     fn spelled(b: &mut Build) -> (ValueId, ValueId) {
         let q = b.input("q", &[1, 2, 3, 4]);
@@ -231,6 +291,40 @@ mod tests {
              in  %v: f32[2x5x6]
              %turned: f32[2x3x4] = Transpose { perm: [1, 0, 2] }(%q)  # turned
              %y: f32[2x3x6] = Attention { scale: 0.125, mask: All, span: None }(%turned, %k, %v)  # y
+             out %y",
+        );
+    }
+
+    #[test]
+    fn of_two_masks_one_is_left() {
+        let mut b = Build::new();
+        let q = b.input("q", &[2, 3, 4]);
+        let k = b.input("k", &[2, 4, 5]);
+        let v = b.input("v", &[2, 5, 6]);
+        let mask = b.input("mask", &[1, 1, 5]);
+        let open = Data::Bool((0..15).map(|i| i % 5 <= i / 5 + 1).collect());
+        let open = b.patch().add_constant("open", Tensor::new(vec![1, 3, 5], open).unwrap());
+        let end = b.constant("end", &[], &[f32::MIN]);
+        let scores = b.node("scores", MatMul, &[q, k]);
+        let choose = Map { function: "Where", attrs: BTreeMap::new(), tail: Vec::new() };
+        let chosen = b.node("chosen", choose, &[open, scores, end]);
+        let masked = b.node("masked", Add, &[chosen, mask]);
+        let shares = b.node("shares", Softmax { axis: 2, flatten: false }, &[masked]);
+        let y = b.node("y", MatMul, &[shares, v]);
+        b.output(y);
+        b.check(
+            |patch| {
+                let changed = fuse_attention(patch)?;
+                super::super::drop_dead::drop_dead(patch)?;
+                Ok(changed)
+            },
+            "in  %q: f32[2x3x4]
+             in  %k: f32[2x4x5]
+             in  %v: f32[2x5x6]
+             in  %mask: f32[1x1x5]
+             %chosen.closed: f32[1x1x5] = Add(%mask, const %end: f32[])  # chosen.closed
+             %chosen.mask: f32[1x3x5] = Map { function: \"Where\", attrs: {}, tail: [] }(const %open: bool[1x3x5], %mask, %chosen.closed)  # chosen.mask
+             %y: f32[2x3x6] = Attention { scale: 1.0, mask: Added, span: None }(%q, %k, %v, %chosen.mask)  # y
              out %y",
         );
     }
