@@ -5,8 +5,8 @@
 //! an integer function.
 //!
 //! Law: `out = clamp(zp + ((acc * m + (1 << (s - 1))) >> s))`, one rounding, half up, on every
-//! core. A layer gets one shift for all channels where that provably changes no output, or else a usual one
-//! that moves what is rounded by at most a 4,096th of a step.
+//! core. A layer gets one shift for all channels: the first of the usual ones that provably changes no output, or
+//! moves what is rounded by at most a 4,096th of a step.
 
 use crate::arith::quant::{Clamp, Quant};
 use crate::error::{Error, Result, Site};
@@ -19,8 +19,9 @@ pub const MAX_SHIFT: u32 = 54;
 pub const HIGH_SHIFT: u32 = 33;
 
 /// Shifts that layers share where they can, so that native kernels, which hold the shift as a
-/// constant, are the same function.
-const USUAL_SHIFTS: [u32; 3] = [36, 39, 42];
+/// constant, are the same function: the first has room for multipliers from 2^-14 to 1/4, which is nearly all that
+/// models have.
+const USUAL_SHIFTS: [u32; 4] = [HIGH_SHIFT, 36, 39, 42];
 
 /// `real ~ m / 2^s`, `1 <= m < 2^31`, `1 <= s <= MAX_SHIFT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,28 +125,22 @@ impl Requant {
 
 /// Multipliers for channels whose accumulators lie within `acc[c].0 ..= acc[c].1`.
 ///
-/// The meaning is fixed by the full-precision multipliers; a common shift, one of the usual ones
-/// if possible, is taken when every channel has a multiplier for it that maps each reachable accumulator to the same output.
-/// Layers of many channels and long sums have too many of these for the usual shifts: they take the greatest of them all
-/// the same where that moves no sum by more than [`MOST_MOVED`] of a step before its rounding, so that they share
-/// native kernels too.
+/// The meaning is fixed by the full-precision multipliers. A common shift is taken when every channel has a multiplier
+/// for it that maps each reachable accumulator to the same output, or one that moves no sum by more than [`MOST_MOVED`]
+/// of a step before its rounding: the first of the usual shifts, else the least that a channel has. Layers of many
+/// channels hardly have the former, and would each need native kernels of their own.
 ///
 /// Errors: those of [`multiplier`].
 pub fn requant(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Requant> {
     let full = real.iter().map(|&r| multiplier(r)).collect::<Result<Vec<_>>>()?;
     let least = full.iter().map(|f| f.s).min().unwrap_or(MAX_SHIFT);
-    let shared = |s: u32| -> Option<(u32, Vec<i32>)> {
+    let shared = |s: u32| -> Option<Requant> {
         let each = full.iter().zip(acc).map(|(&f, &range)| equivalent(f, s, range, out));
-        each.collect::<Option<Vec<i32>>>().map(|m| (s, m))
+        let m = each.collect::<Option<Vec<i32>>>().or_else(|| near(real, acc, s, out, MOST_MOVED))?;
+        Some(Requant { m, shift: Shift::Layer(s), out })
     };
-    let usual = || USUAL_SHIFTS.into_iter().filter(|&s| s < least);
-    let near = |s: u32| near(real, acc, s, MOST_MOVED).map(|m| (s, m));
-    let found =
-        usual().find_map(shared).or_else(|| usual().next_back().and_then(near)).or_else(|| shared(least));
-    Ok(match found {
-        Some((s, m)) => Requant { m, shift: Shift::Layer(s), out },
-        None => each(&full, out),
-    })
+    let usual = USUAL_SHIFTS.into_iter().filter(|&s| s <= least);
+    Ok(usual.chain([least]).find_map(shared).unwrap_or_else(|| each(&full, out)))
 }
 
 /// A shift for each channel.
@@ -155,17 +150,21 @@ fn each(full: &[Multiplier], out: Output) -> Requant {
 }
 
 /// The nearest multipliers for a shift, if none of them moves a sum of its channel's range by more than `most` of
-/// a step.
-fn near(real: &[f64], acc: &[(i32, i32)], s: u32, most: f64) -> Option<Vec<i32>> {
+/// a step. Sums that are a step beyond the limits of the output do not count: they stay beyond.
+fn near(real: &[f64], acc: &[(i32, i32)], s: u32, out: Output, most: f64) -> Option<Vec<i32>> {
+    let steps = f64::from(out.hi.abs_diff(out.zp).max(out.lo.abs_diff(out.zp))) + 1.0;
     let each = real.iter().zip(acc).map(|(&real, &(lo, hi))| {
         let exact = libm::ldexp(real, s as i32);
         let m = libm::rint(exact).max(1.0);
-        let sum = f64::from(lo).abs().max(f64::from(hi).abs());
+        let sum = f64::from(lo).abs().max(f64::from(hi).abs()).min(steps / real);
         let off = libm::ldexp((m - exact).abs() * sum, -(s as i32));
         (off <= most && m <= f64::from(i32::MAX)).then_some(m as i32)
     });
     each.collect()
 }
+
+/// The usual shifts of results of sixteen bits, whose multipliers need more bits.
+const WIDE_SHIFTS: [u32; 3] = [36, 39, 42];
 
 /// How far [`requant`] may move a sum before its rounding, in steps, for the sake of a usual shift.
 pub const MOST_MOVED: f64 = 1.0 / 4096.0;
@@ -182,9 +181,9 @@ pub fn requant_wide(real: &[f64], acc: &[(i32, i32)], out: Output) -> Result<Req
     let full = real.iter().map(|&r| multiplier(r)).collect::<Result<Vec<_>>>()?;
     let least = full.iter().map(|f| f.s).min().unwrap_or(MAX_SHIFT);
     let shared = |s: u32| -> Option<Requant> {
-        Some(Requant { m: near(real, acc, s, MOST_OFF)?, shift: Shift::Layer(s), out })
+        Some(Requant { m: near(real, acc, s, out, MOST_OFF)?, shift: Shift::Layer(s), out })
     };
-    let usual = USUAL_SHIFTS.into_iter().filter(|&s| s < least);
+    let usual = WIDE_SHIFTS.into_iter().filter(|&s| s < least);
     Ok(usual.chain([least]).find_map(shared).unwrap_or_else(|| each(&full, out)))
 }
 
@@ -311,9 +310,9 @@ mod tests {
     }
 
     #[test]
-    fn shared_shift_changes_no_output() {
+    fn layers_share_the_first_usual_shift_and_hardly_an_output_changes() {
         let mut seed = 7u64;
-        let mut shared = 0;
+        let (mut all, mut moved) = (0, 0);
         for case in 0..60 {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let base = 0.002 + (seed >> 40) as f64 / 1e9;
@@ -321,18 +320,23 @@ mod tests {
             let range = (-20_000 + case * 300, 15_000);
             let out = Output { zp: case - 30, lo: -128, hi: if case % 3 == 0 { 40 } else { 127 } };
             let r = requant(&real, &[range; 4], out).unwrap();
-            if matches!(r.shift, Shift::Layer(_)) {
-                shared += 1;
-            }
+            assert_eq!(r.shift, Shift::Layer(USUAL_SHIFTS[0]), "case {case}");
             for (c, &real) in real.iter().enumerate() {
                 let full = multiplier(real).unwrap();
                 for acc in range.0..=range.1 {
                     let want = exact(i64::from(acc), i64::from(full.m), full.s, out);
-                    assert_eq!(r.apply(c, acc), want, "case {case} channel {c} acc {acc}");
+                    let sum = f64::from(acc) * real + 0.5;
+                    let tie = (sum - sum.round()).abs();
+                    let got = r.apply(c, acc);
+                    assert!(
+                        got == want || tie <= MOST_MOVED,
+                        "case {case} channel {c} acc {acc}: {got}, {want}"
+                    );
+                    (all, moved) = (all + 1, moved + i32::from(got != want));
                 }
             }
         }
-        assert!(shared > 50, "only {shared} of 60 layers share a shift");
+        assert!(moved * 20_000 < all, "{moved} of {all} outputs are others than by 31 bits");
     }
 
     #[test]
@@ -342,7 +346,7 @@ mod tests {
         let real: Vec<f64> = (0..channels).map(|c| 0.000_039 * (1.0 + f64::from(c) / 117.0)).collect();
         let range = (-4_000_000, 4_000_000);
         let r = requant(&real, &vec![range; real.len()], out).unwrap();
-        assert_eq!(r.shift, Shift::Layer(42), "least is {}", multiplier(real[199]).unwrap().s);
+        assert_eq!(r.shift, Shift::Layer(33), "least is {}", multiplier(real[199]).unwrap().s);
         for (c, &real) in real.iter().enumerate() {
             for acc in (range.0..=range.1).step_by(613) {
                 let exact = f64::from(acc) * real - 5.0;

@@ -222,7 +222,7 @@ fn threshold(by: Multiplier, out: Output, q: i32) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arith::requant::requant;
+    use crate::arith::requant::{multiplier, requant};
 
     /// What the spelled pieces give.
     fn apply(form: Form, k: &Constants, sum: i64) -> i32 {
@@ -251,7 +251,9 @@ mod tests {
                 lo: if case % 5 == 0 { 0 } else { -128 },
                 hi: if case % 3 == 0 { 100 } else { 127 },
             };
-            let r = requant(&[real], &[range], out).unwrap();
+            // Of all 31 bits: multipliers for the usual shift need fewer pieces.
+            let full = multiplier(real).unwrap();
+            let r = Requant { m: vec![full.m], shift: Shift::Layer(full.s), out };
             let (form, k) = rounding(&r, &[range], false)
                 .unwrap_or_else(|| panic!("{case} {real} {range:?} {out:?} {r:?}"));
             found[form.words() - 3] += 1;

@@ -414,8 +414,8 @@ fn banded(
     driver.spell(way, product.x_zp, stream).map(Some)
 }
 
-/// Shifts that channels are brought to: few, so that texts are shared.
-const SHIFTS: [u32; 5] = [4, 8, 12, 16, 20];
+/// Shifts behind the high word that channels are brought to: few, so that texts are shared, the usual one first.
+const SHIFTS: [u32; 6] = [1, 4, 8, 12, 16, 20];
 
 /// One of the usual shifts for all channels: weights and bias of a channel grow by as many bits
 /// as its shift does, which changes no result. `None` where sums could leave 32 bits or weights 16.

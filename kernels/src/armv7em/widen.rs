@@ -68,8 +68,9 @@ pub fn copied(n: usize, core: &Core) -> Result<Arc<Kernel>> {
     k.finish()
 }
 
-/// Writes what handles `words` words of x, so many a round, by `each(from word, words)`: rounds in a loop where there
-/// are many. Pointers go on by so many bytes a word; gives the words by which they do not.
+/// Writes what handles `words` words of x, at most so many a round, by `each(from word, words)`: rounds in a loop where
+/// there are many, and where shorter ones leave no word to be spelled out beside them. Pointers go on by so many bytes
+/// a word; gives the words by which they do not.
 fn all(
     b: &mut Block,
     words: usize,
@@ -77,7 +78,11 @@ fn all(
     [(x, step_x), (out, step_out)]: [(Reg, i32); 2],
     each: &dyn Fn(&mut Block, usize, usize),
 ) -> usize {
-    let rounds = if words > 2 * per_round { words / per_round } else { 0 };
+    let even = (per_round / 2..per_round).rev().find(|&n| words.is_multiple_of(n));
+    let (per_round, rounds) = match even.filter(|_| words > per_round && !words.is_multiple_of(per_round)) {
+        Some(n) => (n, words / n),
+        None => (per_round, if words > 2 * per_round { words / per_round } else { 0 }),
+    };
     let rest = words - rounds * per_round;
     for start in (0..rest).step_by(per_round) {
         each(b, start, per_round.min(rest - start));
