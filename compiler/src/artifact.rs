@@ -228,6 +228,7 @@ fn compile_unhelped(
         flags: Build::of(target).core_flags(),
         build: Build::of(target),
         layout: options.layout,
+        counts: emit::counts::of(&program, &options.sensors)?,
         ..EmitOptions::default()
     };
     let languages = options.emit.clone();

@@ -44,6 +44,7 @@ use std::path::{Path, PathBuf};
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
 /// | `bind(sr = 16000, gains = [1, 0.5])` | inputs that become constants, and what they hold |
 /// | `state(h = "h_out")` | outputs whose values are kept for an input of the next run |
+/// | `sensor(imu = "i16,scale=0.001:0.001:0.06")` | what the counts of an input's sensor are worth: a function makes them its integers without floats |
 /// | `int16 = ["imu", "logits"]` | values that take 16 bits in an int8 model |
 /// | `kernel("conv*" = "gemm")` | a kernel variant that layers must run, instead of the fastest |
 /// | `prune = 0.6` | share of weights that become zero, or `"pattern=4x4,sparsity=0.6,score=obs"`; needs samples |

@@ -148,11 +148,10 @@ pub fn run_c(cc: &str, program: &Program, files: &[File], samples: &[Vec<Data>])
     parse(program, &out, samples.len())
 }
 
-/// Runs emitted Rust on samples, one instance for all. Debug assertions are on at level 0.
-pub fn run_rust(program: &Program, files: &[File], samples: &[Vec<Data>], opt: &str) -> Vec<Vec<Data>> {
+/// What a program of emitted Rust prints: `main` has the model as module `model`.
+pub fn build_and_run_rust(files: &[File], main: &str, opt: &str, input: &[u8]) -> Vec<u8> {
     let dir = tempfile::tempdir().expect("a folder");
     write(dir.path(), files);
-    let file = &files[0].path;
     let runtime = dir.path().join("runtime");
     for (name, text) in secateur_runtime::sources::RUST {
         std::fs::create_dir_all(&runtime).expect("a folder");
@@ -162,9 +161,25 @@ pub fn run_rust(program: &Program, files: &[File], samples: &[Vec<Data>], opt: &
     lib.current_dir(dir.path()).args(["--edition=2024", "--crate-type=rlib", "--crate-name=secateur"]);
     lib.arg(format!("-Copt-level={opt}")).arg("runtime/lib.rs");
     run(&mut lib, "rustc of the runtime");
+    let main = format!("#[path = \"{}\"]\nmod model;\n{main}", files[0].path);
+    std::fs::write(dir.path().join("main.rs"), &main).expect("a file");
+    let mut bin = tools::command("rustc");
+    bin.current_dir(dir.path()).args([
+        "--edition=2024",
+        "-Dwarnings",
+        "--extern",
+        "secateur=libsecateur.rlib",
+    ]);
+    bin.arg(format!("-Copt-level={opt}")).arg("main.rs");
+    run(&mut bin, "rustc of the model");
+    execute(&dir.path().join("main"), input)
+}
+
+/// Runs emitted Rust on samples, one instance for all. Debug assertions are on at level 0.
+pub fn run_rust(program: &Program, files: &[File], samples: &[Vec<Data>], opt: &str) -> Vec<Vec<Data>> {
     let ty = names::type_name(&program.name);
     let mut main = format!(
-        "#![deny(warnings)]\nuse std::io::{{Read, Write}};\n#[path = \"{file}\"]\nmod model;\n\
+        "use std::io::{{Read, Write}};\n\
          static MODEL: std::sync::Mutex<model::{ty}> = std::sync::Mutex::new(model::{ty}::new());\nfn main() {{\n    \
          let mut model = MODEL.lock().unwrap();\n    let mut stdin = std::io::stdin().lock();\n    let mut stdout = std::io::stdout().lock();\n"
     );
@@ -196,10 +211,5 @@ pub fn run_rust(program: &Program, files: &[File], samples: &[Vec<Data>], opt: &
         samples.len(),
         args.join(", ")
     );
-    std::fs::write(dir.path().join("main.rs"), &main).expect("a file");
-    let mut bin = tools::command("rustc");
-    bin.current_dir(dir.path()).args(["--edition=2024", "--extern", "secateur=libsecateur.rlib"]);
-    bin.arg(format!("-Copt-level={opt}")).arg("main.rs");
-    run(&mut bin, "rustc of the model");
-    parse(program, &execute(&dir.path().join("main"), &feed(samples)), samples.len())
+    parse(program, &build_and_run_rust(files, &main, opt, &feed(samples)), samples.len())
 }

@@ -10,6 +10,8 @@ mod c_data;
 mod c_expr;
 mod c_header;
 mod called;
+pub mod counts;
+mod counts_text;
 mod file;
 mod layout;
 mod module;
@@ -48,6 +50,8 @@ pub struct EmitOptions {
     /// Calls of the empty function `secateur_layer` before each layer, for a counter that tells
     /// layers apart. Who builds such code brings the function.
     pub marks: bool,
+    /// Inputs whose integers are made of a sensor's counts.
+    pub counts: Vec<counts::Counts>,
     /// Bytes of machine code, where a build of this program was measured.
     pub code: Option<usize>,
     /// Bytes of stack that `run` needs, where known.
@@ -66,6 +70,7 @@ impl Default for EmitOptions {
             flags: String::new(),
             build: Build::default(),
             layout: Layout::Files,
+            counts: Vec::new(),
             marks: false,
             code: None,
             stack: None,

@@ -90,6 +90,8 @@ impl<'a> Module<'a> {
         (module.inputs, module.outputs, module.states) = (names.inputs, names.outputs, names.states);
         for input in &module.inputs {
             functions.keep(&format!("quantize_{input}"));
+            functions.keep(&format!("quantize_{input}_i16"));
+            functions.keep(&format!("quantize_{input}_u16"));
             functions.keep(&format!("input_{input}"));
         }
         for output in &module.outputs {

@@ -204,7 +204,7 @@ pub struct Names {
 
 /// As [`ports`], those of states too.
 pub fn names(program: &Program) -> Names {
-    let longest = "_dequantize_".len().max("__ZERO_POINT".len());
+    let longest = "_quantize__i16".len().max("__ZERO_POINT".len());
     let mut ports = Namespace::within(INTERNAL - longest - base_name(&program.name).len());
     let inputs = program.inputs.iter().map(|p| ports.take_with(&p.name, &["", "quantize_"], "_mut"));
     let inputs = inputs.collect();

@@ -5,14 +5,15 @@
 //! indices are the ones proven on the program, division goes through the runtime. `unsafe` stands
 //! where views are made and where instruction blocks are called. The macro gives this same text.
 
-use super::EmitOptions;
 use super::architecture::wrapping;
+use super::counts::Counts;
 use super::module::{Item, Module, banner, layer_comment, printable};
 use super::names::{rust_module, type_name};
 use super::needs::Need;
 use super::range::Ranges;
 use super::rust_border::{border_helper, port_constants, state_accessors};
-use super::rust_expr::literal;
+use super::rust_expr::{byte_string, literal};
+use super::{EmitOptions, counts_text};
 use crate::emit::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
@@ -60,7 +61,8 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
 /// The module's text; also what the macro expands to.
 pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     let module = Module::new(program, options)?;
-    let cx = Cx { module: &module, marks: options.marks, core: printable(&options.core), foreign: false };
+    let (counts, core) = (options.counts.as_slice(), printable(&options.core));
+    let cx = Cx { module: &module, marks: options.marks, core, counts, foreign: false };
     let mut o = String::new();
     for line in banner(program, options, "Rust implementation") {
         let _ = writeln!(o, "// {line}");
@@ -95,29 +97,11 @@ pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     Ok(o)
 }
 
-/// A byte string literal.
-fn byte_string(bytes: &[u8]) -> String {
-    let mut o = String::with_capacity(bytes.len() * 3 + 3);
-    o.push_str("b\"");
-    for &b in bytes {
-        match b {
-            0 => o.push_str("\\0"),
-            b'"' => o.push_str("\\\""),
-            b'\\' => o.push_str("\\\\"),
-            0x20..=0x7e => o.push(char::from(b)),
-            _ => {
-                let _ = write!(o, "\\x{b:02x}");
-            }
-        }
-    }
-    o.push('"');
-    o
-}
-
 pub(super) struct Cx<'a> {
     pub(super) module: &'a Module<'a>,
     pub(super) marks: bool,
     pub(super) core: String,
+    pub(super) counts: &'a [Counts],
     /// Whether the runs are those of emitted C.
     pub(super) foreign: bool,
 }
@@ -168,6 +152,7 @@ impl Cx<'_> {
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
             border_helper(o, port, ident, true);
         }
+        counts_text::rust(o, self.counts, program, &module.inputs);
         for (port, ident) in program.outputs.iter().zip(&module.outputs) {
             border_helper(o, port, ident, false);
         }

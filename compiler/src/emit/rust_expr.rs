@@ -7,6 +7,7 @@ use super::rust::{Cx, Scope, scalar_type};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{BinOp, Expr, Ty, UnOp};
 use crate::tensor::DType;
+use std::fmt::Write;
 
 /// Shortest literal that reads back as the same float; bits where there is none.
 pub(super) fn float_literal(x: f32) -> String {
@@ -184,4 +185,23 @@ fn infix(op: BinOp, a: &Expr, b: &Expr, scope: &Scope<'_>) -> Option<&'static st
 
 pub(super) fn literal(e: &Expr) -> bool {
     matches!(e, Expr::Int(..))
+}
+
+/// A byte string literal.
+pub(super) fn byte_string(bytes: &[u8]) -> String {
+    let mut o = String::with_capacity(bytes.len() * 3 + 3);
+    o.push_str("b\"");
+    for &b in bytes {
+        match b {
+            0 => o.push_str("\\0"),
+            b'"' => o.push_str("\\\""),
+            b'\\' => o.push_str("\\\\"),
+            0x20..=0x7e => o.push(char::from(b)),
+            _ => {
+                let _ = write!(o, "\\x{b:02x}");
+            }
+        }
+    }
+    o.push('"');
+    o
 }

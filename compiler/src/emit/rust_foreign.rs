@@ -17,7 +17,8 @@ use std::fmt::Write;
 /// Errors: a program that has no entry `run`, or is not consistent.
 pub fn wrapper_text(program: &Program, options: &EmitOptions) -> Result<String> {
     let module = Module::new(program, options)?;
-    let cx = Cx { module: &module, marks: false, core: printable(&options.core), foreign: true };
+    let (counts, core) = (options.counts.as_slice(), printable(&options.core));
+    let cx = Cx { module: &module, marks: false, core, counts, foreign: true };
     let mut o = String::new();
     for line in banner(program, options, "Rust interface of the C") {
         let _ = writeln!(o, "// {line}");

@@ -25,8 +25,10 @@ mod file;
 mod kind;
 mod print;
 mod prune;
+mod sensor;
 mod target;
 mod value;
+mod wish;
 
 pub use augment::Augment;
 pub use bind::{Number, Numbers};
@@ -36,11 +38,14 @@ pub use file::{FILE_NAME, File, MAX_BYTES, parse};
 pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Pairs, Printed, Shape, Switch};
 pub use print::print;
 pub use prune::{Pattern, Prune, Share};
+pub use sensor::Sensor;
 pub use value::{Bytes, ChipName, FilePath, Given, Leaf, Place, Raw, Untyped, Wrong};
+pub use wish::{Glob, KernelWish, LayerWish};
 
 use declare::declare;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use wish::wishes;
 
 declare! {
     /// Chip to compile for: a name from `secateur targets`, or a TOML file.
@@ -129,6 +134,10 @@ declare! {
     /// neither is a port of it; repeat for more.
     state: Pairs<String>, "state", "INPUT=OUTPUT",
         default "", Everyone;
+    /// What an input's sensor gives: counts of 16 bits, worth `scale * count + offset` each, by channel, channels last.
+    /// The emitted code makes them the input's integers without floats (`NAME_quantize_INPUT_i16`); repeat for more.
+    sensor: Named<Sensor>, "sensor", "INPUT=i16|u16,scale=S[:S...],offset=O[:O...],axis=N",
+        default "", Compilers;
     /// Languages to emit: C where nothing is said, or that of the layout; `onnx`: the model, pruned if it was asked
     /// for, and what is compiled of it.
     emit: Vec<Emitted>, "emit", "EMIT",
@@ -189,6 +198,8 @@ impl Settings {
         options.bind = bound.map(|(name, numbers)| (name.clone(), numbers.value.clone())).collect();
         let tied = self.state.iter().flat_map(|g| &g.value.0);
         options.states = tied.map(|(input, output)| (input.clone(), output.value.clone())).collect();
+        let sensors = self.sensor.iter().flat_map(|g| &g.value.0);
+        options.sensors = sensors.map(|(input, sensor)| (input.clone(), sensor.value.clone())).collect();
         let kernels = self.kernel.iter().flat_map(|g| &g.value.0);
         let wish = |(layers, variant): &(String, Given<String>)| KernelWish {
             layers: layers.clone(),
@@ -204,12 +215,6 @@ impl Settings {
         options.keep_zeros = self.keep_zeros.as_ref().is_some_and(|g| g.value.0);
         options
     }
-}
-
-/// What an option says of layers.
-fn wishes<T: Copy>(given: &Option<Given<Layers<T>>>) -> Vec<LayerWish<T>> {
-    let entries = given.iter().flat_map(|g| &g.value.0);
-    entries.map(|(name, value)| LayerWish { layers: Glob(name.clone()), value: value.value }).collect()
 }
 
 /// An enum of the words that an option takes.
@@ -349,67 +354,6 @@ impl Emitted {
     }
 }
 
-/// A kernel variant that layers must run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KernelWish {
-    /// Names of layers: `*` stands for any text, `?` for one character.
-    pub layers: String,
-    /// The variant's name as the report prints it, or `portable`.
-    pub variant: String,
-}
-
-impl KernelWish {
-    /// Whether the wish is for a layer of that name.
-    pub fn wants(&self, layer: &str) -> bool {
-        matches(&self.layers, layer)
-    }
-}
-
-/// Names of layers: `*` stands for any text, `?` for one character.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Glob(pub String);
-
-impl Glob {
-    pub fn matches(&self, layer: &str) -> bool {
-        matches(&self.0, layer)
-    }
-}
-
-impl std::fmt::Display for Glob {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What some layers shall have.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LayerWish<T> {
-    pub layers: Glob,
-    pub value: T,
-}
-
-/// Whether a pattern is for a name.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    // Where the last star stands, and how much of the name it has taken.
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == name[n] => (p, n) = (p + 1, n + 1),
-            _ => {
-                let Some((at, taken)) = star else { return false };
-                star = Some((at, taken + 1));
-                (p, n) = (at + 1, taken + 1);
-            }
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
 /// Everything of a compilation that a user can ask for, but for target and samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -444,6 +388,8 @@ pub struct Options {
     pub bind: BTreeMap<String, Numbers>,
     /// Inputs that are kept between runs, and the outputs that they take their next values from.
     pub states: Vec<(String, String)>,
+    /// Inputs whose integers are made of a sensor's counts.
+    pub sensors: BTreeMap<String, Sensor>,
     /// Compile a model that does not fit the chip's memories too, with a warning.
     pub allow_overflow: bool,
     /// What the model may take at most.
@@ -488,6 +434,7 @@ impl Default for Options {
             dims: BTreeMap::new(),
             bind: BTreeMap::new(),
             states: Vec::new(),
+            sensors: BTreeMap::new(),
             allow_overflow: false,
             budgets: Budgets::default(),
             dump_after: Vec::new(),

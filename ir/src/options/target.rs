@@ -1,7 +1,8 @@
 //! Settings -> the target that they name.
 
 use super::value::{ChipName, FilePath, Place, Wrong};
-use super::{DECLARED, Settings, matches};
+use super::wish::matches;
+use super::{DECLARED, Settings};
 use crate::error::{Error, Fault, Result, Site};
 use secateur_targets::{Target, TargetError};
 

@@ -432,6 +432,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          # int16: not given\n\
          # bind: not given\n\
          # state: not given\n\
+         # sensor: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
          layout = \"cargo\"  # m/secateur.toml:10\n\
          dump-after = [\"import\"]  # m/secateur.toml:8\n\
