@@ -249,10 +249,7 @@ fn compile_unhelped(
         budgets: (options.budgets, rivals),
     };
     artifact.files = artifact.emit(&artifact.languages)?;
-    let called = emit::called(&artifact.program, &artifact.settings)?;
-    for (layer, functions) in artifact.report.layers.iter_mut().zip(called) {
-        layer.functions = functions;
-    }
+    artifact.report.outline(emit::outline(&artifact.program, &artifact.settings)?, target);
     Ok(artifact)
 }
 

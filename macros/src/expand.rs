@@ -152,10 +152,10 @@ pub(crate) fn expand(
     Ok(Expansion { code, note: compiled.note })
 }
 
-/// What a model takes of its chip: memory with what native kernels announce, and a run as predicted.
+/// What a model takes of its chip: memory with the code and the run as predicted.
 fn note(name: &str, report: &Report) -> String {
     let (total, memory) = (&report.total, &report.memory);
-    let (ram, flash) = (total.arena + total.native_stack, total.weights + total.native_code);
+    let (ram, flash) = (total.arena + total.native_stack, total.weights + total.known_code());
     let kib = |bytes: f64| format!("{:.1}", bytes / 1024.0);
     let mut parts = vec![match memory.ram {
         Some(all) => format!("{} of {} KiB RAM", kib(ram as f64), all / 1024),

@@ -10,7 +10,8 @@ mod schema;
 mod size;
 
 pub use schema::{
-    Boot, Chip, Clock, Core, Cost, Emulator, Image, Memory, Pairing, Power, Region, Span, Target, Toolchain,
+    Boot, Chip, Clock, CodeSize, Core, Cost, Emulator, Image, Memory, Pairing, Power, Region, Span, Target,
+    Toolchain,
 };
 pub use size::{Size, parse_size};
 

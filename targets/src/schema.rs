@@ -121,6 +121,7 @@ pub struct Core {
     pub toolchain: Option<Toolchain>,
     pub emulator: Option<Emulator>,
     pub cost: Option<Cost>,
+    pub code_size: Option<CodeSize>,
     /// Public documents that the numbers come from.
     #[serde(default)]
     pub sources: Vec<String>,
@@ -236,6 +237,35 @@ pub enum Pairing {
     /// Any two independent ones, of which at most one is a product, one a shift, one a store,
     /// one of the FPU; packed arithmetic only as the first.
     Dual,
+}
+
+/// Bytes of machine code that C and Rust compilers make of emitted text outside of native functions, on average: a
+/// model fitted to builds by `tests/bench/size`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CodeSize {
+    /// For each model: its two functions, and what they check.
+    pub model: f32,
+    /// For each function that is not native.
+    pub function: f32,
+    #[serde(rename = "loop")]
+    pub loop_: f32,
+    pub branch: f32,
+    pub load: f32,
+    pub store: f32,
+    /// Additions, products, shifts, comparisons and the like of 32 bits, those of indices too.
+    pub operation: f32,
+    /// The lesser or greater of two numbers, and choices between them.
+    pub choice: f32,
+    /// Operations of 64 bits.
+    pub long: f32,
+    pub float: f32,
+    /// Calls between functions, and each of their arguments.
+    pub call: f32,
+    pub argument: f32,
+    /// Calls by which `run` computes a layer, and each of their arguments.
+    pub step: f32,
+    pub step_argument: f32,
 }
 
 /// Cycles per instruction class, from memory without wait states. Fractions are averages.

@@ -155,7 +155,7 @@ pub(crate) fn report(report: &Report) -> String {
     }
     line("code", total.code.map_or_else(unknown, bytes));
     if let Some(flash) = report.memory.flash {
-        let code = total.code.unwrap_or(total.native_code);
+        let code = total.known_code();
         let of = format!(
             "{} of the flash of {}",
             percent((total.weights + code) as f64 / flash as f64),

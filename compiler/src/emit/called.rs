@@ -1,24 +1,35 @@
-//! Which functions of the assembly each layer calls, by the names that the emitters give them.
+//! What a program's text consists of, told before it is built: which functions of the assembly each layer calls, by
+//! the names that the emitters give them, and what stands around them.
 //!
 //! Law: the names of all layers together are the functions of the assembly, no more and no fewer;
 //! a layer that calls none runs portable loops or nothing.
 
 use super::EmitOptions;
 use super::module::Module;
+use super::size::CodeParts;
 use crate::error::Result;
 use crate::kernel::{Kernel, Stmt, visit};
 use crate::program::Program;
 
-/// By layer, in the order of the first calls; names stand without the model's.
-pub fn called(program: &Program, options: &EmitOptions) -> Result<Vec<Vec<String>>> {
+/// What there is in a program's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// Functions of the assembly by layer, in the order of the first calls; names stand without the model's.
+    pub called: Vec<Vec<String>>,
+    /// What is not native.
+    pub parts: CodeParts,
+}
+
+/// The outline of a program's text.
+pub fn outline(program: &Program, options: &EmitOptions) -> Result<Outline> {
     let module = Module::new(program, options)?;
-    let mut found = vec![Vec::new(); program.layers.len()];
+    let mut called = vec![Vec::new(); program.layers.len()];
     for step in &module.run.steps {
-        if let Some(names) = found.get_mut(step.layer) {
+        if let Some(names) = called.get_mut(step.layer) {
             natives(&module, &step.kernel, names)?;
         }
     }
-    Ok(found)
+    Ok(Outline { called, parts: CodeParts::of(&module) })
 }
 
 fn natives(module: &Module<'_>, kernel: &Kernel, names: &mut Vec<String>) -> Result<()> {

@@ -22,12 +22,14 @@ pub mod rust;
 mod rust_border;
 mod rust_expr;
 mod rust_foreign;
+mod size;
 
-pub use called::called;
+pub use called::{Outline, outline};
 pub use file::File;
 pub use layout::{Build, around, check_layout};
 pub(crate) use module::{origin, printable};
 pub use rust_foreign::wrapper_text;
+pub use size::CodeParts;
 
 use crate::options::Layout;
 

@@ -133,7 +133,7 @@ pub fn hold_budgets(report: &Report, budgets: &Budgets, rivals: &[Rival]) -> Res
 fn advice(report: &Report, budgets: &Budgets, rivals: &[Rival]) -> String {
     let (total, less) = (&report.total, "fewer weights (`--prune`) or bits (`--quantize w4a8`) take less");
     // What stands around native kernels is about the same by every aim.
-    let around = total.code.unwrap_or(total.native_code).saturating_sub(total.native_code);
+    let around = total.known_code().saturating_sub(total.native_code);
     let stack = total.stack.unwrap_or(total.native_stack);
     let within =
         |most: Option<f64>, takes: Option<f64>| most.is_none_or(|most| takes.is_some_and(|t| t <= most));

@@ -104,10 +104,11 @@ pub fn overflow(report: &Report) -> Option<Error> {
 /// Bytes of flash, and what they are the sum of.
 pub(super) fn counted_flash(report: &Report) -> (u64, String) {
     let total = &report.total;
-    let code = total.code.unwrap_or(total.native_code);
-    let counted = match total.code {
-        Some(code) => format!("weights {}, code {}", size(total.weights), size(code)),
-        None => format!(
+    let code = total.known_code();
+    let counted = match (total.code, total.predicted_code) {
+        (Some(_), _) => format!("weights {}, code {}", size(total.weights), size(code)),
+        (None, Some(_)) => format!("weights {}, code {} as predicted", size(total.weights), size(code)),
+        (None, None) => format!(
             "weights {}, native kernels {}; other code was not measured",
             size(total.weights),
             size(code)

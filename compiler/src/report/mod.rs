@@ -9,6 +9,7 @@ pub(crate) use budget::rivals;
 pub use budget::{Rival, hold_budgets};
 pub use memory::{Memory, overflow};
 
+use crate::emit::{CodeParts, Outline};
 use crate::graph::{Graph, NodeId};
 use crate::kernel::Native;
 use crate::options::Pattern;
@@ -53,6 +54,10 @@ pub struct Total {
     pub code: Option<usize>,
     /// That of the native kernels alone, as they announce themselves.
     pub native_code: usize,
+    /// What stands around them, and the machine code of all as it is predicted from that, without a build; `None`: the
+    /// core has no table for it.
+    pub code_parts: CodeParts,
+    pub predicted_code: Option<usize>,
     /// Working memory, inputs and outputs of the model inside.
     pub arena: usize,
     /// Bytes of it that are kept between runs.
@@ -186,7 +191,26 @@ pub struct Report {
     pub warnings: Vec<Warning>,
 }
 
+impl Total {
+    /// Bytes of machine code as well as they are known: measured, else predicted, else those of the native kernels
+    /// alone.
+    pub fn known_code(&self) -> usize {
+        self.code.or(self.predicted_code).unwrap_or(self.native_code)
+    }
+}
+
 impl Report {
+    /// Adds what the text consists of: the functions of the assembly that each layer calls, and what the code is
+    /// predicted to take.
+    pub(crate) fn outline(&mut self, outline: Outline, target: &Target) {
+        for (layer, functions) in self.layers.iter_mut().zip(outline.called) {
+            layer.functions = functions;
+        }
+        let around = target.core.code_size.as_ref().map(|size| outline.parts.bytes(size));
+        self.total.predicted_code = around.map(|around| self.total.native_code + around);
+        self.total.code_parts = outline.parts;
+    }
+
     /// Adds what the kernels of each layer were predicted to take when they were chosen.
     pub(crate) fn price(&mut self, graph: &Graph, schedule: &Schedule, target: &Target) {
         if target.core.cost.is_none() {
@@ -302,6 +326,8 @@ impl Report {
                 weights: program.constants.iter().map(|c| c.bytes.len()).sum(),
                 code: None,
                 native_code: texts.values().sum(),
+                code_parts: CodeParts::default(),
+                predicted_code: None,
                 arena: program.arena,
                 states: bytes_kept,
                 arena_with_io: program.arena,
