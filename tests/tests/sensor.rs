@@ -25,7 +25,7 @@ fn sensors() -> [Sensor; 4] {
     let sensor = Sensor { signed: true, scale, offset: Vec::new(), axis: None };
     [
         Sensor { offset: vec![0.0, 0.1, -1.0, 0.0, 3.5, 0.25], signed: false, ..sensor.clone() },
-        Sensor { scale: vec![0.002_392_578_125], axis: Some(1), ..sensor.clone() },
+        Sensor { scale: vec![0.002_392_578], axis: Some(1), ..sensor.clone() },
         Sensor { scale: vec![0.01], offset: vec![-1.5], signed: false, axis: None },
         sensor,
     ]

@@ -117,7 +117,7 @@ impl Counts {
                 let channel = Channel::new(sensor, c, &code);
                 let reach = channel.reach();
                 let codes = &channel.codes;
-                if !(reach <= MOST_STEPS) {
+                if reach.is_nan() || reach > MOST_STEPS {
                     return Err(wrong(format!("counts of channel {c} reach {reach:e} steps of the input"))
                         .help("`scale` is what one count is worth in the unit of the model's input"));
                 }
