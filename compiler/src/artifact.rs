@@ -147,9 +147,11 @@ fn compile_unhelped(
     if options.quantize != Quantize::None && !quantized && !integers {
         stays_real(&mut graph, calibration.is_some());
     }
-    if !integers && !options.int16.is_empty() {
-        let text = "no value takes 16 bits: only a float model that is calibrated to int8 has some to choose";
-        graph.warn(Warning::new(Site::Option("int16".into()), text).help("leave `--int16` out"));
+    for (name, given) in [("int16", !options.int16.is_empty()), ("range", !options.ranges.is_empty())] {
+        if given && !integers {
+            let text = "has no use: only a float model that is calibrated to int8 has values to choose for";
+            graph.warn(Warning::new(Site::Option(name.into()), text).help(format!("leave `--{name}` out")));
+        }
     }
     let mut scaled = BTreeMap::new();
     if integers {

@@ -25,6 +25,7 @@ mod states;
 mod weights;
 mod wide;
 mod widths;
+mod wished;
 
 pub use equalize::{Scaled, equalize};
 pub use exact::worthwhile;

@@ -16,6 +16,7 @@ use super::settle::{Constants, Spread, computes_on_integers, constants, fixed, s
 use super::states;
 use super::weights::{self, four_bit};
 use super::wide;
+use super::wished::wished;
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::walk::Walk;
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
@@ -23,7 +24,7 @@ use crate::least_squares::{self, Layer, Steps};
 use crate::observe::Observer;
 use crate::ops::Op;
 use crate::ops::recurrent::Spans;
-use crate::options::Options;
+use crate::options::{Options, Range};
 use crate::tensor::{DType, Data, Samples, Tensor};
 use crate::warning::Warning;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,8 @@ pub fn quantize(
     let inputs = crate::samples::carried(samples, graph)?;
     divisors(graph);
     let kept = states::apart(graph);
-    let seen = observe(graph, &inputs, observer)?;
+    let mut seen = observe(graph, &inputs, observer)?;
+    seen.ranges = wished(graph, &options.ranges)?;
     inside::tell(graph, &seen.spans, &seen.scores);
     for (value, quant) in choose(graph, &seen) {
         Patch::new(graph).set_quant(value, Some(quant));
@@ -155,6 +157,8 @@ pub(super) struct Seen {
     pub(super) scores: BTreeMap<NodeId, f32>,
     /// For what only Softmax reads: the quantization that changes its probabilities least.
     pub(super) logits: BTreeMap<ValueId, Quant>,
+    /// For ports, what the user says that they may hold.
+    pub(super) ranges: BTreeMap<ValueId, Range>,
 }
 
 pub(super) fn stop(observer: &mut dyn Observer) -> Result<()> {
@@ -207,6 +211,7 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
         spans: BTreeMap::new(),
         scores: BTreeMap::new(),
         logits: BTreeMap::new(),
+        ranges: BTreeMap::new(),
     };
     for &v in graph.inputs().iter().chain(graph.states()) {
         if let Some(tensors) = &walk.live[v.index()] {

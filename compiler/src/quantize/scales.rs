@@ -9,6 +9,7 @@ use super::exact::exact;
 use super::forms::{carries, integer_form, joins, moved};
 use super::ptq::Seen;
 use super::settle::fixed;
+use super::wished::joined;
 use crate::graph::{Graph, Node, NodeId, Quant, ValueId, ValueKind};
 use crate::ops::chain::Link;
 use crate::ops::{Attention, Chain, Op, PadMode, Reducing, attention};
@@ -57,10 +58,12 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
         };
         let views: Vec<&Histogram> = whole.into_iter().chain(&sides).collect();
         let (lo, hi) = full(&views);
-        let quant = match (masks(graph, group), known.first()) {
-            (Some(floor), _) => affine(lo.max(floor), hi.max(floor)),
+        let wished = joined(group, &seen.ranges);
+        let quant = match (wished, masks(graph, group), known.first()) {
+            (Some(range), ..) => affine(range.lo, range.hi),
+            (None, Some(floor), _) => affine(lo.max(floor), hi.max(floor)),
             _ if group.iter().any(|v| decisive[v.index()]) => affine(lo, hi),
-            (None, Some(Some(first))) if known.iter().all(|k| k.as_ref() == Some(first)) => {
+            (None, None, Some(Some(first))) if known.iter().all(|k| k.as_ref() == Some(first)) => {
                 shared_or(&views, first.clone(), shared(&views))
             }
             _ => logits(graph, seen, group).unwrap_or_else(|| shared(&views)),

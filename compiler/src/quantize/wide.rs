@@ -12,6 +12,7 @@ use super::forms::integer_form;
 use super::ptq::Seen;
 use super::states::moves;
 use super::widths;
+use super::wished::joined;
 use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId, ValueKind};
 use crate::ops::{Op, PadMode, Requantize};
@@ -243,9 +244,13 @@ impl Group {
     fn widen(self, graph: &mut Graph, seen: &Seen) -> Vec<NodeId> {
         let histograms: Vec<_> =
             self.values.iter().filter_map(|v| seen.histograms.get(v.index())?.as_ref()).collect();
-        let (lo, hi) = full(&histograms);
+        let wished = joined(&self.values, &seen.ranges);
+        let (lo, hi, headroom) = match (wished, full(&histograms)) {
+            (Some(range), _) => (range.lo, range.hi, 32768.0 / 32767.0),
+            (None, (lo, hi)) => (lo, hi, HEADROOM),
+        };
         let sums = self.values.iter().filter_map(|&v| sum_step(graph, v)).fold(0.0, f32::max);
-        let step = (hi.max(-lo) * HEADROOM / 32768.0).max(SUMS * sums);
+        let step = (hi.max(-lo) * headroom / 32768.0).max(SUMS * sums);
         let scale = if step.is_normal() { step } else { 1.0 / 32768.0 };
         let wide = Quant::per_tensor(DType::I16, scale, 0);
         for &v in &self.values {

@@ -25,6 +25,7 @@ mod file;
 mod kind;
 mod print;
 mod prune;
+mod range;
 mod sensor;
 mod target;
 mod value;
@@ -38,6 +39,7 @@ pub use file::{FILE_NAME, File, MAX_BYTES, parse};
 pub use kind::{Form, Kind, Layers, Named, OneOrNamed, Pairs, Printed, Shape, Switch};
 pub use print::print;
 pub use prune::{Pattern, Prune, Share};
+pub use range::Range;
 pub use sensor::Sensor;
 pub use value::{Bytes, ChipName, FilePath, Given, Leaf, Place, Raw, Untyped, Wrong};
 pub use wish::{Glob, KernelWish, LayerWish};
@@ -122,6 +124,10 @@ declare! {
     /// Values that take 16 bits in an int8 model: inputs of the model, and results of convolutions, dense layers
     /// and element-wise operators, by their own name or their node's; repeat for more.
     int16: Vec<String>, "int16", "GLOB",
+        default "", Everyone;
+    /// What an input or output of the model may hold in an int8 model, instead of what the calibration samples held;
+    /// what lies beyond is clipped; repeat for more.
+    range: Named<Range>, "range", "PORT=LO..HI",
         default "", Everyone;
     /// Size of a symbolic dimension; repeat for more.
     dim: Named<usize>, "dim" also "dims", "NAME=N",
@@ -209,6 +215,8 @@ impl Settings {
         options.prune = self.prune.as_ref().map(|g| g.value);
         options.keep = self.keep.as_ref().map(|g| g.value.iter().cloned().map(Glob).collect());
         options.int16 = self.int16.iter().flat_map(|g| g.value.iter().cloned().map(Glob)).collect();
+        let ranges = self.range.iter().flat_map(|g| &g.value.0);
+        options.ranges = ranges.map(|(port, range)| (port.clone(), range.value)).collect();
         options.sparsities = wishes(&self.sparsity);
         options.patterns = wishes(&self.pattern);
         options.augment = self.augment.as_ref().map(|g| g.value.clone());
@@ -376,6 +384,8 @@ pub struct Options {
     pub augment: Option<Augment>,
     /// Values that take 16 bits in an int8 model, by their own name or their node's.
     pub int16: Vec<Glob>,
+    /// What inputs and outputs may hold, instead of what the calibration samples held.
+    pub ranges: BTreeMap<String, Range>,
     /// Languages to emit, sorted.
     pub emit: Vec<Language>,
     /// Write the model as ONNX too.
@@ -428,6 +438,7 @@ impl Default for Options {
             keep_zeros: false,
             augment: None,
             int16: Vec::new(),
+            ranges: BTreeMap::new(),
             emit: vec![Language::C],
             onnx: false,
             layout: Layout::Files,

@@ -430,6 +430,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          keep-zeros = false  # default\n\
          # augment: not given\n\
          # int16: not given\n\
+         # range: not given\n\
          # bind: not given\n\
          # state: not given\n\
          # sensor: not given\n\
