@@ -224,7 +224,7 @@ fn the_log_says_what_a_model_takes() {
         expand::expand(arguments, "pub struct Watch;".parse().unwrap(), &root, &kept).unwrap().note
     };
     let chip = note(", target = \"nrf52840\"");
-    assert!(chip.starts_with("watch: 6.3 of 256 KiB RAM, 3.0 % of flash, 1"), "{chip}");
+    assert!(chip.starts_with("watch: 6.3 of 256 KiB RAM, 3.1 % of flash, 1"), "{chip}");
     assert!(chip.contains(" ms, ") && chip.ends_with(" uJ"), "{chip}");
     assert_eq!(note(", target = \"nrf52840\""), chip);
     let host = note("");

@@ -70,13 +70,23 @@ impl Declared {
     pub fn is_for_layers(&self) -> bool {
         self.shape.form == Form::Layers
     }
+    /// The parts of `NAME=VALUE`: names may hold `=`, and values only where it is known how they begin.
+    fn name_and_value<'a>(&self, text: &'a str) -> Option<(&'a str, &'a str)> {
+        let starts = self.shape.starts;
+        let begun = starts.iter().filter_map(|start| text.rfind(&format!("={start}"))).max();
+        match (begun, starts) {
+            (Some(at), _) => Some((text.get(..at)?, text.get(at + 1..)?)),
+            (None, []) => text.rsplit_once('='),
+            (None, _) => text.split_once('='),
+        }
+    }
     /// A word of the command line as the option's value.
     pub fn word(&self, text: &str, place: Place) -> Result<Raw, Wrong> {
         let word = |text: &str| Raw { place: place.clone(), value: Untyped::Word(text.to_owned()) };
         let value = match self.shape.form {
             Form::Switch | Form::One | Form::OneOrTable => Untyped::Word(text.to_owned()),
             Form::List => Untyped::List(text.split(',').map(word).collect()),
-            Form::Table | Form::Layers => match text.rsplit_once('=') {
+            Form::Table | Form::Layers => match self.name_and_value(text) {
                 Some((name, value)) if !name.is_empty() && !value.is_empty() => {
                     Untyped::Table(vec![(name.to_owned(), word(value))])
                 }

@@ -29,11 +29,12 @@ pub struct Shape {
     pub form: Form,
     pub what: &'static str,
     pub choices: &'static [(&'static str, &'static str)],
+    pub starts: &'static [&'static str],
 }
 
 impl Shape {
     const fn of<T: Leaf>(form: Form) -> Shape {
-        Shape { form, what: T::WHAT, choices: T::CHOICES }
+        Shape { form, what: T::WHAT, choices: T::CHOICES, starts: T::STARTS }
     }
     /// What an option takes, in words.
     pub fn words(&self) -> String {

@@ -111,6 +111,7 @@ impl fmt::Display for Sensor {
 impl Leaf for Sensor {
     const WHAT: &'static str =
         "counts of a sensor, as \"i16,scale=0.001\" or \"u16,scale=0.5:2,offset=-40:0,axis=2\"";
+    const STARTS: &'static [&'static str] = &["i16", "u16"];
     fn read(raw: &Raw) -> Option<Sensor> {
         Sensor::parse(text(raw)?).ok()
     }

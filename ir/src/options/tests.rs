@@ -89,6 +89,18 @@ fn inputs_are_bound_by_name() {
 }
 
 #[test]
+fn a_flag_finds_where_the_name_of_a_sensor_ends() {
+    let all = [("sensor", "x=i16,scale=0.5,axis=1"), ("sensor", "a=b=u16,scale=2:3,offset=-1")];
+    let sensors = with_flags("", &all).options().sensors;
+    let said: Vec<String> = sensors.iter().map(|(port, sensor)| format!("{port} {sensor}")).collect();
+    assert_eq!(said, ["a=b u16,scale=2:3,offset=-1", "x i16,scale=0.5,axis=1"]);
+    let option = declared("sensor").unwrap();
+    let raw = option.word("x=i8,scale=1", Place::Flag).unwrap();
+    let wrong = Settings::default().set("sensor", "sensor", &raw).unwrap_err();
+    assert!(wrong.message.contains("`i8` is no type of counts"), "{}", wrong.message);
+}
+
+#[test]
 fn outputs_are_tied_to_inputs_by_name() {
     let text = "state = { h = 'h_out', c = 'c_out' }\n[model.kws.state]\nh = 'other'\n";
     let shown = |settings: Settings| -> Vec<String> {

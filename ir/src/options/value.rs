@@ -115,6 +115,8 @@ pub trait Leaf: Sized + Clone {
     const WHAT: &'static str;
     /// All that is taken, where that is a few words, and what each means.
     const CHOICES: &'static [(&'static str, &'static str)] = &[];
+    /// What begins a value that has `=` inside, so that a flag's name ends before it, and not at the last `=`.
+    const STARTS: &'static [&'static str] = &[];
     /// `None`: it is something else.
     fn read(raw: &Raw) -> Option<Self>;
     /// More of why it is none, where there is more to say.
