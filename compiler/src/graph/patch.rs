@@ -11,8 +11,12 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Patch<'g> {
     graph: &'g mut Graph,
-    /// Names in use, of values and of nodes; gathered when the first new one is needed.
+    /// Names in use, of values and of nodes; gathered where many new ones are needed.
     names: Option<Names>,
+    /// How often it was asked whether a name is in use.
+    asked: usize,
+    /// Names of nodes that left since then, which stay in use until the patch ends.
+    left: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -21,9 +25,13 @@ struct Names {
     nodes: BTreeSet<String>,
 }
 
+/// Names that are looked for in the graph before all of it are gathered: most patches add few, and gathering the names
+/// of a long graph costs more than all else that such a patch does.
+const FEW: usize = 16;
+
 impl<'g> Patch<'g> {
     pub fn new(graph: &'g mut Graph) -> Self {
-        Patch { graph, names: None }
+        Patch { graph, names: None, asked: 0, left: Vec::new() }
     }
     pub fn graph(&self) -> &Graph {
         self.graph
@@ -34,18 +42,47 @@ impl<'g> Patch<'g> {
     }
     /// For a pass made of several steps that each patch on their own.
     pub(crate) fn graph_mut(&mut self) -> &mut Graph {
-        self.names = None;
+        (self.names, self.asked) = (None, 0);
+        self.left.clear();
         self.graph
     }
     fn names(&mut self) -> &mut Names {
         let graph = &*self.graph;
+        let left = &self.left;
         self.names.get_or_insert_with(|| Names {
             values: graph.values.iter().map(|v| v.name.clone()).collect(),
-            nodes: graph.nodes().map(|(_, n)| n.name.clone()).collect(),
+            nodes: graph.nodes().map(|(_, n)| n.name.clone()).chain(left.iter().cloned()).collect(),
         })
     }
+    /// Whether a value has the name, or a node.
+    fn taken(&mut self, name: &str, of_nodes: bool) -> bool {
+        self.asked += 1;
+        if self.names.is_none() && self.asked <= FEW {
+            return match of_nodes {
+                true => {
+                    self.left.iter().any(|n| n == name) || self.graph.nodes().any(|(_, n)| n.name == name)
+                }
+                false => self.graph.values.iter().any(|v| v.name == name),
+            };
+        }
+        let names = self.names();
+        if of_nodes { names.nodes.contains(name) } else { names.values.contains(name) }
+    }
+    /// `wish`, or with a number behind it when that is taken; taken from then on.
+    fn fresh(&mut self, wish: &str, of_nodes: bool) -> String {
+        let mut name = wish.to_string();
+        let mut number = 0u64;
+        while self.taken(&name, of_nodes) {
+            number += 1;
+            name = format!("{wish}.{number}");
+        }
+        if let Some(names) = &mut self.names {
+            if of_nodes { &mut names.nodes } else { &mut names.values }.insert(name.clone());
+        }
+        name
+    }
     fn fresh_value_name(&mut self, wish: &str) -> String {
-        unique(wish, &mut self.names().values)
+        self.fresh(wish, false)
     }
     fn push_value(&mut self, value: Value) -> ValueId {
         self.graph.values.push(value);
@@ -108,12 +145,15 @@ impl<'g> Patch<'g> {
         inputs: Vec<Option<ValueId>>,
         outputs: Vec<ValueId>,
     ) -> NodeId {
-        let name = unique(name, &mut self.names().nodes);
+        let name = self.fresh(name, true);
         self.graph.nodes.push(Some(Node { name, op, inputs, outputs, clamp: Clamp::NONE }));
         NodeId(self.graph.nodes.len() as u32 - 1)
     }
     pub fn remove_node(&mut self, id: NodeId) {
-        self.graph.nodes[id.index()] = None;
+        let gone = self.graph.nodes[id.index()].take();
+        if self.asked > 0 && self.names.is_none() {
+            self.left.extend(gone.map(|node| node.name));
+        }
     }
     /// Free access to one node: operator, operands, clamp. Its name stays.
     pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
@@ -169,15 +209,4 @@ impl<'g> Patch<'g> {
             }
         }
     }
-}
-
-/// `wish`, or with a number behind it when that is taken; taken from then on.
-fn unique(wish: &str, taken: &mut BTreeSet<String>) -> String {
-    let mut name = wish.to_string();
-    let mut number = 0u64;
-    while !taken.insert(name.clone()) {
-        number += 1;
-        name = format!("{wish}.{number}");
-    }
-    name
 }
