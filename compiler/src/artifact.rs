@@ -1,5 +1,6 @@
 //! `compile`: the one entry that every front calls, and what it returns.
 
+use crate::counts;
 use crate::emit::{self, Build, EmitOptions, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
@@ -230,7 +231,7 @@ fn compile_unhelped(
         flags: Build::of(target).core_flags(),
         build: Build::of(target),
         layout: options.layout,
-        counts: emit::counts::of(&program, &options.sensors)?,
+        counts: counts::of(&program, &options.sensors)?,
         ..EmitOptions::default()
     };
     let languages = options.emit.clone();

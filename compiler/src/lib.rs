@@ -24,6 +24,7 @@
 
 pub mod artifact;
 pub mod compare;
+pub mod counts;
 pub mod emit;
 pub mod graph;
 pub mod least_squares;

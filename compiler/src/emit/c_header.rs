@@ -7,7 +7,7 @@
 use super::EmitOptions;
 use super::c::{c_type, comment};
 use super::c_expr::float_literal;
-use super::counts_text;
+use super::counts;
 use super::module::{Module, banner, printable};
 use crate::error::Result;
 use crate::program::{Port, State};
@@ -102,7 +102,7 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
         }
         o.push_str("#endif\n");
     }
-    counts_text::c(&mut o, &options.counts, module, name);
+    counts::c(&mut o, &options.counts, module, name);
     o.push_str("SECATEUR_CXX_END\n\n#endif\n#endif\n");
     Ok(o)
 }

@@ -10,8 +10,7 @@ mod c_data;
 mod c_expr;
 mod c_header;
 mod called;
-pub mod counts;
-mod counts_text;
+mod counts;
 mod file;
 mod layout;
 mod module;
@@ -31,6 +30,7 @@ pub(crate) use module::{origin, printable};
 pub use rust_foreign::wrapper_text;
 pub use size::CodeParts;
 
+use crate::counts::Counts;
 use crate::options::Layout;
 
 /// What the printers need to know besides the program.
@@ -53,7 +53,7 @@ pub struct EmitOptions {
     /// layers apart. Who builds such code brings the function.
     pub marks: bool,
     /// Inputs whose integers are made of a sensor's counts.
-    pub counts: Vec<counts::Counts>,
+    pub counts: Vec<Counts>,
     /// Bytes of machine code, where a build of this program was measured.
     pub code: Option<usize>,
     /// Bytes of stack that `run` needs, where known.

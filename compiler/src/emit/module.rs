@@ -3,10 +3,10 @@
 //!
 //! Law: structurally equal kernels are one item.
 
-use super::EmitOptions;
 use super::names::{self, Namespace};
 use super::needs::Needs;
 use super::range::{Range, Ranges, fits, of_type};
+use super::{EmitOptions, counts};
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, BinOp, Expr, Instr, Kernel, Native, ParamKind, Stmt, Ty, VarId, visit};
 use crate::program::{Arg, Entry, Initial, Place, Port, Program, State, Step};
@@ -88,6 +88,7 @@ impl<'a> Module<'a> {
         }
         let names = names::names(program);
         (module.inputs, module.outputs, module.states) = (names.inputs, names.outputs, names.states);
+        counts::distinct(&options.counts, &program.inputs, &module.inputs)?;
         for input in &module.inputs {
             functions.keep(&format!("quantize_{input}"));
             functions.keep(&format!("quantize_{input}_i16"));

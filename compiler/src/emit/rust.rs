@@ -6,14 +6,14 @@
 //! where views are made and where instruction blocks are called. The macro gives this same text.
 
 use super::architecture::wrapping;
-use super::counts::Counts;
 use super::module::{Item, Module, banner, layer_comment, printable};
 use super::names::{rust_module, type_name};
 use super::needs::Need;
 use super::range::Ranges;
 use super::rust_border::{border_helper, port_constants, state_accessors};
 use super::rust_expr::{byte_string, literal};
-use super::{EmitOptions, counts_text};
+use super::{EmitOptions, counts};
+use crate::counts::Counts;
 use crate::emit::File;
 use crate::error::{Error, Result, Site};
 use crate::kernel::{Access, CallArg, Expr, Instr, Native, ParamKind, Stmt, Ty};
@@ -152,7 +152,7 @@ impl Cx<'_> {
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
             border_helper(o, port, ident, true);
         }
-        counts_text::rust(o, self.counts, program, &module.inputs);
+        counts::rust(o, self.counts, program, &module.inputs);
         for (port, ident) in program.outputs.iter().zip(&module.outputs) {
             border_helper(o, port, ident, false);
         }

@@ -45,7 +45,7 @@ impl CodeParts {
             });
         }
         for (instr, _) in &module.instrs {
-            // Printed inline at each use: its size there is that of the body, counted once and for all uses alike.
+            // A function of its own in the text, once for all its uses.
             instr.body.visit(&mut |e| parts.expression(e, Ty::I32));
         }
         for step in &module.run.steps {

@@ -21,6 +21,7 @@ const ROOMS: &[&str] = &[
     "arith",
     "kernel",
     "program",
+    "counts",
     "emit",
     "asm",
     "kernels",
