@@ -33,6 +33,12 @@ pub(crate) fn all(cases: &[Case]) -> Vec<Result<Compiled<'_>, String>> {
     cases.iter().enumerate().map(|(i, case)| Compiled::new(case, &format!("case_{i}"), &target)).collect()
 }
 
+/// What a port holds that is `half` lower than the integers of the model.
+fn unsigned(held: &Tensor, dtype: DType, half: i64) -> Tensor {
+    let values: Vec<i64> = held.to_i64_vec().iter().map(|v| v + half).collect();
+    Tensor::new(held.shape().to_vec(), Data::from_i64(dtype, &values)).expect("as many")
+}
+
 impl<'a> Compiled<'a> {
     fn new(case: &'a Case, name: &str, target: &Target) -> Result<Self, String> {
         let options = Options {
@@ -59,11 +65,9 @@ impl<'a> Compiled<'a> {
         let real: Vec<Tensor> = outputs
             .map(|((t, port), expected)| match expected.dtype() {
                 DType::F32 => from_port(t, port),
-                // Unsigned integers of quantized models are held shifted by 128.
-                DType::U8 if t.dtype() == DType::I8 => {
-                    let values: Vec<i64> = t.to_i64_vec().iter().map(|v| v + 128).collect();
-                    Tensor::new(t.shape().to_vec(), Data::from_i64(DType::U8, &values)).expect("as many")
-                }
+                // Unsigned integers of quantized models are held shifted by half of their range.
+                DType::U8 if t.dtype() == DType::I8 => unsigned(t, expected.dtype(), 1 << 7),
+                DType::U16 if t.dtype() == DType::I16 => unsigned(t, expected.dtype(), 1 << 15),
                 _ => t.clone(),
             })
             .collect();
