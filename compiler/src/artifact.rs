@@ -200,6 +200,7 @@ fn compile_unhelped(
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
     }
     program.name.clone_from(&options.name);
+    lower::declare(&mut program, &imported);
     program::prove(&program)?;
     if wanted("lower") {
         dumps.push(("lower".to_string(), program::print(&program)));

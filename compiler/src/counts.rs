@@ -291,7 +291,15 @@ mod tests {
 
     fn port(elem: DType, shape: &[usize], scale: f32, zero_point: i32) -> Port {
         let affine = Some((scale, zero_point));
-        Port { name: "x".to_owned(), shape: shape.to_vec(), elem, real: DType::F32, affine, at: 0 }
+        Port {
+            name: "x".to_owned(),
+            shape: shape.to_vec(),
+            elem,
+            real: DType::F32,
+            declared: DType::F32,
+            affine,
+            at: 0,
+        }
     }
 
     fn sensor(text: &str) -> Sensor {

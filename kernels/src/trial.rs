@@ -190,7 +190,7 @@ pub fn program(call: &Call, operands: &[Data], (elem, len): (DType, usize), plac
     let mut port = |name: &str, elem: DType, len: usize| {
         let at = arena + placed.from.next_multiple_of(elem.size().min(8));
         arena = (at + len * elem.size()).next_multiple_of(ALIGN);
-        Port { name: name.into(), shape: vec![len], elem, real: elem, affine: None, at }
+        Port { name: name.into(), shape: vec![len], elem, real: elem, declared: elem, affine: None, at }
     };
     let buffer = |elem, len, place| Buffer { name: "b".into(), elem, len, place, holds: None };
     let inputs = operands.iter().enumerate();

@@ -3,12 +3,13 @@
 
 use secateur_compiler::artifact::compile;
 use secateur_compiler::graph::{self, print};
+use secateur_compiler::options::Language;
 use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::{from_port, to_port};
 use secateur_compiler::tensor::{DType, Data, Samples, Tensor};
 use secateur_compiler::{Options, Silent, onnx, passes, quantize, targets};
 use secateur_tests::onnx::{
-    FLOAT, INT8, INT32, Message, Model, UINT8, attr_int, attr_ints, dims, floats, ints,
+    FLOAT, INT8, INT32, Message, Model, UINT8, UINT16, attr_int, attr_ints, dims, floats, ints,
 };
 use secateur_tests::onnx::{node, port, tensor};
 use secateur_tests::zoo;
@@ -250,6 +251,72 @@ fn fused_vendor_operators_compute_their_float_meaning() {
     let (off, warnings, integers) = worst(&bytes, None);
     assert_eq!((integers, warnings), (1, Vec::new()));
     assert!(off <= 1.0 / 256.0, "{off}");
+}
+
+/// Ports of unsigned integers are emitted as signed ones, half of their range lower: the header, the documentation of
+/// the Rust module and the report say so, of states too, and of no other port.
+#[test]
+fn unsigned_ports_say_how_they_are_held() {
+    let mut m = Qdq::default();
+    for (name, elem, half) in [("x", UINT8, 128), ("h", UINT8, 128), ("y", UINT16, 32768), ("i", INT8, 0)] {
+        m.model.initializers.push(floats(&format!("{name}_s"), &[], &[0.0625]));
+        let zero = i32::to_le_bytes(half);
+        let size = if elem == UINT16 { 2 } else { 1 };
+        m.model.initializers.push(tensor(&format!("{name}_z"), elem, &[], &zero[..size]));
+    }
+    for (name, elem) in [("x", UINT8), ("h", UINT8), ("i", INT8)] {
+        m.model.inputs.push(port(name, elem, &dims(&[1, 4])));
+        let [s, z] = [format!("{name}_s"), format!("{name}_z")];
+        m.node("DequantizeLinear", &[name, &s, &z], &format!("{name}_d"), &[]);
+    }
+    m.node("Add", &["x_d", "h_d"], "sum", &[]);
+    m.node("QuantizeLinear", &["sum", "h_s", "h_z"], "h_out", &[]);
+    m.node("Sub", &["x_d", "i_d"], "less", &[]);
+    m.node("QuantizeLinear", &["less", "y_s", "y_z"], "y", &[]);
+    m.model.outputs.push(port("h_out", UINT8, &dims(&[1, 4])));
+    m.model.outputs.push(port("y", UINT16, &dims(&[1, 4])));
+    let options = Options {
+        name: "net".into(),
+        emit: vec![Language::C, Language::Rust],
+        states: vec![("h".into(), "h_out".into())],
+        ..Options::default()
+    };
+    let host = targets::find("host").expect("the host is known");
+    let artifact = compile(&m.model.bytes(), &host, None, &options, &mut Silent).expect("the model compiles");
+    let text = |ending: &str| {
+        let file = artifact.files.iter().find(|f| f.path.ends_with(ending));
+        file.unwrap_or_else(|| panic!("no file ends with {ending}")).text.as_str()
+    };
+    let (header, module) = (text(".h"), text(".rs"));
+    let bytes = "u8 in the model, held as i8, 128 lower";
+    for says in [
+        format!("Input `x`: i8 [1, 4]; {bytes}. */"),
+        format!("State `h`: i8 [1, 4], kept between runs; takes the value of `h_out`; {bytes}. */"),
+        "Output `y`: i16 [1, 4]; u16 in the model, held as i16, 32768 lower. */".to_string(),
+        "Input `i`: i8 [1, 4]. */".to_string(),
+    ] {
+        assert!(header.contains(&says), "{says}\n{header}");
+    }
+    for says in [
+        format!("Elements of the input `x`. Its integers: {bytes}."),
+        format!("Elements of the state `h`. Its integers: {bytes}."),
+        "Elements of the output `y`. Its integers: u16 in the model, held as i16, 32768 lower.".to_string(),
+        "Elements of the input `i`.\n".to_string(),
+    ] {
+        assert!(module.contains(&says), "{says}\n{module}");
+    }
+    let report = &artifact.report;
+    let ports = report.inputs.iter().chain(&report.outputs).chain(report.states.iter().map(|s| &s.port));
+    let told: Vec<_> =
+        ports.map(|p| (p.name.as_str(), p.elem.as_str(), p.model_type.as_str(), p.held_lower)).collect();
+    let want =
+        [("x", "i8", "u8", 128), ("i", "i8", "i8", 0), ("y", "i16", "u16", 32768), ("h", "i8", "u8", 128)];
+    assert_eq!(told, want);
+    // 5 (-7.6875 as x has it) stands as -123 in the port, and what it gives stands 32,768 lower.
+    let mut machine = Machine::new(&artifact.program).expect("the program is sound");
+    let held = |v: i8| Tensor::new(vec![1, 4], Data::I8(vec![v; 4])).expect("four elements");
+    let have = machine.run(&[held(-123), held(0)]).expect("the program runs");
+    assert_eq!(have[0].to_i64_vec(), [-123; 4]);
 }
 
 #[test]

@@ -100,8 +100,9 @@ fn floats_are_onnxruntimes() {
 fn integers_follow_floats() {
     for (name, counts) in DECODERS {
         let artifact = compiled(name, counts, "host", Quantize::Int8);
-        let caches: Vec<_> = artifact.report.states.iter().filter(|s| s.name.starts_with("past")).collect();
-        assert!(caches.len() == 2 * LAYERS && caches.iter().all(|s| s.elem == "i8"), "{caches:?}");
+        let caches: Vec<_> =
+            artifact.report.states.iter().filter(|s| s.port.name.starts_with("past")).collect();
+        assert!(caches.len() == 2 * LAYERS && caches.iter().all(|s| s.port.elem == "i8"), "{caches:?}");
         let real: Vec<&str> =
             artifact.report.layers.iter().filter(|l| l.op == "Requantize").map(|l| &*l.name).collect();
         assert!(real.is_empty(), "{name}: {real:?}");

@@ -28,7 +28,7 @@ impl Random {
 }
 
 fn port(name: &str, elem: DType, len: usize, at: usize) -> Port {
-    Port { name: name.into(), shape: vec![len], elem, real: elem, affine: None, at }
+    Port { name: name.into(), shape: vec![len], elem, real: elem, declared: elem, affine: None, at }
 }
 
 /// A program of one step: buffers that the kernel only reads are inputs, the others outputs.
@@ -591,6 +591,7 @@ fn memory_program() -> Program {
     let buffer = |name: &str, elem, len, place| Buffer { name: name.into(), elem, len, place, holds: None };
     let at = |b, offset| Arg::Buffer { buffer: BufferId(b), offset };
     let of = |c, offset| Arg::Constant { constant: ConstantId(c), offset };
+    let (init, next, declared) = (Initial::Constant(ConstantId(2)), "s".into(), DType::I64);
     Program {
         name: "recall".into(),
         constants: vec![
@@ -608,7 +609,7 @@ fn memory_program() -> Program {
         ],
         inputs: vec![port("serving_default:0", DType::I16, 8, 32)],
         outputs: vec![port("serving/default:0", DType::F32, 9, 48)],
-        states: vec![State { buffer: BufferId(3), init: Initial::Constant(ConstantId(2)), next: "s".into() }],
+        states: vec![State { buffer: BufferId(3), init, next, declared }],
         layers: vec![],
         entries: vec![Entry {
             name: "run".into(),
@@ -646,8 +647,7 @@ fn int8_text_has_no_float() {
     k.for_("i", 0, 4, |k, i| k.store(y, i, x.at(i)));
     let mut program = program_of(k.finish().unwrap());
     for p in program.inputs.iter_mut().chain(&mut program.outputs) {
-        p.affine = Some((0.037, -3));
-        p.real = DType::F32;
+        (p.affine, p.real) = (Some((0.037, -3)), DType::F32);
     }
     let files = c::emit(&program, &EmitOptions::default()).unwrap();
     let dir = tempfile::tempdir().unwrap();

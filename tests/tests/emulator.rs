@@ -29,7 +29,7 @@ fn target(name: &str) -> Target {
 }
 
 fn port(name: &str, shape: &[usize], elem: DType) -> Port {
-    Port { name: name.into(), shape: shape.to_vec(), elem, real: elem, affine: None, at: 0 }
+    Port { name: name.into(), shape: shape.to_vec(), elem, real: elem, declared: elem, affine: None, at: 0 }
 }
 
 /// Two inputs, two outputs, a state: `sum` adds all bytes seen so far, `half` halves floats.

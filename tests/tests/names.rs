@@ -88,6 +88,7 @@ fn copies(name: &str, inputs: &[&str], outputs: &[&str]) -> Program {
                 shape: vec![4],
                 elem: DType::I8,
                 real: DType::F32,
+                declared: DType::F32,
                 affine: Some((0.5, -3)),
                 at,
             });

@@ -171,10 +171,9 @@ pub(crate) fn report(report: &Report) -> String {
             count(total.arena_plan_bound as u64)
         ),
     );
-    let kept = report
-        .states
-        .iter()
-        .map(|s| format!("{} from {} ({} {})", name(&s.name), name(&s.next), s.elem, shape(&s.shape)));
+    let kept = report.states.iter().map(|s| {
+        format!("{} from {} ({} {})", name(&s.port.name), name(&s.next), s.port.elem, shape(&s.port.shape))
+    });
     if !report.states.is_empty() {
         let all: Vec<String> = kept.collect();
         line("  kept between runs", format!("{}: {}", bytes(total.states), all.join(", ")));
@@ -193,6 +192,12 @@ pub(crate) fn report(report: &Report) -> String {
         "inputs and outputs",
         format!("in the arena; in arrays of the caller's own, {} more", bytes(total.io)),
     );
+    let ports = report.inputs.iter().chain(&report.outputs).chain(report.states.iter().map(|s| &s.port));
+    let held: Vec<String> =
+        ports.filter_map(|p| Some(format!("{}: {}", name(&p.name), p.held.as_ref()?))).collect();
+    if !held.is_empty() {
+        line("  other integers", held.join("; "));
+    }
     let dependent: Vec<String> = report
         .layers
         .iter()

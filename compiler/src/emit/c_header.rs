@@ -181,10 +181,11 @@ fn port_macros(o: &mut String, what: &str, port: &Port, more: &str, prefix: &str
     let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
     let _ = writeln!(
         o,
-        "\n/* {what} `{}`: {} [{}]{more}. */",
+        "\n/* {what} `{}`: {} [{}]{more}{}. */",
         printable(&port.name),
         port.elem.name(),
-        dims.join(", ")
+        dims.join(", "),
+        port.held().map_or_else(String::new, |held| format!("; {held}"))
     );
     let _ = writeln!(o, "#define {prefix}_TYPE {}", c_type(port.elem));
     let _ = writeln!(o, "#define {prefix}_LEN {}", port.shape.iter().product::<usize>());

@@ -216,8 +216,15 @@ mod tests {
     #[test]
     fn a_function_with_the_name_of_another_input_is_refused() {
         let (elem, affine) = (DType::I8, Some((0.5, 0)));
-        let port =
-            |name: &str| Port { name: name.into(), shape: vec![1], elem, real: DType::F32, affine, at: 0 };
+        let port = |name: &str| Port {
+            name: name.into(),
+            shape: vec![1],
+            elem,
+            real: DType::F32,
+            declared: DType::F32,
+            affine,
+            at: 0,
+        };
         let form = Form::Line { lines: vec![(1, 0)], shift: 1, even: true, add: 0 };
         let limits = (-128, 127);
         let counts = Counts { port: 0, signed: true, outer: 1, channels: 1, inner: 1, limits, form };

@@ -290,16 +290,7 @@ impl<'a> Module<'a> {
         let missing = || Error::internal(Site::Whole, "a state names what does not exist, or does not fit");
         let mut all = Vec::new();
         for (state, name) in self.program.states.iter().zip(&self.states) {
-            let (buffer, at, _) = self.program.state(state).ok_or_else(missing)?;
-            let held = buffer.holds.as_ref();
-            let port = Port {
-                name: buffer.name.clone(),
-                shape: held.map_or_else(|| vec![buffer.len], |held| held.shape.clone()),
-                elem: buffer.elem,
-                real: buffer.elem,
-                affine: held.and_then(|held| held.affine),
-                at,
-            };
+            let port = self.program.state_port(state).ok_or_else(missing)?;
             all.push((port, name.as_str(), state));
         }
         Ok(all)

@@ -9,7 +9,8 @@ use std::fmt::Write;
 /// Constants of a port: length, shape, scale and zero point.
 pub(super) fn port_constants(o: &mut String, what: &str, port: &Port, upper: &str) {
     let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
-    let _ = writeln!(o, "\n    /// Elements of the {what} `{}`.", printable(&port.name));
+    let held = port.held().map_or_else(String::new, |held| format!(" Its integers: {held}."));
+    let _ = writeln!(o, "\n    /// Elements of the {what} `{}`.{held}", printable(&port.name));
     let _ = writeln!(o, "    pub const {upper}_LEN: usize = {};", port.len());
     let _ = writeln!(
         o,

@@ -297,7 +297,12 @@ fn carry(graph: &Graph, schedule: &Schedule, state: &mut Building) -> Result<()>
         }
         if let ValueKind::State(init) = &value.kind {
             let init = state.initial(value, init);
-            state.program.states.push(State { buffer, init, next: graph[next].name.clone() });
+            state.program.states.push(State {
+                buffer,
+                init,
+                next: graph[next].name.clone(),
+                declared: value.dtype,
+            });
         }
     }
     Ok(())
@@ -323,6 +328,17 @@ fn copies(graph: &Graph, schedule: &Schedule, state: &mut Building) -> Result<()
     Ok(())
 }
 
+/// Gives ports and states the types that they have in the model as imported, which quantization changes.
+pub fn declare(program: &mut Program, imported: &Graph) {
+    let ports = program.inputs.iter_mut().chain(&mut program.outputs);
+    for (port, &v) in ports.zip(imported.inputs().iter().chain(imported.results())) {
+        port.declared = imported[v].dtype;
+    }
+    for (state, &v) in program.states.iter_mut().zip(imported.states()) {
+        state.declared = imported[v].dtype;
+    }
+}
+
 fn place(region: Region, offset: usize) -> Place {
     match region {
         Region::Arena => Place::Arena(offset),
@@ -341,6 +357,7 @@ fn port(value: &Value, at: usize) -> Port {
         shape: value.shape.clone(),
         elem: value.stored(),
         real: value.dtype,
+        declared: value.dtype,
         affine: affine(value),
         at,
     }

@@ -141,22 +141,39 @@ pub struct PortReport {
     pub shape: Vec<usize>,
     #[serde(rename = "type")]
     pub elem: String,
+    /// Type before quantization, how far below its unsigned integers those of the port stand (else 0), and that in words.
+    pub model_type: String,
+    pub held_lower: i64,
+    #[serde(skip)]
+    pub held: Option<String>,
     pub scale: Option<f32>,
     pub zero_point: Option<i32>,
+}
+
+impl PortReport {
+    /// What a port has to say beside its type.
+    fn of(port: &Port) -> PortReport {
+        PortReport {
+            name: port.name.clone(),
+            shape: port.shape.clone(),
+            elem: port.elem.name().to_string(),
+            model_type: port.declared.name().to_string(),
+            held_lower: port.held_lower(),
+            held: port.held(),
+            scale: port.affine.map(|a| a.0),
+            zero_point: port.affine.map(|a| a.1),
+        }
+    }
 }
 
 /// What the emitted code keeps between runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StateReport {
     /// The input that it was.
-    pub name: String,
+    #[serde(flatten)]
+    pub port: PortReport,
     /// The output that it takes its next value from.
     pub next: String,
-    pub shape: Vec<usize>,
-    #[serde(rename = "type")]
-    pub elem: String,
-    pub scale: Option<f32>,
-    pub zero_point: Option<i32>,
     /// Bytes of the arena that are its alone.
     pub bytes: usize,
 }
@@ -264,32 +281,13 @@ impl Report {
     }
 
     pub fn new(program: &Program, target: &Target) -> Report {
-        let ports = |ports: &[crate::program::Port]| {
-            ports
-                .iter()
-                .map(|p| PortReport {
-                    name: p.name.clone(),
-                    shape: p.shape.clone(),
-                    elem: p.elem.name().to_string(),
-                    scale: p.affine.map(|a| a.0),
-                    zero_point: p.affine.map(|a| a.1),
-                })
-                .collect()
-        };
-        let kept = program.states.iter().filter_map(|s| Some((program.state(s)?.0, &s.next)));
+        let ports = |ports: &[Port]| ports.iter().map(PortReport::of).collect();
+        let kept = program.states.iter().filter_map(|s| Some((program.state_port(s)?, &s.next)));
         let states: Vec<StateReport> = kept
-            .map(|(buffer, next)| {
-                let held = buffer.holds.as_ref();
-                let affine = held.and_then(|h| h.affine);
-                StateReport {
-                    name: buffer.name.clone(),
-                    next: next.clone(),
-                    shape: held.map_or_else(|| vec![buffer.len], |h| h.shape.clone()),
-                    elem: buffer.elem.name().to_string(),
-                    scale: affine.map(|a| a.0),
-                    zero_point: affine.map(|a| a.1),
-                    bytes: buffer.len * buffer.elem.size(),
-                }
+            .map(|(port, next)| StateReport {
+                port: PortReport::of(&port),
+                next: next.clone(),
+                bytes: port.bytes(),
             })
             .collect();
         let bytes_kept = states.iter().map(|s| s.bytes).sum();

@@ -53,7 +53,7 @@ pub fn as_declared(stored: &Tensor, port: &Port, declared: DType) -> Tensor {
 }
 
 /// How far below a model's unsigned integers those of a port stand.
-fn shifted(declared: DType, elem: DType) -> Option<i64> {
+pub(super) fn shifted(declared: DType, elem: DType) -> Option<i64> {
     match (declared, elem) {
         (DType::U8, DType::I8) => Some(1 << 7),
         (DType::U16, DType::I16) => Some(1 << 15),
@@ -66,7 +66,15 @@ mod tests {
     use super::*;
 
     fn port(elem: DType, affine: Option<(f32, i32)>, shape: &[usize]) -> Port {
-        Port { name: "x".into(), shape: shape.to_vec(), elem, real: DType::F32, affine, at: 0 }
+        Port {
+            name: "x".into(),
+            shape: shape.to_vec(),
+            elem,
+            real: DType::F32,
+            declared: DType::F32,
+            affine,
+            at: 0,
+        }
     }
 
     #[test]

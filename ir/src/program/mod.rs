@@ -83,6 +83,8 @@ pub struct Port {
     pub elem: DType,
     /// Type of the real value in the model (what `run` of the CLI reads and writes).
     pub real: DType,
+    /// Type before quantization: `U8` or `U16` where `elem` holds its integers lower ([`Port::held_lower`]).
+    pub declared: DType,
     /// Scale and zero point, when `elem` is a quantized integer.
     pub affine: Option<(f32, i32)>,
     /// Byte offset of its elements in the arena.
@@ -100,6 +102,17 @@ impl Port {
     /// Bytes that its elements take.
     pub fn bytes(&self) -> usize {
         self.len() * self.elem.size()
+    }
+    /// How far below the model's own unsigned integers its elements stand: 128, 32,768, or 0 where they are not shifted.
+    pub fn held_lower(&self) -> i64 {
+        border::shifted(self.declared, self.elem).unwrap_or(0)
+    }
+    /// That in words, where it is so: `u8 in the model, held as i8, 128 lower`.
+    pub fn held(&self) -> Option<String> {
+        let lower = self.held_lower();
+        (lower != 0).then(|| {
+            format!("{} in the model, held as {}, {lower} lower", self.declared.name(), self.elem.name())
+        })
     }
 }
 
@@ -158,6 +171,8 @@ pub struct State {
     pub init: Initial,
     /// ONNX name of what it becomes at the end of a run.
     pub next: String,
+    /// Type that the model gives it, as that of a [`Port`].
+    pub declared: DType,
 }
 
 /// Bytes that a state begins with.
@@ -200,5 +215,19 @@ impl Program {
         };
         at.checked_add(bytes).filter(|end| *end <= self.arena)?;
         Some((buffer, at, init))
+    }
+    /// A state as the caller sees it; `None` where it names what does not exist, or does not fit.
+    pub fn state_port(&self, state: &State) -> Option<Port> {
+        let (buffer, at, _) = self.state(state)?;
+        let held = buffer.holds.as_ref();
+        Some(Port {
+            name: buffer.name.clone(),
+            shape: held.map_or_else(|| vec![buffer.len], |held| held.shape.clone()),
+            elem: buffer.elem,
+            real: buffer.elem,
+            declared: state.declared,
+            affine: held.and_then(|held| held.affine),
+            at,
+        })
     }
 }

@@ -49,7 +49,7 @@ fn slow_states_stay_for_thousands_of_runs() {
     let mut random = Random(31);
     let data = named("x", Tensor::f32(&[LONG, 1, 1, 2], wander(&mut random, LONG, 2)));
     let artifact = compiled(&model, "host", Some(&data), &options(&[("h", "h_out")], Quantize::Int8));
-    assert_eq!(artifact.report.states[0].elem, "i16");
+    assert_eq!(artifact.report.states[0].port.elem, "i16");
     let x = wander(&mut random, LONG, 2);
     let samples: Vec<Vec<Tensor>> = x.chunks(2).map(|x| vec![Tensor::f32(&[1, 1, 2], x.to_vec())]).collect();
     let (want, have) = (real_states(&artifact, &samples), states(&artifact, &samples));
@@ -80,7 +80,7 @@ fn integer_cells_of_one_step_are_the_layer_over_all_steps() {
         let data = named("x", Tensor::f32(&[STEPS, 1, 1, 2], x.clone()));
         let artifact =
             compiled(&cell(op, 1, (6, 2), true), "host", Some(&data), &options(ties, Quantize::Int8));
-        assert!(artifact.report.states.iter().all(|s| s.elem == "i16"), "{:?}", artifact.report.states);
+        assert!(artifact.report.states.iter().all(|s| s.port.elem == "i16"), "{:?}", artifact.report.states);
         assert_eq!(artifact.report.layers.iter().filter(|l| l.op == "Copy").count(), 0, "{op}");
         let samples = x.chunks(2).map(|x| vec![Tensor::f32(&[1, 1, 2], x.to_vec())]).collect();
         let (want, have) = (all(&want, 0), all(&same_on_the_host(&artifact, &Sequences::one(samples)), 0));
@@ -101,7 +101,7 @@ fn a_loop_of_other_operators_has_one_scale() {
     let artifact = compiled(&leaky(), "host", Some(&data), &options(&[("h", "h_out")], Quantize::Int8));
     let graph = &artifact.graph;
     assert_eq!(graph[graph.states()[0]].quant, graph[graph.nexts()[0]].quant);
-    assert_eq!(artifact.report.states[0].elem, "i8");
+    assert_eq!(artifact.report.states[0].port.elem, "i8");
     let samples: Vec<Vec<Tensor>> =
         (0..300).map(|_| vec![Tensor::f32(&[1, 3], random.floats(3, 1.0))]).collect();
     let found = decibels(&real_states(&artifact, &samples), &states(&artifact, &samples));
@@ -119,7 +119,7 @@ fn a_joined_state_keeps_its_scale() {
     data.arrays.remove("h");
     let options = options(&[("h", "h_out")], Quantize::Int8);
     let artifact = compile(&bytes, &target("host"), Some(&data), &options, &mut Silent).unwrap();
-    assert_eq!(artifact.report.states[0].scale, Some(1.0 / 128.0));
+    assert_eq!(artifact.report.states[0].port.scale, Some(1.0 / 128.0));
     let mut random = Random(19);
     let samples: Vec<Vec<Tensor>> =
         (0..300).map(|_| vec![Tensor::f32(&[1, 6], random.floats(6, 2.0))]).collect();
@@ -160,7 +160,7 @@ fn states_joined_in_one_port_keep_sixteen_bits() {
     let sequences = Sequences::one(samples);
     for on in ["host", "cortex-m4"] {
         let artifact = compiled(&model, on, Some(&data), &options(&ties, Quantize::Int8));
-        assert_eq!(artifact.report.states[0].elem, "i16");
+        assert_eq!(artifact.report.states[0].port.elem, "i16");
         assert_eq!(artifact.program.outputs[0].elem.name(), "i8");
         let found =
             decibels(&real_states(&artifact, &sequences.samples), &states(&artifact, &sequences.samples));
@@ -268,7 +268,7 @@ fn layers_of_floats_keep_floats() {
     model.initializers.push(floats("h", &[1, 1, 6], &[3.0; 6]));
     let data = named("x", Tensor::f32(&[300, 1, 1, 2], wander(&mut random, 300, 2)));
     let artifact = compiled(&model, "host", Some(&data), &options(&[("h", "h_out")], Quantize::Int8));
-    assert_eq!(artifact.report.states[0].elem, "f32");
+    assert_eq!(artifact.report.states[0].port.elem, "f32");
     let x = wander(&mut random, 300, 2);
     let samples: Vec<Vec<Tensor>> = x.chunks(2).map(|x| vec![Tensor::f32(&[1, 1, 2], x.to_vec())]).collect();
     let found = decibels(&real_states(&artifact, &samples), &states(&artifact, &samples));

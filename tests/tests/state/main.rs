@@ -142,7 +142,7 @@ fn floats_are_carried_from_run_to_run() {
     // Nothing to copy: the state is read for the last time before it is written.
     let (arena, report) = (artifact.report.total.arena, &artifact.report);
     assert_eq!(report.total.states, 16);
-    assert_eq!(report.states[0].name, "h");
+    assert_eq!(report.states[0].port.name, "h");
     assert_eq!(report.states[0].next, "h_out");
     assert!(arena >= 16 + 12, "{arena}");
     let mut random = Random(9);
