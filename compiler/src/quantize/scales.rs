@@ -31,7 +31,7 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
             members.entry(class[v.index()]).or_default().push(v);
         }
     }
-    let (decisive, compared) = (decisive(graph), compared(graph));
+    let (decisive, compared, cut) = (decisive(graph), compared(graph), cut(graph));
     let mut chosen = Vec::new();
     for group in members.values() {
         // A scale known beforehand is that of what is computed, and of nothing moved to it; a state is what was
@@ -52,7 +52,8 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
             .map(|&v| graph.producer(v).and_then(|p| fixed(&graph[p].op)))
             .collect();
         let whole = views(graph, seen, group);
-        let sides: Vec<Histogram> = match group.iter().any(|v| compared[v.index()]) {
+        let one_side = |v: &ValueId| compared[v.index()] || cut[v.index()];
+        let sides: Vec<Histogram> = match group.iter().any(one_side) {
             true => whole.iter().flat_map(|view| view.sides()).collect(),
             false => Vec::new(),
         };
@@ -214,6 +215,30 @@ fn compared(graph: &Graph) -> Vec<bool> {
     compared
 }
 
+/// By value index, whether a function of one operand reads it whose result a Relu or Clip cuts: one side of zero may
+/// be all that is left of it, so each side counts for itself. What such a Relu reads directly has its result for a
+/// view.
+fn cut(graph: &Graph) -> Vec<bool> {
+    let mut cut = vec![false; graph.values().count()];
+    let mut behind = cut.clone();
+    for id in graph.topological().into_iter().rev() {
+        let node = &graph[id];
+        let live = node.inputs.iter().flatten().filter(|&&v| graph[v].constant().is_none()).count();
+        let reaches = node.outputs.iter().any(|v| cut[v.index()]) || !node.clamp.is_none();
+        let (cuts, function) = match &node.op {
+            Op::Relu(_) | Op::Clip(_) => (true, false),
+            op if carries(op) => (reaches, false),
+            op if op.is_elementwise() && live == 1 => (reaches, reaches),
+            _ => (false, false),
+        };
+        for v in node.inputs.iter().flatten() {
+            cut[v.index()] |= cuts;
+            behind[v.index()] |= function;
+        }
+    }
+    behind
+}
+
 /// What the readers of a group see of it, each with its own weight: a value as it is, or what Relu
 /// and Clip leave of it.
 fn views<'a>(graph: &Graph, seen: &'a Seen, group: &[ValueId]) -> Vec<&'a Histogram> {
@@ -237,13 +262,30 @@ fn read(graph: &Graph, group: &[ValueId]) -> Vec<ValueId> {
     all
 }
 
-/// A bounded result (a probability, a gate) that others read too keeps its own scale and is
-/// rescaled before a Concat or a scatter joins it. So does what is kept between runs: the steps of a loop's error add up.
-fn keeps_own(graph: &Graph, v: ValueId) -> bool {
+/// How many times coarser than alone a Concat or scatter may store what others read as well.
+const COARSER: f32 = 8.0;
+
+/// Whether an operand of a node that joins keeps its own scale and is rescaled before it: a bounded result (a
+/// probability, a gate), or a value of a far smaller range, that others read too; and what is kept between runs, for
+/// the steps of a loop's error add up. `together` are the values that share a scale with the operand before any joins.
+fn keeps_own(graph: &Graph, node: &Node, v: ValueId, together: &[ValueId], seen: &Seen) -> bool {
     if graph.states().contains(&v) {
         return true;
     }
-    graph.producer(v).is_some_and(|p| fixed(&graph[p].op).is_some()) && graph.sole_reader(v).is_none()
+    if graph.producer(v).is_some_and(|p| fixed(&graph[p].op).is_some()) {
+        return graph.sole_reader(v).is_none();
+    }
+    let step = |v: ValueId| Some(seen.histograms.get(v.index())?.as_ref()?.quant().scale[0]);
+    let (Some(own), Some(wide)) = (step(v), node.outputs.first().and_then(|&y| step(y))) else {
+        return false;
+    };
+    let others = |m: &ValueId| {
+        let within =
+            |r: &NodeId| tied(&graph[*r].op) && graph[*r].outputs.iter().all(|o| together.contains(o));
+        let joined = |r: &NodeId| joins(&graph[*r].op) || within(r);
+        graph.outputs().contains(m) || !graph.consumers(*m).iter().all(joined)
+    };
+    wide >= COARSER * own && together.iter().any(others)
 }
 
 /// Operators whose operands and results share one scale. A separate Relu or Clip does not: its
@@ -272,14 +314,29 @@ fn tie(graph: &Graph, seen: &Seen) -> Vec<usize> {
         i
     }
     let mut class: Vec<usize> = (0..graph.values().count()).collect();
-    for (_, node) in graph.nodes() {
-        if !tied(&node.op) || widens(graph, node, seen) {
-            continue;
+    let (joining, moving): (Vec<&Node>, Vec<&Node>) = graph
+        .nodes()
+        .map(|(_, node)| node)
+        .filter(|node| tied(&node.op) && !widens(graph, node, seen))
+        .partition(|node| joins(&node.op));
+    let real = |v: &ValueId| graph[*v].dtype == DType::F32 && graph[*v].constant().is_none();
+    for node in moving {
+        let Some(&first) = node.outputs.first() else { continue };
+        for v in moved(node).filter(real).chain(node.outputs.iter().copied()) {
+            let (a, b) = (root(&mut class, first.index()), root(&mut class, v.index()));
+            class[a.max(b)] = a.min(b);
         }
+    }
+    let mut together: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
+    for (v, _) in graph.values() {
+        together.entry(root(&mut class, v.index())).or_default().push(v);
+    }
+    let alone: Vec<usize> = (0..class.len()).map(|i| root(&mut class, i)).collect();
+    for node in joining {
         let Some(&first) = node.outputs.first() else { continue };
         let shares = |v: &ValueId| {
-            let real = graph[*v].dtype == DType::F32 && graph[*v].constant().is_none();
-            real && !(joins(&node.op) && keeps_own(graph, *v))
+            let own = together.get(&alone[v.index()]).map_or(&[][..], Vec::as_slice);
+            real(v) && !keeps_own(graph, node, *v, own, seen)
         };
         for v in moved(node).filter(shares).chain(node.outputs.iter().copied()) {
             let (a, b) = (root(&mut class, first.index()), root(&mut class, v.index()));

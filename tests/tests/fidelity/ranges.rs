@@ -141,6 +141,53 @@ fn a_rare_side_is_kept_for_a_maximum_behind_a_product() {
     assert!(snr >= 22.0, "{snr:.1} dB");
 }
 
+/// As that, where a Relu reads a function of it.
+#[test]
+fn a_rare_side_is_kept_for_a_relu_behind_a_function() {
+    let shape = [1, 4, 30, 30];
+    let (graph, mut samples) = built(&shape, 1.0, &|p, x| {
+        let function = node(p, "function", ops::LeakyRelu { alpha: 0.9 }, &[x], &shape);
+        let whole = node(p, "whole", ops::Tanh, &[function], &shape);
+        vec![node(p, "y", ops::Relu, &[function], &shape), whole]
+    });
+    for (i, sample) in samples.iter_mut().enumerate() {
+        let mut all = sample[0].to_f32_vec();
+        all.iter_mut().for_each(|x| *x = -3.0 * x.abs());
+        all[7 * i % 900] = 1.5;
+        sample[0] = Tensor::f32(&shape, all);
+    }
+    let (have, want) = both(&graph, &calibrated(&graph, &samples), &samples);
+    let snr = decibels(&have[0], &want[0]);
+    assert!(snr >= 35.0, "{snr:.1} dB");
+}
+
+/// What a Concat joins with far wider values keeps its own scale where others read it too, also behind a Transpose;
+/// where nobody else reads it, the join costs no copy.
+#[test]
+fn a_join_with_wider_values_costs_its_other_readers_nothing() {
+    for (moved, others) in [(false, true), (true, true), (false, false)] {
+        let (graph, samples) = built(&[1, 4, 6], 3.0, &|p, x| {
+            let factor = p.add_constant("factor", Tensor::f32(&[1], vec![0.004]));
+            let narrow = node(p, "narrow", ops::Mul, &[x, factor], &[1, 4, 6]);
+            let perm = ops::Transpose { perm: vec![0, 1, 2] };
+            let joined = if moved { node(p, "moved", perm, &[narrow], &[1, 4, 6]) } else { narrow };
+            let all = node(p, "all", ops::Concat { axis: 1 }, &[x, joined], &[1, 8, 6]);
+            let beside =
+                others.then(|| node(p, "beside", ops::LeakyRelu { alpha: 0.5 }, &[narrow], &[1, 4, 6]));
+            beside.into_iter().chain([all]).collect()
+        });
+        let quantized = calibrated(&graph, &samples);
+        let of =
+            |name: &str| quantized.values().find(|(_, v)| v.name == name).expect("a value").1.quant.clone();
+        assert_eq!(of("narrow") == of("all"), !others);
+        let (have, want) = both(&graph, &quantized, &samples);
+        for (have, want) in have.iter().zip(&want) {
+            let snr = decibels(have, want);
+            assert!(snr >= 35.0, "moved {moved}: {snr:.1} dB");
+        }
+    }
+}
+
 /// A Pad with a far number keeps its steps to itself: those who read its operand see none of them.
 #[test]
 fn a_far_padding_widens_no_operand() {
