@@ -278,6 +278,44 @@ fn compare_has_a_row_a_layer() {
     }
 }
 
+/// Without samples and without a build, `inspect` tells what `compile` does with both; a chip too small is refused
+/// after that, with what it lacks.
+#[test]
+fn inspect_tells_whether_a_model_fits_a_chip() {
+    let json = |out: &Output| serde_json::from_slice::<serde_json::Value>(&out.stdout).expect("JSON");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    let plain = json(&secateur(&["inspect", MODEL, "--json"]));
+    assert!(plain.get("outlook").is_none(), "no chip is named");
+    let inspected = json(&secateur(&["inspect", MODEL, "--target", "nrf52840", "--json"]));
+    let (outlook, words) = (&inspected["outlook"], ["compile", MODEL, "--target", "nrf52840", "--json"]);
+    let compiled = json(&secateur(&[&words[..], &["--calibrate", CALIBRATION, "-o", out]].concat()));
+    assert_eq!(outlook["made_up_samples"], true);
+    assert_eq!(outlook["total"]["code"], serde_json::Value::Null);
+    for same in ["arena", "weights", "macs"] {
+        assert_eq!(outlook["total"][same], compiled["total"][same], "{same}");
+    }
+    for (near, other) in [("cycles", "cycles"), ("predicted_code", "code")] {
+        let of = |v: &serde_json::Value, key: &str| v["total"][key].as_f64().unwrap();
+        let (a, b) = (of(outlook, near), of(&compiled, other));
+        assert!((a / b - 1.0).abs() <= 0.05, "{near}: {a}, compiled {b}");
+    }
+    let text_of = |args: &[&str]| text(&secateur(args).stdout);
+    let said = text_of(&["inspect", MODEL, "--target", "nrf52840"]);
+    for words in [
+        "on nrf52840, predicted without a build, with made-up samples:",
+        "both together 3.",
+        "a run, predicted",
+    ] {
+        assert!(said.contains(words), "no `{words}` in: {said}");
+    }
+    let small = ["inspect", MODEL, "--core", "cortex-m4", "--flash", "16K", "--ram", "64K"];
+    refused(&small, 1, &["flash", "16384 B", "/f/f.5/f.5.0/Conv"]);
+    assert!(text_of(&small).contains("both together 19"), "{}", text_of(&small));
+    refused(&["inspect", MODEL, "--target", "nrf52840", "--max-ram", "4K"], 1, &["max-ram"]);
+}
+
 #[test]
 fn inspect_tells_what_a_refused_model_is_made_of() {
     // One node, `Frobnicate`, of the default domain: ModelProto { ir_version, graph, opset }.

@@ -25,7 +25,6 @@ fn row(option: &Declared) -> String {
     };
     let readers = match option.reach {
         Reach::Everyone => "every command, macro",
-        Reach::Compilers => "what compiles, macro",
         Reach::Commands => "what compiles",
         Reach::Compile => "`compile`",
     };

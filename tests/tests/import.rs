@@ -2,10 +2,10 @@
 
 use secateur_compiler::error::Site;
 use secateur_compiler::graph::{Graph, print, verify};
-use secateur_compiler::onnx::{import, import_bound};
-use secateur_compiler::options::{Number, Numbers};
+use secateur_compiler::onnx::{import, import_bound, survey};
+use secateur_compiler::options::{Number, Numbers, Options};
 use secateur_tests::onnx::{
-    Dim, FLOAT, Model, attr_int, attr_ints, attr_tensor, dims, floats, ints, node, port, tensor,
+    Dim, FLOAT, Model, attr_int, attr_ints, attr_tensor, dims, floats, ints, node, port, tensor, wrap,
 };
 use secateur_tests::{full, seeds};
 use std::collections::BTreeMap;
@@ -221,6 +221,33 @@ fn attributes_and_inputs_say_the_same_across_opsets() {
 
 /// Which models of the zoo are refused, and operators that the refusal must name.
 const REFUSED: &[(&str, &[&str])] = &[];
+
+/// Of a refused model the layers are known that come before the refused node, and those behind it where the model says
+/// what it gives.
+#[test]
+fn a_refused_model_is_known_as_far_as_shapes_are() {
+    let model = Model {
+        nodes: vec![
+            node("before", "Relu", &["x"], &["a"], &[]),
+            node("odd", "Frobnicate", &["a"], &["b"], &[]),
+            node("behind", "Neg", &["b"], &["y"], &[]),
+        ],
+        inputs: vec![port("x", FLOAT, &dims(&[2, 3]))],
+        outputs: vec![port("y", FLOAT, &dims(&[4]))],
+        ..Model::default()
+    };
+    let silent = model.bytes();
+    let told = wrap(&model.graph().messages(13, &[port("b", FLOAT, &dims(&[4]))]), 13).0;
+    for (bytes, names, known) in [(silent, &["before"][..], &[][..]), (told, &["before", "behind"], &["b"])] {
+        assert!(import(&bytes, &BTreeMap::new()).unwrap_err().to_string().contains("Frobnicate"));
+        let (graph, taken) = survey(&bytes, &Options::default()).expect("a survey");
+        verify(&graph).unwrap_or_else(|e| panic!("{e}\n{}", print(&graph)));
+        let found: Vec<&str> = graph.nodes().map(|(_, n)| n.name.as_str()).collect();
+        assert_eq!(found, names);
+        let taken: Vec<&str> = taken.iter().map(|&v| graph[v].name.as_str()).collect();
+        assert_eq!(taken, known);
+    }
+}
 
 /// What models of the zoo leave open: elements of a window of sound, and samples a second where they ask for them.
 const OPEN: &[(&str, usize, Option<i64>)] = &[

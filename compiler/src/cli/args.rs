@@ -6,7 +6,7 @@
 use super::data::Labelled;
 use super::{config, data, model, warn};
 use crate::Artifact;
-use crate::artifact::{compile, compile_to_measure};
+use crate::artifact::{compile, compile_to_measure, outlook};
 use crate::emit::names;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
@@ -183,7 +183,12 @@ impl<const FRONT: u8> ModelArgs<FRONT> {
 
     /// Reads the files and resolves the target.
     pub(crate) fn job(&self) -> Result<Job> {
-        let (settings, said) = self.named()?;
+        let named = self.named()?;
+        self.job_of(named)
+    }
+
+    /// The same with levels that were read before.
+    pub(crate) fn job_of(&self, (settings, said): (Settings, Option<Warning>)) -> Result<Job> {
         let model = model::read(&self.model)?;
         let files = settings.calibrate.as_ref().map(|given| &given.value.0);
         let calibration = files.map(|files| data::read_all(files, column(&settings))).transpose()?;
@@ -219,6 +224,11 @@ impl Job {
     pub(crate) fn compile_to_measure(&self, observer: &mut dyn Observer) -> Result<Artifact> {
         let calibration = self.calibration.as_ref();
         self.said_of(compile_to_measure(&self.model, &self.target, calibration, &self.options, observer))
+    }
+    /// The same without samples, where there are none, and without a compiler.
+    pub(crate) fn outlook(&self, observer: &mut dyn Observer) -> Result<Artifact> {
+        let calibration = self.calibration.as_ref();
+        self.said_of(outlook(&self.model, &self.target, calibration, &self.options, observer))
     }
     /// What came of a compilation, with what is to be said of its file of options.
     fn said_of(&self, compiled: Result<Artifact>) -> Result<Artifact> {

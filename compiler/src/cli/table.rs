@@ -153,7 +153,9 @@ pub(crate) fn report(report: &Report) -> String {
     for (what, value) in savings(report).into_iter().filter(|_| pruned) {
         line(what, value);
     }
-    line("code", total.code.map_or_else(unknown, bytes));
+    let predicted =
+        || total.predicted_code.map_or_else(unknown, |code| format!("{}, predicted", bytes(code)));
+    line("code", total.code.map_or_else(predicted, bytes));
     if let Some(flash) = report.memory.flash {
         let code = total.known_code();
         let of = format!(
@@ -209,7 +211,10 @@ pub(crate) fn report(report: &Report) -> String {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         line("time depends on data", format!("in {}{more}", shown.join(", ")));
     }
-    line("stack, at most", total.stack.map_or_else(unknown, bytes));
+    match (total.stack, total.native_stack) {
+        (None, native @ 1..) => line("stack, at least", format!("{} ({})", bytes(native), unknown())),
+        (stack, _) => line("stack, at most", stack.map_or_else(unknown, bytes)),
+    }
     if let Some(ram) = report.memory.ram {
         let stack = total.stack.unwrap_or(total.native_stack);
         let of =

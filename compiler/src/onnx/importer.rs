@@ -23,21 +23,48 @@ mod known;
 mod narrow;
 mod place;
 mod sequences;
+mod survey;
 
 use control::Step;
 use known::{MAX_FOLDED, MAX_FOLDED_TOTAL, fold};
 use sequences::Listed;
+pub(super) use survey::survey;
 
 /// Adds a model to an empty graph; what tied inputs hold by default.
 pub(super) fn run(
     model: Model,
     order: Vec<usize>,
     opset: i64,
-    &Given { dims, bind, ties }: &Given<'_>,
+    given: &Given<'_>,
     graph: &mut Graph,
 ) -> Result<BTreeMap<String, Tensor>> {
+    let (outputs, doubles) = (model.outputs.clone(), model.doubles.clone());
+    let (mut importer, begin) = sweep(model, order, opset, given, graph, BTreeMap::new())?;
+    importer.report(&outputs)?;
+    importer.outputs(&outputs)?;
+    if let Some(first) = doubles.first() {
+        let others = match doubles.len() - 1 {
+            0 => String::new(),
+            n => format!(", and {n} more like it,"),
+        };
+        let message = format!("is double{others} and is computed in single precision: about seven digits");
+        let warning = Warning::new(Site::Value(first.clone()), message);
+        importer.patch.warn(warning.help("export the model in float32 to see what single precision gives"));
+    }
+    Ok(begin)
+}
+
+/// Adds all nodes that can be added; their errors wait in the importer. What tied inputs hold by default.
+fn sweep<'g>(
+    model: Model,
+    order: Vec<usize>,
+    opset: i64,
+    &Given { dims, bind, ties }: &Given<'_>,
+    graph: &'g mut Graph,
+    declared: BTreeMap<String, (DType, Vec<usize>)>,
+) -> Result<(Importer<'g>, BTreeMap<String, Tensor>)> {
     bind::check(bind, &model.inputs)?;
-    let Model { initializers, inputs, outputs, nodes, doubles, functions, .. } = model;
+    let Model { initializers, inputs, nodes, functions, .. } = model;
     let support = Support::new(functions);
     let mut importer = Importer {
         patch: Patch::new(graph),
@@ -46,6 +73,7 @@ pub(super) fn run(
         listed: BTreeMap::new(),
         narrow: BTreeMap::new(),
         poisoned: BTreeMap::new(),
+        declared,
         taken: BTreeSet::new(),
         reads: BTreeMap::new(),
         refused: Vec::new(),
@@ -71,7 +99,7 @@ pub(super) fn run(
         let known = |name: &str| importer.names.contains_key(name);
         let mut errors = importer.support.refusals(&nodes, [], &known, "");
         errors.push(e);
-        return Error::join(errors).map_or(Ok(BTreeMap::new()), Err);
+        return Error::join(errors).map_or(Ok((importer, BTreeMap::new())), Err);
     }
     importer.reserve_outputs(&nodes)?;
     let mut nodes: Vec<Option<RawNode>> = nodes.into_iter().map(Some).collect();
@@ -85,18 +113,7 @@ pub(super) fn run(
             Err(e) => importer.errors.push(e.at(site)),
         }
     }
-    importer.report(&outputs)?;
-    importer.outputs(&outputs)?;
-    if let Some(first) = doubles.first() {
-        let others = match doubles.len() - 1 {
-            0 => String::new(),
-            n => format!(", and {n} more like it,"),
-        };
-        let message = format!("is double{others} and is computed in single precision: about seven digits");
-        let warning = Warning::new(Site::Value(first.clone()), message);
-        importer.patch.warn(warning.help("export the model in float32 to see what single precision gives"));
-    }
-    Ok(begin)
+    Ok((importer, begin))
 }
 
 struct Importer<'g> {
@@ -109,6 +126,8 @@ struct Importer<'g> {
     narrow: BTreeMap<String, Narrow>,
     /// Results of nodes that failed, and whether they would have been constants.
     poisoned: BTreeMap<String, bool>,
+    /// Results of nodes that failed which go on as inputs of the graph, with type and shape.
+    declared: BTreeMap<String, (DType, Vec<usize>)>,
     /// Every name of the model outside of branches, and of branches that were inlined.
     taken: BTreeSet<String>,
     /// What each result that is no constant was made from.
@@ -236,7 +255,7 @@ impl Importer<'_> {
         let outputs = node.outputs.clone();
         let added = self.place(node, known);
         if added.is_err() {
-            self.poisoned.extend(outputs.into_iter().filter(|n| !n.is_empty()).map(|n| (n, known)));
+            self.pass_over(&outputs, known, None);
         }
         added
     }
@@ -244,10 +263,7 @@ impl Importer<'_> {
     /// Marks the results of a node that gives none.
     fn poison(&mut self, node: &RawNode, known: bool) {
         let reads: Vec<String> = node.reads().map(String::from).collect();
-        for name in node.outputs.iter().filter(|n| !n.is_empty()) {
-            self.poisoned.insert(name.clone(), known);
-            self.reads.insert(name.clone(), reads.clone());
-        }
+        self.pass_over(&node.outputs, known, Some(reads));
     }
 
     /// Gives all errors of the sweep; refused nodes that no output needs are none.

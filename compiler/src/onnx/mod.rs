@@ -24,7 +24,7 @@ pub use external::embed;
 pub use support::{folded, supported};
 
 use crate::error::{Error, Fault, Result, Site};
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 use crate::options::{Numbers, Options};
 use order::order;
 use proto::{Model, RawNode};
@@ -92,6 +92,22 @@ fn read(model: Model, given: &Given<'_>) -> Result<Graph> {
     let defaults = importer::run(model, order, opset, given, &mut graph)?;
     tie::tie(&mut graph, given.ties, defaults, &outputs)?;
     Ok(graph)
+}
+
+/// What can be said of a model that `import` refuses: the nodes whose operators are supported and whose shapes are
+/// known. Its inputs are those of the model, and results of refused nodes that the model declares with a shape, which
+/// are given beside it; its outputs are what nothing reads.
+///
+/// Errors: a file that is no model, versions that are not supported, inputs without a size.
+pub fn survey(bytes: &[u8], options: &Options) -> Result<(Graph, Vec<ValueId>)> {
+    let model = proto::decode(bytes)?;
+    let opset = versions(&model)?;
+    sizes(&model)?;
+    let order = order(&model.nodes)?;
+    let mut graph = Graph { name: model.name.clone(), ..Graph::default() };
+    let given = Given { dims: &options.dims, bind: &options.bind, ties: &[] };
+    let taken = importer::survey(model, order, opset, &given, &mut graph)?;
+    Ok((graph, taken))
 }
 
 /// Checks the versions; the version of the default operator set.

@@ -36,12 +36,15 @@ pub(super) struct Model {
     pub(super) initializers: Vec<(String, Result<Stored>)>,
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
+    /// What the model says of values inside.
+    pub(super) inside: Vec<Port>,
     pub(super) nodes: Vec<RawNode>,
     /// Names of ports and initializers in double precision, which we hold in single.
     pub(super) doubles: Vec<String>,
 }
 
-/// A declared graph input or output.
+/// A declared graph input or output, or value inside.
+#[derive(Clone)]
 pub(super) struct Port {
     pub(super) name: String,
     /// `Ok(None)` where the model says nothing.
@@ -100,6 +103,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Model> {
         initializers,
         inputs: graph.input.iter().map(port).collect(),
         outputs: graph.output.iter().map(port).collect(),
+        inside: graph.value_info.iter().map(port).collect(),
         nodes,
     })
 }

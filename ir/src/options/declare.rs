@@ -32,8 +32,6 @@ pub struct Declared {
 pub enum Reach {
     /// Every command with a model, and the macro.
     Everyone,
-    /// Every command that compiles, and the macro.
-    Compilers,
     /// Every command that compiles. The macro knows it by other ways.
     Commands,
     /// `compile` alone.
@@ -57,7 +55,6 @@ impl Declared {
     pub fn is_for(&self, front: Front) -> bool {
         match self.reach {
             Reach::Everyone => true,
-            Reach::Compilers => front != Front::Inspect,
             Reach::Commands => [Front::Command, Front::Compile].contains(&front),
             Reach::Compile => front == Front::Compile,
         }

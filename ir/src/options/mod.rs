@@ -52,31 +52,31 @@ use wish::wishes;
 declare! {
     /// Chip to compile for: a name from `secateur targets`, or a TOML file.
     target: ChipName, "target", "NAME|FILE.toml",
-        default "host", Compilers, instead of ["core", "flash", "ram"];
+        default "host", Everyone, instead of ["core", "flash", "ram"];
     /// Core of a chip that has no file; give `flash` and `ram` with it.
     core: String, "core", "CORE",
-        default "", Compilers, instead of ["target"];
+        default "", Everyone, instead of ["target"];
     /// Flash of that chip, as 256K, 1M or bytes.
     flash: Bytes, "flash", "FLASH",
-        default "", Compilers;
+        default "", Everyone;
     /// RAM of that chip.
     ram: Bytes, "ram", "RAM",
-        default "", Compilers;
+        default "", Everyone;
     /// Go on where the model does not fit these memories, or those of the chip, with a warning.
     allow_overflow: Switch, "allow-overflow", "",
-        default "false", Compilers;
+        default "false", Everyone;
     /// Flash that the model may take: weights and code. More is an error that names the layers to blame.
     max_flash: Bytes, "max-flash", "BYTES",
-        default "", Compilers;
+        default "", Everyone;
     /// RAM that the model may take: arena and stack.
     max_ram: Bytes, "max-ram", "BYTES",
-        default "", Compilers;
+        default "", Everyone;
     /// Time that a run may take on the chip, as predicted.
     max_latency: Seconds, "max-latency", "TIME",
-        default "", Compilers;
+        default "", Everyone;
     /// Energy that a run may take on the chip, as predicted.
     max_energy: Joules, "max-energy", "ENERGY",
-        default "", Compilers;
+        default "", Everyone;
     /// Name of the emitted module and C prefix; the file's name by default.
     name: String, "name", "NAME",
         default "", Commands;
@@ -85,16 +85,16 @@ declare! {
         default "int8", Everyone;
     /// What to spend: flash and RAM for cycles, or cycles and a little RAM for flash.
     optimize: Optimize, "optimize", "OPTIMIZE",
-        default "balanced", Compilers;
+        default "balanced", Everyone;
     /// A kernel variant that layers must run, instead of the fastest; repeat for more. Names as the
     /// report prints them, or `portable`; `*` and `?` in the name of a layer stand for any text
     /// and for one character.
     kernel: Layers<String>, "kernel", "GLOB=VARIANT",
-        default "", Compilers;
+        default "", Everyone;
     /// Unlabelled samples to calibrate a float model with, or values of a QDQ model that have no
     /// scale: .npy, .npz with one key an input, .csv with a row a sample, .wav, or a folder with a sample a file.
     calibrate: OneOrNamed<FilePath>, "calibrate", "X.npy|X.npz|X.csv|DIR",
-        default "", Compilers;
+        default "", Everyone;
     /// Column of a table of samples that holds labels, by name, or by number from 1, from the end if negative: no
     /// input reads it, and `eval` measures with it.
     labels_column: String, "labels-column", "NAME|N",
@@ -103,24 +103,24 @@ declare! {
     /// others make up for them. With `pattern` (the core's own), `sparsity`, `score` (obs) and `spread` (both)
     /// all four.
     prune: Prune, "prune", "SHARE|KEY=VALUE,...",
-        default "", Compilers;
+        default "", Everyone;
     /// Layers that pruning leaves without zeros, instead of small ones at both ends; repeat for more.
     keep: Vec<String>, "keep", "GLOB",
-        default "", Compilers;
+        default "", Everyone;
     /// Share of zeros of the layers of such a name, instead of one that fits them; repeat for more.
     sparsity: Layers<Share>, "sparsity", "GLOB=SHARE",
-        default "", Compilers;
+        default "", Everyone;
     /// Pattern of zeros of the layers of such a name; repeat for more.
     pattern: Layers<Pattern>, "pattern", "GLOB=PATTERN",
-        default "", Compilers;
+        default "", Everyone;
     /// Weights that are zero in the model stay zero where pruning solves others anew.
     keep_zeros: Switch, "keep-zeros", "",
-        default "false", Compilers;
+        default "false", Everyone;
     /// How calibration samples may be altered, so that pruning learns from more of them: along axes of the
     /// inputs (0 is the batch) turned around or shifted by places, with noise as a share of the samples'
     /// standard deviation, in so many copies of each.
     augment: Augment, "augment", "flip=AXIS,shift=AXIS:PLACES,noise=SHARE,copies=N",
-        default "", Compilers;
+        default "", Everyone;
     /// Values that take 16 bits in an int8 model: inputs of the model, and results of convolutions, dense layers
     /// and element-wise operators, by their own name or their node's; repeat for more.
     int16: Vec<String>, "int16", "GLOB",
@@ -143,7 +143,7 @@ declare! {
     /// What an input's sensor gives: counts of 16 bits, worth `scale * count + offset` each, by channel, channels last.
     /// The emitted code makes them the input's integers without floats (`NAME_quantize_INPUT_i16`); repeat for more.
     sensor: Named<Sensor>, "sensor", "INPUT=i16|u16,scale=S[:S...],offset=O[:O...],axis=N",
-        default "", Compilers;
+        default "", Everyone;
     /// Languages to emit: C where nothing is said, or that of the layout; `onnx`: the model, pruned if it was asked
     /// for, and what is compiled of it.
     emit: Vec<Emitted>, "emit", "EMIT",

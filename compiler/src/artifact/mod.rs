@@ -1,10 +1,14 @@
 //! `compile`: the one entry that every front calls, and what it returns.
 
+mod outlook;
+
+pub use outlook::{outlook, supported};
+
 use crate::counts;
 use crate::emit::{self, Build, EmitOptions, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
-use crate::observe::{Observer, Silent};
+use crate::observe::Observer;
 use crate::options::{Budgets, Language, Layout, Options, Quantize};
 use crate::policy::Policy;
 use crate::program::{self, Program};
@@ -14,10 +18,10 @@ use crate::schedule::{self, Library, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
 use crate::weigh::{self, Plan};
-use crate::{lower, onnx, passes, prune, quantize};
+use crate::{onnx, passes, prune, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Everything that a compilation gives.
 #[derive(Debug, Clone)]
@@ -257,39 +261,6 @@ fn compile_unhelped(
     Ok(artifact)
 }
 
-/// Whether a model can be compiled with these options, without samples: the graph as imported, or
-/// the refusal that [`compile`] gives too. What decides is asked here and there alike: import,
-/// passes, quantization (of a float model with made-up samples) and lowering.
-pub fn supported(model: &[u8], options: &Options) -> Result<Graph> {
-    let mut imported = onnx::import_with(model, options)?;
-    let decide = || {
-        let target = secateur_targets::find("host")
-            .map_err(|e| Error::new(Fault::Target, Site::Option("target".into()), e.to_string()))?;
-        let mut graph = imported.clone();
-        passes::run(&mut graph, &mut |_, _| {})?;
-        if options.quantize != Quantize::None && !quantize::is_quantized(&graph) {
-            quantize::warn_of_kept(&mut graph);
-        }
-        let mut warnings = graph.warnings().to_vec();
-        let float = options.quantize != Quantize::None && !quantize::is_quantized(&graph);
-        if float && quantize::worthwhile(&graph) {
-            let samples = made_up(&graph);
-            quantize::quantize(&mut graph, &samples, options, &BTreeSet::new(), &mut Silent)?;
-        }
-        let own = quantize::is_quantized(&graph) && !float;
-        passes::run_quantized(&mut graph, &mut |_, _| {})?;
-        if own {
-            // No samples, made up or not, decided these.
-            warnings = graph.warnings().to_vec();
-        }
-        let schedule = schedule::schedule(&graph, &target, options)?;
-        lower::lower(&graph, &schedule).map(|_| warnings)
-    };
-    let warnings = decide().map_err(helped)?;
-    warnings.into_iter().for_each(|warning| imported.warn(warning));
-    Ok(imported)
-}
-
 /// What zeros in each layer of a float model cost its outputs: see [`sensitivity`].
 #[derive(Debug, Clone)]
 pub struct Sensitivity {
@@ -335,24 +306,6 @@ pub fn sensitivity(
     let altered = prune::altered(&graph, &inputs, options)?;
     let curves = prune::survey(&graph, &tasks, levels, &altered, &probes, observer, &mut heard)?;
     Ok(Sensitivity { samples: inputs.len(), graph, tasks, curves, probes, outputs })
-}
-
-/// A sample for every input: floats over -1..=1, zeros for integers, which may be indices.
-fn made_up(graph: &Graph) -> Samples {
-    let mut samples = Samples::default();
-    for &input in graph.inputs() {
-        let value = &graph[input];
-        let shape: Vec<usize> = std::iter::once(1).chain(value.shape.iter().copied()).collect();
-        let tensor = if value.dtype.is_float() {
-            // Steps of a size that no axis repeats.
-            let ramp = (0..value.len()).map(|i| ((i * 37 + 11) % 201) as f32 / 100.0 - 1.0);
-            Tensor::f32(&shape, ramp.collect())
-        } else {
-            Tensor::zeros(value.dtype, &shape)
-        };
-        samples.arrays.insert(value.name.clone(), tensor);
-    }
-    samples
 }
 
 /// Every wish for a kernel is for a layer that there is.
