@@ -7,7 +7,7 @@
 
 use crate::arguments::Arguments;
 use crate::cache::{self, Cache, Compiled};
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
@@ -18,7 +18,8 @@ use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, Silent, Site, Tensor, Warning, npy, onnx};
 use std::path::{Path, PathBuf};
-use syn::{Attribute, Error, Fields, ItemStruct, LitStr, Result};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Error, Fields, ItemStruct, LitStr, Result, Token};
 
 /// What the attribute becomes.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub(crate) fn expand(
         ));
     }
     let mut files = Files { root, read: Vec::new(), beside: Vec::new() };
+    let attributes = Attributes::of(&item.attrs)?;
     let (settings, said) = settings(&arguments, &mut files)?;
     // What an option's error stands on, and its words: those of a file name its line.
     let alone = |e: secateur_compiler::Error| {
@@ -130,7 +132,8 @@ pub(crate) fn expand(
         .parse()
         .map_err(|e| Error::new(Span::call_site(), format!("the emitted Rust does not parse: {e}")))?;
 
-    let (ident, vis, attrs) = (&item.ident, &item.vis, &item.attrs);
+    let code = attributes.on_struct(code);
+    let (ident, vis, attrs) = (&item.ident, &item.vis, attributes.others.as_slice());
     let module = format_ident!("__secateur_{name}", span = Span::call_site());
     let ty = format_ident!("{}", names::type_name(&name), span = Span::call_site());
     let named = if *ident == ty { quote!(#ty) } else { quote!(#ty as #ident) };
@@ -192,6 +195,70 @@ fn in_arguments(text: &str) -> String {
         .replace("`--quantize w4a8`", "`quantize = \"w4a8\"`")
         .replace("`--dim NAME=N`", "`dims(NAME = N)`")
         .replace("`--bind NAME=A,B,...`", "`bind(NAME = [A, B, ...])`")
+}
+
+/// The attributes on the user's struct.
+struct Attributes {
+    /// Those for its definition.
+    own: Vec<TokenStream>,
+    /// Those for its name, docs and lints among them.
+    others: Vec<Attribute>,
+}
+
+impl Attributes {
+    fn of(all: &[Attribute]) -> Result<Attributes> {
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        for attribute in all {
+            if attribute.path().is_ident("derive") {
+                let paths =
+                    attribute.parse_args_with(Punctuated::<syn::Path, Token![,]>::parse_terminated)?;
+                let asked = paths.iter().map(derived).collect::<Result<Vec<_>>>()?;
+                let asked: Vec<&syn::Path> = asked.into_iter().flatten().collect();
+                if !asked.is_empty() {
+                    own.push(quote!(#[derive(#(#asked),*)]));
+                }
+            } else if ["repr", "must_use", "non_exhaustive"].iter().any(|own| attribute.path().is_ident(own))
+            {
+                own.push(quote!(#attribute));
+            } else {
+                others.push(attribute.clone());
+            }
+        }
+        Ok(Attributes { own, others })
+    }
+
+    /// The code with the attributes on its struct.
+    fn on_struct(&self, code: TokenStream) -> TokenStream {
+        let mut tokens = code.into_iter().peekable();
+        let (mut out, mut found) = (TokenStream::new(), false);
+        while let Some(token) = tokens.next() {
+            let word = |token: Option<&TokenTree>, word: &str| matches!(token, Some(TokenTree::Ident(i)) if i == word);
+            if !found && word(Some(&token), "pub") && word(tokens.peek(), "struct") {
+                found = true;
+                out.extend(self.own.iter().cloned());
+            }
+            out.extend([token]);
+        }
+        out
+    }
+}
+
+/// What is asked of a derive; `None` for what each model has.
+fn derived(path: &syn::Path) -> Result<Option<&syn::Path>> {
+    let first = path.segments.first().map(|s| s.ident.to_string()).unwrap_or_default();
+    let last = path.segments.last().map(|s| s.ident.to_string()).unwrap_or_default();
+    let standard = path.segments.len() == 1 || ["core", "std"].contains(&first.as_str());
+    match last.as_str() {
+        "Debug" | "Clone" | "Default" if standard => Ok(None),
+        "PartialEq" | "Eq" | "PartialOrd" | "Ord" | "Hash" if standard => Err(Error::new_spanned(
+            path,
+            format!(
+                "`{last}` cannot be derived for a model: what an instance holds is working memory, which means nothing \
+                 between runs\nleave it out; compare outputs, or the states that the struct gives access to"
+            ),
+        )),
+        _ => Ok(Some(path)),
+    }
 }
 
 /// A warning of the compiler as rustc shows one: stable Rust has no other way for a macro than a

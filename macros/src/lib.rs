@@ -26,9 +26,12 @@ use std::path::{Path, PathBuf};
 /// instance holds its inputs and outputs too: `x_mut()` is the input `x`, to be filled before each
 /// `run_in_place()`, which copies nothing, and `y()` the output `y` after it. The constants are for
 /// each input and output `X_LEN`, `X_SHAPE` and, where integers are stored, `X_SCALE` and
-/// `X_ZERO_POINT`; `ARENA_BYTES` and `WEIGHTS_BYTES`. `quantize_x` and `dequantize_y` convert
-/// between real values and the stored integers. The code is the same as `secateur compile --emit
-/// rust` writes.
+/// `X_ZERO_POINT`; `ARENA_BYTES`, `STATE_BYTES`, `WEIGHTS_BYTES`, `CODE_BYTES` (predicted) and `KERNEL_STACK_BYTES`.
+/// `quantize_x` and `dequantize_y` convert between real values and the stored integers. The docs of the struct and of
+/// each item say shapes, types, scales and zero points. The code is the same as `secateur compile --emit rust` writes.
+///
+/// The struct is `Clone`, `Debug`, `Default` and a `secateur::Model`, the trait for code that takes any model. Other
+/// derives stand below the attribute, by their full paths.
 ///
 /// The first argument is the ONNX file. The others are those of `secateur compile`:
 ///

@@ -9,6 +9,7 @@
 mod aligned;
 mod choose;
 pub mod math;
+mod model;
 mod number;
 mod processor;
 #[cfg(feature = "sources")]
@@ -17,9 +18,10 @@ mod view;
 
 pub use aligned::Aligned;
 pub use choose::{max, max_near, max64, max64_near, min, min_near, min64, min64_near};
+pub use model::{Affine, ElementType, Model, Port};
 pub use number::{dequantize, div, div64, quantize, rem, rem64};
 pub use processor::{has_dsp, has_helium};
 pub use view::{Element, View, ViewMut};
 
 /// Number of the contract between emitted code and this crate; emitted code asserts it.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;

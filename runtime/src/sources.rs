@@ -19,6 +19,7 @@ pub const RUST: &[Source] = &[
     ("aligned.rs", include_str!("aligned.rs")),
     ("math.rs", include_str!("math.rs")),
     ("choose.rs", include_str!("choose.rs")),
+    ("model.rs", include_str!("model.rs")),
     ("number.rs", include_str!("number.rs")),
     ("processor.rs", include_str!("processor.rs")),
     ("view.rs", include_str!("view.rs")),

@@ -289,6 +289,7 @@ fn unsigned_ports_say_how_they_are_held() {
     };
     let (header, module) = (text(".h"), text(".rs"));
     let bytes = "u8 in the model, held as i8, 128 lower";
+    let worth = "shape `[1, 4]`, worth `0.0625 * stored` each";
     for says in [
         format!("Input `x`: i8 [1, 4]; {bytes}. */"),
         format!("State `h`: i8 [1, 4], kept between runs; takes the value of `h_out`; {bytes}. */"),
@@ -298,10 +299,12 @@ fn unsigned_ports_say_how_they_are_held() {
         assert!(header.contains(&says), "{says}\n{header}");
     }
     for says in [
-        format!("Elements of the input `x`. Its integers: {bytes}."),
-        format!("Elements of the state `h`. Its integers: {bytes}."),
-        "Elements of the output `y`. Its integers: u16 in the model, held as i16, 32768 lower.".to_string(),
-        "Elements of the input `i`.\n".to_string(),
+        format!("Elements of the input `x`: `i8` in the {worth}; {bytes}.\n"),
+        format!("Elements of the state `h`: `i8` in the {worth}; {bytes}.\n"),
+        format!(
+            "Elements of the output `y`: `i16` in the {worth}; u16 in the model, held as i16, 32768 lower.\n"
+        ),
+        format!("Elements of the input `i`: `i8` in the {worth}.\n"),
     ] {
         assert!(module.contains(&says), "{says}\n{module}");
     }

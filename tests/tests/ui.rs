@@ -30,6 +30,8 @@ fn package() -> tempfile::TempDir {
         // Four of that model's calibration windows: enough, and quick without optimisation.
         ("tests/ui/models/calib.npy", "calib.npy"),
         ("tests/ui/models/wrong.npy", "wrong.npy"),
+        // An input and three outputs.
+        ("tests/field/two_outputs_shared.onnx", "several.onnx"),
         ("tests/ui/models/unsupported.onnx", "unsupported.onnx"),
         ("tests/ui/models/wrong.toml", "wrong.toml"),
     ] {
@@ -72,6 +74,37 @@ fn what_is_right_compiles_and_runs() {
     assert!(built.status.success(), "{}", said(&built));
     let ran = tools::built(&package.path().join("case")).output().expect("it starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// A library that publishes a model: rustc and rustdoc have nothing to say, and the docs tell what the ports are.
+#[test]
+fn every_generated_item_has_docs() {
+    let (package, secateur) = (package(), secateur());
+    let program = "//! A crate with a model.\n#![no_std]\n#![deny(warnings, missing_docs, missing_debug_implementations)]\n\
+                   /// What moves.\n#[secateur::model(\"models/watch.onnx\", target = \"cortex-m4\", \
+                   calibrate = \"models/calib.npy\")]\npub struct Watch;\n";
+    let file = package.path().join("published.rs");
+    std::fs::write(&file, program).expect("it is written");
+    let told = |tool: &str, more: &[&str]| {
+        let mut extern_ = std::ffi::OsString::from("secateur=");
+        extern_.push(&secateur);
+        let mut deps = std::ffi::OsString::from("dependency=");
+        deps.push(secateur.parent().expect("a folder"));
+        let mut command = tools::command(tool);
+        command.args(["--edition=2024", "--crate-type=lib", "--color=never", "--extern"]).arg(extern_);
+        command.arg("-L").arg(deps).args(more).arg(&file).current_dir(package.path());
+        let output = command.env("CARGO_MANIFEST_DIR", package.path()).output().expect("it starts");
+        assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    told("rustc", &["--emit=metadata", "-o", "published.rmeta"]);
+    told("rustdoc", &["-Drustdoc::all", "-o", "docs"]);
+    let page = package.path().join("docs/published/struct.Watch.html");
+    let page = std::fs::read_to_string(page).expect("a page");
+    for says in
+        ["What moves.", "in the shape <code>[1, 6, 128]</code>, worth <code>", "Stored integer of a real 0"]
+    {
+        assert!(page.contains(says), "{says}");
+    }
 }
 
 #[test]

@@ -256,8 +256,9 @@ fn compile_unhelped(
         overflow: Vec::new(),
         budgets: (options.budgets, rivals),
     };
-    artifact.files = artifact.emit(&artifact.languages)?;
     artifact.report.outline(emit::outline(&artifact.program, &artifact.settings)?, target);
+    artifact.settings.predicted_code = artifact.report.total.predicted_code;
+    artifact.files = artifact.emit(&artifact.languages)?;
     Ok(artifact)
 }
 

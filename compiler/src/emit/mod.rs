@@ -21,6 +21,7 @@ pub mod rust;
 mod rust_border;
 mod rust_expr;
 mod rust_foreign;
+mod rust_model;
 mod size;
 
 pub use called::{Outline, outline};
@@ -56,6 +57,8 @@ pub struct EmitOptions {
     pub counts: Vec<Counts>,
     /// Bytes of machine code, where a build of this program was measured.
     pub code: Option<usize>,
+    /// Bytes of machine code on the target, as predicted from the text.
+    pub predicted_code: Option<usize>,
     /// Bytes of stack that `run` needs, where known.
     pub stack: Option<usize>,
     /// Why one of them is missing, where a measurement was tried.
@@ -75,6 +78,7 @@ impl Default for EmitOptions {
             counts: Vec::new(),
             marks: false,
             code: None,
+            predicted_code: None,
             stack: None,
             not_measured: None,
         }

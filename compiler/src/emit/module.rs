@@ -299,6 +299,18 @@ impl<'a> Module<'a> {
     pub(super) fn features(&self) -> BTreeSet<&'a str> {
         self.items.iter().filter_map(|i| i.native).map(|n| n.feature.as_str()).collect()
     }
+    /// Bytes of the arena that are kept between runs: its first ones.
+    pub(super) fn state_bytes(&self) -> usize {
+        let ends = self.program.states.iter().filter_map(|s| self.program.state(s));
+        ends.map(|(buffer, at, _)| at + buffer.len * buffer.elem.size())
+            .max()
+            .unwrap_or(0)
+            .next_multiple_of(8)
+    }
+    /// Bytes of stack of the native kernel that takes most.
+    pub(super) fn kernel_stack(&self) -> usize {
+        self.items.iter().filter_map(|i| i.native).map(|n| n.stack as usize).max().unwrap_or(0)
+    }
     /// Bytes of the constants that are emitted.
     pub(super) fn weight_bytes(&self) -> usize {
         let used = self.constants.iter().zip(&self.program.constants).filter(|(name, _)| name.is_some());

@@ -12,6 +12,7 @@ use super::needs::Need;
 use super::range::Ranges;
 use super::rust_border::{border_helper, port_constants, state_accessors};
 use super::rust_expr::{byte_string, literal};
+use super::rust_model::{described, input_slot, output_slot};
 use super::{EmitOptions, counts};
 use crate::counts::Counts;
 use crate::emit::File;
@@ -51,10 +52,11 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
         banner(program, options, "Manifest")[0],
         env!("CARGO_PKG_VERSION")
     );
+    let about = &banner(program, options, "Rust implementation")[0];
     let (head, body) = text.split_at(text.find("\n\n").map_or(0, |i| i + 1));
     Ok(vec![
         File { path: "Cargo.toml".to_string(), text: manifest },
-        File { path: "src/lib.rs".to_string(), text: format!("{head}#![no_std]\n{body}") },
+        File { path: "src/lib.rs".to_string(), text: format!("{head}\n//! {about}\n#![no_std]\n{body}") },
     ])
 }
 
@@ -62,7 +64,8 @@ pub fn emit(program: &Program, options: &EmitOptions) -> Result<Vec<File>> {
 pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     let module = Module::new(program, options)?;
     let (counts, core) = (options.counts.as_slice(), printable(&options.core));
-    let cx = Cx { module: &module, marks: options.marks, core, counts, foreign: false };
+    let (marks, predicted) = (options.marks, options.predicted_code);
+    let cx = Cx { module: &module, marks, core, counts, predicted, foreign: false };
     let mut o = String::new();
     for line in banner(program, options, "Rust implementation") {
         let _ = writeln!(o, "// {line}");
@@ -102,6 +105,8 @@ pub(super) struct Cx<'a> {
     pub(super) marks: bool,
     pub(super) core: String,
     pub(super) counts: &'a [Counts],
+    /// Bytes of machine code, as predicted.
+    pub(super) predicted: Option<usize>,
     /// Whether the runs are those of emitted C.
     pub(super) foreign: bool,
 }
@@ -117,22 +122,13 @@ impl Cx<'_> {
     pub(super) fn interface(&self, o: &mut String) -> Result<()> {
         let (module, program) = (self.module, self.module.program);
         let ty = type_name(&program.name);
+        described(o, module)?;
         let _ = writeln!(
             o,
-            "\n/// One instance of the model `{}`; instances are independent of each other.\n\
-             pub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\n// An interface: nobody uses all of it, and its names are those of the model.\n#[allow(dead_code)]\nimpl {ty} {{",
-            printable(&program.name)
+            "#[derive(Clone)]\npub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\n\
+             // An interface: nobody uses all of it, and its names are those of the model.\n#[allow(dead_code)]\nimpl {ty} {{"
         );
-        let _ = writeln!(
-            o,
-            "    /// Bytes of working memory in each instance.\n    pub const ARENA_BYTES: usize = {};",
-            program.arena
-        );
-        let _ = writeln!(
-            o,
-            "    /// Bytes of constants in flash.\n    pub const WEIGHTS_BYTES: usize = {};",
-            module.weight_bytes()
-        );
+        self.sizes(o);
         for (what, ports, names) in
             [("input", &program.inputs, &module.inputs), ("output", &program.outputs, &module.outputs)]
         {
@@ -157,10 +153,7 @@ impl Cx<'_> {
             border_helper(o, port, ident, false);
         }
         o.push_str("}\n");
-        let _ = writeln!(
-            o,
-            "\nimpl ::core::default::Default for {ty} {{\n    fn default() -> Self {{\n        Self::new()\n    }}\n}}"
-        );
+        self.traits(o);
         Ok(())
     }
 
@@ -203,40 +196,10 @@ impl Cx<'_> {
     fn slots(&self, o: &mut String) {
         let (module, program) = (self.module, self.module.program);
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
-            let (n, ty, at) = (port.len(), port.elem.name(), port.at);
-            let name = printable(&port.name);
-            let _ = writeln!(
-                o,
-                "\n    /// The input `{name}` inside the instance: to be filled before each `run_in_place`, which\n    \
-                 /// may overwrite it."
-            );
-            // What else stood there may be no `bool`.
-            let (more, clear) = if port.elem == DType::Bool {
-                (
-                    "    /// All of it is `false` at first.\n",
-                    format!("slot.write_bytes(0, {n});\n            "),
-                )
-            } else {
-                ("", String::new())
-            };
-            let _ = writeln!(
-                o,
-                "{more}    pub fn {ident}_mut(&mut self) -> &mut [{ty}; {n}] {{\n        \
-                 // SAFETY: inside the arena, aligned, and every bit pattern there is a value.\n        unsafe {{\n            \
-                 let slot = self.arena.as_mut_ptr().cast::<u8>().add({at});\n            {clear}&mut *slot.cast()\n        }}\n    }}"
-            );
+            input_slot(o, port, ident);
         }
         for (port, ident) in program.outputs.iter().zip(&module.outputs) {
-            let (n, ty, at) = (port.len(), element(port.elem), port.at);
-            let name = printable(&port.name);
-            let _ = writeln!(
-                o,
-                "\n    /// The output `{name}` inside the instance, as the last run left it.{}\n    \
-                 pub fn {ident}(&self) -> &[{ty}; {n}] {{\n        \
-                 // SAFETY: inside the arena, aligned, and every bit pattern there is a value.\n        \
-                 unsafe {{ &*self.arena.as_ptr().cast::<u8>().add({at}).cast() }}\n    }}",
-                if port.elem == DType::Bool { " Bytes of 0 and 1." } else { "" }
-            );
+            output_slot(o, port, ident);
         }
     }
 
@@ -260,10 +223,10 @@ impl Cx<'_> {
                 writeln!(after, "        *out_{ident} = *self.{ident}();")
             };
         }
+        self.arguments(o);
         let _ = writeln!(
             o,
-            "\n    /// One inference. Arrays are row-major in the shapes above; they are copied to and from those\n    \
-             /// inside the instance.\n    #[allow(clippy::too_many_arguments)] // one argument a port\n    \
+            "    #[allow(clippy::too_many_arguments)] // one argument a port\n    \
              pub fn run({}) {{\n{before}        self.run_in_place();\n{after}    }}",
             args.join(", ")
         );

@@ -1,28 +1,28 @@
 //! What emitted Rust says of a port: its sizes and scale, and conversions at the border.
 
-use super::module::printable;
 use super::rust_expr::float_literal;
+use super::rust_model::{code, stored};
 use crate::program::Port;
 use crate::tensor::DType;
 use std::fmt::Write;
 
 /// Constants of a port: length, shape, scale and zero point.
 pub(super) fn port_constants(o: &mut String, what: &str, port: &Port, upper: &str) {
-    let dims: Vec<String> = port.shape.iter().map(|d| d.to_string()).collect();
-    let held = port.held().map_or_else(String::new, |held| format!(" Its integers: {held}."));
-    let _ = writeln!(o, "\n    /// Elements of the {what} `{}`.{held}", printable(&port.name));
-    let _ = writeln!(o, "    pub const {upper}_LEN: usize = {};", port.len());
+    let (name, about) = (code(&port.name), stored(port));
     let _ = writeln!(
         o,
-        "    /// Its shape.\n    pub const {upper}_SHAPE: [usize; {}] = [{}];",
-        dims.len(),
-        dims.join(", ")
+        "\n    /// Elements of the {what} {name}: {about}.\n    pub const {upper}_LEN: usize = {};\n    \
+         /// Shape of the {what} {name}, row-major.\n    pub const {upper}_SHAPE: [usize; {}] = {:?};",
+        port.len(),
+        port.shape.len(),
+        port.shape
     );
     if let Some((scale, zero_point)) = port.affine {
         let _ = writeln!(
             o,
-            "    /// Its real values are `{upper}_SCALE * (stored - {upper}_ZERO_POINT)`.\n    \
-             pub const {upper}_SCALE: f32 = {};\n    /// See above.\n    pub const {upper}_ZERO_POINT: i32 = {zero_point};",
+            "    /// Real value of a step of the {what} {name}: real = `{upper}_SCALE * (stored - {upper}_ZERO_POINT)`.\n    \
+             pub const {upper}_SCALE: f32 = {};\n    /// Stored integer of a real 0 in the {what} {name}.\n    \
+             pub const {upper}_ZERO_POINT: i32 = {zero_point};",
             float_literal(scale)
         );
     }
@@ -33,15 +33,12 @@ pub(super) fn state_accessors(o: &mut String, port: &Port, ident: &str, next: &s
     let (n, at) = (port.len(), port.at);
     // Any byte may be written there, so that a bool is one.
     let ty = if port.elem == DType::Bool { "u8" } else { port.elem.name() };
-    let what = format!(
-        "`{}`, kept between runs: each gives it the value of `{}`",
-        printable(&port.name),
-        printable(next)
-    );
+    let what = format!("{}, kept between runs: each gives it the value of {}", code(&port.name), code(next));
+    let about = stored(port);
     let safe = "// SAFETY: inside the arena, aligned, and every bit pattern there is a value.";
     let _ = writeln!(
         o,
-        "\n    /// {what}.\n    pub fn {ident}(&self) -> &[{ty}; {n}] {{\n        {safe}\n        \
+        "\n    /// {what}.\n    ///\n    /// Row-major: {about}.\n    pub fn {ident}(&self) -> &[{ty}; {n}] {{\n        {safe}\n        \
          unsafe {{ &*self.arena.as_ptr().cast::<u8>().add({at}).cast() }}\n    }}\n\n    \
          /// The same, to be set to what was saved.\n    \
          pub fn {ident}_mut(&mut self) -> &mut [{ty}; {n}] {{\n        {safe}\n        \
@@ -59,20 +56,20 @@ pub(super) fn border_helper(o: &mut String, port: &Port, ident: &str, input: boo
     let _ = if input {
         writeln!(
             o,
-            "\n    /// Real values to the stored integers of `{}`, half to even, saturating.\n    \
+            "\n    /// Real values to the stored integers of {}, half to even, saturating.\n    \
              pub fn quantize_{ident}(real: &[f32; {n}], stored: &mut [{ty}; {n}]) {{\n        \
              for (q, &x) in stored.iter_mut().zip(real) {{\n            \
              *q = ::secateur::quantize(x, Self::{upper}_SCALE, Self::{upper}_ZERO_POINT, {lo}, {hi}) as {ty};\n        }}\n    }}",
-            printable(&port.name)
+            code(&port.name)
         )
     } else {
         writeln!(
             o,
-            "\n    /// Stored integers of `{}` to real values.\n    \
+            "\n    /// Stored integers of {} to real values.\n    \
              pub fn dequantize_{ident}(stored: &[{ty}; {n}], real: &mut [f32; {n}]) {{\n        \
              for (x, &q) in real.iter_mut().zip(stored) {{\n            \
              *x = ::secateur::dequantize(i32::from(q), Self::{upper}_SCALE, Self::{upper}_ZERO_POINT);\n        }}\n    }}",
-            printable(&port.name)
+            code(&port.name)
         )
     };
 }

@@ -18,7 +18,8 @@ use std::fmt::Write;
 pub fn wrapper_text(program: &Program, options: &EmitOptions) -> Result<String> {
     let module = Module::new(program, options)?;
     let (counts, core) = (options.counts.as_slice(), printable(&options.core));
-    let cx = Cx { module: &module, marks: false, core, counts, foreign: true };
+    let predicted = options.predicted_code;
+    let cx = Cx { module: &module, marks: false, core, counts, predicted, foreign: true };
     let mut o = String::new();
     for line in banner(program, options, "Rust interface of the C") {
         let _ = writeln!(o, "// {line}");
