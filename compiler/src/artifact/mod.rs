@@ -18,7 +18,7 @@ use crate::schedule::{self, Library, Schedule};
 use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
 use crate::weigh::{self, Plan};
-use crate::{onnx, passes, prune, quantize};
+use crate::{lower, onnx, passes, prune, quantize};
 use secateur_targets::Target;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
