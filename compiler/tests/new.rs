@@ -196,18 +196,19 @@ fn what_cannot_be_is_refused_and_nothing_is_written() {
     }
 }
 
-/// Who copies the example in C and who takes a project of `new` start alike.
+/// Who copies an example in C and who takes a project of `new` start alike.
 #[test]
-fn the_example_in_c_has_the_files_of_a_project() {
+fn the_examples_in_c_have_the_files_of_a_project() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (template, copy) in
-        [("start_arm.s", "start.s"), ("console.c", "console.c"), ("console.h", "console.h")]
-    {
-        let read = |path: PathBuf| {
-            std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-        };
-        let ours = read(root.join("src/cli/new/templates").join(template));
-        let theirs = read(root.join("../examples/beats-c").join(copy));
-        assert!(ours == theirs, "{copy} of examples/beats-c is not the template {template} any more");
+    let read =
+        |path: PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    for example in ["beats-c", "machine-health"] {
+        for (template, copy) in
+            [("start_arm.s", "start.s"), ("console.c", "console.c"), ("console.h", "console.h")]
+        {
+            let ours = read(root.join("src/cli/new/templates").join(template));
+            let theirs = read(root.join("../examples").join(example).join(copy));
+            assert!(ours == theirs, "{copy} of examples/{example} is not the template {template} any more");
+        }
     }
 }
