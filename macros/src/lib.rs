@@ -49,6 +49,8 @@ use std::path::{Path, PathBuf};
 /// | `state(h = "h_out")` | outputs whose values are kept for an input of the next run |
 /// | `sensor(imu = "i16,scale=0.001:0.001:0.06")` | what the counts of an input's sensor are worth: a function makes them its integers without floats |
 /// | `range(imu = "-8..8")` | what inputs and outputs may hold, instead of what the samples held |
+/// | `rename("serving_default:0" = "audio")` | names of inputs, outputs and states in the code, instead of those made of the model's |
+/// | `section = ".model_weights"` | linker section of the weights, as the linker script calls it |
 /// | `int16 = ["imu", "logits"]` | values that take 16 bits in an int8 model |
 /// | `kernel("conv*" = "gemm")` | a kernel variant that layers must run, instead of the fastest |
 /// | `prune = 0.6` | share of weights that become zero, or `"pattern=4x4,sparsity=0.6,score=obs"`; needs samples |

@@ -15,6 +15,14 @@ pub struct Aligned<A, T> {
     value: T,
 }
 
+/// Without the bytes.
+#[cfg(feature = "defmt")]
+impl<A, T> defmt::Format for Aligned<A, T> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{} bytes", core::mem::size_of::<T>());
+    }
+}
+
 impl<A, T> Aligned<A, T> {
     pub const fn new(value: T) -> Self {
         Aligned { align: [], value }

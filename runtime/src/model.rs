@@ -64,6 +64,7 @@ pub trait Model {
 
 /// An input or output of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Port {
     /// As the ONNX model calls it.
     pub name: &'static str,
@@ -77,6 +78,7 @@ pub struct Port {
 
 /// The real value of a stored integer: `scale * (stored - zero_point)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Affine {
     /// Real value of a step.
     pub scale: f32,
@@ -86,6 +88,7 @@ pub struct Affine {
 
 /// Type of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ElementType {
     /// `bool`.
     Bool,

@@ -610,7 +610,6 @@ fn memory_program() -> Program {
         inputs: vec![port("serving_default:0", DType::I16, 8, 32)],
         outputs: vec![port("serving/default:0", DType::F32, 9, 48)],
         states: vec![State { buffer: BufferId(3), init, next, declared }],
-        layers: vec![],
         entries: vec![Entry {
             name: "run".into(),
             steps: vec![
@@ -621,6 +620,7 @@ fn memory_program() -> Program {
         }],
         arena: 88,
         arena_lower_bound: 88,
+        ..Program::default()
     }
 }
 

@@ -7,10 +7,12 @@ use secateur_compiler::emit::{EmitOptions, c, names, rust};
 use secateur_compiler::error::Fault;
 use secateur_compiler::kernel::*;
 use secateur_compiler::observe::Silent;
+use secateur_compiler::options::{Language, Quantize};
+use secateur_compiler::program::machine::Machine;
 use secateur_compiler::program::*;
 use secateur_compiler::tensor::{DType, Data};
-use secateur_compiler::{Options, targets};
-use secateur_tests::{host, tools};
+use secateur_compiler::{Options, Tensor, targets};
+use secateur_tests::{host, repository, tools};
 use std::collections::BTreeSet;
 
 /// Macros and functions of C's headers, words of C and Rust, what emitted code uses itself, names
@@ -69,6 +71,71 @@ const HOSTILE: &[&str] = &[
     "a_name_that_is_longer_than_any_compiler_of_the_last_century_cared_to_remember_0",
     "a_name_that_is_longer_than_any_compiler_of_the_last_century_cared_to_remember_1",
 ];
+
+/// Ports have the names that the user gives them, and weights their section, in code that gives the same bits.
+#[test]
+fn ports_take_the_names_of_the_user_and_weights_their_section() {
+    let model = std::fs::read(repository().join("tests/field/two_outputs_shared.onnx")).unwrap();
+    let renames = [("x", "image"), ("r", "rest")].map(|(port, name)| (port.to_string(), name.to_string()));
+    let options = Options {
+        name: "net".into(),
+        quantize: Quantize::None,
+        emit: vec![Language::C, Language::Rust],
+        renames: renames.into(),
+        section: Some(".model_weights".into()),
+        ..Options::default()
+    };
+    let target = targets::find("host").unwrap();
+    let artifact = compile(&model, &target, None, &options, &mut Silent).unwrap();
+    let is_rust = |f: &&File| f.path.ends_with(".rs");
+    let (rust, c): (Vec<_>, Vec<_>) = artifact.files.iter().partition(is_rust);
+    let owned = |files: Vec<&File>| files.into_iter().cloned().collect::<Vec<_>>();
+    let (rust, c) = (owned(rust), owned(c));
+    let header = &c.iter().find(|f| f.path == "net.h").unwrap().text;
+    for name in ["NET_IMAGE_LEN", "*net_output_rest(", "net_output_y1(", "/* Output `r`: f32"] {
+        assert!(header.contains(name), "{name}\n{header}");
+    }
+    for name in ["pub fn image_mut(", "pub const REST_LEN", "pub fn y2(", "link_section = \".model_weights\""]
+    {
+        assert!(rust[0].text.contains(name), "{name}");
+    }
+    let image: Vec<f32> = (0..192).map(|i| (i * 37 % 200) as f32 / 100.0 - 1.0).collect();
+    let mut machine = Machine::new(&artifact.program).unwrap();
+    let want = machine.run(&[Tensor::f32(&[1, 3, 8, 8], image.clone())]).unwrap();
+    let want = [want.into_iter().map(Tensor::into_data).collect::<Vec<_>>()];
+    let sample = [vec![Data::F32(image)]];
+    for cc in host::c_compilers() {
+        assert_eq!(host::run_c(cc, &artifact.program, &c, &sample), want, "{cc}");
+        let folder = tempfile::tempdir().unwrap();
+        host::write(folder.path(), &c);
+        let mut command = tools::command(cc);
+        let built = command.args(["-std=c99", "-c", "net.c"]).current_dir(folder.path()).status().unwrap();
+        let (object, section) = (std::fs::read(folder.path().join("net.o")).unwrap(), b"\0.model_weights\0");
+        assert!(built.success() && object.windows(section.len()).any(|bytes| bytes == section), "{cc}");
+    }
+    assert_eq!(host::run_rust(&artifact.program, &rust, &sample, "1"), want);
+    for (port, name, says) in [
+        ("z", "a", "no input, output or state is called `z`\n  help: there are `x`, `y1`, `y2`, `r`"),
+        (
+            "x",
+            "Image",
+            "`Image` is no name for C and Rust: small letters, digits and single `_`, beginning with a letter\n  \
+                        help: a name that can be is `image`",
+        ),
+        ("r", "y1", "`y1` is a word of Rust, that of another port or method, or too long"),
+        ("r", "match", "`match` is a word of Rust"),
+    ] {
+        let renames = [(port.to_string(), name.to_string())].into();
+        let options = Options { renames, ..options.clone() };
+        let said = compile(&model, &target, None, &options, &mut Silent).unwrap_err().to_string();
+        assert!(said.contains(says), "{said}");
+    }
+    for section in ["", "9", "a b", "a\"", ".w\u{e9}", &"s".repeat(64)] {
+        let options = Options { section: Some(section.into()), ..options.clone() };
+        let said = compile(&model, &target, None, &options, &mut Silent).unwrap_err();
+        assert_eq!(said.fault, Fault::Option, "{section}");
+    }
+}
 
 /// Each input is copied to the output that stands at its place.
 fn copies(name: &str, inputs: &[&str], outputs: &[&str]) -> Program {

@@ -72,8 +72,12 @@ fn what_is_right_compiles_and_runs() {
     let package = package();
     let built = rustc(package.path(), &repository().join("tests/ui"), "cases/compiles.rs", &secateur());
     assert!(built.status.success(), "{}", said(&built));
-    let ran = tools::built(&package.path().join("case")).output().expect("it starts");
+    let case = package.path().join("case");
+    let ran = tools::built(&case).output().expect("it starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    // Where one of the models asks its weights to stand.
+    let (program, section) = (std::fs::read(case).expect("a program"), b"\0.model_weights\0");
+    assert!(program.windows(section.len()).any(|bytes| bytes == section));
 }
 
 /// A library that publishes a model: rustc and rustdoc have nothing to say, and the docs tell what the ports are.

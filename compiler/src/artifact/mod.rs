@@ -5,7 +5,7 @@ mod outlook;
 pub use outlook::{outlook, supported};
 
 use crate::counts;
-use crate::emit::{self, Build, EmitOptions, File};
+use crate::emit::{self, EmitOptions, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
 use crate::observe::Observer;
@@ -204,6 +204,7 @@ fn compile_unhelped(
         dumps.push(("schedule".to_string(), schedule::print(&graph, &schedule)));
     }
     program.name.clone_from(&options.name);
+    emit::names::rename(&mut program, &options.renames)?;
     lower::declare(&mut program, &imported);
     program::prove(&program)?;
     if wanted("lower") {
@@ -228,17 +229,8 @@ fn compile_unhelped(
         true => report::rivals(&graph, &library, policy),
         false => Vec::new(),
     };
-    let settings = EmitOptions {
-        digest: digest.clone(),
-        features: target.core.features.clone(),
-        target: target.name.clone(),
-        core: target.core.name.clone(),
-        flags: Build::of(target).core_flags(),
-        build: Build::of(target),
-        layout: options.layout,
-        counts: counts::of(&program, &options.sensors)?,
-        ..EmitOptions::default()
-    };
+    let counts = counts::of(&program, &options.sensors)?;
+    let settings = EmitOptions { digest: digest.clone(), counts, ..EmitOptions::of(target, options) };
     let languages = options.emit.clone();
     let mut artifact = Artifact {
         imported,
@@ -415,6 +407,7 @@ fn check(options: &Options) -> Result<()> {
             .help(format!("give another name, as `{}`", emit::names::adapted(&options.name))));
     }
     emit::check_layout(options)?;
+    emit::check_section(options)?;
     for stage in &options.dump_after {
         let known = STAGES.iter().copied().chain(passes::names());
         if !known.clone().any(|s| s == stage) {

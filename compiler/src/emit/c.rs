@@ -136,9 +136,12 @@ impl Cx<'_> {
             );
         }
         self.processor(&mut o, options);
+        if options.section.is_some() {
+            o.push_str(super::section::c_lines());
+        }
         for (constant, ident) in module.program.constants.iter().zip(&module.constants) {
             if let Some(ident) = ident {
-                c_data::constant(&mut o, constant, &format!("{name}_{ident}"));
+                c_data::constant(&mut o, constant, &format!("{name}_{ident}"), options.section.as_deref());
             }
         }
         for ((instr, ident), need) in module.instrs.iter().zip(&module.needs.instrs) {

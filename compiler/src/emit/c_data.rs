@@ -4,6 +4,7 @@
 
 use super::c::c_type;
 use super::c_expr::float_literal;
+use super::section::c_attribute;
 use crate::program::Constant;
 use crate::tensor::{DType, Data};
 use std::fmt::Write;
@@ -20,7 +21,7 @@ pub(super) fn storage_type(constant: &Constant) -> &'static str {
 }
 
 /// Declares a constant, sixteen or eight numbers a line.
-pub(super) fn constant(o: &mut String, constant: &Constant, ident: &str) {
+pub(super) fn constant(o: &mut String, constant: &Constant, ident: &str, section: Option<&str>) {
     let data = Data::from_le_bytes(constant.dtype, &constant.bytes);
     let words: Vec<String> = match &data {
         Data::F32(v) if as_bits(constant) => v.iter().map(|x| format!("0x{:08x}u", x.to_bits())).collect(),
@@ -47,7 +48,13 @@ pub(super) fn constant(o: &mut String, constant: &Constant, ident: &str) {
     } else {
         String::new()
     };
-    let _ = writeln!(o, "\n{align}static const {} {ident}[{}] = {{", storage_type(constant), words.len());
+    let _ = writeln!(
+        o,
+        "\n{align}{}static const {} {ident}[{}] = {{",
+        c_attribute(section),
+        storage_type(constant),
+        words.len()
+    );
     let per_line = if constant.dtype == DType::I8 || constant.dtype == DType::U8 { 24 } else { 8 };
     for line in words.chunks(per_line) {
         let _ = writeln!(o, "    {},", line.join(", "));

@@ -22,6 +22,7 @@ mod rust_border;
 mod rust_expr;
 mod rust_foreign;
 mod rust_model;
+mod section;
 mod size;
 
 pub use called::{Outline, outline};
@@ -29,10 +30,12 @@ pub use file::File;
 pub use layout::{Build, around, check_layout};
 pub(crate) use module::{origin, printable};
 pub use rust_foreign::wrapper_text;
+pub use section::check_section;
 pub use size::CodeParts;
 
 use crate::counts::Counts;
-use crate::options::Layout;
+use crate::options::{Layout, Options};
+use secateur_targets::Target;
 
 /// What the printers need to know besides the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub struct EmitOptions {
     pub marks: bool,
     /// Inputs whose integers are made of a sensor's counts.
     pub counts: Vec<Counts>,
+    /// Linker section of the weights.
+    pub section: Option<String>,
     /// Bytes of machine code, where a build of this program was measured.
     pub code: Option<usize>,
     /// Bytes of machine code on the target, as predicted from the text.
@@ -77,6 +82,7 @@ impl Default for EmitOptions {
             layout: Layout::Files,
             counts: Vec::new(),
             marks: false,
+            section: None,
             code: None,
             predicted_code: None,
             stack: None,
@@ -86,6 +92,20 @@ impl Default for EmitOptions {
 }
 
 impl EmitOptions {
+    /// What target and options say of a text.
+    pub fn of(target: &Target, options: &Options) -> EmitOptions {
+        let build = Build::of(target);
+        EmitOptions {
+            features: target.core.features.clone(),
+            target: target.name.clone(),
+            core: target.core.name.clone(),
+            flags: build.core_flags(),
+            build,
+            layout: options.layout,
+            section: options.section.clone(),
+            ..EmitOptions::default()
+        }
+    }
     /// Whether the core knows Thumb-1 alone, which chooses between two values by a branch and has no
     /// product of 64 bits.
     fn thumb_1(&self) -> bool {

@@ -6,6 +6,7 @@
 //! in C: the module's name, or `in_` and `out_`, stand before it, so that no macro of a header
 //! can be in its way.
 
+use crate::error::{Error, Result};
 use crate::program::{Program, State};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -206,19 +207,62 @@ pub struct Names {
 pub fn names(program: &Program) -> Names {
     let longest = "_quantize__i16".len().max("__ZERO_POINT".len());
     let mut ports = Namespace::within(INTERNAL - longest - base_name(&program.name).len());
-    let inputs = program.inputs.iter().map(|p| ports.take_with(&p.name, &["", "quantize_"], "_mut"));
+    let wished = |name: &str| program.renamed.get(name).map_or(name, String::as_str).to_owned();
+    let inputs = program.inputs.iter().map(|p| ports.take_with(&wished(&p.name), &["", "quantize_"], "_mut"));
     let inputs = inputs.collect();
     // An output is a method by its own name: not one that each model has, and no word of Rust.
     for fixed in RUST.split_whitespace().chain(["new", "run", "run_in_place", "reset"]) {
         ports.keep(fixed);
     }
-    let outputs = program.outputs.iter().map(|p| ports.take_with(&p.name, &["", "dequantize_"], ""));
+    let outputs = program.outputs.iter().map(|p| ports.take_with(&wished(&p.name), &["", "dequantize_"], ""));
     let outputs = outputs.collect();
-    let named = |s: &State| program.buffers.get(s.buffer.0 as usize).map_or("", |b| &b.name);
-    let states =
-        program.states.iter().map(|s| ports.take_with(&format!("state_{}", named(s)), &[""], "_mut"));
+    let states = program
+        .states
+        .iter()
+        .map(|s| ports.take_with(&format!("state_{}", wished(state_name(program, s))), &[""], "_mut"));
     let states = states.collect();
     Names { inputs, outputs, states }
+}
+
+/// Gives ports and states the identifiers that the user wishes for them, by their names in the model.
+///
+/// Errors: a name that no port and no state has; a wish that is no identifier, is kept for something else, or is that of
+/// another port.
+pub fn rename(program: &mut Program, wishes: &BTreeMap<String, String>) -> Result<()> {
+    program.renamed.clone_from(wishes);
+    let found = names(program);
+    let ports = program.inputs.iter().chain(&program.outputs).map(|port| port.name.as_str());
+    let all = ports.chain(program.states.iter().map(|state| state_name(program, state)));
+    let idents = found.inputs.iter().chain(&found.outputs).chain(&found.states);
+    let all: Vec<(&str, &String)> = all.zip(idents).collect();
+    for (port, wish) in wishes {
+        let refused = |why: String| Error::entry("rename", port, why);
+        if !all.iter().any(|(name, _)| name == port) {
+            let names: Vec<String> = all.iter().map(|(name, _)| format!("`{name}`")).collect();
+            return Err(refused(format!("no input, output or state is called `{port}`"))
+                .help(format!("there are {}", names.join(", "))));
+        }
+        if identifier(wish) != *wish {
+            return Err(refused(format!(
+                "`{wish}` is no name for C and Rust: small letters, digits and single `_`, beginning with a letter"
+            ))
+            .help(format!("a name that can be is `{}`", identifier(wish))));
+        }
+        let got = |(name, ident): &&(&str, &String)| {
+            name == port && ident.as_str() != wish && **ident != format!("state_{wish}")
+        };
+        if all.iter().any(|each| got(&each)) {
+            return Err(refused(format!(
+                "`{wish}` is a word of Rust, that of another port or method, or too long"
+            ))
+            .help("give another name"));
+        }
+    }
+    Ok(())
+}
+
+fn state_name<'a>(program: &'a Program, state: &State) -> &'a str {
+    program.buffers.get(state.buffer.0 as usize).map_or("", |b| &b.name)
 }
 
 /// Hands out identifiers that differ.

@@ -13,6 +13,7 @@ use super::range::Ranges;
 use super::rust_border::{border_helper, port_constants, state_accessors};
 use super::rust_expr::{byte_string, literal};
 use super::rust_model::{described, input_slot, output_slot};
+use super::section::rust_attribute;
 use super::{EmitOptions, counts};
 use crate::counts::Counts;
 use crate::emit::File;
@@ -65,7 +66,8 @@ pub fn module_text(program: &Program, options: &EmitOptions) -> Result<String> {
     let module = Module::new(program, options)?;
     let (counts, core) = (options.counts.as_slice(), printable(&options.core));
     let (marks, predicted) = (options.marks, options.predicted_code);
-    let cx = Cx { module: &module, marks, core, counts, predicted, foreign: false };
+    let section = rust_attribute(options.section.as_deref());
+    let cx = Cx { module: &module, marks, core, counts, section, predicted, foreign: false };
     let mut o = String::new();
     for line in banner(program, options, "Rust implementation") {
         let _ = writeln!(o, "// {line}");
@@ -105,6 +107,8 @@ pub(super) struct Cx<'a> {
     pub(super) marks: bool,
     pub(super) core: String,
     pub(super) counts: &'a [Counts],
+    /// The line before each constant.
+    pub(super) section: String,
     /// Bytes of machine code, as predicted.
     pub(super) predicted: Option<usize>,
     /// Whether the runs are those of emitted C.
@@ -327,9 +331,10 @@ impl Cx<'_> {
             };
             let _ = writeln!(
                 o,
-                "    /// {} numbers of type {}.\n    pub(super) static {}: Aligned<{align}, [u8; {}]> = Aligned::new(*{});",
+                "    /// {} numbers of type {}.\n{}    pub(super) static {}: Aligned<{align}, [u8; {}]> = Aligned::new(*{});",
                 constant.bytes.len() / constant.dtype.size().max(1),
                 constant.dtype.name(),
+                self.section,
                 self.constant(i),
                 constant.bytes.len(),
                 byte_string(&constant.bytes)

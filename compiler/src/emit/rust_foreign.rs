@@ -8,6 +8,7 @@ use super::EmitOptions;
 use super::module::{Module, banner, printable};
 use super::names::base_name;
 use super::rust::{Cx, element};
+use super::section::rust_attribute;
 use crate::error::Result;
 use crate::program::{Initial, Program};
 use std::fmt::Write;
@@ -19,7 +20,8 @@ pub fn wrapper_text(program: &Program, options: &EmitOptions) -> Result<String> 
     let module = Module::new(program, options)?;
     let (counts, core) = (options.counts.as_slice(), printable(&options.core));
     let predicted = options.predicted_code;
-    let cx = Cx { module: &module, marks: false, core, counts, predicted, foreign: true };
+    let section = rust_attribute(options.section.as_deref());
+    let cx = Cx { module: &module, marks: false, core, counts, section, predicted, foreign: true };
     let mut o = String::new();
     for line in banner(program, options, "Rust interface of the C") {
         let _ = writeln!(o, "// {line}");

@@ -144,6 +144,13 @@ declare! {
     /// The emitted code makes them the input's integers without floats (`NAME_quantize_INPUT_i16`); repeat for more.
     sensor: Named<Sensor>, "sensor", "INPUT=i16|u16,scale=S[:S...],offset=O[:O...],axis=N",
         default "", Everyone;
+    /// Name in the emitted code of an input, output or state, instead of one that is made of its name in the model;
+    /// repeat for more.
+    rename: Named<String>, "rename", "PORT=NAME",
+        default "", Everyone;
+    /// Linker section of the weights, as the linker script calls it, instead of that of all constants.
+    section: String, "section", "NAME",
+        default "", Everyone;
     /// Languages to emit: C where nothing is said, or that of the layout; `onnx`: the model, pruned if it was asked
     /// for, and what is compiled of it.
     emit: Vec<Emitted>, "emit", "EMIT",
@@ -206,6 +213,9 @@ impl Settings {
         options.states = tied.map(|(input, output)| (input.clone(), output.value.clone())).collect();
         let sensors = self.sensor.iter().flat_map(|g| &g.value.0);
         options.sensors = sensors.map(|(input, sensor)| (input.clone(), sensor.value.clone())).collect();
+        let renamed = self.rename.iter().flat_map(|g| &g.value.0);
+        options.renames = renamed.map(|(port, name)| (port.clone(), name.value.clone())).collect();
+        options.section = self.section.as_ref().map(|g| g.value.clone());
         let kernels = self.kernel.iter().flat_map(|g| &g.value.0);
         let wish = |(layers, variant): &(String, Given<String>)| KernelWish {
             layers: layers.clone(),
@@ -400,6 +410,10 @@ pub struct Options {
     pub states: Vec<(String, String)>,
     /// Inputs whose integers are made of a sensor's counts.
     pub sensors: BTreeMap<String, Sensor>,
+    /// Names of ports and states in the emitted code, by those in the model.
+    pub renames: BTreeMap<String, String>,
+    /// Linker section of the weights.
+    pub section: Option<String>,
     /// Compile a model that does not fit the chip's memories too, with a warning.
     pub allow_overflow: bool,
     /// What the model may take at most.
@@ -446,6 +460,8 @@ impl Default for Options {
             bind: BTreeMap::new(),
             states: Vec::new(),
             sensors: BTreeMap::new(),
+            renames: BTreeMap::new(),
+            section: None,
             allow_overflow: false,
             budgets: Budgets::default(),
             dump_after: Vec::new(),

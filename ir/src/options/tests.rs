@@ -446,6 +446,8 @@ fn what_prints_is_a_file_that_says_the_same() {
          # bind: not given\n\
          # state: not given\n\
          # sensor: not given\n\
+         # rename: not given\n\
+         # section: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
          layout = \"cargo\"  # m/secateur.toml:10\n\
          dump-after = [\"import\"]  # m/secateur.toml:8\n\

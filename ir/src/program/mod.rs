@@ -17,6 +17,7 @@ pub use timing::{Reason, depends_on_data};
 
 use crate::kernel::Kernel;
 use crate::tensor::DType;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -193,6 +194,8 @@ pub struct Program {
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub states: Vec<State>,
+    /// Identifiers of ports and states, by their names, where they are not made of those.
+    pub renamed: BTreeMap<String, String>,
     pub layers: Vec<Layer>,
     pub entries: Vec<Entry>,
     /// Bytes of the arena, states, inputs and outputs included; alignment 8.

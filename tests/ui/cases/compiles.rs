@@ -42,7 +42,12 @@ fn main() {
     #[allow(deprecated)]
     struct Float;
 
-    #[secateur::model("models/several.onnx", quantize = "none")]
+    #[secateur::model(
+        "models/several.onnx",
+        quantize = "none",
+        rename(x = "image", y1 = "head"),
+        section = ".model_weights"
+    )]
     struct Several;
 
     let (mut stored, mut scores) = ([0i8; IMUNet::IMU_LEN], [0i8; IMUNet::LOGITS_LEN]);
@@ -65,12 +70,14 @@ fn main() {
     assert!(IMUNet::CODE_BYTES.is_some() && IMUNet::KERNEL_STACK_BYTES > 0);
 
     // One input stands alone, several outputs are a tuple; the method by name and the trait's are one.
-    let image = [0.25; Several::X_LEN];
-    let mut one = ([0.0; Several::Y1_LEN], [0.0; Several::Y2_LEN], [0.0; Several::R_LEN]);
+    let image = [0.25; Several::IMAGE_LEN];
+    let mut one = ([0.0; Several::HEAD_LEN], [0.0; Several::Y2_LEN], [0.0; Several::R_LEN]);
     let mut other = one;
     Several::new().run(&image, &mut one.0, &mut one.1, &mut one.2);
     Model::run(&mut Several::new(), &image, (&mut other.0, &mut other.1, &mut other.2));
     assert_eq!(one, other);
+    // The model's own names are in the constants of the trait.
+    assert_eq!((Several::INPUTS[0].name, Several::OUTPUTS[0].name), ("x", "y1"));
 
     let mut exact = [0.0; Float::LOGITS_LEN];
     Float::new().run(&real, &mut exact);
