@@ -160,7 +160,10 @@ const QUANTIZER: &str = "in int8 by a constant scale and 16 bits or fewer; else 
 
 /// Forms that are refused, and what is otherwise worth knowing.
 const LIMITS: &[(&str, &str)] = &[
-    ("Attention", "in int8 on integers up to 512 keys, in floats for more"),
+    (
+        "Attention",
+        "in int8 on integers up to 512 keys, in floats for more; where a mask of floats closes all keys, in int8 their mean",
+    ),
     ("AveragePool", "one to three spatial axes"),
     ("BatchNormalization", "in its form for inference; in int8 by constant parameters"),
     ("Conv", "one to three spatial axes; in int8 by constant weights"),
@@ -191,9 +194,6 @@ const LIMITS: &[(&str, &str)] = &[
     ("ai.onnx.ml.TreeEnsemble", "with SOFTMAX or LOGISTIC as a node of its own"),
     ("ai.onnx.ml.TreeEnsembleClassifier", "names of classes become numbers"),
     ("ai.onnx.ml.ZipMap", "the scores stand for the dictionaries"),
-    ("com.microsoft.QGemm", "with a result of eight bits"),
-    ("com.microsoft.QLinearAveragePool", "channels in front"),
-    ("com.microsoft.QLinearGlobalAveragePool", "channels in front"),
     ("com.microsoft.SkipLayerNormalization", "without its mean and deviation as results"),
     ("com.microsoft.SkipSimplifiedLayerNormalization", "without its mean and deviation as results"),
 ];

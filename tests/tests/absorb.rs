@@ -5,7 +5,7 @@ use secateur_compiler::artifact::compile;
 use secateur_compiler::graph::{self, print};
 use secateur_compiler::options::Language;
 use secateur_compiler::program::machine::Machine;
-use secateur_compiler::program::{from_port, to_port};
+use secateur_compiler::program::{as_declared, from_port, to_port};
 use secateur_compiler::tensor::{DType, Data, Samples, Tensor};
 use secateur_compiler::{Options, Silent, onnx, passes, quantize, targets};
 use secateur_tests::onnx::{
@@ -251,6 +251,50 @@ fn fused_vendor_operators_compute_their_float_meaning() {
     let (off, warnings, integers) = worst(&bytes, None);
     assert_eq!((integers, warnings), (1, Vec::new()));
     assert!(off <= 1.0 / 256.0, "{off}");
+}
+
+/// onnxruntime's own forms, by hand: a product without a scale of its result gives real values, and a pool may have its
+/// channels last.
+#[test]
+fn vendor_operators_take_their_rarer_forms() {
+    let vendor = |m: Message| m.str(7, "com.microsoft");
+    let initializers = vec![
+        floats("xs", &[], &[0.5]),
+        tensor("xz", UINT8, &[], &[10]),
+        tensor("w", INT8, &[2, 3], &[1, 2, 3, 255, 0, 4]),
+        floats("ws", &[], &[0.25]),
+        tensor("wz", INT8, &[], &[0]),
+        tensor("c", INT32, &[2], &[7, 0, 0, 0, 254, 255, 255, 255]),
+        floats("ps", &[], &[0.25]),
+        tensor("pz", UINT8, &[], &[3]),
+    ];
+    let mut m = Model { initializers, ..Model::default() };
+    m.inputs.push(port("x", UINT8, &dims(&[1, 3])));
+    m.inputs.push(port("p", UINT8, &dims(&[1, 2, 2, 3])));
+    let inputs = ["x", "xs", "xz", "w", "ws", "wz", "c"];
+    m.nodes.push(vendor(node("gemm", "QGemm", &inputs, &["y"], &[attr_int("transB", 1)])));
+    let inputs = ["p", "xs", "xz", "ps", "pz"];
+    let last = [attr_int("channels_last", 1)];
+    m.nodes.push(vendor(node("pool", "QLinearGlobalAveragePool", &inputs, &["z"], &last)));
+    m.outputs.push(port("y", FLOAT, &dims(&[1, 2])));
+    m.outputs.push(port("z", UINT8, &dims(&[1, 1, 1, 3])));
+    let host = targets::find("host").expect("the host is known");
+    let options = Options { name: "net".into(), ..Options::default() };
+    let artifact = compile(&m.bytes(), &host, None, &options, &mut Silent).expect("the model compiles");
+    let bytes = |shape: &[usize], v: &[u8]| Tensor::new(shape.to_vec(), Data::U8(v.to_vec())).expect("bytes");
+    let x = bytes(&[1, 3], &[12, 9, 20]);
+    let p = bytes(&[1, 2, 2, 3], &[10, 20, 30, 12, 20, 34, 14, 20, 38, 16, 24, 30]);
+    // 0.125 * (2 * 1 - 1 * 2 + 10 * 3 + 7), 0.125 * (-2 + 40 - 2); means 13, 21 and 33 are 1.5, 5.5 and 11.5.
+    let want = [vec![4.625, 4.5], vec![9.0, 25.0, 49.0]];
+    let real = graph::run(&artifact.imported, &[x.clone(), p.clone()]).expect("the float meaning");
+    let mut machine = Machine::new(&artifact.program).expect("the program is sound");
+    let ports = &artifact.program.inputs;
+    let have = machine.run(&[to_port(&x, &ports[0]), to_port(&p, &ports[1])]).expect("the program runs");
+    for (i, want) in want.iter().enumerate() {
+        let (port, dtype) = (&artifact.program.outputs[i], real[i].dtype());
+        assert_eq!(as_declared(&have[i], port, dtype).to_f64_vec(), *want, "output {i}");
+        assert_eq!(real[i].to_f64_vec(), *want, "output {i} in floats");
+    }
 }
 
 /// Ports of unsigned integers are emitted as signed ones, half of their range lower: the header, the documentation of

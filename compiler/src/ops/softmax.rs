@@ -14,6 +14,20 @@ pub struct Softmax {
     pub flatten: bool,
 }
 
+impl Softmax {
+    /// Scores, none more than `depth` below the greatest of its lane; zeros where all are minus infinity.
+    pub(crate) fn raised(&self, x: &Tensor, depth: f32) -> Tensor {
+        let (Some(values), true) = (x.as_f32(), self.axis < x.shape().len()) else { return x.clone() };
+        let mut out = values.to_vec();
+        lanes::for_each(&mut out, x.shape(), self.axis, self.flatten, |lane| {
+            let most = lane.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
+            let least = if most == f32::NEG_INFINITY { 0.0 } else { most - depth };
+            lane.iter_mut().for_each(|v| *v = if *v < least { least } else { *v });
+        });
+        Tensor::f32(x.shape(), out)
+    }
+}
+
 impl Operator for Softmax {
     const NAME: &'static str = "Softmax";
     const OPERANDS: usize = 1;

@@ -1,5 +1,6 @@
 //! Attention from the operators that models spell it in: a product, a scale, a mask, a Softmax, a product.
 //!
+//! Zeros that a model puts where shares are no numbers, because a mask left a query no key, go behind the attention.
 //! The scale may stand at the queries or the keys, or in part at both, before they are turned or after. Of two masks, of
 //! which one chooses and the other is added to what it leaves, one is made.
 //! Law: no rounding of a model's own disappears: nothing is fused across a value that carries a `Quant`, or that
@@ -8,9 +9,10 @@
 use super::edit::{bypass, number, operand, plain_producer};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Patch, ValueId};
-use crate::ops::attention::Mask;
-use crate::ops::{Add, Attention, Op, broadcast};
-use crate::tensor::DType;
+use crate::ops::attention::{MASK, Mask};
+use crate::ops::{Add, Attention, Map, Op, Reduce, Reducing, broadcast};
+use crate::tensor::{DType, Data, Tensor};
+use std::collections::BTreeMap;
 
 /// What a mask adds at least, or puts in a score's place, so that no share is left.
 const CLOSED: f32 = -1e4;
@@ -35,12 +37,87 @@ pub(super) fn fuse_attention(patch: &mut Patch<'_>) -> Result<usize> {
                 }
             }
         }
+        let guard = guarded(patch.graph(), id);
         let node = patch.node_mut(id);
-        node.op = op.into();
-        node.inputs = operands.into_iter().map(Some).collect();
+        node.op = op.clone().into();
+        node.inputs = operands.iter().copied().map(Some).collect();
+        if guard {
+            give_zeros(patch, id, &op, operands.get(MASK).copied());
+        }
         changed += 1;
     }
     Ok(changed)
+}
+
+/// The shares of an attention without what puts zeros in the place of those that are no numbers, and whether that stood
+/// there: `Where(IsNaN(p), 0, p)`, as PyTorch's exporter writes it for queries that a mask leaves no key.
+fn unguarded(graph: &Graph, shares: ValueId) -> (ValueId, bool) {
+    let guard = || {
+        inner(graph, shares)?;
+        let (bits, zero, plain) = choice(graph, shares)?;
+        let test = graph.producer(bits)?;
+        let asks = matches!(&graph[test].op, Op::Map(map) if map.function == "IsNaN" && map.tail.is_empty());
+        let choose = graph.producer(shares)?;
+        let readers = graph.consumers(plain);
+        let alone = !graph.outputs().contains(&plain)
+            && readers.len() == 2
+            && readers.iter().all(|r| *r == test || *r == choose)
+            && graph.sole_reader(bits).is_some();
+        let fits = asks && operand(graph, test, 0) == Some(plain) && number(graph, zero) == Some(0.0);
+        (fits && alone && graph[plain].shape == graph[shares].shape).then_some(plain)
+    };
+    guard().map_or((shares, false), |plain| (plain, true))
+}
+
+/// Whether zeros stand in the place of an attention's shares that are no numbers.
+fn guarded(graph: &Graph, id: NodeId) -> bool {
+    operand(graph, id, 0).is_some_and(|shares| unguarded(graph, shares).1)
+}
+
+/// Whether each row of a mask that is known leaves a key open.
+fn leaves_keys(mask: &Tensor, op: &Attention) -> bool {
+    let row = mask.shape().last().copied().unwrap_or(1).max(1);
+    match (mask.data(), op.mask) {
+        (Data::Bool(bits), Mask::Chosen { kept, .. }) => bits.chunks(row).all(|row| row.contains(&kept)),
+        (Data::F32(added), _) => added.chunks(row).all(|row| row.iter().any(|x| *x > f32::NEG_INFINITY)),
+        _ => false,
+    }
+}
+
+/// Lets an attention give zeros for queries that its mask leaves no key.
+fn give_zeros(patch: &mut Patch<'_>, id: NodeId, op: &Attention, mask: Option<ValueId>) {
+    let graph = patch.graph();
+    let (name, Some(mask)) = (graph[id].name.clone(), mask) else { return };
+    let (y, rank) = (graph[id].outputs[0], graph[mask].shape.len());
+    let known = graph[mask].constant().is_some_and(|known| leaves_keys(known, op));
+    let ends = matches!(op.mask, Mask::Chosen { otherwise, .. } if otherwise > f32::NEG_INFINITY);
+    if known || ends || (rank == 0 && op.mask != Mask::Added) {
+        return;
+    }
+    let (shape, mut row) = (graph[y].shape.clone(), graph[mask].shape.clone());
+    let result = patch.add_value(&format!("{name}.open"), DType::F32, &shape);
+    patch.node_mut(id).outputs = vec![result];
+    let zero = patch.add_constant(&format!("{name}.zero"), Tensor::f32(&[], vec![0.0]));
+    let map = |function| Map { function, attrs: BTreeMap::new(), tail: Vec::new() };
+    let (bits, of) = match op.mask {
+        // Integers know of no row that is no number: a condition says which are closed.
+        Mask::Chosen { kept, .. } => {
+            row.pop();
+            row.push(1);
+            let bits = patch.add_value(&format!("{name}.sees"), DType::Bool, &row);
+            let function = if kept { Reducing::Max } else { Reducing::Min };
+            let reduce = Reduce { function, axes: vec![rank - 1], keepdims: true };
+            patch.add_node(&format!("{name}.sees"), reduce.into(), vec![Some(mask)], vec![bits]);
+            (bits, if kept { [result, zero] } else { [zero, result] })
+        }
+        _ => {
+            let bits = patch.add_value(&format!("{name}.empty"), DType::Bool, &shape);
+            patch.add_node(&format!("{name}.empty"), map("IsNaN").into(), vec![Some(result)], vec![bits]);
+            (bits, [zero, result])
+        }
+    };
+    let inputs = vec![Some(bits), Some(of[0]), Some(of[1])];
+    patch.add_node(&format!("{name}.zeros"), map("Where").into(), inputs, vec![y]);
 }
 
 /// Ends so far down that nothing is left of scores beside them.
@@ -111,7 +188,8 @@ fn attention(graph: &Graph, id: NodeId) -> Option<(Attention, Vec<ValueId>)> {
         return None;
     }
     let (shares, values) = (operand(graph, id, 0)?, operand(graph, id, 1)?);
-    let softmax = inner(graph, shares)?;
+    let (shares, guard) = unguarded(graph, shares);
+    let softmax = if guard { plain_producer(graph, shares)? } else { inner(graph, shares)? };
     let Op::Softmax(op) = &graph[softmax].op else { return None };
     let rank = graph[shares].shape.len();
     if op.flatten || op.axis + 1 != rank || rank < 2 || graph[values].shape.len() < 2 {
@@ -229,9 +307,7 @@ fn scales(graph: &Graph, factor: ValueId) -> Vec<(NodeId, f32)> {
 mod tests {
     use super::super::testing::Build;
     use super::*;
-    use crate::ops::{Div, Map, MatMul, Mul, Softmax, Transpose};
-    use crate::tensor::{Data, Tensor};
-    use std::collections::BTreeMap;
+    use crate::ops::{Div, MatMul, Mul, Softmax, Transpose};
 
     fn spelled(b: &mut Build) -> (ValueId, ValueId) {
         let q = b.input("q", &[1, 2, 3, 4]);

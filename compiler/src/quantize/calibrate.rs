@@ -200,9 +200,12 @@ pub(super) fn shared_or(all: &[&Histogram], known: Quant, best: Quant) -> Quant 
     if all.iter().all(serves) { known } else { best }
 }
 
-/// What eight bits keep of a value, in decibels; infinite of what was not seen or is zero.
+/// What eight bits keep of a value within their range, in decibels; infinite of what was not seen or is zero. What lies
+/// beyond was cut on purpose, as what a Relu behind the value leaves out.
 pub(super) fn decibels(histogram: &Histogram, quant: &Quant) -> f64 {
-    let bins = histogram.occupied();
+    let (lo, hi) = range(quant);
+    let within = |x: f64| x.clamp(f64::from(lo), f64::from(hi));
+    let bins: Vec<(f64, f64)> = histogram.occupied().into_iter().map(|(x, n)| (within(x), n)).collect();
     let signal: f64 = bins.iter().map(|&(x, n)| n * x * x).sum();
     let noise = error(&bins, quant, f64::INFINITY);
     if signal > 0.0 && noise > 0.0 { 10.0 * (signal / noise).log10() } else { f64::INFINITY }

@@ -8,6 +8,7 @@
 
 mod bias;
 mod calibrate;
+mod closed;
 mod correction;
 mod equalize;
 mod exact;

@@ -6,7 +6,8 @@
 //! are kept.
 //! Law: the samples' order and the machine change nothing; every sum has a fixed order.
 
-use super::calibrate::{Histogram, affine};
+use super::calibrate::Histogram;
+use super::closed;
 use super::correction::{seen_by_readers, shifts};
 use super::forms::integer_form;
 use super::inside;
@@ -27,6 +28,7 @@ use crate::ops::recurrent::Spans;
 use crate::options::{Options, Range};
 use crate::tensor::{DType, Data, Samples, Tensor};
 use crate::warning::Warning;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Post-training quantization to int8: every activation and weight gets its `Quant`.
@@ -49,9 +51,12 @@ pub fn quantize(
     let mut seen = observe(graph, &inputs, observer)?;
     seen.ranges = wished(graph, &options.ranges)?;
     inside::tell(graph, &seen.spans, &seen.scores);
-    for (value, quant) in choose(graph, &seen) {
+    closed::warn_of_empty(graph, &seen);
+    let needs = closed::needs(graph, &seen);
+    for (value, quant) in choose(graph, &seen, &needs) {
         Patch::new(graph).set_quant(value, Some(quant));
     }
+    closed::raise(graph, &needs);
     states::widen(graph, &kept);
     let written = wide::widen(graph, &seen, &options.int16)?;
     dragged(graph, &seen);
@@ -72,7 +77,8 @@ pub(crate) fn ranges(
     observer: &mut dyn Observer,
 ) -> Result<BTreeMap<ValueId, Quant>> {
     let seen = observe(graph, inputs, observer)?;
-    Ok(choose(graph, &seen).into_iter().collect())
+    let needs = closed::needs(graph, &seen);
+    Ok(choose(graph, &seen, &needs).into_iter().collect())
 }
 
 /// Scales for the values of a model that brought its own quantization, but not theirs: from
@@ -155,6 +161,8 @@ pub(super) struct Seen {
     spans: BTreeMap<NodeId, Spans>,
     /// By attention, the greatest score.
     pub(super) scores: BTreeMap<NodeId, f32>,
+    /// Nodes that gave no numbers for rows of scores that are closed whole.
+    pub(super) emptied: BTreeSet<NodeId>,
     /// For what only Softmax reads: the quantization that changes its probabilities least.
     pub(super) logits: BTreeMap<ValueId, Quant>,
     /// For ports, what the user says that they may hold.
@@ -210,12 +218,14 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
         histograms: vec![None; graph.values().count()],
         spans: BTreeMap::new(),
         scores: BTreeMap::new(),
+        emptied: BTreeSet::new(),
         logits: BTreeMap::new(),
         ranges: BTreeMap::new(),
     };
+    let closing = closed::closing(graph);
     for &v in graph.inputs().iter().chain(graph.states()) {
         if let Some(tensors) = &walk.live[v.index()] {
-            seen.histograms[v.index()] = histogram(graph, v, tensors)?;
+            seen.histograms[v.index()] = histogram(graph, v, tensors, closing[v.index()])?;
         }
     }
     let order = graph.topological();
@@ -250,62 +260,38 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
                 Some(quant) => rounded(clamped(t, clamp), quant),
             };
             *tensors = std::mem::take(tensors).into_iter().map(held).collect();
-            seen.histograms[v.index()] = histogram(graph, v, tensors)?;
+            let empty = |t: &Tensor| t.as_f32().is_some_and(|values| values.iter().any(|x| x.is_nan()));
+            if closed::empties(&graph[id].op) && tensors.iter().any(empty) {
+                seen.emptied.insert(id);
+                let filled: Vec<Tensor> =
+                    tensors.iter().map(|t| map(t.clone(), |x| if x.is_nan() { 0.0 } else { x })).collect();
+                seen.histograms[v.index()] = histogram(graph, v, &filled, false)?;
+                continue;
+            }
+            seen.histograms[v.index()] = histogram(graph, v, tensors, closing[v.index()])?;
         }
         if let (Op::Softmax(_), Some(v)) = (&graph[id].op, graph[id].inputs[0])
             && graph.consumers(v) == [id]
             && let (Some(logits), Some(histogram)) = (&walk.live[v.index()], &seen.histograms[v.index()])
         {
-            seen.logits.insert(v, logit_quant(graph, id, logits, &results[0], histogram)?);
+            seen.logits.insert(v, closed::logit_quant(graph, id, logits, &results[0], histogram)?);
         }
         walk.advance(graph, id, results);
     }
     Ok(seen)
 }
 
-/// The range for the operand of a Softmax, by the square error of the probabilities: logits far
-/// below the greatest need no precision, which a histogram of logits cannot know.
-fn logit_quant(
-    graph: &Graph,
-    softmax: NodeId,
-    logits: &[Tensor],
-    probabilities: &[Tensor],
-    histogram: &Histogram,
-) -> Result<Quant> {
-    let error = |quant: &Quant| -> Result<f64> {
-        let mut sum = 0.0;
-        for (x, want) in logits.iter().zip(probabilities) {
-            let have = graph[softmax].op.eval(&[Some(&rounded(x.clone(), quant))])?;
-            let pairs = have.first().and_then(Tensor::as_f32).into_iter().flatten();
-            for (a, b) in pairs.zip(want.as_f32().into_iter().flatten()) {
-                sum += f64::from(a - b) * f64::from(a - b);
-            }
-        }
-        Ok(sum)
-    };
-    let start = histogram.quant();
-    let (lo, hi) = (histogram.lo.min(0.0), histogram.hi.max(0.0));
-    let mut best = (error(&start)?, start, 1.0f32, 1.0f32);
-    for end in [0, 1, 0] {
-        for step in 0..=24u8 {
-            let keep = 1.0 - 0.03 * f32::from(step);
-            let (l, h) = if end == 0 { (keep, best.3) } else { (best.2, keep) };
-            let candidate = affine(lo * l, hi * h);
-            let e = error(&candidate)?;
-            if e < best.0 {
-                best = (e, candidate, l, h);
-            }
-        }
-    }
-    Ok(best.1)
-}
-
-fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor]) -> Result<Option<Histogram>> {
+/// What a value held; `closing` says that minus infinity is a number of it.
+///
+/// Errors: it is not finite on a sample.
+fn histogram(graph: &Graph, v: ValueId, tensors: &[Tensor], closing: bool) -> Result<Option<Histogram>> {
     if graph[v].dtype != DType::F32 {
         return Ok(None);
     }
     let mut histogram = Histogram::new();
-    for (i, values) in tensors.iter().filter_map(Tensor::as_f32).enumerate() {
+    for (i, tensor) in tensors.iter().enumerate() {
+        let ranged = if closing { closed::ranged(graph, v, tensor) } else { Cow::Borrowed(tensor) };
+        let Some(values) = ranged.as_f32() else { continue };
         if let Some(x) = values.iter().find(|x| !x.is_finite()) {
             return Err(Error::data(
                 Site::Value(graph[v].name.clone()),

@@ -16,8 +16,9 @@ use crate::ops::{Attention, Chain, Op, PadMode, Reducing, attention};
 use crate::tensor::DType;
 use std::collections::BTreeMap;
 
-/// A quantization for every value that an integer node computes or reads.
-pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
+/// A quantization for every value that an integer node computes or reads; `needs` says by value index how far down
+/// what leads to scores need reach.
+pub(super) fn choose(graph: &Graph, seen: &Seen, needs: &[Option<f32>]) -> Vec<(ValueId, Quant)> {
     let class = tie(graph, seen);
     let exact = exact(graph);
     let mut members: BTreeMap<usize, Vec<ValueId>> = BTreeMap::new();
@@ -60,9 +61,12 @@ pub(super) fn choose(graph: &Graph, seen: &Seen) -> Vec<(ValueId, Quant)> {
         let views: Vec<&Histogram> = whole.into_iter().chain(&sides).collect();
         let (lo, hi) = full(&views);
         let wished = joined(group, &seen.ranges);
+        let floors: Option<Vec<f32>> = group.iter().map(|v| needs[v.index()]).collect();
+        let floor = floors.and_then(|all| all.into_iter().reduce(f32::min)).filter(|floor| lo < *floor);
         let quant = match (wished, masks(graph, group), known.first()) {
             (Some(range), ..) => affine(range.lo, range.hi),
             (None, Some(floor), _) => affine(lo.max(floor), hi.max(floor)),
+            _ if floor.is_some_and(f32::is_finite) => affine(floor.unwrap_or(lo), hi),
             _ if group.iter().any(|v| decisive[v.index()]) => affine(lo, hi),
             (None, None, Some(Some(first))) if known.iter().all(|k| k.as_ref() == Some(first)) => {
                 shared_or(&views, first.clone(), shared(&views))

@@ -3,7 +3,7 @@
 use super::build::{Builder, Expanded, int};
 use crate::error::Result;
 use crate::ops::check::{refuse, size};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Data, Tensor};
 
 /// Heads of `[batch, steps, heads * size]` or `[batch, heads, steps, size]`: the latter, and its shape.
 fn heads(b: &mut Builder<'_>, i: usize, attribute: &str) -> Result<(String, [usize; 4])> {
@@ -35,33 +35,78 @@ fn repeated(b: &mut Builder<'_>, x: String, [n, h, s, d]: [usize; 4], heads: usi
     Ok(b.reshape(&y, &[n, heads, s, d]))
 }
 
-/// A bias of zeros, and minus infinity where a mask does not let through.
-fn bias(b: &mut Builder<'_>, mask: &str) -> String {
-    let (through, not) = (b.float(0.0), b.float(f32::NEG_INFINITY));
-    b.op("Where", &[mask, &through, &not])
+/// All masks together.
+#[derive(Default)]
+struct Masks {
+    /// Which keys a query sees, of so many axes.
+    bits: Option<(String, usize)>,
+    /// What is added to the scores beside that, of so many axes.
+    added: Option<(String, usize)>,
+    /// Whether a row may be closed whole.
+    closes: bool,
 }
 
-/// The bias of all masks together, if there is one, and whether it is known not to close a row.
-fn biases(b: &mut Builder<'_>, [queries, keys, past]: [usize; 3]) -> Result<(Option<String>, bool)> {
-    let mut parts = Vec::new();
-    let mut open = true;
+impl Masks {
+    fn see(&mut self, b: &mut Builder<'_>, bits: String, axes: usize) {
+        self.bits = Some(match self.bits.take() {
+            None => (bits, axes),
+            Some((other, more)) => (b.op("And", &[&other, &bits]), more.max(axes)),
+        });
+    }
+
+    /// The bias of all masks, and, where a row may be closed whole, whether each row has a key that it sees.
+    fn bias(&self, b: &mut Builder<'_>) -> Option<(String, Option<String>)> {
+        let not = b.float(f32::NEG_INFINITY);
+        match (&self.bits, &self.added) {
+            (None, None) => None,
+            (Some((bits, axes)), None) => {
+                let open = self.closes.then(|| b.reduce("ReduceMax", bits, &[axes - 1]));
+                let through = b.float(0.0);
+                Some((b.op("Where", &[bits, &through, &not]), open))
+            }
+            (bits, Some((added, axes))) => {
+                let (mut all, mut rank) = (added.clone(), *axes);
+                if let Some((bits, more)) = bits {
+                    all = b.op("Where", &[bits, added, &not]);
+                    rank = rank.max(*more);
+                }
+                let open = self.closes.then(|| {
+                    let most = b.reduce("ReduceMax", &all, &[rank - 1]);
+                    b.op("Greater", &[&most, &not])
+                });
+                Some((all, open))
+            }
+        }
+    }
+}
+
+/// The masks of an attention by `queries` of `keys`, of which `past` stand in front.
+fn masks(b: &mut Builder<'_>, [queries, keys, past]: [usize; 3]) -> Result<Masks> {
+    let mut masks = Masks::default();
     if let Some(mask) = b.optional(3) {
-        open = false;
+        masks.closes = true;
         let mut name = b.input(3)?;
         let &[.., columns] = mask.shape else { return Err(refuse("the mask has no axis")) };
+        let rank = mask.shape.len();
         let missing = keys.checked_sub(columns).ok_or_else(|| refuse("the mask is wider than the keys"))?;
+        let mut pads = vec![0; 2 * rank];
+        pads[2 * rank - 1] = missing as i64;
         if mask.dtype == DType::Bool {
-            name = bias(b, &name);
-        } else if mask.dtype != DType::F32 {
+            if missing > 0 {
+                let (pads, not) =
+                    (b.ints(&pads), b.constant(Tensor::new(Vec::new(), Data::Bool(vec![false]))?));
+                name = b.op("Pad", &[&name, &pads, &not]);
+            }
+            masks.see(b, name, rank);
+        } else if mask.dtype == DType::F32 {
+            if missing > 0 {
+                let (pads, not) = (b.ints(&pads), b.float(f32::NEG_INFINITY));
+                name = b.op("Pad", &[&name, &pads, &not]);
+            }
+            masks.added = Some((name, rank));
+        } else {
             return Err(refuse(format!("the mask has type {}", mask.dtype)));
         }
-        if missing > 0 {
-            let mut pads = vec![0; 2 * mask.shape.len()];
-            pads[2 * mask.shape.len() - 1] = missing as i64;
-            let (pads, not) = (b.ints(&pads), b.float(f32::NEG_INFINITY));
-            name = b.op("Pad", &[&name, &pads, &not]);
-        }
-        parts.push(name);
     }
     let causal = b.cx.int_or("is_causal", 0)? != 0;
     let (left, right) = (b.cx.int_or("left_window_size", -1)?, b.cx.int_or("right_window_size", -1)?);
@@ -73,7 +118,7 @@ fn biases(b: &mut Builder<'_>, [queries, keys, past]: [usize; 3]) -> Result<(Opt
             (0..queries * keys).map(|i| (i % keys) as i64 - (i / keys) as i64 - past as i64).collect(),
         ));
         let ahead = if lengths && b.optional(4).is_none() {
-            open = false;
+            masks.closes = true;
             let n = b.shape(6)?.first().copied().unwrap_or(1);
             let given = b.input(6)?;
             let given = b.cast(&given, DType::I64);
@@ -98,23 +143,21 @@ fn biases(b: &mut Builder<'_>, [queries, keys, past]: [usize; 3]) -> Result<(Opt
             let end = if op == "LessOrEqual" { limit } else { -limit };
             let end = b.number(DType::I64, end as f64)?;
             let seen = b.op(op, &[&ahead, &end]);
-            parts.push(bias(b, &seen));
+            masks.see(b, seen, 4);
         }
-        open &= left < 0;
+        masks.closes |= left >= 0;
     }
     if lengths {
-        open = false;
+        masks.closes = true;
         let n = b.shape(6)?.first().copied().unwrap_or(1);
         let given = b.input(6)?;
         let given = b.cast(&given, DType::I64);
         let given = b.reshape(&given, &[n, 1, 1, 1]);
         let places = super::arithmetic::range_along(b, keys, 3, 4);
         let seen = b.op("Less", &[&places, &given]);
-        parts.push(bias(b, &seen));
+        masks.see(b, seen, 4);
     }
-    let mut parts = parts.into_iter();
-    let Some(first) = parts.next() else { return Ok((None, true)) };
-    Ok((Some(parts.fold(first, |sum, next| b.op("Add", &[&sum, &next]))), open))
+    Ok(masks)
 }
 
 /// `softmax(Q K^T * scale + bias) V`, with keys and values of the past in front.
@@ -155,28 +198,27 @@ pub(super) fn attention(mut b: Builder<'_>) -> Result<Expanded> {
             shown = scores.clone();
         }
     }
-    let (bias, open) = biases(&mut b, [queries, k_shape[2], past])?;
+    let masks = masks(&mut b, [queries, k_shape[2], past])?;
+    let (bias, open) = masks.bias(&mut b).unzip();
     if let Some(bias) = &bias {
         scores = b.op("Add", &[&scores, bias]);
     }
     if mode == 2 {
         shown = scores.clone();
     }
-    let mut shares = b.with("Softmax", &[&scores], vec![int("axis", -1)]);
-    if let (Some(bias), false) = (&bias, open) {
-        // A query that may see nothing gives nothing.
-        let shape = [n, h, queries, k_shape[2]];
-        let wide = b.expand(bias, &shape);
-        let most = b.reduce("ReduceMax", &wide, &[3]);
-        let end = b.float(f32::NEG_INFINITY);
-        let closed = b.op("Equal", &[&most, &end]);
-        let none = b.float(0.0);
-        shares = b.op("Where", &[&closed, &none, &shares]);
-    }
-    if mode == 3 {
-        shown = shares.clone();
-    }
+    let shares = b.with("Softmax", &[&scores], vec![int("axis", -1)]);
     let mut y = b.op("MatMul", &[&shares, &v]);
+    if mode == 3 {
+        shown = shares;
+    }
+    if let Some(open) = open.flatten() {
+        // A query that sees nothing gives nothing.
+        let none = b.float(0.0);
+        y = b.op("Where", &[&open, &y, &none]);
+        if mode == 3 {
+            shown = b.op("Where", &[&open, &shown, &none]);
+        }
+    }
     if flat {
         y = b.transpose(&y, &[0, 2, 1, 3]);
         y = b.reshape(&y, &[n, queries, h * v_shape[3]]);

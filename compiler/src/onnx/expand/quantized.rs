@@ -196,26 +196,32 @@ pub(super) fn leaky_relu(b: Builder<'_>) -> Result<Expanded> {
 }
 
 pub(super) fn average_pool(b: Builder<'_>) -> Result<Expanded> {
-    first_last(&b)?;
     let mut attrs = windows(&b)?;
     attrs.retain(|(name, _)| name != "group" && name != "dilations");
     for name in ["ceil_mode", "count_include_pad"] {
         attrs.push(int(name, b.cx.int_or(name, 0)?));
     }
-    between(b, 1, "AveragePool", attrs)
+    pooled(b, "AveragePool", attrs)
 }
 
 pub(super) fn global_average_pool(b: Builder<'_>) -> Result<Expanded> {
-    first_last(&b)?;
-    between(b, 1, "GlobalAveragePool", Vec::new())
+    pooled(b, "GlobalAveragePool", Vec::new())
 }
 
-/// Refuses channels that stand last.
-fn first_last(b: &Builder<'_>) -> Result<()> {
-    match b.cx.int_or("channels_last", 0)? {
-        0 => Ok(()),
-        _ => Err(refuse("has its channels last, which is not supported")),
+/// A pool between integers, whose channels may stand last.
+fn pooled(mut b: Builder<'_>, op: &str, attrs: Vec<(String, Attr)>) -> Result<Expanded> {
+    let rank = b.shape(0)?.len();
+    if b.cx.int_or("channels_last", 0)? == 0 || rank < 3 {
+        return between(b, 1, op, attrs);
     }
+    let x = real(&mut b, 0, None)?;
+    let front: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let back: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let x = b.transpose(&x, &front);
+    let y = b.with(op, &[&x], attrs);
+    let y = b.transpose(&y, &back);
+    let y = stored(&mut b, &y, 3)?;
+    b.finish(vec![y])
 }
 
 /// Before operator set 13 all axes from one on are one.
@@ -251,9 +257,6 @@ pub(super) fn concat(mut b: Builder<'_>) -> Result<Expanded> {
 
 /// A product with a bias whose scale is that of the products.
 pub(super) fn gemm(mut b: Builder<'_>) -> Result<Expanded> {
-    if b.optional(7).is_none() {
-        return Err(refuse("gives floats, which is not supported"));
-    }
     let turned = b.cx.int_or("transB", 0)? != 0;
     let alpha = b.cx.float_or("alpha", 1.0)?;
     let (x, w) = (real(&mut b, 0, None)?, real(&mut b, 3, Some(if turned { 0 } else { 1 }))?);
@@ -281,6 +284,7 @@ pub(super) fn gemm(mut b: Builder<'_>) -> Result<Expanded> {
     ];
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     let y = b.with("Gemm", &inputs, attrs);
-    let y = stored(&mut b, &y, 7)?;
+    // Without a scale of its own the result is real.
+    let y = if b.optional(7).is_some() { stored(&mut b, &y, 7)? } else { y };
     b.finish(vec![y])
 }

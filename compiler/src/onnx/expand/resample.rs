@@ -46,11 +46,12 @@ impl Resizing<'_> {
             "align_corners" => x * (n - 1.0) / (wide - 1.0),
             "asymmetric" => x / s,
             "tf_crop_and_resize" => {
-                let [start, end] = span.crop;
-                match span.to {
-                    1 => (end - start) * (n - 1.0) / 2.0 + start * (n - 1.0),
-                    to => start * (n - 1.0) + x * (end - start) * (n - 1.0) / (to as f64 - 1.0),
-                }
+                // In single precision, as onnxruntime has it: which of two elements is nearer depends on it.
+                let ([start, end], last) = (span.crop.map(|c| c as f32), n as f32 - 1.0);
+                f64::from(match span.to {
+                    1 => 0.5 * (start + end) * last,
+                    to => start * last + x as f32 * (end - start) * last / (to as f32 - 1.0),
+                })
             }
             other => return Err(refuse(format!("has the coordinates `{other}`"))),
         })

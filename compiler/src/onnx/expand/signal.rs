@@ -273,7 +273,15 @@ pub(super) fn grid_sample(mut b: Builder<'_>) -> Result<Expanded> {
         if mode == "nearest" {
             at = b.op("Round", &[&at]);
         }
-        if padding == "border" {
+        if padding == "border" && mode == "cubic" {
+            // Only places beyond the elements' edges are moved, to the middle of the last.
+            let (lo, hi) = if corners { (0.0, n - 1.0) } else { (-0.5, n - 0.5) };
+            let (lo, hi) = (b.float(lo), b.float(hi));
+            let (low, high) = (b.op("Less", &[&at, &lo]), b.op("Greater", &[&at, &hi]));
+            let beyond = b.op("Or", &[&low, &high]);
+            let moved = limited(&mut b, &at, 0.0, n - 1.0);
+            at = b.op("Where", &[&beyond, &moved, &at]);
+        } else if padding == "border" {
             at = limited(&mut b, &at, 0.0, n - 1.0);
         } else if padding == "reflection" {
             at = reflected(&mut b, &at, axes[a], corners);
