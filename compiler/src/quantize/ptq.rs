@@ -131,14 +131,23 @@ fn dragged(graph: &mut Graph, seen: &Seen) {
     let mut warnings = Vec::new();
     for (_, node) in graph.nodes().filter(|(_, n)| matches!(n.op, Op::Concat(_))) {
         for &v in node.inputs.iter().flatten() {
-            let (Some(have), Some(Some(own))) = (&graph[v].quant, seen.histograms.get(v.index())) else {
-                continue;
+            let Some(all) = graph[node.outputs[0]].quant.as_ref() else { continue };
+            // A constant, as a class token is, gets the scale of what it joins.
+            let known = graph[v].constant().filter(|_| graph[v].quant.is_none()).and_then(|t| t.as_f32());
+            let (have, own) = match (known, &graph[v].quant, seen.histograms.get(v.index())) {
+                (Some(values), ..) => {
+                    let mut own = Histogram::new();
+                    own.add(values);
+                    (all, own.quant())
+                }
+                (None, Some(have), Some(Some(own))) => (have, own.quant()),
+                _ => continue,
             };
-            let own = graph.producer(v).and_then(|p| fixed(&graph[p].op)).unwrap_or_else(|| own.quant());
+            let own = graph.producer(v).and_then(|p| fixed(&graph[p].op)).unwrap_or(own);
             let coarser = have.scale[0] / own.scale[0];
             let port = [graph.inputs(), graph.states(), graph.outputs()].iter().any(|all| all.contains(&v));
             let much = if port { 2.0 } else { 8.0 };
-            if coarser < much || graph[node.outputs[0]].quant.as_ref() != Some(have) {
+            if coarser < much || all != have {
                 continue;
             }
             let text = format!(

@@ -41,6 +41,22 @@ fn a_concat_holds_all_of_its_operands() {
     }
 }
 
+/// A class token of small numbers that stands beside wide patches keeps little of them, which is told.
+#[test]
+fn a_constant_that_joins_wider_values_is_told() {
+    for (size, told) in [(0.02, true), (4.0, false)] {
+        let (graph, samples) = built(&[1, 4, 6], 6.0, &|p, x| {
+            let class = p.add_constant("class", Random(3).tensor(&[1, 1, 6], size));
+            let side = node(p, "side", ops::Relu, &[x], &[1, 4, 6]);
+            vec![node(p, "join", ops::Concat { axis: 1 }, &[class, side], &[1, 5, 6])]
+        });
+        let quantized = calibrated(&graph, &samples);
+        let said: Vec<String> = quantized.warnings().iter().map(ToString::to_string).collect();
+        let found = said.iter().any(|w| w.starts_with("tensor `class`: is joined with wider values"));
+        assert_eq!(found, told, "{size}: {said:?}");
+    }
+}
+
 /// Probabilities and gates far below one, and of many classes.
 #[test]
 fn bounded_results_take_the_scale_of_their_values() {
