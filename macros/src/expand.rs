@@ -12,7 +12,7 @@ use quote::{format_ident, quote, quote_spanned};
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
 use secateur_compiler::error::Fault;
-use secateur_compiler::options::{self, FILE_NAME, Language, Layout, MAX_BYTES, Place, Settings};
+use secateur_compiler::options::{self, Arena, FILE_NAME, Language, Layout, MAX_BYTES, Place, Settings};
 use secateur_compiler::report::Report;
 use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::Samples;
@@ -137,6 +137,12 @@ pub(crate) fn expand(
     let module = format_ident!("__secateur_{name}", span = Span::call_site());
     let ty = format_ident!("{}", names::type_name(&name), span = Span::call_site());
     let named = if *ident == ty { quote!(#ty) } else { quote!(#ty as #ident) };
+    // What a shared arena is lent to.
+    let runner = (options.arena == Arena::Shared).then(|| {
+        let (own, theirs) = (format_ident!("{ty}Runner"), format_ident!("{ident}Runner"));
+        let named = if *ident == ty { quote!(#own) } else { quote!(#own as #theirs) };
+        quote!(#[allow(unused_imports)] #vis use #module::#named;)
+    });
     let read = files.read;
     let said = said.iter().map(|w| warning(&in_arguments(&w.to_string()), arguments.config_span(), attrs));
     let found = compiled.warnings.iter();
@@ -151,6 +157,7 @@ pub(crate) fn expand(
         }
         #( #attrs )*
         #vis use #module::#named;
+        #runner
     };
     Ok(Expansion { code, note: compiled.note })
 }
@@ -188,6 +195,7 @@ fn in_arguments(text: &str) -> String {
         .replace("`--calibrate X.npy`", "`calibrate = \"x.npy\"`")
         .replace("`--quantize none`", "`quantize = \"none\"`")
         .replace("`--optimize size`", "`optimize = \"size\"`")
+        .replace("`--arena shared`", "`arena = \"shared\"`")
         .replace("`--allow-overflow`", "`allow_overflow = true`")
         .replace("`--optimize balanced`", "`optimize = \"balanced\"`")
         .replace("`--optimize speed`", "`optimize = \"speed\"`")

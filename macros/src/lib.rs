@@ -50,6 +50,7 @@ use std::path::{Path, PathBuf};
 /// | `sensor(imu = "i16,scale=0.001:0.001:0.06")` | what the counts of an input's sensor are worth: a function makes them its integers without floats |
 /// | `range(imu = "-8..8")` | what inputs and outputs may hold, instead of what the samples held |
 /// | `rename("serving_default:0" = "audio")` | names of inputs, outputs and states in the code, instead of those made of the model's |
+/// | `arena = "own"` | `"own"` (the default), or `"shared"`: `har.on(&mut arena)` lends a `secateur::Arena` that several models share to one of them, and is what has `run` |
 /// | `section = ".model_weights"` | linker section of the weights, as the linker script calls it |
 /// | `int16 = ["imu", "logits"]` | values that take 16 bits in an int8 model |
 /// | `kernel("conv*" = "gemm")` | a kernel variant that layers must run, instead of the fastest |

@@ -27,6 +27,10 @@ impl<A, T> Aligned<A, T> {
     pub const fn new(value: T) -> Self {
         Aligned { align: [], value }
     }
+    /// The value.
+    pub const fn get_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
     /// The value's address.
     pub const fn as_ptr(&self) -> *const T {
         &raw const self.value

@@ -7,6 +7,7 @@
 #![no_std]
 
 mod aligned;
+mod arena;
 mod choose;
 pub mod math;
 mod model;
@@ -17,6 +18,7 @@ pub mod sources;
 mod view;
 
 pub use aligned::Aligned;
+pub use arena::{Arena, largest};
 pub use choose::{max, max_near, max64, max64_near, min, min_near, min64, min64_near};
 pub use model::{Affine, ElementType, Model, Port};
 pub use number::{dequantize, div, div64, quantize, rem, rem64};

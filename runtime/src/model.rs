@@ -13,7 +13,8 @@
 ///
 /// /// Bytes of working memory of two models.
 /// fn ram<A: Model, B: Model>() -> usize {
-///     A::ARENA_BYTES + B::ARENA_BYTES
+///     let own = |shares, arena, states| if shares { arena + states } else { arena };
+///     own(A::SHARES_ARENA, A::ARENA_BYTES, A::STATE_BYTES) + own(B::SHARES_ARENA, B::ARENA_BYTES, B::STATE_BYTES)
 /// }
 ///
 /// /// The place of the greatest score of a model with one input of 8 bytes and one output of 3.
@@ -37,9 +38,11 @@ pub trait Model {
 
     /// The model's name.
     const NAME: &'static str;
-    /// Bytes of working memory of an instance, those of inputs, outputs and states included.
+    /// Whether the model runs in an arena that others share, and was compiled with `arena = "shared"`.
+    const SHARES_ARENA: bool;
+    /// Bytes of working memory, those of inputs and outputs included: of an instance, or of the shared arena.
     const ARENA_BYTES: usize;
-    /// Those of them that are kept between runs.
+    /// Bytes that are kept between runs: a part of the arena, or where that is shared an instance's own.
     const STATE_BYTES: usize;
     /// Bytes of constants in flash.
     const WEIGHTS_BYTES: usize;

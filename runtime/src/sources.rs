@@ -17,6 +17,7 @@ pub const SECATEUR_CORE_H: Source = ("secateur_core.h", include_str!("../include
 pub const RUST: &[Source] = &[
     ("lib.rs", include_str!("lib.rs")),
     ("aligned.rs", include_str!("aligned.rs")),
+    ("arena.rs", include_str!("arena.rs")),
     ("math.rs", include_str!("math.rs")),
     ("choose.rs", include_str!("choose.rs")),
     ("model.rs", include_str!("model.rs")),

@@ -123,7 +123,17 @@ fn parse(program: &Program, bytes: &[u8], samples: usize) -> Vec<Vec<Data>> {
 pub fn run_c(cc: &str, program: &Program, files: &[File], samples: &[Vec<Data>]) -> Vec<Vec<Data>> {
     let name = names::base_name(&program.name);
     let mut main = format!("#include \"{name}.h\"\n#include <stdio.h>\nstatic {name}_arena arena;\n");
+    // A shared arena holds another model's numbers before each run.
+    let (mut init, mut dirt) = ("&arena", "");
+    if program.shares_arena {
+        main.push_str("#include <string.h>\n");
+        dirt = "        memset(&arena, 0xa5, sizeof arena);\n";
+    }
     let (mut reads, mut writes, mut args) = (String::new(), String::new(), String::from("&arena"));
+    if program.states_apart() {
+        let _ = writeln!(main, "static {name}_state state;");
+        (init, args) = ("&state", "&state, &arena".into());
+    }
     for (i, port) in program.inputs.iter().enumerate() {
         let _ = writeln!(main, "static {} in{i}[{}];", c_type(port.elem), len(port).max(1));
         let _ = writeln!(
@@ -140,7 +150,7 @@ pub fn run_c(cc: &str, program: &Program, files: &[File], samples: &[Vec<Data>])
     }
     let _ = writeln!(
         main,
-        "int main(void) {{\n    int n;\n    {name}_init(&arena);\n    for (n = 0; n < {}; n++) {{\n{reads}        \
+        "int main(void) {{\n    int n;\n    {name}_init({init});\n    for (n = 0; n < {}; n++) {{\n{reads}{dirt}        \
          {name}_run({args});\n{writes}    }}\n    return 0;\n}}",
         samples.len()
     );
@@ -205,9 +215,17 @@ pub fn run_rust(program: &Program, files: &[File], samples: &[Vec<Data>], opt: &
         let _ = writeln!(writes, "        for y in &out{i} {{ stdout.write_all({value}).unwrap(); }}");
         args.push(format!("&mut out{i}"));
     }
+    let mut on = "";
+    if program.shares_arena {
+        let _ =
+            writeln!(main, "    let mut arena = secateur::Arena::<{{ model::{ty}::ARENA_BYTES }}>::new();");
+        // It holds another model's numbers before each run.
+        reads += "        arena.lend::<0>().fill(0xa5);\n";
+        on = ".on(&mut arena)";
+    }
     let _ = writeln!(
         main,
-        "    for _ in 0..{} {{\n{reads}        model.run({});\n{writes}    }}\n}}",
+        "    for _ in 0..{} {{\n{reads}        model{on}.run({});\n{writes}    }}\n}}",
         samples.len(),
         args.join(", ")
     );

@@ -146,19 +146,20 @@ const MAIN: &str = "mod watch {\n    include!(concat!(env!(\"OUT_DIR\"), \"/watc
 #[test]
 fn rust_and_c_have_one_interface_and_give_the_same_bits() {
     let mut answers = Vec::new();
-    for language in ["rust", "c"] {
+    for (language, arena) in [("rust", "own"), ("c", "own"), ("rust", "shared"), ("c", "shared")] {
         let folder = workplace();
-        let said = works(
-            folder.path(),
-            &host_triple(),
-            &["models/watch.onnx", language, "target=nrf52840", "calibrate=models/calib.npy"],
-        );
+        let arena_is = format!("arena={arena}");
+        let words =
+            ["models/watch.onnx", language, "target=nrf52840", "calibrate=models/calib.npy", &arena_is];
+        let said = works(folder.path(), &host_triple(), &words);
         for (name, text) in secateur_runtime::sources::RUST {
             let path = folder.path().join("runtime").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        std::fs::write(folder.path().join("main.rs"), MAIN).unwrap();
+        let lent = "let mut arena = secateur::Arena::<{ Watch::ARENA_BYTES }>::new();\n    let mut model = model.on(&mut arena);\n    let (mut input";
+        let main = if arena == "own" { MAIN.to_owned() } else { MAIN.replace("let (mut input", lent) };
+        std::fs::write(folder.path().join("main.rs"), main).unwrap();
         let rustc = |words: &[String]| {
             let mut command = tools::command("rustc");
             command.arg("--edition=2024").args(words).current_dir(folder.path());
@@ -184,7 +185,10 @@ fn rust_and_c_have_one_interface_and_give_the_same_bits() {
         answers.push(String::from_utf8(ran.stdout).unwrap());
     }
     assert_eq!(answers[0].lines().count(), 40);
-    assert_eq!(answers[0], answers[1], "Rust and C");
+    assert!(
+        answers.iter().all(|answer| *answer == answers[0]),
+        "Rust and C, in arenas of their own and lent"
+    );
 }
 
 /// What is public of a module, line by line.

@@ -628,7 +628,8 @@ fn memory_and_state() -> Vec<Case> {
     let mut random = Random(77);
     let sets: Vec<Vec<Data>> =
         (0..10).map(|_| vec![Data::I16((0..8).map(|_| random.next() as i16).collect())]).collect();
-    vec![(memory_program(), sets)]
+    let shared = Program { name: "lent".into(), shares_arena: true, ..memory_program() };
+    vec![(memory_program(), sets.clone()), (shared, sets)]
 }
 
 #[test]
@@ -653,7 +654,6 @@ fn int8_text_has_no_float() {
     let dir = tempfile::tempdir().unwrap();
     host::write(dir.path(), &files);
     for cc in host::c_compilers() {
-        // The preprocessed text, with everything that the headers bring.
         let out = secateur_tests::tools::command(cc)
             .args(["-std=c99", "-E", "-P", "copy.c"])
             .current_dir(dir.path())

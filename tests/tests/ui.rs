@@ -73,6 +73,12 @@ fn what_is_right_compiles_and_runs() {
     let built = rustc(package.path(), &repository().join("tests/ui"), "cases/compiles.rs", &secateur());
     assert!(built.status.success(), "{}", said(&built));
     let case = package.path().join("case");
+    let shares = rustc(package.path(), &repository().join("tests/ui"), "cases/shares.rs", &secateur());
+    assert!(shares.status.success(), "{}", said(&shares));
+    let ran = tools::built(&case).output().expect("it starts");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let built = rustc(package.path(), &repository().join("tests/ui"), "cases/compiles.rs", &secateur());
+    assert!(built.status.success(), "{}", said(&built));
     let ran = tools::built(&case).output().expect("it starts");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     // Where one of the models asks its weights to stand.
@@ -133,6 +139,14 @@ fn what_is_wrong_is_refused_where_it_stands() {
         let want = std::fs::read_to_string(file).expect("it is read");
         assert_eq!(said(&built), want.trim(), "{name}");
     }
+    // Where this is found, rustc's words are its own.
+    let small = rustc(package.path(), &repository().join("tests/ui"), "cases/arena_too_small.rs", &secateur);
+    assert!(!small.status.success(), "a model runs in an arena that is too small");
+    assert!(
+        said(&small).contains("the shared arena is smaller than the `ARENA_BYTES` of a model"),
+        "{}",
+        said(&small)
+    );
 }
 
 /// The README's fenced blocks in a language.

@@ -9,7 +9,7 @@ use crate::emit::{self, EmitOptions, File};
 use crate::error::{Error, Fault, Result, Site};
 use crate::graph::{self, Graph};
 use crate::observe::Observer;
-use crate::options::{Budgets, Language, Layout, Options, Quantize};
+use crate::options::{Arena, Budgets, Language, Layout, Options, Quantize};
 use crate::policy::Policy;
 use crate::program::{self, Program};
 use crate::quantize::Scaled;
@@ -205,6 +205,7 @@ fn compile_unhelped(
     }
     program.name.clone_from(&options.name);
     emit::names::rename(&mut program, &options.renames)?;
+    program.shares_arena = options.arena == Arena::Shared;
     lower::declare(&mut program, &imported);
     program::prove(&program)?;
     if wanted("lower") {

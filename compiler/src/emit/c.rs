@@ -303,7 +303,8 @@ impl Cx<'_> {
 
     fn init(&self, o: &mut String, options: &EmitOptions) -> Result<()> {
         let (program, name) = (self.module.program, self.name);
-        let _ = writeln!(o, "\nvoid {name}_init({name}_arena *arena)\n{{");
+        let memory = if program.states_apart() { "state" } else { "arena" };
+        let _ = writeln!(o, "\nvoid {name}_init({name}_{memory} *{memory})\n{{");
         if program.states.is_empty() {
             o.push_str("    (void)arena; /* this model keeps nothing between runs */\n");
         }
@@ -317,11 +318,11 @@ impl Cx<'_> {
             let _ = match state.init {
                 Initial::Bytes(byte) => writeln!(
                     o,
-                    "    for (i = 0U; i < {bytes}U; i++) {{\n        arena->bytes[{at}U + i] = {byte}U;\n    }}"
+                    "    for (i = 0U; i < {bytes}U; i++) {{\n        {memory}->bytes[{at}U + i] = {byte}U;\n    }}"
                 ),
                 Initial::Constant(id) => {
                     let ident = self.module.constants[id.0 as usize].as_deref().unwrap_or("?");
-                    writeln!(o, "    (void)secateur_copy(&arena->bytes[{at}], {name}_{ident}, {bytes});")
+                    writeln!(o, "    (void)secateur_copy(&{memory}->bytes[{at}], {name}_{ident}, {bytes});")
                 }
             };
         }
@@ -353,8 +354,11 @@ impl Cx<'_> {
             o.push_str("\nvoid secateur_layer(void);\n");
         }
         let _ = writeln!(o, "\n{}\n{{", c_header::run_signature(module, name));
-        if program.inputs.is_empty() && program.outputs.is_empty() && calls.is_empty() {
+        if program.inputs.is_empty() && program.outputs.is_empty() && !calls.contains("arena->") {
             o.push_str("    (void)arena;\n");
+        }
+        if program.states_apart() && !calls.contains("state->") {
+            o.push_str("    (void)state;\n");
         }
         // Only a caller's own arrays are copied.
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
@@ -362,7 +366,7 @@ impl Cx<'_> {
                 o,
                 "    if (in_{ident} != {name}_input_{ident}(arena)) {{\n        \
                  (void)secateur_copy(&arena->bytes[{}], in_{ident}, {});\n    }}",
-                port.at,
+                module.spot(port.at).1,
                 port.bytes()
             );
         }
@@ -372,7 +376,7 @@ impl Cx<'_> {
                 o,
                 "    if (out_{ident} != {name}_output_{ident}(arena)) {{\n        \
                  (void)secateur_copy(out_{ident}, &arena->bytes[{}], {});\n    }}",
-                port.at,
+                module.spot(port.at).1,
                 port.bytes()
             );
         }
@@ -393,11 +397,11 @@ impl Cx<'_> {
                 (Arg::Buffer { buffer, offset }, ParamKind::Buffer { elem, access, .. }) => {
                     let (at, own) = module.place(step, *buffer)?;
                     let constness = if *access == Access::Read { "const " } else { "" };
-                    let at = at + offset * own.size();
+                    let (memory, at) = module.spot(at + offset * own.size());
                     if alias_type(*elem) == "uint8_t" {
-                        format!("&arena->bytes[{at}]")
+                        format!("&{memory}->bytes[{at}]")
                     } else {
-                        format!("({constness}{} *)(void *)&arena->bytes[{at}]", alias_type(*elem))
+                        format!("({constness}{} *)(void *)&{memory}->bytes[{at}]", alias_type(*elem))
                     }
                 }
                 (

@@ -27,7 +27,10 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
         let _ = writeln!(o, "#ifndef {upper}_NO_FLOAT\n#include \"secateur_math.h\"\n#endif");
     }
     o.push_str("\nSECATEUR_CXX_BEGIN\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n/* Sizes in bytes. */\n");
-    let _ = writeln!(o, "#define {upper}_ARENA_BYTES {}", program.arena);
+    let _ = writeln!(o, "#define {upper}_ARENA_BYTES {}", module.arena_bytes());
+    if program.states_apart() {
+        let _ = writeln!(o, "#define {upper}_STATE_BYTES {}", module.state_bytes());
+    }
     let _ = writeln!(o, "#define {upper}_WEIGHTS_BYTES {}", module.weight_bytes());
     let missing = match &options.not_measured {
         Some(why) => format!("not measured: {}", printable(why)),
@@ -62,14 +65,28 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
         let next = format!(", kept between runs; takes the value of `{}`", printable(&state.next));
         port_macros(&mut o, "State", port, &next, &format!("{upper}_{}", ident.to_ascii_uppercase()));
     }
+    let whose = match program.shares_arena {
+        false => "of one instance. Instances are independent of each other. */",
+        true => {
+            "while it runs. Models that run one after the other may share it: a union of their\n * arenas serves all. */"
+        }
+    };
+    if program.states_apart() {
+        let _ = writeln!(
+            o,
+            "\n/* What one instance keeps between runs. Instances are independent of each other. */\n\
+             typedef union {{\n    uint64_t align;\n    uint8_t bytes[{}];\n}} {name}_state;",
+            module.state_bytes()
+        );
+    }
     let _ = writeln!(
         o,
-        "\n/* Working memory of one instance. Instances are independent of each other. */\n\
-         typedef union {{\n    uint64_t align;\n    uint8_t bytes[{}];\n}} {name}_arena;\n",
-        program.arena.max(8)
+        "\n/* Working memory {whose}\ntypedef union {{\n    uint64_t align;\n    uint8_t bytes[{}];\n}} {name}_arena;\n",
+        module.arena_bytes().max(8)
     );
     slots(&mut o, module, name);
-    states(&mut o, &kept, name);
+    let memory = if program.states_apart() { "state" } else { "arena" };
+    states(&mut o, &kept, name, memory);
     let begins = match kept.is_empty() {
         true => "",
         false => {
@@ -78,8 +95,9 @@ pub(super) fn header(module: &Module<'_>, name: &str, options: &EmitOptions, bor
     };
     let _ = writeln!(
         o,
-        "/* Makes an arena ready; once before the first run, and again to start over.{begins} */\n\
-         void {name}_init({name}_arena *arena);\n"
+        "/* Makes {} ready; once before the first run, and again to start over.{begins} */\n\
+         void {name}_init({name}_{memory} *{memory});\n",
+        if memory == "state" { "a state" } else { "an arena" }
     );
     let _ = writeln!(
         o,
@@ -142,27 +160,27 @@ fn slots(o: &mut String, module: &Module<'_>, name: &str) {
             o,
             "static inline {ty} *{name}_{what}_{ident}({name}_arena *arena)\n{{\n    \
              return ({ty} *)(void *)&arena->bytes[{}];\n}}",
-            port.at
+            module.spot(port.at).1
         );
     }
     o.push('\n');
 }
 
-/// Accessors of what is kept in the arena between runs.
-fn states(o: &mut String, kept: &[(Port, &str, &State)], name: &str) {
+/// Accessors of what is kept between runs, in the arena or in memory of its own.
+fn states(o: &mut String, kept: &[(Port, &str, &State)], name: &str, memory: &str) {
     if kept.is_empty() {
         return;
     }
     let _ = writeln!(
         o,
-        "/* What the arena keeps between runs: to be read, saved, or set to what was saved. Each run changes it. */"
+        "/* What the {memory} keeps between runs: to be read, saved, or set to what was saved. Each run changes it. */"
     );
     for (port, ident, _) in kept {
         let ty = c_type(port.elem);
         let _ = writeln!(
             o,
-            "static inline {ty} *{name}_{ident}({name}_arena *arena)\n{{\n    \
-             return ({ty} *)(void *)&arena->bytes[{}];\n}}",
+            "static inline {ty} *{name}_{ident}({name}_{memory} *{memory})\n{{\n    \
+             return ({ty} *)(void *)&{memory}->bytes[{}];\n}}",
             port.at
         );
     }
@@ -174,7 +192,8 @@ fn example(module: &Module<'_>, name: &str) -> Option<String> {
     let inputs = module.inputs.iter().map(|ident| format!("{name}_input_{ident}(&arena)"));
     let outputs = module.outputs.iter().map(|ident| format!("{name}_output_{ident}(&arena)"));
     let ports: Vec<String> = inputs.chain(outputs).collect();
-    (!ports.is_empty()).then(|| format!("{name}_run(&arena, {});", ports.join(", ")))
+    let state = if module.program.states_apart() { "&state, " } else { "" };
+    (!ports.is_empty()).then(|| format!("{name}_run({state}&arena, {});", ports.join(", ")))
 }
 
 fn port_macros(o: &mut String, what: &str, port: &Port, more: &str, prefix: &str) {
@@ -223,7 +242,11 @@ fn border_helper(o: &mut String, port: &Port, ident: &str, name: &str, input: bo
 }
 
 pub(super) fn run_signature(module: &Module<'_>, name: &str) -> String {
-    let mut args = vec![format!("{name}_arena *arena")];
+    let mut args = Vec::new();
+    if module.program.states_apart() {
+        args.push(format!("{name}_state *state"));
+    }
+    args.push(format!("{name}_arena *arena"));
     for (port, ident) in module.program.inputs.iter().zip(&module.inputs) {
         args.push(format!("const {} *in_{ident}", c_type(port.elem)));
     }

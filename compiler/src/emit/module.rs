@@ -86,6 +86,9 @@ impl<'a> Module<'a> {
         for fixed in ["run", "run_in_place", "init", "reset", "arena"] {
             functions.keep(fixed);
         }
+        if program.shares_arena {
+            functions.keep("state");
+        }
         let names = names::names(program);
         (module.inputs, module.outputs, module.states) = (names.inputs, names.outputs, names.states);
         counts::distinct(&options.counts, &program.inputs, &module.inputs)?;
@@ -119,6 +122,7 @@ impl<'a> Module<'a> {
                 .ok_or_else(|| Error::internal(Site::Whole, "a step reads a constant that does not exist"))?;
             module.constants[id.0 as usize] = Some(functions.take(&constant.name));
         }
+        module.apart()?;
         module.needs = Needs::of(&module);
         Ok(module)
     }
@@ -306,6 +310,33 @@ impl<'a> Module<'a> {
             .max()
             .unwrap_or(0)
             .next_multiple_of(8)
+    }
+    /// The bytes that lie apart from the arena, where that is shared: those of states.
+    ///
+    /// Errors: a port that stands where a state does, which a model has whose output is the state itself.
+    fn apart(&self) -> Result<()> {
+        let states = self.state_bytes();
+        if !self.program.shares_arena {
+            return Ok(());
+        }
+        match self.program.inputs.iter().chain(&self.program.outputs).find(|port| port.at < states) {
+            Some(port) => {
+                let why =
+                    format!("`{}` stands where a state is kept, and not in the arena", printable(&port.name));
+                Err(Error::option("arena", why).help("leave `--arena shared` out"))
+            }
+            None => Ok(()),
+        }
+    }
+    /// Where a byte of the arena stands: in `state` or in `arena`, and at which place of it.
+    pub(super) fn spot(&self, at: usize) -> (&'static str, usize) {
+        let states = if self.program.shares_arena { self.state_bytes() } else { 0 };
+        if at < states { ("state", at) } else { ("arena", at - states) }
+    }
+    /// Bytes of the arena, without those of states where they lie apart.
+    pub(super) fn arena_bytes(&self) -> usize {
+        let states = if self.program.shares_arena { self.state_bytes() } else { 0 };
+        self.program.arena.saturating_sub(states)
     }
     /// Bytes of stack of the native kernel that takes most.
     pub(super) fn kernel_stack(&self) -> usize {

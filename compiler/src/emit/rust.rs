@@ -127,9 +127,12 @@ impl Cx<'_> {
         let (module, program) = (self.module, self.module.program);
         let ty = type_name(&program.name);
         described(o, module)?;
+        let (field, bytes) = self.own_memory();
+        // Of a model without states.
+        let unread = if program.shares_arena { "    #[allow(dead_code)]\n" } else { "" };
         let _ = writeln!(
             o,
-            "#[derive(Clone)]\npub struct {ty} {{\n    arena: ::secateur::Aligned<u64, [u8; {ty}::ARENA_BYTES]>,\n}}\n\n\
+            "#[derive(Clone)]\npub struct {ty} {{\n{unread}    {field}: ::secateur::Aligned<u64, [u8; {ty}::{bytes}]>,\n}}\n\n\
              // An interface: nobody uses all of it, and its names are those of the model.\n#[allow(dead_code)]\nimpl {ty} {{"
         );
         self.sizes(o);
@@ -144,11 +147,17 @@ impl Cx<'_> {
             port_constants(o, "state", &port, &ident.to_ascii_uppercase());
         }
         self.constructor(o)?;
-        self.slots(o);
-        for (port, ident, state) in module.kept()? {
-            state_accessors(o, &port, ident, &state.next);
+        if program.shares_arena {
+            self.on(o);
+        } else {
+            self.slots(o);
         }
-        self.run(o)?;
+        for (port, ident, state) in module.kept()? {
+            state_accessors(o, &port, ident, &state.next, field);
+        }
+        if !program.shares_arena {
+            self.run(o)?;
+        }
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
             border_helper(o, port, ident, true);
         }
@@ -157,6 +166,12 @@ impl Cx<'_> {
             border_helper(o, port, ident, false);
         }
         o.push_str("}\n");
+        if program.shares_arena {
+            self.runner(o);
+            self.slots(o);
+            self.run(o)?;
+            o.push_str("}\n");
+        }
         self.traits(o);
         Ok(())
     }
@@ -166,24 +181,29 @@ impl Cx<'_> {
         o.push_str(
             "\n    /// An instance ready to run; usable in a `static`.\n    pub const fn new() -> Self {\n        ",
         );
+        let (field, bytes) = self.own_memory();
         if program.states.is_empty() {
-            o.push_str("Self { arena: ::secateur::Aligned::new([0; Self::ARENA_BYTES]) }\n    }\n");
+            let _ = writeln!(o, "Self {{ {field}: ::secateur::Aligned::new([0; Self::{bytes}]) }}\n    }}");
             return Ok(());
         }
-        o.push_str("let mut model = Self { arena: ::secateur::Aligned::new([0; Self::ARENA_BYTES]) };\n        model.reset();\n        model\n    }\n");
-        o.push_str("\n    /// Sets what is kept between runs to its initial value, to start over.\n    pub const fn reset(&mut self) {\n        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
+        let _ = writeln!(
+            o,
+            "let mut model = Self {{ {field}: ::secateur::Aligned::new([0; Self::{bytes}]) }};\n        model.reset();\n        \
+             model\n    }}\n\n    /// Sets what is kept between runs to its initial value, to start over.\n    \
+             pub const fn reset(&mut self) {{\n        let {field} = self.{field}.as_mut_ptr().cast::<u8>();"
+        );
         for (port, _, state) in self.module.kept()? {
             let (at, bytes) = (port.at, port.bytes());
             let _ = match state.init {
                 Initial::Bytes(byte) => writeln!(
                     o,
                     "        // SAFETY: {bytes} bytes of the arena that are a state's alone.\n        \
-                     unsafe {{ arena.add({at}).write_bytes({byte}, {bytes}) }};"
+                     unsafe {{ {field}.add({at}).write_bytes({byte}, {bytes}) }};"
                 ),
                 Initial::Constant(id) => writeln!(
                     o,
                     "        // SAFETY: {bytes} bytes of a constant go to their own place in the arena.\n        \
-                     unsafe {{ weights::{}.as_ptr().cast::<u8>().copy_to_nonoverlapping(arena.add({at}), {bytes}) }};",
+                     unsafe {{ weights::{}.as_ptr().cast::<u8>().copy_to_nonoverlapping({field}.add({at}), {bytes}) }};",
                     self.constant(id.0 as usize)
                 ),
             };
@@ -200,10 +220,10 @@ impl Cx<'_> {
     fn slots(&self, o: &mut String) {
         let (module, program) = (self.module, self.module.program);
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
-            input_slot(o, port, ident);
+            input_slot(o, port, ident, module.spot(port.at).1);
         }
         for (port, ident) in program.outputs.iter().zip(&module.outputs) {
-            output_slot(o, port, ident);
+            output_slot(o, port, ident, module.spot(port.at).1);
         }
     }
 
@@ -278,6 +298,9 @@ impl Cx<'_> {
         if calls.contains("arena.add(") {
             o.push_str("        let arena = self.arena.as_mut_ptr().cast::<u8>();\n");
         }
+        if calls.contains("state.add(") {
+            o.push_str("        let state = self.model.state.as_mut_ptr().cast::<u8>();\n");
+        }
         o.push_str(&calls);
         o.push_str("    }\n");
         Ok(())
@@ -296,8 +319,8 @@ impl Cx<'_> {
                 (Arg::Buffer { buffer, offset }, ParamKind::Buffer { elem, len, access }) => {
                     let (at, own) = module.place(step, *buffer)?;
                     let view = if *access == Access::Read { "View" } else { "ViewMut" };
-                    let at = at + offset * own.size();
-                    format!("::secateur::{view}::new(arena.add({at}).cast::<{}>(), {len})", element(*elem))
+                    let (memory, at) = module.spot(at + offset * own.size());
+                    format!("::secateur::{view}::new({memory}.add({at}).cast::<{}>(), {len})", element(*elem))
                 }
                 (Arg::Constant { constant, offset }, ParamKind::Buffer { elem, len, access: Access::Read }) => {
                     let own = module.program.constants[constant.0 as usize].dtype;

@@ -29,7 +29,7 @@ pub(super) fn port_constants(o: &mut String, what: &str, port: &Port, upper: &st
 }
 
 /// Accessors of what is kept between runs, as a port is seen.
-pub(super) fn state_accessors(o: &mut String, port: &Port, ident: &str, next: &str) {
+pub(super) fn state_accessors(o: &mut String, port: &Port, ident: &str, next: &str, field: &str) {
     let (n, at) = (port.len(), port.at);
     // Any byte may be written there, so that a bool is one.
     let ty = if port.elem == DType::Bool { "u8" } else { port.elem.name() };
@@ -39,10 +39,10 @@ pub(super) fn state_accessors(o: &mut String, port: &Port, ident: &str, next: &s
     let _ = writeln!(
         o,
         "\n    /// {what}.\n    ///\n    /// Row-major: {about}.\n    pub fn {ident}(&self) -> &[{ty}; {n}] {{\n        {safe}\n        \
-         unsafe {{ &*self.arena.as_ptr().cast::<u8>().add({at}).cast() }}\n    }}\n\n    \
+         unsafe {{ &*self.{field}.as_ptr().cast::<u8>().add({at}).cast() }}\n    }}\n\n    \
          /// The same, to be set to what was saved.\n    \
          pub fn {ident}_mut(&mut self) -> &mut [{ty}; {n}] {{\n        {safe}\n        \
-         unsafe {{ &mut *self.arena.as_mut_ptr().cast::<u8>().add({at}).cast() }}\n    }}"
+         unsafe {{ &mut *self.{field}.as_mut_ptr().cast::<u8>().add({at}).cast() }}\n    }}"
     );
 }
 

@@ -49,20 +49,27 @@ impl Cx<'_> {
     pub(super) fn call(&self, o: &mut String) {
         let (module, program) = (self.module, self.module.program);
         let name = base_name(&program.name);
-        let mut params = vec!["arena: *mut u64".to_owned()];
-        let mut args = vec!["arena.cast()".to_owned()];
+        let (mut params, mut args) = (Vec::new(), Vec::new());
+        let mut state = "";
+        if program.states_apart() {
+            params.push("state: *mut u64".to_owned());
+            args.push("state.cast()".to_owned());
+            state = "let state = self.model.state.as_mut_ptr().cast::<u8>();\n        ";
+        }
+        params.push("arena: *mut u64".to_owned());
+        args.push("arena.cast()".to_owned());
         for (port, ident) in program.inputs.iter().zip(&module.inputs) {
             params.push(format!("in_{ident}: *const {}", element(port.elem)));
-            args.push(format!("arena.add({}).cast()", port.at));
+            args.push(format!("arena.add({}).cast()", module.spot(port.at).1));
         }
         for (port, ident) in program.outputs.iter().zip(&module.outputs) {
             params.push(format!("out_{ident}: *mut {}", element(port.elem)));
-            args.push(format!("arena.add({}).cast()", port.at));
+            args.push(format!("arena.add({}).cast()", module.spot(port.at).1));
         }
         let _ = writeln!(
             o,
             "        unsafe extern \"C\" {{\n            fn {name}_run({});\n        }}\n        \
-             let arena = self.arena.as_mut_ptr().cast::<u8>();\n        \
+             {state}let arena = self.arena.as_mut_ptr().cast::<u8>();\n        \
              // SAFETY: an arena as the C has it, aligned and long enough, with its ports in their places.\n        \
              unsafe {{ {name}_run({}) }};",
             params.join(", "),

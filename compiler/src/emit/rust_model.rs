@@ -94,19 +94,18 @@ impl Cx<'_> {
     pub(super) fn sizes(&self, o: &mut String) {
         let module = self.module;
         let option = "::core::option::Option";
+        let (arena, state) = match module.program.shares_arena {
+            true => (
+                "Bytes that a run needs of the arena that models share.",
+                "Bytes that an instance keeps between runs, apart from the arena.",
+            ),
+            false => ("Bytes of working memory in each instance.", "Bytes of it that are kept between runs."),
+        };
         let predicted =
             self.predicted.map_or(format!("{option}::None"), |bytes| format!("{option}::Some({bytes})"));
         let sizes = [
-            (
-                "Bytes of working memory in each instance.",
-                "ARENA_BYTES: usize",
-                module.program.arena.to_string(),
-            ),
-            (
-                "Bytes of it that are kept between runs.",
-                "STATE_BYTES: usize",
-                module.state_bytes().to_string(),
-            ),
+            (arena, "ARENA_BYTES: usize", module.arena_bytes().to_string()),
+            (state, "STATE_BYTES: usize", module.state_bytes().to_string()),
             ("Bytes of constants in flash.", "WEIGHTS_BYTES: usize", module.weight_bytes().to_string()),
             (
                 "Bytes of machine code on the chip, as predicted; `None` where nothing is known of its core.",
@@ -124,10 +123,48 @@ impl Cx<'_> {
         }
     }
 
+    /// The struct's field, and the constant that says its bytes.
+    pub(super) fn own_memory(&self) -> (&'static str, &'static str) {
+        if self.module.program.shares_arena { ("state", "STATE_BYTES") } else { ("arena", "ARENA_BYTES") }
+    }
+
+    /// What lends a shared arena to the model.
+    pub(super) fn on(&self, o: &mut String) {
+        let ty = type_name(&self.module.program.name);
+        let _ = writeln!(
+            o,
+            "\n    /// The model with the arena to run in, which models share that run one after the other. One of fewer\n    \
+             /// bytes than `ARENA_BYTES` is an error of the build.\n    #[inline]\n    \
+             pub fn on<'a, const BYTES: usize>(&'a mut self, arena: &'a mut ::secateur::Arena<BYTES>) -> {ty}Runner<'a> {{\n        \
+             {ty}Runner {{ model: self, arena: arena.lend::<{{ {ty}::ARENA_BYTES }}>() }}\n    }}"
+        );
+    }
+
+    /// The struct of a model with its arena, and the head of its methods.
+    pub(super) fn runner(&self, o: &mut String) {
+        let ty = type_name(&self.module.program.name);
+        // Only runs that touch a state read it.
+        let _ = writeln!(
+            o,
+            "\n/// The model {} with the arena that it was lent, by [`{ty}::on`]: to be filled, run and read.\n\
+             pub struct {ty}Runner<'a> {{\n    #[allow(dead_code)]\n    model: &'a mut {ty},\n    arena: &'a mut [u8],\n}}\n\n\
+             impl ::core::fmt::Debug for {ty}Runner<'_> {{\n    \
+             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {{\n        \
+             f.debug_struct(\"{ty}Runner\").finish_non_exhaustive()\n    }}\n}}\n\n\
+             #[allow(dead_code)]\nimpl {ty}Runner<'_> {{",
+            code(&self.module.program.name)
+        );
+    }
+
     /// The traits that the struct has.
     pub(super) fn traits(&self, o: &mut String) {
         let (module, program) = (self.module, self.module.program);
         let ty = type_name(&program.name);
+        // Who runs it, and where the constants of that are.
+        let (runs, own, shares) = match program.shares_arena {
+            true => (format!("{ty}Runner<'_>"), ty.as_str(), true),
+            false => (ty.clone(), "Self", false),
+        };
         let kinds = |ports: &[Port], mutable: &str| {
             let each = ports.iter().map(|p| format!("&'a {mutable}[{}; {}]", p.elem.name(), p.len()));
             tuple(&each.collect::<Vec<_>>())
@@ -144,11 +181,11 @@ impl Cx<'_> {
         args.extend(inputs.iter().chain(&outputs).cloned());
         let _ = writeln!(
             o,
-            "\nimpl ::secateur::Model for {ty} {{\n    type Inputs<'a> = {};\n    type Outputs<'a> = {};\n    \
-             const NAME: &'static str = \"{}\";\n    const ARENA_BYTES: usize = Self::ARENA_BYTES;\n    \
-             const STATE_BYTES: usize = Self::STATE_BYTES;\n    const WEIGHTS_BYTES: usize = Self::WEIGHTS_BYTES;\n    \
-             const CODE_BYTES: ::core::option::Option<usize> = Self::CODE_BYTES;\n    \
-             const KERNEL_STACK_BYTES: usize = Self::KERNEL_STACK_BYTES;\n    \
+            "\nimpl ::secateur::Model for {runs} {{\n    type Inputs<'a> = {};\n    type Outputs<'a> = {};\n    \
+             const NAME: &'static str = \"{}\";\n    const SHARES_ARENA: bool = {shares};\n    const ARENA_BYTES: usize = {own}::ARENA_BYTES;\n    \
+             const STATE_BYTES: usize = {own}::STATE_BYTES;\n    const WEIGHTS_BYTES: usize = {own}::WEIGHTS_BYTES;\n    \
+             const CODE_BYTES: ::core::option::Option<usize> = {own}::CODE_BYTES;\n    \
+             const KERNEL_STACK_BYTES: usize = {own}::KERNEL_STACK_BYTES;\n    \
              const INPUTS: &'static [::secateur::Port] = {};\n    const OUTPUTS: &'static [::secateur::Port] = {};\n    \
              #[inline]\n    fn run(&mut self, {}: Self::Inputs<'_>, {}: Self::Outputs<'_>) {{\n        \
              Self::run({})\n    }}\n    #[inline]\n    fn run_in_place(&mut self) {{\n        Self::run_in_place(self)\n    }}\n    \
@@ -161,7 +198,11 @@ impl Cx<'_> {
             tuple(&inputs),
             tuple(&outputs),
             args.join(", "),
-            if program.states.is_empty() { "" } else { "\n        Self::reset(self)\n    " },
+            match (program.states.is_empty(), program.shares_arena) {
+                (true, _) => "",
+                (false, false) => "\n        Self::reset(self)\n    ",
+                (false, true) => "\n        self.model.reset()\n    ",
+            },
         );
         let _ = writeln!(
             o,
@@ -188,8 +229,8 @@ impl Cx<'_> {
 }
 
 /// Accessors of an input and of an output inside the arena.
-pub(super) fn input_slot(o: &mut String, port: &Port, ident: &str) {
-    let (n, ty, at) = (port.len(), port.elem.name(), port.at);
+pub(super) fn input_slot(o: &mut String, port: &Port, ident: &str, at: usize) {
+    let (n, ty) = (port.len(), port.elem.name());
     let _ = writeln!(
         o,
         "\n    /// The input {} inside the instance: to be filled before each `run_in_place`, which\n    \
@@ -211,8 +252,8 @@ pub(super) fn input_slot(o: &mut String, port: &Port, ident: &str) {
     );
 }
 
-pub(super) fn output_slot(o: &mut String, port: &Port, ident: &str) {
-    let (n, ty, at) = (port.len(), element(port.elem), port.at);
+pub(super) fn output_slot(o: &mut String, port: &Port, ident: &str, at: usize) {
+    let (n, ty) = (port.len(), element(port.elem));
     let _ = writeln!(
         o,
         "\n    /// The output {} inside the instance, as the last run left it.{}\n    ///\n    /// Row-major: {}.\n    \

@@ -148,6 +148,10 @@ declare! {
     /// repeat for more.
     rename: Named<String>, "rename", "PORT=NAME",
         default "", Everyone;
+    /// Whose working memory the model runs in: its instance's, or one that it shares with models that run before and
+    /// after it.
+    arena: Arena, "arena", "ARENA",
+        default "own", Everyone;
     /// Linker section of the weights, as the linker script calls it, instead of that of all constants.
     section: String, "section", "NAME",
         default "", Everyone;
@@ -215,6 +219,7 @@ impl Settings {
         options.sensors = sensors.map(|(input, sensor)| (input.clone(), sensor.value.clone())).collect();
         let renamed = self.rename.iter().flat_map(|g| &g.value.0);
         options.renames = renamed.map(|(port, name)| (port.clone(), name.value.clone())).collect();
+        put(&mut options.arena, &self.arena);
         options.section = self.section.as_ref().map(|g| g.value.clone());
         let kernels = self.kernel.iter().flat_map(|g| &g.value.0);
         let wish = |(layers, variant): &(String, Given<String>)| KernelWish {
@@ -288,6 +293,16 @@ choices! {
         Balanced = "balanced",
         /// Least flash, for more cycles, and for at most an eighth more RAM than balanced takes, or 1 KiB.
         Size = "size",
+    }
+}
+
+choices! {
+    /// Whose working memory a model runs in.
+    Arena {
+        /// Each instance holds all of it.
+        Own = "own",
+        /// A caller lends it for a run, to one model after the other; an instance holds what is kept between runs.
+        Shared = "shared",
     }
 }
 
@@ -412,6 +427,8 @@ pub struct Options {
     pub sensors: BTreeMap<String, Sensor>,
     /// Names of ports and states in the emitted code, by those in the model.
     pub renames: BTreeMap<String, String>,
+    /// Whose working memory the model runs in.
+    pub arena: Arena,
     /// Linker section of the weights.
     pub section: Option<String>,
     /// Compile a model that does not fit the chip's memories too, with a warning.
@@ -461,6 +478,7 @@ impl Default for Options {
             states: Vec::new(),
             sensors: BTreeMap::new(),
             renames: BTreeMap::new(),
+            arena: Arena::Own,
             section: None,
             allow_overflow: false,
             budgets: Budgets::default(),

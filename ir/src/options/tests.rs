@@ -447,6 +447,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          # state: not given\n\
          # sensor: not given\n\
          # rename: not given\n\
+         arena = \"own\"  # default\n\
          # section: not given\n\
          emit = [\"rust\"]  # m/secateur.toml:9\n\
          layout = \"cargo\"  # m/secateur.toml:10\n\

@@ -196,6 +196,8 @@ pub struct Program {
     pub states: Vec<State>,
     /// Identifiers of ports and states, by their names, where they are not made of those.
     pub renamed: BTreeMap<String, String>,
+    /// Whether the arena is lent for a run, so that states stand apart from it.
+    pub shares_arena: bool,
     pub layers: Vec<Layer>,
     pub entries: Vec<Entry>,
     /// Bytes of the arena, states, inputs and outputs included; alignment 8.
@@ -205,6 +207,10 @@ pub struct Program {
 }
 
 impl Program {
+    /// Whether states have memory of their own, apart from the arena.
+    pub fn states_apart(&self) -> bool {
+        self.shares_arena && !self.states.is_empty()
+    }
     /// Where a state stands: its buffer, its offset in the arena, and what it begins with, if that fits.
     pub fn state(&self, state: &State) -> Option<(&Buffer, usize, Option<&Constant>)> {
         let buffer = self.buffers.get(state.buffer.0 as usize)?;

@@ -14,7 +14,7 @@ use super::progress::Terminal;
 use super::{config, demo, engine, output, signals, warn};
 use crate::emit::names;
 use crate::error::{Error, Fault, Result, Site};
-use crate::options::{self, ChipName, FILE_NAME, FilePath, Given, Layout, Place, Settings};
+use crate::options::{self, Arena, ChipName, FILE_NAME, FilePath, Given, Layout, Place, Settings};
 use project::Project;
 use secateur_targets::{Image, Region, Target};
 use std::path::{Path, PathBuf};
@@ -70,6 +70,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     let mut kept = Kept::default();
     let mut job = job(args, layout, &mut kept)?;
     startable(&job.target)?;
+    if job.options.arena == Arena::Shared {
+        return Err(Error::option("arena", "a new project has one model, whose arena nobody shares")
+            .help("leave `--arena shared` out"));
+    }
     job.options.layout = layout;
     job.options.emit = layout.language().into_iter().collect();
     let mut observer = Terminal::new();

@@ -24,6 +24,11 @@ pub(super) fn models_c(models: &[Model]) -> String {
         let (inputs, outputs) = names::ports(model.program);
         let mut arguments = String::new();
         let _ = writeln!(text, "static {name}_arena arena_{index};");
+        let (mut state, mut kept) = (String::new(), format!("arena_{index}"));
+        if model.program.states_apart() {
+            let _ = writeln!(text, "static {name}_state state_{index};");
+            (state, kept) = (format!("&state_{index}, "), format!("state_{index}"));
+        }
         for (kind, put, ports, idents) in [
             ("ins", "input", &model.program.inputs, inputs),
             ("outs", "output", &model.program.outputs, outputs),
@@ -37,11 +42,11 @@ pub(super) fn models_c(models: &[Model]) -> String {
             }
             let _ = writeln!(text, "static const serve_port {kind}_{index}[] = {{{list} {{0, 0}}}};");
         }
-        let _ = writeln!(text, "static void init_{index}(void) {{ {name}_init(&arena_{index}); }}");
+        let _ = writeln!(text, "static void init_{index}(void) {{ {name}_init(&{kept}); }}");
         let _ = writeln!(
             text,
             "static uint32_t run_{index}(void)\n{{\n    const uintptr_t mark = paint_stack();\n    \
-             run_begins();\n    {name}_run(&arena_{index}{arguments});\n    run_ends();\n    \
+             run_begins();\n    {name}_run({state}&arena_{index}{arguments});\n    run_ends();\n    \
              return painted_stack(mark);\n}}"
         );
         let (ins, outs) = (model.program.inputs.len(), model.program.outputs.len());
@@ -68,6 +73,14 @@ pub(super) fn models_rs(models: &[Model]) -> String {
             "#[path = \"{EMITTED}/{}.rs\"]\n#[allow(dead_code)]\nmod model_{index};\n",
             names::rust_module(name)
         );
+        let mut runs = format!("(*&raw mut MODEL_{index})");
+        if model.program.shares_arena {
+            let _ = writeln!(
+                text,
+                "static mut ARENA_{index}: secateur::Arena<{{ model_{index}::{ty}::ARENA_BYTES }}> = secateur::Arena::new();"
+            );
+            let _ = write!(runs, ".on(&mut *&raw mut ARENA_{index})");
+        }
         for (kind, ports, idents, slot) in [
             ("INS", &model.program.inputs, inputs, "_mut().as_mut_ptr()"),
             ("OUTS", &model.program.outputs, outputs, "().as_ptr().cast_mut()"),
@@ -77,7 +90,7 @@ pub(super) fn models_rs(models: &[Model]) -> String {
                 // SAFETY of that text: one thread, and no reference outlives the call.
                 let _ = write!(
                     list,
-                    "Port {{ data: || unsafe {{ (*&raw mut MODEL_{index}).{ident}{slot}.cast() }}, bytes: {} }}, ",
+                    "Port {{ data: || unsafe {{ {runs}.{ident}{slot}.cast() }}, bytes: {} }}, ",
                     port.bytes()
                 );
             }
@@ -89,7 +102,7 @@ pub(super) fn models_rs(models: &[Model]) -> String {
              // Not inlined, so that the model's whole stack lies below the painted mark.\n\
              #[inline(never)]\nfn call_{index}() {{\n    \
              // SAFETY: one thread, and the harness holds no reference while this runs.\n    \
-             unsafe {{ (*&raw mut MODEL_{index}).run_in_place() }}\n}}\n\
+             unsafe {{ {runs}.run_in_place() }}\n}}\n\
              extern \"C\" fn run_{index}() -> u32 {{\n    let mark = port::paint_stack();\n    run_begins();\n    \
              call_{index}();\n    run_ends();\n    port::painted_stack(mark)\n}}"
         );
