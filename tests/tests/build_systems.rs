@@ -4,9 +4,10 @@
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::File;
 use secateur_compiler::observe::Silent;
-use secateur_compiler::options::{Language, Layout};
+use secateur_compiler::options::{Arena, Language, Layout, Quantize};
 use secateur_compiler::tensor::Samples;
 use secateur_compiler::{Options, targets};
+use secateur_tests::onnx::{FLOAT, Model, dims, node, port};
 use secateur_tests::{host, npy, repository, tools};
 use std::path::Path;
 use std::process::Command;
@@ -196,4 +197,56 @@ fn a_crate_that_forbids_unsafe_takes_the_model_as_a_crate() {
         let (ok, text) = rustc(line);
         assert!(ok, "{line}: {text}");
     }
+}
+
+/// Two models in one arena, as the page on options has them in C: one keeps a state between its runs.
+#[test]
+fn models_share_an_arena_as_the_page_says() {
+    if !there("arm-none-eabi-gcc") {
+        return;
+    }
+    let page = std::fs::read_to_string(repository().join("docs/configuration.md")).unwrap();
+    let block =
+        page.split("```c\n").skip(1).find(|block| block.contains("words_arena")).expect("the page has it");
+    let (declared, body) = block.split("```").next().unwrap().split_once("\n\n").expect("two parts");
+    let words = Model {
+        nodes: vec![
+            node("sum", "Add", &["audio", "h"], &["h_out"], &[]),
+            node("cut", "Relu", &["h_out"], &["scores"], &[]),
+        ],
+        inputs: vec![port("audio", FLOAT, &dims(&[1, 4])), port("h", FLOAT, &dims(&[1, 4]))],
+        outputs: vec![port("scores", FLOAT, &dims(&[1, 4])), port("h_out", FLOAT, &dims(&[1, 4]))],
+        ..Model::default()
+    };
+    let motion = std::fs::read(repository().join("compiler/models/watch_cnn1d/model.onnx")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let target = targets::find("nrf52840").unwrap();
+    let state = vec![("h".to_string(), "h_out".to_string())];
+    for (name, model, states) in [("words", words.bytes(), state), ("motion", motion, Vec::new())] {
+        let options = Options {
+            name: name.into(),
+            quantize: Quantize::None,
+            arena: Arena::Shared,
+            states,
+            emit: vec![Language::C],
+            ..Options::default()
+        };
+        host::write(dir.path(), &compile(&model, &target, None, &options, &mut Silent).unwrap().files);
+    }
+    let main = format!(
+        "#include \"words.h\"\n#include \"motion.h\"\n{declared}\nstatic float audio[4], scores[4];\n\
+         int main(void)\n{{\n{body}return (int)scores[0];\n}}\n"
+    );
+    std::fs::write(dir.path().join("main.c"), &main).unwrap();
+    let flags = "-mcpu=cortex-m4 -mthumb -std=c99 -Wall -Wextra -Werror -ffp-contract=off --specs=rdimon.specs -o main";
+    let mut gcc = tools::command("arm-none-eabi-gcc");
+    gcc.args(flags.split(' '));
+    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|e| e == "c" || e == "S") {
+            gcc.arg(path);
+        }
+    }
+    let (built, said) = run(&mut gcc, dir.path());
+    assert!(built, "{main}\n{said}");
 }
