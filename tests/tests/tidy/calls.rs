@@ -123,7 +123,7 @@ pub(crate) fn in_rust(file: &File) -> BTreeSet<String> {
 /// apt and util-linux bring).
 const SHELL: &str = "if then else elif fi for do done while until case esac in function select time \
     cd echo printf read local export set unset shift exit return trap exec eval source command test \
-    true false wait kill type compgen declare readonly mapfile getopts break continue ulimit umask \
+    true false wait kill type compgen declare readonly mapfile getopts shopt break continue ulimit umask \
     cat chmod chown cp cut date df dirname basename env expr find grep head id install ln ls md5sum \
     mkdir mktemp mv nproc pwd readlink realpath rm rmdir sed sha256sum sleep sort stat tail tar tee \
     timeout touch tr uname uniq wc xargs awk gzip diff cmp chroot mount umount mountpoint unshare \
