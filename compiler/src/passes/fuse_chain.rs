@@ -70,36 +70,52 @@ fn grown(graph: &Graph, root: NodeId, order: &BTreeMap<NodeId, usize>) -> Option
     if !links(graph, root) || !graph[root].clamp.is_none() {
         return None;
     }
-    let mut members = vec![root];
+    // Whatever joins the chain, such a value is read from outside of it.
+    let outside = |v: ValueId| {
+        graph.producer(v).is_none_or(|id| !links(graph, id) || !graph[id].clamp.is_none())
+            || graph[v].quant.is_some()
+            || graph.outputs().contains(&v)
+    };
+    let (mut members, mut inside) = (vec![root], BTreeSet::from([root]));
+    // What the chain reads: what stays so, and what may join it.
+    let (mut read, mut open) = (BTreeSet::new(), BTreeSet::new());
     let mut best = None;
-    loop {
-        let mut from: Vec<ValueId> = members
-            .iter()
-            .flat_map(|&m| graph[m].inputs.iter().flatten().copied())
-            .filter(|&v| {
-                graph[v].constant().is_none() && graph.producer(v).is_none_or(|p| !members.contains(&p))
-            })
-            .collect();
-        from.sort();
-        from.dedup();
-        if let ([x], 2..) = (from.as_slice(), members.len()) {
-            best = Some((*x, members.clone()));
+    let mut last = root;
+    let whole = loop {
+        for &v in graph[last].inputs.iter().flatten() {
+            let known = graph[v].constant().is_some();
+            if !known && graph.producer(v).is_none_or(|p| !inside.contains(&p)) {
+                if outside(v) {
+                    read.insert(v)
+                } else {
+                    open.insert(v)
+                };
+            }
         }
-        let inside = |v: ValueId| {
-            let id = graph.producer(v)?;
-            let fits = links(graph, id)
-                && graph[id].clamp.is_none()
-                && graph[v].quant.is_none()
-                && !graph.outputs().contains(&v)
-                && graph.consumers(v).iter().all(|c| members.contains(c));
-            fits.then_some(id)
+        if read.len() > 1 {
+            break best;
+        }
+        let mut from = read.iter().chain(&open);
+        if let (Some(x), None, 2..) = (from.next(), from.next(), members.len()) {
+            best = Some((*x, members.len()));
+        }
+        let joins = |v: &ValueId| {
+            let id = graph.producer(*v)?;
+            graph.consumers(*v).iter().all(|c| inside.contains(c)).then_some((*v, id))
         };
         // The latest first: so all that can come before a value is inside before the value itself is.
-        match from.into_iter().filter_map(inside).max_by_key(|id| order.get(id)) {
-            Some(next) => members.push(next),
-            None => return best,
-        }
-    }
+        let Some((v, next)) = open.iter().filter_map(joins).max_by_key(|(_, id)| order.get(id)) else {
+            break best;
+        };
+        open.remove(&v);
+        inside.insert(next);
+        members.push(next);
+        last = next;
+    };
+    whole.map(|(x, len)| {
+        members.truncate(len);
+        (x, members)
+    })
 }
 
 /// The steps of a chain's nodes, given the last one first.
