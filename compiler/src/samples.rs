@@ -6,6 +6,7 @@
 //! finite, or missing (NaN) where the model asks for that; integers may feed float inputs, floats never feed integer ones.
 
 use crate::error::{Error, Result, Site};
+use crate::graph::closing::closing;
 use crate::graph::{self, Graph, ValueId};
 use crate::ops::Op;
 use crate::tensor::{DType, Data, Samples, Tensor};
@@ -168,13 +169,25 @@ fn cut(
         _ => return Err(wrong()),
     };
     if let Some(v) = array.as_f32()
-        && let Some(at) = v.iter().position(|x| !(x.is_finite() || x.is_nan() && may_lack(graph, input)))
+        && v.iter().any(|x| !x.is_finite())
     {
-        let sample = at / value.len().max(1);
-        return Err(Error::data(
-            Site::Value(value.name.clone()),
-            format!("sample {sample} of the data holds {}, which is no finite number", v[at]),
-        ));
+        let closes = closing(graph).get(input.index()) == Some(&true);
+        let lacks = may_lack(graph, input);
+        let fits = |x: &f32| x.is_finite() || x.is_nan() && lacks || *x == f32::NEG_INFINITY && closes;
+        if let Some(at) = v.iter().position(|x| !fits(x)) {
+            let sample = at / value.len().max(1);
+            let error = Error::data(
+                Site::Value(value.name.clone()),
+                format!("sample {sample} of the data holds {}, which is no finite number", v[at]),
+            );
+            return Err(match v[at].is_nan() {
+                true => error,
+                false => error.help(
+                    "minus infinity is taken where an input closes scores: where all that reads it adds it to what a \
+                     Softmax reads, or chooses it there; give the least number that the model means elsewhere",
+                ),
+            });
+        }
     }
     let len = value.len();
     let cast = cast(array, value.dtype).ok_or_else(|| {

@@ -2,6 +2,7 @@
 //! precision, and a query that sees no key gets what the model says, in floats and in integers.
 
 use secateur_compiler::graph;
+use secateur_compiler::onnx;
 use secateur_compiler::program::from_port;
 use secateur_compiler::tensor::{DType, Data, Samples, Tensor};
 use secateur_tests::drawn::{Random, bits, compiled};
@@ -12,6 +13,7 @@ use secateur_compiler::cli::toolchain::Optimize;
 use secateur_compiler::observe::Silent;
 use secateur_compiler::options::Language;
 use secateur_compiler::program::to_port;
+use std::collections::BTreeMap;
 
 const KEYS: usize = 6;
 const DEPTH: usize = 8;
@@ -140,6 +142,49 @@ fn closed_scores_take_no_steps_from_the_others() {
             let snr = decibels(&want, &have);
             println!("{label}: {snr:.1} dB");
             assert!(snr > 29.0, "{label}: {snr:.1} dB");
+        }
+    }
+}
+
+/// Callers may bring masks of floats that close by minus infinity; anything else that is infinite is refused.
+#[test]
+fn masks_that_are_inputs_close_by_minus_infinity() {
+    let mask: [usize; 4] = [1, 1, KEYS, KEYS];
+    let inputs: [(&str, DType, &[usize]); 4] = [
+        ("q", DType::F32, &SHAPE),
+        ("k", DType::F32, &[1, 2, DEPTH, KEYS]),
+        ("v", DType::F32, &SHAPE),
+        ("mask", DType::F32, &mask),
+    ];
+    let names = inputs.map(|i| i.0);
+    for end in [-1e4, f32::NEG_INFINITY] {
+        let mut m = capped("added", end);
+        m.initializers.pop();
+        m.inputs.push(port("mask", FLOAT, &dims(&mask.map(|n| n as i64))));
+        let mut drawn = samples(&inputs, 24, &|_, _| false);
+        let mut random = Random(9);
+        let count = 24 * KEYS * KEYS;
+        let closed: Vec<f32> =
+            (0..count).map(|i| if i % KEYS == 0 || random.draw() > 0.0 { 0.0 } else { end }).collect();
+        let closed = Tensor::f32(&[24, 1, KEYS, KEYS], closed);
+        drawn.arrays.insert("mask".into(), closed);
+        let (want, have) = both(&m.bytes(), &drawn, &names, 24, &format!("brought, {end}"));
+        let snr = decibels(&want, &have);
+        println!("brought, {end}: {snr:.1} dB");
+        assert!(snr > 29.0, "brought, {end}: {snr:.1} dB");
+
+        let graph = onnx::import(&m.bytes(), &BTreeMap::new()).expect("the model is read");
+        for (name, odd) in [("q", f32::NEG_INFINITY), ("mask", f32::INFINITY), ("mask", f32::NAN)] {
+            let mut wrong = drawn.clone();
+            let array = &wrong.arrays[name];
+            let mut values = array.to_f32_vec();
+            values[7] = odd;
+            let array = Tensor::f32(array.shape(), values);
+            wrong.arrays.insert(name.into(), array);
+            let error =
+                secateur_compiler::samples::split(&wrong, &graph, None).expect_err("no number").to_string();
+            let says = format!("tensor `{name}`: sample 0 of the data holds {odd}");
+            assert!(error.contains(&says), "{error}");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! together is a question to the graph as well; whether they should is asked by passes.
 
 pub mod channels;
+pub(crate) mod closing;
 pub mod layout;
 mod patch;
 mod run;

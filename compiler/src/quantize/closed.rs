@@ -7,9 +7,10 @@
 use super::calibrate::{Histogram, affine};
 use super::ptq::{Seen, rounded};
 use crate::error::Result;
+use crate::graph::closing::{asks_for_open, backwards, hands_on, softmax};
 use crate::graph::{Graph, NodeId, Patch, Quant, ValueId};
+use crate::ops::Op;
 use crate::ops::attention::{MASK, Mask};
-use crate::ops::{Op, PadMode, Reducing};
 use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 use std::borrow::Cow;
@@ -19,62 +20,6 @@ const DEPTH: f32 = 16.0;
 
 /// What stands for minus infinity where ends of ranges are looked for.
 const ABYSS: f32 = -1e30;
-
-/// Whether a node's results are elements of its operand at that place, chosen or moved.
-fn hands_on(op: &Op, place: usize) -> bool {
-    match op {
-        Op::Map(map) if map.function == "Where" => place > 0,
-        Op::Concat(_) => true,
-        Op::Reduce(reduce) => reduce.function == Reducing::Max,
-        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Transpose(_) => place == 0,
-        Op::Identity(_) | Op::Slice(_) | Op::Split(_) | Op::Gather(_) | Op::Expand(_) => place == 0,
-        Op::Pad(pad) => place == 0 && pad.mode == PadMode::Constant,
-        _ => false,
-    }
-}
-
-/// Whether a node asks whether a value is minus infinity, which is all that it wants to know.
-fn asks_for_open(graph: &Graph, id: NodeId) -> bool {
-    let infinite = |v: &ValueId| {
-        let known = graph[*v].constant().and_then(|t| t.as_f32());
-        known.is_some_and(|all| all.iter().all(|x| *x == f32::NEG_INFINITY))
-    };
-    matches!(&graph[id].op, Op::Map(map) if ["Greater", "Equal"].contains(&map.function))
-        && graph[id].inputs.iter().flatten().any(infinite)
-}
-
-/// The readers of values with the places where they read, in an order in which each reader's results came before.
-fn backwards(graph: &Graph) -> impl Iterator<Item = (NodeId, usize, ValueId)> + '_ {
-    graph.topological().into_iter().rev().flat_map(|id| {
-        let operands = graph[id].inputs.iter().enumerate();
-        operands.filter_map(|(place, v)| Some((id, place, (*v)?))).collect::<Vec<_>>()
-    })
-}
-
-/// By value index, whether it leads to the scores of a Softmax, or to the mask of an attention, and nowhere else, by
-/// sums, choices and moves.
-pub(super) fn closing(graph: &Graph) -> Vec<bool> {
-    let mut leads: Vec<Option<bool>> = vec![None; graph.values().count()];
-    for (id, place, v) in backwards(graph) {
-        let on = |o: &ValueId| leads[o.index()] == Some(true) && !graph.outputs().contains(o);
-        let fits = match &graph[id].op {
-            Op::Softmax(_) => softmax(graph, v).is_some(),
-            Op::Attention(attention) => place == MASK && attention.mask == Mask::Added,
-            Op::Map(map) if map.function != "Where" => asks_for_open(graph, id),
-            op => (hands_on(op, place) || matches!(op, Op::Add(_))) && graph[id].outputs.iter().all(on),
-        };
-        let before = leads[v.index()].unwrap_or(true);
-        leads[v.index()] = Some(before && fits);
-    }
-    let port = |v: ValueId| graph.outputs().contains(&v);
-    graph.values().map(|(v, _)| leads[v.index()] == Some(true) && !port(v)).collect()
-}
-
-/// The Softmax that alone reads a value.
-fn softmax(graph: &Graph, v: ValueId) -> Option<NodeId> {
-    let [id] = graph.consumers(v)[..] else { return None };
-    (matches!(graph[id].op, Op::Softmax(_)) && !graph.outputs().contains(&v)).then_some(id)
-}
 
 /// What the range of a value is found from: scores no further below the greatest of their row than counts, and a
 /// number for minus infinity where it closes scores.

@@ -19,6 +19,7 @@ use super::weights::{self, four_bit};
 use super::wide;
 use super::wished::wished;
 use crate::error::{Error, Fault, Result, Site};
+use crate::graph::closing::closing;
 use crate::graph::walk::Walk;
 use crate::graph::{Clamp, Graph, NodeId, Patch, Quant, ValueId};
 use crate::least_squares::{self, Layer, Steps};
@@ -231,7 +232,7 @@ fn observe(graph: &Graph, inputs: &[Vec<Tensor>], observer: &mut dyn Observer) -
         logits: BTreeMap::new(),
         ranges: BTreeMap::new(),
     };
-    let closing = closed::closing(graph);
+    let closing = closing(graph);
     for &v in graph.inputs().iter().chain(graph.states()) {
         if let Some(tensors) = &walk.live[v.index()] {
             seen.histograms[v.index()] = histogram(graph, v, tensors, closing[v.index()])?;
