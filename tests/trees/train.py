@@ -19,9 +19,11 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import NuSVC, SVC
+from sklearn.tree import DecisionTreeRegressor
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Samples of each model: as many of the data set, and as many with noise on them.
@@ -94,6 +96,8 @@ def main():
     forest = lambda trees, **rest: RandomForestClassifier(trees, random_state=1, **rest)
     scaled = lambda model: make_pipeline(StandardScaler(), Normalizer(), model)
     names = np.array(["setosa", "versicolor", "virginica"])[species]
+    # Millimetres, told by which they are instead of by how many.
+    classes = np.concatenate([np.round(10 * iris[:, :1]) % 12, iris[:, 1:2]], axis=1)
     models = {
         "forest_50": lambda: (scikit(forest(50), iris, species), iris),
         "forest_10": lambda: (scikit(forest(10, max_depth=6), cells, kind), cells),
@@ -117,6 +121,15 @@ def main():
         "logistic_two": lambda: (scikit(scaled(LogisticRegression()), cells, kind, zipmap=True), cells),
         "lightgbm": lambda: (lightgbm(iris, species), iris),
         "lightgbm_two": lambda: (lightgbm(cells, kind), cells),
+        # Questions for one of several categories become branches that meet.
+        "lightgbm_categories": lambda: (
+            lightgbm(classes, np.isin(classes[:, 0], [1, 4, 5, 8, 9]).astype(int), categorical_feature=[0],
+                     min_child_samples=5, min_data_per_group=5, cat_smooth=1), classes),
+        # The names stand in a constant of text.
+        "names_one_each": lambda: (scikit(OneVsRestClassifier(LogisticRegression()), iris, names), iris),
+        # Its result is declared with one column and has two.
+        "tree_two_numbers": lambda: (
+            scikit(DecisionTreeRegressor(max_depth=4, random_state=1), iris[:, :2], iris[:, 2:]), iris[:, :2]),
         "xgboost": lambda: (xgboost(iris, species), iris),
         "xgboost_two": lambda: (xgboost(cells, kind), cells),
     }

@@ -6,6 +6,7 @@
 //! has no spelling in standard ONNX is refused by name, all of it at once.
 
 mod recurrent;
+mod trees;
 mod unfuse;
 
 use super::write::{OPSET, Writer, element, float, int, ints, signed, string};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result, Site};
 use crate::graph::{Graph, NodeId, Quant, ValueId};
 use crate::ops::{Attr, AveragePool, Joining, MaxPool, Op, Operand, PadMode, Reducing, ValueType};
 use crate::tensor::{DType, Data, Tensor};
+use std::collections::BTreeSet;
 
 /// Writes a graph; `about` says in the file where it comes from.
 ///
@@ -22,8 +24,16 @@ pub fn export(graph: &Graph, about: &str) -> Result<Vec<u8>> {
     let mut out = Export { graph, w: Writer::default(), names: vec![None; graph.values().count()] };
     out.ports()?;
     let mut refused = Vec::new();
+    // What reads a result of a refused node is refused with it, and says nothing of its own.
+    let mut missing = BTreeSet::new();
     for id in graph.topological() {
-        refused.extend(out.node(id).err().map(|e| e.at(graph[id].site())));
+        let node = &graph[id];
+        let told = node.inputs.iter().flatten().any(|v| missing.contains(v));
+        let error = if told { None } else { out.node(id).err().map(|e| e.at(node.site())) };
+        if told || error.is_some() {
+            missing.extend(node.outputs.iter().copied());
+        }
+        refused.extend(error);
     }
     if let Some(error) = Error::join(refused) {
         return Err(error);
@@ -371,8 +381,8 @@ impl Export<'_> {
             Op::Attention(_) | Op::Chain(_) | Op::Normalization(_) => {
                 return refuse("is fused, and was not written in its parts");
             }
-            Op::TreeEnsemble(_) => {
-                return refuse("holds decision trees, which the default operator set has no word for");
+            Op::TreeEnsemble(trees) => {
+                return self.trees(trees, name, &inputs, outputs);
             }
             Op::PairwiseCoupling(_) => {
                 return refuse(

@@ -17,6 +17,7 @@ use crate::options::Numbers;
 use crate::tensor::{DType, Tensor};
 use crate::warning::Warning;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 mod control;
 mod known;
@@ -24,6 +25,7 @@ mod narrow;
 mod place;
 mod sequences;
 mod survey;
+mod text;
 
 use control::Step;
 use known::{MAX_FOLDED, MAX_FOLDED_TOTAL, fold};
@@ -72,6 +74,7 @@ fn sweep<'g>(
         names: BTreeMap::new(),
         listed: BTreeMap::new(),
         narrow: BTreeMap::new(),
+        text: BTreeMap::new(),
         poisoned: BTreeMap::new(),
         declared,
         taken: BTreeSet::new(),
@@ -124,6 +127,8 @@ struct Importer<'g> {
     listed: BTreeMap<String, Listed>,
     /// Names of values whose elements the model packs several to a byte.
     narrow: BTreeMap<String, Narrow>,
+    /// Names of values that are text in the model: what their numbers count.
+    text: BTreeMap<String, Arc<[String]>>,
     /// Results of nodes that failed, and whether they would have been constants.
     poisoned: BTreeMap<String, bool>,
     /// Results of nodes that failed which go on as inputs of the graph, with type and shape.
@@ -157,9 +162,10 @@ impl Importer<'_> {
                 return Err(Error::model(Site::Value(name), "two initializers share this name"));
             }
             match tensor {
-                Ok(Stored { tensor, narrow }) => {
+                Ok(Stored { tensor, narrow, text }) => {
                     let id = self.patch.add_constant(&name, tensor);
                     self.narrow.extend(narrow.map(|narrow| (name.clone(), narrow)));
+                    self.text.extend(text.map(|text| (name.clone(), text)));
                     self.names.insert(name, id);
                 }
                 Err(e) => {
@@ -425,30 +431,39 @@ impl Importer<'_> {
             self.no_narrow_output(&port.name)?;
             let value = &self.patch.graph()[id];
             if let Ok(Some(ty)) = &port.ty {
-                check_claim(ty, value.dtype, &value.shape).map_err(|e| e.at(site()))?;
+                let other = check_claim(ty, value.dtype, &value.shape).map_err(|e| e.at(site()))?;
+                if let Some(message) = other {
+                    let warning = Warning::new(site(), message);
+                    self.patch.warn(warning.help(
+                        "exporters that guess this shape write such files; if the inputs should have other shapes, say \
+                         so with `--dim`",
+                    ));
+                }
             }
+            self.tell_text(port);
             self.patch.add_output(id);
         }
         Ok(())
     }
 }
 
-/// Refuses a declared output type that the graph cannot give. Symbolic dimensions claim nothing.
-fn check_claim(claim: &proto::PortType, dtype: DType, shape: &[usize]) -> Result<()> {
+/// Refuses a declared element type that the graph does not give; what is wrong with a declared shape, which
+/// onnxruntime goes by no more than this. Symbolic dimensions claim nothing.
+fn check_claim(claim: &proto::PortType, dtype: DType, shape: &[usize]) -> Result<Option<String>> {
     if claim.dtype != dtype {
         return Err(Error::model(
             Site::Whole,
             format!("is declared as {}, but the graph computes {dtype}", claim.dtype),
         ));
     }
-    let Some(dims) = &claim.shape else { return Ok(()) };
+    let Some(dims) = &claim.shape else { return Ok(None) };
     let fits = dims.len() == shape.len()
         && dims.iter().zip(shape).all(|(d, &n)| match d {
             Dim::Known(d) => usize::try_from(*d) == Ok(n),
             Dim::Named(_) | Dim::Unknown => true,
         });
     if fits {
-        return Ok(());
+        return Ok(None);
     }
     let dims: Vec<String> = dims
         .iter()
@@ -458,10 +473,8 @@ fn check_claim(claim: &proto::PortType, dtype: DType, shape: &[usize]) -> Result
             Dim::Unknown => "?".into(),
         })
         .collect();
-    Err(Error::model(
-        Site::Whole,
-        format!("is declared with shape [{}], but the graph computes {shape:?}", dims.join(", ")),
-    ))
+    let declared = dims.join(", ");
+    Ok(Some(format!("is declared with shape [{declared}], but the graph computes {shape:?}, which holds")))
 }
 
 fn operand(graph: &Graph, id: ValueId) -> Operand<'_> {

@@ -242,8 +242,12 @@ fn attr(a: &AttributeProto) -> Result<Attr> {
         Ok(AttributeType::STRINGS) => Attr::Strs(a.strings.iter().map(|s| utf8(s)).collect::<Result<_>>()?),
         Ok(AttributeType::TENSOR) => match a.t.as_ref() {
             Some(t) => match tensor(t)? {
-                Stored { tensor, narrow: Some(narrow) } => Attr::Narrow(tensor, narrow),
-                Stored { tensor, narrow: None } => Attr::Tensor(tensor),
+                Stored { text: Some(_), .. } => {
+                    let why = "is a tensor of text, which is supported as an initializer only";
+                    return Err(Error::model(Site::Whole, why));
+                }
+                Stored { tensor, narrow: Some(narrow), .. } => Attr::Narrow(tensor, narrow),
+                Stored { tensor, narrow: None, .. } => Attr::Tensor(tensor),
             },
             None => return Err(Error::model(Site::Whole, "is said to be a tensor but holds none")),
         },
@@ -287,6 +291,8 @@ fn port(v: &ValueInfoProto) -> Port {
 
 /// ONNX's number of the element type double.
 const DOUBLE: i32 = 11;
+/// The ONNX element type of text.
+const STRING: i32 = 8;
 
 fn is_double(v: &ValueInfoProto) -> bool {
     let ty = v.type_.as_ref().and_then(|t| t.value.as_ref());

@@ -17,6 +17,9 @@ use std::collections::BTreeSet;
 /// The version of the default operator set, and of the file format that came with it.
 pub(super) const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
+/// The domain of trees, and its version, which is only named where a node is of it.
+const ML: &str = "ai.onnx.ml";
+const ML_OPSET: i64 = 3;
 
 /// A model under construction.
 #[derive(Default)]
@@ -123,6 +126,20 @@ impl Writer {
             ..Default::default()
         });
     }
+    /// A node of the operators of trees and linear models.
+    pub(super) fn node_of_ml(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: &[String],
+        outputs: &[String],
+        attribute: Vec<AttributeProto>,
+    ) {
+        self.node(op, name, inputs, outputs, attribute);
+        if let Some(node) = self.graph.node.last_mut() {
+            node.domain = ML.into();
+        }
+    }
     /// A node of one result, which is called like this or so.
     pub(super) fn step(
         &mut self,
@@ -144,12 +161,17 @@ impl Writer {
     /// The file; `about` says where it comes from.
     pub(super) fn finish(mut self, name: &str, about: &str) -> Result<Vec<u8>> {
         self.graph.name = if name.is_empty() { "model".into() } else { name.into() };
+        let mut opset_import = vec![OperatorSetIdProto { version: OPSET, ..Default::default() }];
+        if self.graph.node.iter().any(|node| node.domain == ML) {
+            let set = OperatorSetIdProto { domain: ML.into(), version: ML_OPSET, ..Default::default() };
+            opset_import.push(set);
+        }
         let model = ModelProto {
             ir_version: IR_VERSION,
             producer_name: "secateur".into(),
             producer_version: env!("CARGO_PKG_VERSION").into(),
             doc_string: about.into(),
-            opset_import: vec![OperatorSetIdProto { version: OPSET, ..Default::default() }],
+            opset_import,
             graph: Some(self.graph).into(),
             ..Default::default()
         };

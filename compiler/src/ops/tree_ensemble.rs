@@ -172,6 +172,11 @@ impl TreeEnsemble {
         TreeEnsemble { trees: trees.collect(), aggregate: Aggregate::Sum, base: Vec::new(), ..self.clone() }
     }
 
+    /// The ensemble without what is added at the end.
+    pub fn without_base(&self) -> TreeEnsemble {
+        TreeEnsemble { base: Vec::new(), ..self.clone() }
+    }
+
     fn row(&self, x: &[f32], y: &mut [f32], seen: &mut [bool]) -> Option<()> {
         y.fill(0.0);
         seen.fill(false);

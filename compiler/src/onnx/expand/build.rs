@@ -10,6 +10,7 @@ use crate::ops::check::{refuse, sizes};
 use crate::ops::{Attr, Operand, ParseCx};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The operator set of the nodes that are written here.
 pub(in crate::onnx) const OPSET: i64 = 21;
@@ -20,6 +21,8 @@ pub(in crate::onnx) struct Expanded {
     pub(in crate::onnx) nodes: Vec<RawNode>,
     /// What is worth knowing of the replacement, and what can be done about it.
     pub(in crate::onnx) warnings: Vec<(String, String)>,
+    /// Where the first result is text in the model, the texts that its numbers stand for.
+    pub(in crate::onnx) text: Option<Arc<[String]>>,
 }
 
 /// The nodes written so far.
@@ -33,6 +36,7 @@ pub(super) struct Builder<'a> {
     constants: Vec<(String, Tensor)>,
     nodes: Vec<RawNode>,
     warnings: Vec<(String, String)>,
+    text: Option<Arc<[String]>>,
 }
 
 pub(super) fn attr(name: &str, value: Attr) -> (String, Attr) {
@@ -50,7 +54,16 @@ impl<'a> Builder<'a> {
         path: String,
         taken: &'a mut BTreeSet<String>,
     ) -> Self {
-        Builder { cx, node, path, taken, constants: Vec::new(), nodes: Vec::new(), warnings: Vec::new() }
+        Builder {
+            cx,
+            node,
+            path,
+            taken,
+            constants: Vec::new(),
+            nodes: Vec::new(),
+            warnings: Vec::new(),
+            text: None,
+        }
     }
 
     /// The name of an input.
@@ -86,6 +99,11 @@ impl<'a> Builder<'a> {
     /// Leaves a warning at the replaced node.
     pub(super) fn warn(&mut self, message: impl Into<String>, help: impl Into<String>) {
         self.warnings.push((message.into(), help.into()));
+    }
+
+    /// Says that the first result is text, and what its numbers stand for.
+    pub(super) fn names(&mut self, texts: impl Into<Arc<[String]>>) {
+        self.text = Some(texts.into());
     }
 
     fn fresh(&mut self, what: &str) -> String {
@@ -203,7 +221,8 @@ impl<'a> Builder<'a> {
                 given.insert(output.clone());
             }
         }
-        Ok(Expanded { constants: self.constants, nodes: self.nodes, warnings: self.warnings })
+        let Builder { constants, nodes, warnings, text, .. } = self;
+        Ok(Expanded { constants, nodes, warnings, text })
     }
 
     fn rename(&mut self, from: &str, to: &str) {

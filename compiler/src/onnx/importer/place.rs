@@ -22,6 +22,7 @@ impl Importer<'_> {
     /// What comes in place of a node: nothing, when it is added itself.
     pub(super) fn place(&mut self, node: RawNode, known: bool) -> Result<Vec<Step>> {
         let plain = support::plain(&node.domain).is_empty();
+        let node = self.text(node)?;
         if let Some(function) = self.support.function(&node) {
             let body = function.body(&node)?;
             return self.body(node, body, "function");
@@ -43,6 +44,9 @@ impl Importer<'_> {
         {
             for (message, help) in expanded.warnings {
                 self.patch.warn(Warning::new(order::site(&node), message).help(help));
+            }
+            if let Some(texts) = expanded.text {
+                self.say_text(&node, texts);
             }
             for (name, tensor) in expanded.constants {
                 let id = self.patch.add_constant(&name, tensor);

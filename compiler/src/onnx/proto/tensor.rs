@@ -4,19 +4,23 @@
 //! from the typed fields; elements of less than a byte are unpacked, the first from the lowest bits, and keep the
 //! name of their type beside them; nothing is allocated before its size is checked.
 
-use super::DOUBLE;
+use super::{DOUBLE, STRING};
 use crate::error::{Error, Result, Site};
 use crate::ops::Narrow;
 use crate::ops::check::{len, refuse};
 use crate::tensor::{DType, Data, Tensor};
 use onnx_protobuf::TensorProto;
 use onnx_protobuf::tensor_proto::DataLocation;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A constant of the file: its elements, and their type where the graph has only a wider one.
 #[derive(Clone)]
 pub(in crate::onnx) struct Stored {
     pub(in crate::onnx) tensor: Tensor,
     pub(in crate::onnx) narrow: Option<Narrow>,
+    /// Of text, the texts: the elements are their numbers here.
+    pub(in crate::onnx) text: Option<Arc<[String]>>,
 }
 
 /// How elements lie in `raw_data`.
@@ -62,7 +66,7 @@ fn element(data_type: i32) -> Result<(DType, Raw)> {
         13 => return Ok((DType::U64, Raw::Same)),
         16 => return Ok((DType::F32, Raw::Bf16)),
         0 => "undefined",
-        8 => "string",
+        STRING => "string",
         14 => "complex64",
         15 => "complex128",
         17..=20 | 24 => "float8",
@@ -115,15 +119,38 @@ pub(super) fn tensor(t: &TensorProto) -> Result<Stored> {
     if t.segment.is_some() {
         return fail("is stored in segments, which is not supported".into());
     }
-    let (dtype, raw) = element(t.data_type)?;
     let shape = shape(&t.dims)?;
+    if t.data_type == STRING {
+        return text(t, shape);
+    }
+    let (dtype, raw) = element(t.data_type)?;
     let len = shape.iter().product();
     let data = if t.raw_data.is_empty() { typed(t, dtype, raw, len)? } else { from_raw(t, dtype, raw, len)? };
     if data.len() != len {
         return fail(format!("shape {shape:?} needs {len} elements, the file holds {}", data.len()));
     }
     let narrow = if let Raw::Packed(narrow) = raw { Some(narrow) } else { None };
-    Ok(Stored { tensor: Tensor::new(shape, data)?, narrow })
+    Ok(Stored { tensor: Tensor::new(shape, data)?, narrow, text: None })
+}
+
+/// Text as numbers: texts are counted where they stand for the first time.
+fn text(t: &TensorProto, shape: Vec<usize>) -> Result<Stored> {
+    let fail = |why: String| Err(Error::model(Site::Whole, why));
+    let len: usize = shape.iter().product();
+    if t.string_data.len() != len {
+        return fail(format!("shape {shape:?} needs {len} texts, the file holds {}", t.string_data.len()));
+    }
+    let mut known: BTreeMap<&str, i64> = BTreeMap::new();
+    let (mut texts, mut numbers) = (Vec::new(), Vec::with_capacity(len));
+    for bytes in &t.string_data {
+        let Ok(text) = std::str::from_utf8(bytes) else { return fail("is not UTF-8".into()) };
+        let number = *known.entry(text).or_insert(texts.len() as i64);
+        if number == texts.len() as i64 {
+            texts.push(text.to_string());
+        }
+        numbers.push(number);
+    }
+    Ok(Stored { tensor: Tensor::new(shape, Data::I64(numbers))?, narrow: None, text: Some(texts.into()) })
 }
 
 fn from_raw(t: &TensorProto, dtype: DType, raw: Raw, len: usize) -> Result<Data> {

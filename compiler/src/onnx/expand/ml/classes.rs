@@ -9,11 +9,8 @@ use crate::tensor::{Data, Tensor};
 /// The labels of a classifier, by class.
 pub(super) struct Classes(Vec<i64>);
 
-/// So many names stand in a warning.
-const SHOWN: usize = 12;
-
 impl Classes {
-    /// From attributes of these names. Names of classes are text: their numbers stand for them, with a warning.
+    /// From attributes of these names. Names of classes are text: their numbers stand for them.
     pub(super) fn of(b: &mut Builder<'_>, integers: &str, strings: &str) -> Result<Classes> {
         let (names, labels) = (words(b, strings)?, ints(b, integers)?);
         if names.is_empty() {
@@ -22,15 +19,7 @@ impl Classes {
                 labels => Ok(Classes(labels.to_vec())),
             };
         }
-        let mut list: Vec<String> =
-            names.iter().take(SHOWN).enumerate().map(|(i, name)| format!("{i} is `{name}`")).collect();
-        if names.len() > SHOWN {
-            list.push(format!("and so on up to {}", names.len() - 1));
-        }
-        b.warn(
-            format!("its labels are names, and it gives their numbers: {}", list.join(", ")),
-            "look the name up in the program that reads the number",
-        );
+        b.names(names);
         Ok(Classes((0..names.len() as i64).collect()))
     }
 

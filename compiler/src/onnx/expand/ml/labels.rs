@@ -2,10 +2,11 @@
 
 use super::super::build::{Builder, Expanded, int};
 use super::{floats, ints, words};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Attr;
 use crate::ops::check::refuse;
 use crate::tensor::{DType, Data, Tensor};
+use std::collections::BTreeMap;
 
 /// The probabilities stand for the dictionaries that name them.
 pub(super) fn zip_map(mut b: Builder<'_>) -> Result<Expanded> {
@@ -17,12 +18,15 @@ pub(super) fn zip_map(mut b: Builder<'_>) -> Result<Expanded> {
     b.finish(vec![x])
 }
 
-const TEXT: &str = "maps text, which has no place in a tensor of numbers";
+fn text() -> Error {
+    refuse("maps text, which has no place in a tensor of numbers")
+        .help("encode text before the model, and give it the numbers")
+}
 
 /// Keys or values: in a list of their type, or in a tensor.
 fn numbers(b: &Builder<'_>, what: &str) -> Result<Data> {
     if !words(b, &format!("{what}_strings"))?.is_empty() {
-        return Err(refuse(TEXT).help("encode text before the model, and give it the numbers"));
+        return Err(text());
     }
     if let Some(tensor) = b.cx.tensor(&format!("{what}_tensor"))? {
         return Ok(tensor.data().clone());
@@ -46,11 +50,48 @@ fn default(b: &Builder<'_>, dtype: DType) -> Result<Tensor> {
 const LOOSE: i64 = 4;
 
 /// Values for keys.
-pub(super) fn encode(mut b: Builder<'_>) -> Result<Expanded> {
+pub(super) fn encode(b: Builder<'_>) -> Result<Expanded> {
     if !words(&b, "classes_strings")?.is_empty() {
-        return Err(refuse(TEXT).help("encode text before the model, and give it the numbers"));
+        return Err(text());
     }
-    let (keys, values) = (numbers(&b, "keys")?, numbers(&b, "values")?);
+    let keys = numbers(&b, "keys")?;
+    let names = words(&b, "values_strings")?;
+    if !names.is_empty() {
+        let other = b.cx.str_or("default_string", "_Unused")?;
+        return named(b, keys, names, other);
+    }
+    let values = numbers(&b, "values")?;
+    let other = default(&b, values.dtype())?;
+    look_up(b, keys, values, other)
+}
+
+/// Names for numbers; a number that is no category gets `default_string`.
+pub(super) fn map_categories(b: Builder<'_>) -> Result<Expanded> {
+    if b.operand(0)?.dtype != DType::I64 {
+        return Err(refuse("maps int64 to text, or text to int64, and its input is neither"));
+    }
+    let (keys, names) = (ints(&b, "cats_int64s")?, words(&b, "cats_strings")?);
+    let other = b.cx.str_or("default_string", "_Unused")?;
+    named(b, Data::I64(keys.to_vec()), names, other)
+}
+
+/// Names for keys, as numbers: those of equal names are the same.
+fn named(mut b: Builder<'_>, keys: Data, names: &[String], other: &str) -> Result<Expanded> {
+    let mut texts: Vec<String> = Vec::new();
+    let mut numbers: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut number = |name| {
+        *numbers.entry(name).or_insert_with(|| {
+            texts.push(name.to_string());
+            texts.len() as i64 - 1
+        })
+    };
+    let values: Vec<i64> = names.iter().map(|name| number(name.as_str())).collect();
+    let other = number(other);
+    b.names(texts);
+    look_up(b, keys, Data::I64(values), Tensor::new(Vec::new(), Data::I64(vec![other]))?)
+}
+
+fn look_up(mut b: Builder<'_>, keys: Data, values: Data, other: Tensor) -> Result<Expanded> {
     if keys.len() != values.len() || keys.is_empty() {
         return Err(refuse(format!("has {} keys for {} values", keys.len(), values.len())));
     }
@@ -58,7 +99,6 @@ pub(super) fn encode(mut b: Builder<'_>) -> Result<Expanded> {
     if operand.dtype.is_float() != keys.dtype().is_float() {
         return Err(refuse(format!("has keys of {}, and an input of {}", keys.dtype(), operand.dtype)));
     }
-    let other = default(&b, values.dtype())?;
     let keys = Tensor::new(vec![keys.len()], keys)?;
     let values = Tensor::new(vec![values.len()], values)?;
     let y = if operand.dtype.is_float() {
@@ -151,7 +191,7 @@ fn equal(b: &mut Builder<'_>, x: &str, shape: &[usize], keys: Tensor) -> String 
 /// A place for each category.
 pub(super) fn one_hot(mut b: Builder<'_>) -> Result<Expanded> {
     if !words(&b, "cats_strings")?.is_empty() {
-        return Err(refuse(TEXT).help("encode text before the model, and give it the numbers"));
+        return Err(text());
     }
     let categories = ints(&b, "cats_int64s")?;
     if categories.is_empty() {

@@ -1,7 +1,7 @@
 //! Operators of `ai.onnx.ml`, which scikit-learn, LightGBM and XGBoost export: trees, linear models, support
 //! vectors, and what prepares features and names labels.
 //!
-//! In: numbers; text is refused, but for the names of classes, for which their numbers stand. Out: nodes of the
+//! In: numbers, and names of classes, for which their numbers stand; other text is refused. Out: nodes of the
 //! default domain. Law: labels and scores are onnxruntime's, where the standard leaves them open too.
 
 mod classes;
@@ -24,6 +24,7 @@ use crate::tensor::DType;
 pub(super) const TABLE: &[(&str, Expand)] = &[
     ("ai.onnx.ml.ArrayFeatureExtractor", features::extract),
     ("ai.onnx.ml.Binarizer", features::binarize),
+    ("ai.onnx.ml.CategoryMapper", labels::map_categories),
     ("ai.onnx.ml.FeatureVectorizer", features::join),
     ("ai.onnx.ml.Imputer", features::impute),
     ("ai.onnx.ml.LabelEncoder", labels::encode),

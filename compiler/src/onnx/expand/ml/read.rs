@@ -2,7 +2,8 @@
 //!
 //! In: the attributes of a node, lists of nodes in no order. Out: trees, whose branches lead on and whose
 //! leaves have weights. Law: what an adversarial file holds is refused by what is wrong with it: a child that
-//! does not exist, a tree without a root, a node that is reached twice, lists of unlike lengths.
+//! does not exist, a tree without a root, a branch that leads back, lists of unlike lengths. Branches may meet:
+//! LightGBM's questions for one of several categories do.
 
 use super::super::build::Builder;
 use super::{floats, ints, words};
@@ -68,36 +69,50 @@ fn target(id: i64, targets: usize) -> Result<usize> {
         .ok_or_else(|| refuse(format!("a weight is for number {id} of {targets} results, counted from 0")))
 }
 
-/// Walks from a root on, and numbers what it meets: parents before children.
+/// Walks from a root on, and numbers what it meets: parents before children, also where branches meet.
 fn walk(root: Key, nodes: &BTreeMap<Key, Raw>) -> Result<Tree> {
-    let mut number: BTreeMap<Key, Child> = BTreeMap::new();
+    enum Visit {
+        Enter(Key, Option<Key>),
+        Leave(Key),
+    }
+    // What was met, and of that the branches on the way to where the walk is.
+    let (mut met, mut above) = (BTreeSet::new(), BTreeSet::new());
+    // Children before parents, and the second child's before the first one's: turned around below.
     let (mut branches, mut leaves) = (Vec::new(), Vec::new());
-    let mut next = vec![(root, None)];
-    while let Some((key, parent)) = next.pop() {
-        let Some(raw) = nodes.get(&key) else {
-            let from: Option<Key> = parent;
-            let from = from.map_or_else(|| "a root".to_string(), |p| p.to_string());
-            return Err(refuse(format!("{from} leads to {key}, which does not exist")));
-        };
-        let child = match raw {
-            Raw::Branch { yes, no, .. } => {
-                next.extend([(*no, Some(key)), (*yes, Some(key))]);
+    let mut next = vec![Visit::Enter(root, None)];
+    while let Some(visit) = next.pop() {
+        let (key, parent) = match visit {
+            Visit::Enter(key, parent) => (key, parent),
+            Visit::Leave(key) => {
+                above.remove(&key);
                 branches.push(key);
-                Child::Branch(branches.len() - 1)
-            }
-            Raw::Leaf(weights) => {
-                leaves.push(weights.clone());
-                Child::Leaf(leaves.len() - 1)
+                continue;
             }
         };
-        // Lists of branches and leaves may name one leaf from two branches; what stands for itself is a tree.
-        let again = number.insert(key, child).is_some();
-        if again && !matches!(key, Key::Leaf(_)) {
-            return Err(refuse(format!(
-                "{key} is reached twice: branches of a tree must not meet, or lead back"
-            )));
+        let from = || parent.map_or_else(|| "a root".to_string(), |p| p.to_string());
+        if above.contains(&key) {
+            return Err(refuse(format!("{} leads back to {key}", from())));
+        }
+        let Some(raw) = nodes.get(&key) else {
+            return Err(refuse(format!("{} leads to {key}, which does not exist", from())));
+        };
+        if !met.insert(key) {
+            continue;
+        }
+        match raw {
+            Raw::Branch { yes, no, .. } => {
+                above.insert(key);
+                next.extend([Visit::Leave(key), Visit::Enter(*yes, Some(key)), Visit::Enter(*no, Some(key))]);
+            }
+            Raw::Leaf(weights) => leaves.push((key, weights.clone())),
         }
     }
+    branches.reverse();
+    leaves.reverse();
+    let mut number: BTreeMap<Key, Child> =
+        branches.iter().enumerate().map(|(i, key)| (*key, Child::Branch(i))).collect();
+    number.extend(leaves.iter().enumerate().map(|(i, (key, _))| (*key, Child::Leaf(i))));
+    let leaves = leaves.into_iter().map(|(_, weights)| weights).collect();
     let child = |key: &Key| number.get(key).copied().ok_or_else(|| refuse(format!("{key} does not exist")));
     let mut tree = Tree { root: child(&root)?, branches: Vec::with_capacity(branches.len()), leaves };
     for key in &branches {

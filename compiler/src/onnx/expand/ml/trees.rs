@@ -26,12 +26,17 @@ fn scored(
 ) -> Result<String> {
     let based = targets > 1 && !base.is_empty();
     let ensemble = TreeEnsemble::new(targets, aggregate, trees, base)?;
-    if based && !ensemble.always().iter().all(|a| *a) {
-        let why =
-            "has base values, and leaves without a weight for some result, to which onnxruntime adds none";
-        return Err(refuse(why));
-    }
-    let scores = node(b, x, ensemble);
+    let scores = if based && !ensemble.always().iter().all(|a| *a) {
+        // Where no leaf on the way had a weight for a result, onnxruntime adds no base value to it.
+        let base = b.floats(&[targets], ensemble.base().to_vec())?;
+        let got = got_weights(b, x, ensemble.counting());
+        let none = b.float(0.0);
+        let added = b.op("Where", &[&got, &base, &none]);
+        let sums = node(b, x, ensemble.without_base());
+        b.op("Add", &[&sums, &added])
+    } else {
+        node(b, x, ensemble)
+    };
     Ok(if targets == 1 { transform.of_one(b, &scores) } else { transform.of_many(b, &scores) })
 }
 

@@ -97,7 +97,8 @@ fn refuses_what_it_cannot_hold() {
         let error = tensor(&t).err().expect("this tensor is not supported").to_string();
         assert!(error.contains(why), "{error}");
     };
-    refused(proto(8, &[1]), "string");
+    refused(proto(8, &[1]), "shape [1] needs 1 texts, the file holds 0");
+    refused(TensorProto { string_data: vec![vec![0xff]], ..proto(8, &[1]) }, "not UTF-8");
     refused(proto(17, &[1]), "float8");
     refused(proto(22, &[1]), "needs 1 packed bytes, the file holds 0");
     refused(TensorProto { raw_data: vec![0; 2], ..proto(21, &[5]) }, "needs 3 bytes");
@@ -113,4 +114,12 @@ fn refuses_what_it_cannot_hold() {
     let mut external = proto(1, &[1]);
     external.data_location = DataLocation::EXTERNAL.into();
     refused(external, "another file");
+}
+
+#[test]
+fn text_is_counted_where_it_first_stands() {
+    let texts = ["b", "a", "b", "c"].map(|t| t.as_bytes().to_vec()).to_vec();
+    let stored = tensor(&TensorProto { string_data: texts, ..proto(8, &[2, 2]) }).unwrap();
+    assert_eq!((stored.tensor.shape(), stored.tensor.to_i64_vec()), (&[2, 2][..], vec![0, 1, 0, 2]));
+    assert_eq!(stored.text.as_deref(), Some(&["b", "a", "c"].map(String::from)[..]));
 }
