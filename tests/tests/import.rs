@@ -1,11 +1,13 @@
 //! The importer on models written field by field, and on every model of the zoo.
 
 use secateur_compiler::error::Site;
-use secateur_compiler::graph::{Graph, print, verify};
+use secateur_compiler::graph::{Graph, print, run, verify};
 use secateur_compiler::onnx::{import, import_bound, survey};
 use secateur_compiler::options::{Number, Numbers, Options};
+use secateur_compiler::tensor::Tensor;
 use secateur_tests::onnx::{
-    Dim, FLOAT, Model, attr_int, attr_ints, attr_tensor, dims, floats, ints, node, port, tensor, wrap,
+    Dim, FLOAT, Model, attr_int, attr_ints, attr_str, attr_tensor, dims, floats, ints, node, port, tensor,
+    wrap,
 };
 use secateur_tests::{full, seeds};
 use std::collections::BTreeMap;
@@ -288,4 +290,28 @@ fn every_model_of_the_zoo_is_read_or_refused_by_operator() {
             }
         }
     }
+}
+
+/// Lengths and places of Resize are of single precision, as in onnxruntime: seven tenths of ten are seven elements, and
+/// the fourth of six tenths is the sixth of the operand.
+#[test]
+fn resize_counts_in_single_precision() {
+    let resized = |from: i64, scale: f32, coordinates: &str| {
+        let places = [attr_str("coordinate_transformation_mode", coordinates), attr_str("mode", "nearest")];
+        let attrs = [&places[..], &[attr_str("nearest_mode", "floor")]].concat();
+        let graph = read(&Model {
+            opset: 19,
+            nodes: vec![node("n", "Resize", &["x", "", "scales"], &["y"], &attrs)],
+            initializers: vec![floats("scales", &[2], &[1.0, scale])],
+            inputs: vec![port("x", FLOAT, &dims(&[1, from]))],
+            outputs: vec![seeds::untyped("y")],
+        });
+        let x = Tensor::f32(&[1, from as usize], (0..from).map(|i| i as f32).collect());
+        let y = run(&graph, &[x]).unwrap_or_else(|e| panic!("{e}"));
+        (y[0].to_f32_vec(), graph.warnings().len())
+    };
+    assert_eq!(resized(10, 0.7, "asymmetric"), (vec![0.0, 1.0, 2.0, 4.0, 5.0, 7.0, 8.0], 0));
+    assert_eq!(resized(7, 0.6, "asymmetric"), (vec![0.0, 1.0, 3.0, 5.0], 0));
+    // The standard aligns by the length that a scale gives, onnxruntime by the whole one: that is told.
+    assert_eq!(resized(11, 1.1, "align_corners").1, 1);
 }

@@ -29,15 +29,16 @@ struct Span {
 }
 
 impl Resizing<'_> {
-    /// The place in the operand that a result comes from.
+    /// The place in the operand that a result comes from. In single precision, as onnxruntime has it: which of two
+    /// elements is nearer depends on it.
     fn place(&self, at: usize, span: &Span) -> Result<f64> {
-        let (x, n, s) = (at as f64, span.from as f64, span.scale);
+        let (x, n, s) = (at as f32, span.from as f32, span.scale as f32);
         // What the scale says, which need not be whole.
         let wide = s * n;
-        Ok(match self.coordinates {
+        Ok(f64::from(match self.coordinates {
             "half_pixel" => (x + 0.5) / s - 0.5,
             "half_pixel_symmetric" => {
-                let adjustment = span.to as f64 / wide;
+                let adjustment = span.to as f32 / wide;
                 n / 2.0 * (1.0 - adjustment) + (x + 0.5) / s - 0.5
             }
             "pytorch_half_pixel" if span.to == 1 => -0.5,
@@ -46,15 +47,14 @@ impl Resizing<'_> {
             "align_corners" => x * (n - 1.0) / (wide - 1.0),
             "asymmetric" => x / s,
             "tf_crop_and_resize" => {
-                // In single precision, as onnxruntime has it: which of two elements is nearer depends on it.
-                let ([start, end], last) = (span.crop.map(|c| c as f32), n as f32 - 1.0);
-                f64::from(match span.to {
+                let ([start, end], last) = (span.crop.map(|c| c as f32), n - 1.0);
+                match span.to {
                     1 => 0.5 * (start + end) * last,
-                    to => start * last + x as f32 * (end - start) * last / (to as f32 - 1.0),
-                })
+                    to => start * last + x * (end - start) * last / (to as f32 - 1.0),
+                }
             }
             other => return Err(refuse(format!("has the coordinates `{other}`"))),
-        })
+        }))
     }
 
     /// Weights of the elements around a place, from the first on. `ratio` is how far behind the one before it.
@@ -214,7 +214,8 @@ pub(super) fn resize(mut b: Builder<'_>) -> Result<Expanded> {
     for (i, &a) in axes.iter().enumerate() {
         let n = shape[a] as f64;
         let (scale, to) = match (&scales, &wish) {
-            (Some(s), _) => (s[i], (n * s[i]).floor()),
+            // In single precision too: seven tenths of ten are seven.
+            (Some(s), _) => (s[i], f64::from((n as f32 * s[i] as f32).floor())),
             (None, Some(w)) => (w[i] / n, w[i]),
             (None, None) => return Err(refuse("has neither scales nor sizes")),
         };
@@ -254,6 +255,17 @@ pub(super) fn resize(mut b: Builder<'_>) -> Result<Expanded> {
             continue;
         }
         span.to = to as usize;
+        let wide = span.scale as f32 * span.from as f32;
+        if how.coordinates == "align_corners" && scales.is_some() && wide.fract() != 0.0 {
+            b.warn(
+                format!(
+                    "aligns the corners of an axis of {} that its scale makes {wide} long: places are those of the \
+                     standard, by this length, where onnxruntime and PyTorch take {to}",
+                    span.from
+                ),
+                "give `sizes` instead of `scales`, which all read alike",
+            );
+        }
         let rows = how.axis(&span)?;
         x = resize_axis(&mut b, &x, &mut now, a, &rows, outside)?;
         len(&now)?;
