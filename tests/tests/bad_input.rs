@@ -230,7 +230,7 @@ fn shapes_that_cannot_be() {
     says(&with_constant(tensor("c", FLOAT, &[1 << 60], &[])), &["tensor `c`", "too large"]);
     says(&with_constant(tensor("c", FLOAT, &[4], &[0; 15])), &["tensor `c`", "16 bytes", "holds 15"]);
     says(&with_constant(tensor("c", FLOAT, &[4], &[])), &["tensor `c`", "holds 0"]);
-    says(&with_constant(tensor("c", STRING, &[1], &[])), &["tensor `c`", "string"]);
+    says(&with_constant(tensor("c", STRING, &[1], &[])), &["tensor `c`", "needs 1 texts"]);
     // Two elements of four bits are a byte, three are two.
     says(&with_constant(tensor("c", 22, &[3], &[0])), &["tensor `c`", "2 bytes", "holds 1"]);
     says(&with_constant(tensor("c", 77, &[1], &[0])), &["tensor `c`", "77"]);
@@ -245,9 +245,16 @@ fn shapes_that_cannot_be() {
 #[test]
 fn claims_that_the_graph_contradicts() {
     let claim = |elem: i64, shape: &[Dim<'_>]| Model { outputs: vec![port("y", elem, shape)], ..relu() };
-    says(&claim(FLOAT, &dims(&[1, 5])), &["tensor `y`", "[1, 5]"]);
-    says(&claim(FLOAT, &dims(&[4])), &["tensor `y`"]);
     says(&claim(INT64, &dims(&[1, 4])), &["tensor `y`", "i64"]);
+    // Exporters guess shapes: what the nodes give holds, and that is told.
+    for (shape, declared) in [(vec![1, 5], "[1, 5]"), (vec![4], "[4]")] {
+        let graph = import(&claim(FLOAT, &dims(&shape)).bytes(), &BTreeMap::new());
+        let graph = graph.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(graph[graph.outputs()[0]].shape, [1, 4]);
+        let told: Vec<String> = graph.warnings().iter().map(ToString::to_string).collect();
+        let says = format!("declared with shape {declared}, but the graph computes [1, 4]");
+        assert!(told.iter().any(|w| w.contains("tensor `y`") && w.contains(&says)), "{told:?}");
+    }
 }
 
 #[test]
@@ -327,7 +334,10 @@ fn attributes_that_hold_nothing() {
     says(&bare(Message::new().str(1, "value")), &["node `k` (Constant)", "no type"]);
     says(&bare(Message::new().str(1, "value").int(20, 99)), &["node `k` (Constant)", "99"]);
     says(&bare(attr_str("value_string", "x")), &["node `k` (Constant)"]);
-    says(&bare(attr_tensor("value", &tensor("", STRING, &[1], &[]))), &["node `k` (Constant)", "string"]);
+    says(
+        &bare(attr_tensor("value", &tensor("", STRING, &[0], &[]))),
+        &["node `k` (Constant)", "a tensor of text"],
+    );
     says(&bare(Message::new().str(1, "value_float").str(21, "of_a_function")), &["node `k` (Constant)"]);
     says(
         &bare(Message::new().str(1, "s").bytes(4, &[0xff, 0xfe]).int(20, 3)),
