@@ -26,6 +26,8 @@ pub mod artifact;
 pub mod compare;
 pub mod counts;
 pub mod emit;
+#[cfg(feature = "cli")]
+pub mod fit;
 pub mod graph;
 pub mod least_squares;
 pub mod lower;

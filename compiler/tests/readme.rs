@@ -130,7 +130,13 @@ fn run(line: &str, folder: &Path) {
     }
     let command = args[0].as_str();
     // The docs' models may be quantized ones; the one that stands for them is not.
-    if ["compile", "run", "eval", "bench"].contains(&command) && !args.iter().any(|a| a == "--calibrate") {
+    if command == "fit" {
+        // As typed, but for fewer plans.
+        args.extend(["--trials", "5", "--patterns", "4x4"].map(String::from));
+    }
+    if ["compile", "run", "eval", "bench", "fit"].contains(&command)
+        && !args.iter().any(|a| a == "--calibrate")
+    {
         args.extend(["--calibrate".into(), "samples.npy".into()]);
     }
     let out = Command::new(env!("CARGO_BIN_EXE_secateur"))

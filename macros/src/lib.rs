@@ -52,6 +52,7 @@ use std::path::{Path, PathBuf};
 /// | `rename("serving_default:0" = "audio")` | names of inputs, outputs and states in the code, instead of those made of the model's |
 /// | `arena = "own"` | `"own"` (the default), or `"shared"`: `har.on(&mut arena)` lends a `secateur::Arena` that several models share to one of them, and is what has `run` |
 /// | `section = ".model_weights"` | linker section of the weights, as the linker script calls it |
+/// | `int4 = ["conv2", "fc*"]` | layers whose weights take 4 bits in an int8 model |
 /// | `int16 = ["imu", "logits"]` | values that take 16 bits in an int8 model |
 /// | `kernel("conv*" = "gemm")` | a kernel variant that layers must run, instead of the fastest |
 /// | `prune = 0.6` | share of weights that become zero, or `"pattern=4x4,sparsity=0.6,score=obs"`; needs samples |

@@ -113,7 +113,7 @@ fn settled(model: &Path, samples: Option<&Path>) -> Graph {
     if !quantize::is_quantized(&graph) {
         let samples = calibration(samples).expect("a float model has samples");
         let options = Options::default();
-        quantize::equalize(&mut graph, &samples, options.quantize, &mut Silent).expect("it is equalized");
+        quantize::equalize(&mut graph, &samples, &options, &mut Silent).expect("it is equalized");
         quantize::quantize(&mut graph, &samples, &options, &BTreeSet::new(), &mut Silent)
             .expect("it is quantized");
     }

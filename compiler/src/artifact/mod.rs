@@ -152,7 +152,9 @@ fn compile_unhelped(
     if options.quantize != Quantize::None && !quantized && !integers {
         stays_real(&mut graph, calibration.is_some());
     }
-    for (name, given) in [("int16", !options.int16.is_empty()), ("range", !options.ranges.is_empty())] {
+    let named =
+        [("int4", &options.int4), ("int16", &options.int16)].map(|(name, all)| (name, !all.is_empty()));
+    for (name, given) in named.into_iter().chain([("range", !options.ranges.is_empty())]) {
         if given && !integers {
             let text = "has no use: only a float model that is calibrated to int8 has values to choose for";
             graph.warn(Warning::new(Site::Option(name.into()), text).help(format!("leave `--{name}` out")));
@@ -165,7 +167,7 @@ fn compile_unhelped(
             Error::option("calibrate", "a float model needs calibration samples to become int8")
                 .help("give samples with `--calibrate X.npy`, or keep floats with `--quantize none`")
         })?;
-        scaled = quantize::equalize(&mut graph, samples, options.quantize, observer)?;
+        scaled = quantize::equalize(&mut graph, samples, options, observer)?;
         if wanted("equalize") {
             dumps.push(("equalize".to_string(), graph::print(&graph)));
         }

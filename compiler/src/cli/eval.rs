@@ -9,7 +9,7 @@ use super::progress::Terminal;
 use super::{data, output, print_json, table, warn};
 use crate::error::{Error, Result};
 use crate::kernels::offer::SPARSE;
-use crate::options::{Leaf, Options, Quantize};
+use crate::options::{Budgets, Leaf, Options, Quantize};
 use crate::report::SCHEMA;
 use crate::samples::Sequences;
 use crate::tensor::Tensor;
@@ -96,13 +96,16 @@ pub(crate) fn measure(
     })
 }
 
-/// The same job with every weight, for a job that prunes.
+/// The same job with every weight, for a job that prunes; it need not keep the budgets, which zeros may be for.
 fn dense(job: &Job) -> Option<Job> {
     let prunes = job.options.prunes();
     let mut kernels = job.options.kernels.clone();
     kernels.retain(|wish| !wish.variant.starts_with(SPARSE));
-    prunes
-        .then(|| Job { options: Options { kernels, ..job.options.clone().without_pruning() }, ..job.clone() })
+    prunes.then(|| {
+        let options = job.options.clone().without_pruning();
+        let options = Options { kernels, budgets: Budgets::default(), allow_overflow: true, ..options };
+        Job { options, ..job.clone() }
+    })
 }
 
 pub(crate) fn main(args: &Args) -> Result<()> {

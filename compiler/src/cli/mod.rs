@@ -12,6 +12,7 @@ mod demo;
 mod disk;
 pub mod engine;
 mod eval;
+mod fit;
 mod folder;
 mod inspect;
 mod labels;
@@ -57,6 +58,8 @@ enum Command {
     Compare(compare::Args),
     /// Show what zeros in each layer cost the model's outputs, one layer pruned at a time.
     Sensitivity(sensitivity::Args),
+    /// Find zeros, patterns and bits for each layer, so that the model keeps budgets and loses least.
+    Fit(fit::Args),
     /// Count one inference on the target's emulated core: cycles, sizes, layer by layer.
     Bench(bench::Args),
     /// Show layers, shapes, parameters, and what is not supported.
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::main(&args),
         Command::Compare(args) => compare::main(&args),
         Command::Sensitivity(args) => sensitivity::main(&args),
+        Command::Fit(args) => fit::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Inspect(args) => inspect::main(&args),
         Command::Operators(args) => operators::main(&args),

@@ -9,6 +9,7 @@
 
 pub mod allocate;
 mod augment;
+mod bits;
 mod channels;
 mod compress;
 pub mod groups;
@@ -21,6 +22,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+pub use bits::four_bits;
 pub use compress::Pruned;
 pub use plan::{Plan, native, plan, tasks};
 pub use survey::{Damage, Listen, Point, Task, probes, survey};
@@ -116,7 +118,7 @@ fn storage(
         Quantize::None => BTreeMap::new(),
         Quantize::Int8 | Quantize::W4a8 => quantize::ranges(graph, inputs, observer)?,
     };
-    let four_bits = quantize::four_bit(graph, options.quantize);
+    let four_bits = quantize::four_bit(graph, options);
     Ok(compress::Storage { ranges, four_bits, keep_zeros: options.keep_zeros })
 }
 

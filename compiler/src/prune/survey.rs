@@ -47,12 +47,12 @@ pub struct Point {
 }
 
 /// Every value of some samples.
-struct Recorded {
+pub(super) struct Recorded {
     values: Vec<BTreeMap<ValueId, Tensor>>,
 }
 
 impl Recorded {
-    fn new(graph: &Graph, inputs: &[Vec<Tensor>], probes: &[usize]) -> Result<Recorded> {
+    pub(super) fn new(graph: &Graph, inputs: &[Vec<Tensor>], probes: &[usize]) -> Result<Recorded> {
         let each = |i: usize| {
             let mut values = BTreeMap::new();
             run_with(graph, &inputs[probes[i]], &mut |v, tensor| {
@@ -64,15 +64,35 @@ impl Recorded {
     }
 
     /// The outputs of each sample.
-    fn outputs(&self, graph: &Graph) -> Vec<Vec<Tensor>> {
+    pub(super) fn outputs(&self, graph: &Graph) -> Vec<Vec<Tensor>> {
         let of = |values: &BTreeMap<ValueId, Tensor>| {
             graph.outputs().iter().filter_map(|v| values.get(v).cloned()).collect()
         };
         self.values.iter().map(of).collect()
     }
 
+    /// What a node of one input reads of each sample, and gives before its activation; `None`: its input is constant.
+    pub(super) fn around(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        input: ValueId,
+    ) -> Result<Option<(Vec<Tensor>, Vec<Tensor>)>> {
+        let node = &graph[id];
+        let one = |sample: usize| -> Result<Option<(Tensor, Tensor)>> {
+            let recorded = &self.values[sample];
+            let Some(read) = recorded.get(&input) else { return Ok(None) };
+            let value = |v: ValueId| recorded.get(&v).or_else(|| graph[v].constant().map(|t| t.as_ref()));
+            let operands: Vec<Option<&Tensor>> = node.inputs.iter().map(|v| v.and_then(value)).collect();
+            let given = node.op.eval(&operands).map_err(|e| e.at(node.site()))?;
+            Ok(given.into_iter().next().map(|given| (read.clone(), given)))
+        };
+        let all: Result<Option<Vec<_>>> = parallel::map(self.values.len(), one).into_iter().collect();
+        Ok(all?.map(|pairs| pairs.into_iter().unzip()))
+    }
+
     /// The outputs with other weights and bias, by operand, for one node: what stands behind it is computed anew.
-    fn outputs_with(
+    pub(super) fn outputs_with(
         &self,
         graph: &Graph,
         order: &[NodeId],
@@ -116,7 +136,7 @@ impl Recorded {
 }
 
 /// How far outputs are from those that are wanted, both by sample.
-fn damage(graph: &Graph, want: &[Vec<Tensor>], have: &[Vec<Tensor>]) -> Damage {
+pub(super) fn damage(graph: &Graph, want: &[Vec<Tensor>], have: &[Vec<Tensor>]) -> Damage {
     let (mut cost, mut error, mut energy) = (0.0, 0.0, 0.0);
     for (port, &v) in graph.outputs().iter().enumerate() {
         let pairs = || want.iter().zip(have).map(move |(w, h)| (w[port].to_f64_vec(), h[port].to_f64_vec()));

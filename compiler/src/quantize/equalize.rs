@@ -13,7 +13,7 @@ use crate::graph::walk::Walk;
 use crate::graph::{Clamp, Graph, NodeId, Patch, ValueId};
 use crate::observe::Observer;
 use crate::ops::Op;
-use crate::options::Quantize;
+use crate::options::Options;
 use crate::tensor::{Samples, Tensor};
 use std::collections::BTreeMap;
 
@@ -85,10 +85,10 @@ const POWERS: [(f64, f64); 7] =
 pub fn equalize(
     graph: &mut Graph,
     samples: &Samples,
-    quantize: Quantize,
+    options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<BTreeMap<String, Scaled>> {
-    let pairs = pairs(graph, quantize);
+    let pairs = pairs(graph, options);
     let mut scaled = BTreeMap::new();
     if pairs.is_empty() {
         return Ok(scaled);
@@ -105,8 +105,8 @@ pub fn equalize(
     Ok(scaled)
 }
 
-fn pairs(graph: &Graph, quantize: Quantize) -> Vec<Pair> {
-    let four = four_bit(graph, quantize);
+fn pairs(graph: &Graph, options: &Options) -> Vec<Pair> {
+    let four = four_bit(graph, options);
     let pair = |writer: NodeId| {
         let node = &graph[writer];
         let value = *node.outputs.first()?;
@@ -385,7 +385,7 @@ mod tests {
         for clamp in [Clamp::NONE, RELU] {
             let before = graph(clamp);
             let mut after = before.clone();
-            let scaled = equalize(&mut after, &samples(), Quantize::Int8, &mut Silent).unwrap();
+            let scaled = equalize(&mut after, &samples(), &Options::default(), &mut Silent).unwrap();
             let factors: Vec<f32> =
                 weights(&after, "v").iter().zip(weights(&before, "v")).map(|(a, b)| a / b).collect();
             // Five elements a channel.
@@ -409,7 +409,7 @@ mod tests {
         Patch::new(&mut seen).add_output(y);
         for before in [bounded, seen] {
             let mut after = before.clone();
-            equalize(&mut after, &samples(), Quantize::Int8, &mut Silent).unwrap();
+            equalize(&mut after, &samples(), &Options::default(), &mut Silent).unwrap();
             assert_eq!(after, before);
         }
     }
@@ -441,7 +441,7 @@ mod tests {
         };
         let before = graph(RELU);
         let mut after = before.clone();
-        equalize(&mut after, &samples(), Quantize::Int8, &mut Silent).unwrap();
+        equalize(&mut after, &samples(), &Options::default(), &mut Silent).unwrap();
         let (before, after) = (error(before), error(after));
         assert!(after < 0.7 * before, "{after} against {before}");
     }

@@ -37,7 +37,7 @@ pub use ptq::{complete, quantize};
 pub(crate) use ptq::{ranges, rounded};
 pub use qdq::absorb;
 pub use settle::settle;
-pub(crate) use weights::{as_stored, four_bit};
+pub(crate) use weights::{as_stored, can_take_four_bits, four_bit, solved_in_four_bits};
 
 use crate::graph::Graph;
 

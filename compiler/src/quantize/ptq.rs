@@ -61,7 +61,8 @@ pub fn quantize(
     states::widen(graph, &kept);
     let written = wide::widen(graph, &seen, &options.int16)?;
     dragged(graph, &seen);
-    let four = four_bit(graph, options.quantize);
+    weights::heard(graph, options)?;
+    let four = four_bit(graph, options);
     let solved = least_squares::layers(graph).into_iter();
     let solved = solved.filter(|l| four.contains(&l.node) || pruned.contains(&l.node_name));
     let solved: BTreeMap<NodeId, Layer> = solved.map(|l| (l.node, l)).collect();
@@ -375,7 +376,7 @@ fn correct(
 
 /// A layer's weights as integers, chosen together for what it reads (`read`) and should give (`want`), and the
 /// bias that fits them.
-fn rounded_together(
+pub(super) fn rounded_together(
     graph: &Graph,
     (layer, read, want): (&Layer, &[Tensor], &[Tensor]),
     most: i8,

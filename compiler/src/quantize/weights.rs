@@ -1,8 +1,11 @@
 //! Weights as integers of 8 or 4 bits: symmetric, one scale per output channel; and whose take 4.
 
+use super::ptq::rounded_together;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Quant};
+use crate::least_squares::Layer;
 use crate::ops::Op;
-use crate::options::Quantize;
+use crate::options::{Options, Quantize};
 use crate::tensor::{DType, Data, Tensor, row_major_strides};
 use std::collections::BTreeSet;
 
@@ -49,24 +52,62 @@ pub(crate) fn as_stored(real: &Tensor, four_bits: bool) -> Tensor {
     quant.dequantize(&symmetric(real, &quant, most))
 }
 
-/// Nodes whose weights take four bits: all with weights but depthwise convolutions, which have few, and
-/// the first and the last, where a model is most sensitive.
-pub(crate) fn four_bit(graph: &Graph, quantize: Quantize) -> BTreeSet<NodeId> {
-    if quantize != Quantize::W4a8 {
-        return BTreeSet::new();
+/// Whether a node's weights can take four bits: those of depthwise convolutions, which are few, stay in bytes.
+pub(crate) fn can_take_four_bits(graph: &Graph, id: NodeId) -> bool {
+    match (&graph[id].op, graph[id].inputs.get(1).copied().flatten()) {
+        (Op::Conv(conv), Some(w)) => conv.group == 1 || graph[w].shape.get(1) != Some(&1),
+        (Op::Dense(_), _) => true,
+        (Op::Recurrent(layer), _) => layer.bounded(),
+        _ => false,
     }
-    let weighted = |id: &NodeId| match &graph[*id].op {
-        Op::Conv(_) | Op::Dense(_) => true,
-        Op::Recurrent(layer) => layer.bounded(),
-        _ => false,
-    };
+}
+
+/// Nodes whose weights take four bits: by `w4a8` all that can but the first and the last with weights, where a model
+/// is most sensitive, and those that `int4` names.
+pub(crate) fn four_bit(graph: &Graph, options: &Options) -> BTreeSet<NodeId> {
+    let weighted = |id: &NodeId| matches!(graph[*id].op, Op::Conv(_)) || can_take_four_bits(graph, *id);
     let nodes: Vec<NodeId> = graph.topological().into_iter().filter(weighted).collect();
-    let inner = nodes.get(1..nodes.len().saturating_sub(1)).unwrap_or_default();
-    let depthwise = |id: NodeId| match (&graph[id].op, graph[id].inputs.get(1).copied().flatten()) {
-        (Op::Conv(conv), Some(w)) => conv.group > 1 && graph[w].shape.get(1) == Some(&1),
-        _ => false,
+    let inner = match options.quantize {
+        Quantize::W4a8 => nodes.get(1..nodes.len().saturating_sub(1)).unwrap_or_default(),
+        Quantize::Int8 | Quantize::None => &[],
     };
-    inner.iter().copied().filter(|&id| !depthwise(id)).collect()
+    let named = |id: &NodeId| options.int4.iter().any(|glob| glob.matches(&graph[*id].name));
+    let all = nodes.iter().filter(|id| inner.contains(id) || named(id));
+    all.copied().filter(|id| can_take_four_bits(graph, *id)).collect()
+}
+
+/// Refuses patterns of `int4` that are for no layer whose weights can take four bits.
+///
+/// Errors: the first such pattern, with the layers that there are.
+pub(super) fn heard(graph: &Graph, options: &Options) -> Result<()> {
+    let layers: Vec<NodeId> =
+        graph.topological().into_iter().filter(|id| can_take_four_bits(graph, *id)).collect();
+    for glob in &options.int4 {
+        if !layers.iter().any(|id| glob.matches(&graph[*id].name)) {
+            let names: Vec<String> = layers.iter().map(|id| format!("`{}`", graph[*id].name)).collect();
+            let why = format!("no layer whose weights can take 4 bits is called `{glob}`");
+            return Err(
+                Error::entry("int4", &glob.0, why).help(format!("the layers are {}", names.join(", ")))
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Weights and bias of a convolution or dense layer, as operands of its node, as they are once its weights take four
+/// bits: chosen for what it reads (`read`) and should give before its activation (`want`).
+///
+/// Errors: tensors that hold no finite numbers.
+pub(crate) fn solved_in_four_bits(
+    graph: &Graph,
+    layer: &Layer,
+    read: &[Tensor],
+    want: &[Tensor],
+) -> Result<[(usize, Tensor); 2]> {
+    let most = FOUR_BITS;
+    let steps = |real: &Tensor, _: &[f32]| per_channel(real, most);
+    let (quant, stored, bias) = rounded_together(graph, (layer, read, want), most, &steps)?;
+    Ok(layer.operands(graph, &quant.dequantize(&stored).to_f32_vec(), &bias))
 }
 
 /// Per-channel symmetric quantization along axis 0. For each channel the scale of least square

@@ -121,6 +121,10 @@ declare! {
     /// standard deviation, in so many copies of each.
     augment: Augment, "augment", "flip=AXIS,shift=AXIS:PLACES,noise=SHARE,copies=N",
         default "", Everyone;
+    /// Layers whose weights take 4 bits in an int8 model, besides those that `w4a8` gives 4: convolutions that are not
+    /// depthwise, dense and recurrent layers; repeat for more.
+    int4: Vec<String>, "int4", "GLOB",
+        default "", Everyone;
     /// Values that take 16 bits in an int8 model: inputs of the model, and results of convolutions, dense layers
     /// and element-wise operators, by their own name or their node's; repeat for more.
     int16: Vec<String>, "int16", "GLOB",
@@ -229,6 +233,7 @@ impl Settings {
         options.kernels = kernels.map(wish).collect();
         options.prune = self.prune.as_ref().map(|g| g.value);
         options.keep = self.keep.as_ref().map(|g| g.value.iter().cloned().map(Glob).collect());
+        options.int4 = self.int4.iter().flat_map(|g| g.value.iter().cloned().map(Glob)).collect();
         options.int16 = self.int16.iter().flat_map(|g| g.value.iter().cloned().map(Glob)).collect();
         let ranges = self.range.iter().flat_map(|g| &g.value.0);
         options.ranges = ranges.map(|(port, range)| (port.clone(), range.value)).collect();
@@ -407,6 +412,8 @@ pub struct Options {
     pub keep_zeros: bool,
     /// How samples are altered for pruning.
     pub augment: Option<Augment>,
+    /// Layers whose weights take 4 bits in an int8 model.
+    pub int4: Vec<Glob>,
     /// Values that take 16 bits in an int8 model, by their own name or their node's.
     pub int16: Vec<Glob>,
     /// What inputs and outputs may hold, instead of what the calibration samples held.
@@ -468,6 +475,7 @@ impl Default for Options {
             patterns: Vec::new(),
             keep_zeros: false,
             augment: None,
+            int4: Vec::new(),
             int16: Vec::new(),
             ranges: BTreeMap::new(),
             emit: vec![Language::C],

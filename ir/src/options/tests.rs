@@ -441,6 +441,7 @@ fn what_prints_is_a_file_that_says_the_same() {
          # pattern: not given\n\
          keep-zeros = false  # default\n\
          # augment: not given\n\
+         # int4: not given\n\
          # int16: not given\n\
          # range: not given\n\
          # bind: not given\n\

@@ -41,6 +41,7 @@ const ROOMS: &[&str] = &[
     "report",
     "artifact",
     "compare",
+    "fit",
     "files",
     "build",
     "cli",

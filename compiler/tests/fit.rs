@@ -1,0 +1,147 @@
+//! `secateur fit` on the bundled model: what it finds keeps the budgets when it is compiled, a run that was stopped goes
+//! on to the same end whatever the number of threads, and what cannot be meant or reached is refused.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/model.onnx");
+const CALIBRATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/calib.npy");
+const TEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/test_x.npy");
+const LABELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/watch_cnn1d/test_y.npy");
+
+fn secateur(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_secateur")).args(args).output().expect("the binary starts")
+}
+
+/// `fit` for the nRF52840, with few plans and one pattern.
+fn fit(folder: &Path, more: &[&str]) -> Output {
+    let folder = folder.to_str().expect("a plain path");
+    let mut args = vec!["fit", MODEL, "--target", "nrf52840", "-o", folder];
+    args.extend(["--calibrate", CALIBRATION, "--patterns", "4x4", "--trials", "9"]);
+    args.extend(more);
+    secateur(&args)
+}
+
+/// Words of an output, whatever the width that errors were wrapped at.
+fn words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace(['│', '╰', '─', '▶', '×'], " ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+#[test]
+fn half_the_flash_and_half_the_cycles_cost_no_point_and_a_stopped_run_ends_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    // Half of what the dense model takes: 32,140 bytes, 893,933 cycles of 64 MHz.
+    let budgets = ["--max-flash", "16070", "--max-latency", "6.98ms", "--max-drop", "1.0"];
+    let run = fit(folder.path(), &budgets);
+    assert!(run.status.success(), "{}", words(&run.stderr));
+    let found = text(&folder.path().join("fit.json"));
+    let parsed = json(&found);
+    let trials = parsed["trials"].as_array().expect("trials");
+    let chosen: Vec<&Value> = trials.iter().filter(|t| t["chosen"] == true).collect();
+    let [chosen] = chosen.as_slice() else { panic!("{} chosen", chosen.len()) };
+    assert!(chosen["flash"].as_u64().unwrap() <= 16_070, "{chosen}");
+    assert!(chosen["outcome"]["seconds"].as_f64().unwrap() <= 6.98e-3, "{chosen}");
+    // The dense model and plans for the whole are among what was tried, and nothing on the front is beaten by them.
+    assert!(trials.iter().any(|t| t["plan"] == "dense int8") && trials.iter().any(|t| t["plan"] == "w4a8"));
+
+    // What it wrote compiles, keeps the budgets with all samples, and answers as the evaluator does.
+    let options = folder.path().join("secateur.toml");
+    let config = options.to_str().unwrap();
+    let out = folder.path().join("out");
+    let compiled =
+        secateur(&["compile", MODEL, "--config", config, "--check", "--json", "-o", out.to_str().unwrap()]);
+    assert!(compiled.status.success(), "{}", words(&compiled.stderr));
+    let total = &json(&String::from_utf8_lossy(&compiled.stdout))["total"];
+    assert!(total["sparsity"].as_f64().unwrap() > 0.3, "{total}");
+    let data = ["--data", TEST, "--labels", LABELS, "--json"];
+    let eval = secateur(&[&["eval", MODEL, "--config", config], data.as_slice()].concat());
+    assert!(eval.status.success(), "{}", words(&eval.stderr));
+    let drop = json(&String::from_utf8_lossy(&eval.stdout))["drop"].as_f64().unwrap();
+    assert!(drop <= 0.01, "{drop} of top1 lost on samples that nobody calibrated with");
+
+    // Some trials are lost, one is damaged: the rest stands, and one thread comes to the same end.
+    let kept = text(&options);
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder.path().join("trials")).unwrap().flatten().map(|e| e.path()).collect();
+    files.sort();
+    assert!(files.len() >= 9, "{files:?}");
+    std::fs::remove_file(&files[0]).unwrap();
+    std::fs::remove_file(&files[3]).unwrap();
+    let damaged = text(&files[5]).replacen("drop", "dorp", 1);
+    std::fs::write(&files[5], damaged).unwrap();
+    std::fs::remove_file(&options).unwrap();
+    let again = fit(folder.path(), &[budgets.as_slice(), &["--jobs", "1"]].concat());
+    assert!(again.status.success(), "{}", words(&again.stderr));
+    assert!(words(&again.stderr).contains("is damaged, or of another run: it is made anew"));
+    assert_eq!(text(&options), kept);
+    assert_eq!(text(&folder.path().join("fit.json")), found);
+}
+
+#[test]
+fn a_drop_alone_finds_the_cheapest_and_an_unreachable_budget_names_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = folder.path().join("labels.csv");
+    let run = fit(folder.path(), &["--max-drop", "5", "--json"]);
+    assert!(run.status.success(), "{}", words(&run.stderr));
+    let found = json(&String::from_utf8_lossy(&run.stdout));
+    let trials = found["trials"].as_array().unwrap();
+    let cycles = |t: &Value| t["outcome"]["cycles"].as_u64().unwrap();
+    let (dense, chosen) = (&trials[0], trials.iter().find(|t| t["chosen"] == true).unwrap());
+    assert!(2 * cycles(chosen) < cycles(dense), "{} of {}", cycles(chosen), cycles(dense));
+
+    // The trials serve another budget; what nothing keeps leaves no options behind.
+    std::fs::remove_file(folder.path().join("secateur.toml")).unwrap();
+    let run = fit(folder.path(), &["--max-flash", "6K"]);
+    assert_eq!(run.status.code(), Some(1));
+    let said = words(&run.stderr);
+    assert!(
+        said.contains("plans keeps `--max-flash`; the nearest (") && said.contains("B of flash"),
+        "{said}"
+    );
+    assert!(!folder.path().join("secateur.toml").exists() && folder.path().join("fit.json").exists());
+
+    std::fs::write(&labels, "0\n1\n2\n").unwrap();
+    let run = fit(folder.path(), &["--max-drop", "1", "--labels", labels.to_str().unwrap()]);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(words(&run.stderr).contains("labels"), "{}", words(&run.stderr));
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anything_is_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("fitted");
+    for (args, code, says) in [
+        (vec![], 2, "there is nothing to fit"),
+        (vec!["--max-drop", "-1"], 2, "can never be kept"),
+        (vec!["--max-drop", "nan"], 2, "can never be kept"),
+        (vec!["--max-drop", "1", "--prune", "0.5"], 2, "option `prune`: is what `fit` finds"),
+        (vec!["--max-drop", "1", "--int4", "*"], 2, "option `int4`: is what `fit` finds"),
+        (vec!["--max-drop", "1", "--quantize", "none"], 2, "leaves nothing to choose"),
+        (vec!["--max-drop", "1", "--trials", "0"], 2, "does nothing"),
+        (vec!["--max-drop", "1", "--metric", "top1"], 2, "top1 needs labels"),
+        (vec!["--max-flash", "0"], 2, "fits no model"),
+        (vec!["--max-drop", "1", "--patterns", "channels"], 2, "is no pattern of blocks"),
+    ] {
+        let run = fit(&out, &args);
+        let said = words(&run.stderr);
+        assert_eq!(run.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+    let core =
+        ["fit", MODEL, "--target", "cortex-m4", "--calibrate", CALIBRATION, "--max-latency", "5ms", "-o"];
+    let run = secateur(&[core.as_slice(), &[out.to_str().unwrap()]].concat());
+    assert!(words(&run.stderr).contains("option `max-latency`: on `cortex-m4` is not known"));
+    let run = secateur(&["fit", MODEL, "--max-drop", "1", "-o", out.to_str().unwrap()]);
+    assert!(words(&run.stderr).contains("plans are made and measured on samples"));
+    assert!(!out.join("secateur.toml").exists());
+}
