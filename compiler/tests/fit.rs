@@ -87,6 +87,82 @@ fn half_the_flash_and_half_the_cycles_cost_no_point_and_a_stopped_run_ends_alike
     assert_eq!(text(&folder.path().join("fit.json")), found);
 }
 
+/// Files of a folder, by name.
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn jobs_on_other_machines_come_to_the_same_end_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (alone, planned) = (folder.path().join("alone"), folder.path().join("planned"));
+    let asked = ["--max-flash", "16070", "--keep", "/fc/Gemm"];
+    let few = ["--trials", "6", "--patterns", "2x4", "--target", "nrf52840", "--calibrate", CALIBRATION];
+    let model = [&["fit", MODEL], asked.as_slice(), few.as_slice()].concat();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let run = |more: &[&str]| secateur(&[model.as_slice(), more].concat());
+    assert!(run(&["-o", &path(&alone)]).status.success());
+
+    let made = run(&["--plan", &path(&planned)]);
+    assert!(made.status.success(), "{}", words(&made.stderr));
+    let jobs = files(&planned.join("jobs"));
+    assert!(jobs.len() >= 8 && words(&made.stdout).contains(&format!("{} jobs", jobs.len())), "{jobs:?}");
+
+    // A folder that was moved serves as well; of two workers one dies in the middle of a job.
+    let moved = folder.path().join("moved");
+    std::fs::rename(&planned, &moved).unwrap();
+    let jobs = files(&moved.join("jobs"));
+    let job = |file: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
+        command
+            .args(["fit", "--job"])
+            .arg(file)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        command
+    };
+    let mut killed = job(&jobs[0]).spawn().unwrap();
+    for pair in jobs[1..].chunks(2) {
+        let mut workers: Vec<_> = pair.iter().map(|file| job(file).spawn().unwrap()).collect();
+        assert!(workers.iter_mut().all(|worker| worker.wait().unwrap().success()), "{pair:?}");
+        // It may have been done by then, which is as well.
+        let _ = killed.kill();
+    }
+    let _ = killed.wait();
+    let left = files(&moved.join("trials"));
+    assert!(left.iter().all(|file| file.extension().is_some_and(|e| e == "json")), "{left:?}");
+
+    // What is damaged, renamed or not there is refused.
+    let damaged = moved.join("jobs/damaged.json");
+    for (text, says) in [
+        (text(&jobs[1]).replacen("layers", "leyers", 1), "is no job, or is damaged"),
+        (text(&jobs[1]), "is of another compiler, or its name was changed"),
+        ("{}".into(), "is no job, or is damaged"),
+    ] {
+        std::fs::write(&damaged, text).unwrap();
+        let run = secateur(&["fit", "--job", damaged.to_str().unwrap()]);
+        assert_eq!(run.status.code(), Some(1));
+        assert!(words(&run.stderr).contains(says), "{}", words(&run.stderr));
+    }
+
+    let end = secateur(&["fit", "--collect", moved.to_str().unwrap()]);
+    assert!(end.status.success(), "{}", words(&end.stderr));
+    let trials = |folder: &Path| json(&text(&folder.join("fit.json")))["trials"].clone();
+    assert_eq!(trials(&moved), trials(&alone));
+    let layers =
+        |folder: &Path| text(&folder.join("secateur.toml")).split_once("\n[").map(|(_, t)| t.to_owned());
+    assert_eq!(layers(&moved), layers(&alone));
+
+    let run = secateur(&["fit", "--collect", alone.to_str().unwrap()]);
+    assert!(words(&run.stderr).contains("holds no plan"), "{}", words(&run.stderr));
+    let inputs = files(&moved).into_iter().find(|p| p.is_dir() && path(p).contains("inputs-")).unwrap();
+    std::fs::write(inputs.join("asked.json"), "{}").unwrap();
+    let run = secateur(&["fit", "--collect", moved.to_str().unwrap()]);
+    assert!(words(&run.stderr).contains("does not hold what it was named by"), "{}", words(&run.stderr));
+}
+
 #[test]
 fn a_drop_alone_finds_the_cheapest_and_an_unreachable_budget_names_the_nearest() {
     let folder = tempfile::tempdir().unwrap();
@@ -127,7 +203,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_tried() {
         (vec!["--max-drop", "1", "--prune", "0.5"], 2, "option `prune`: is what `fit` finds"),
         (vec!["--max-drop", "1", "--int4", "*"], 2, "option `int4`: is what `fit` finds"),
         (vec!["--max-drop", "1", "--quantize", "none"], 2, "leaves nothing to choose"),
-        (vec!["--max-drop", "1", "--trials", "0"], 2, "does nothing"),
+        (vec!["--max-drop", "1", "--jobs", "0"], 2, "does nothing"),
         (vec!["--max-drop", "1", "--metric", "top1"], 2, "top1 needs labels"),
         (vec!["--max-flash", "0"], 2, "fits no model"),
         (vec!["--max-drop", "1", "--patterns", "channels"], 2, "is no pattern of blocks"),

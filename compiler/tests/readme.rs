@@ -103,6 +103,14 @@ fn workplace() -> tempfile::TempDir {
     folder
 }
 
+/// A job that an earlier line planned in `folder`.
+fn first_job(folder: &Path) -> String {
+    let jobs = std::fs::read_dir(folder.join("cluster/jobs")).expect("an earlier line plans jobs");
+    let mut jobs: Vec<String> = jobs.flatten().map(|e| e.path().display().to_string()).collect();
+    jobs.sort();
+    jobs.swap_remove(0)
+}
+
 /// Runs one line as a user would, in `folder`.
 fn run(line: &str, folder: &Path) {
     if ELSEWHERE.iter().any(|(known, _)| *known == line) {
@@ -124,19 +132,20 @@ fn run(line: &str, folder: &Path) {
             "NAME" => *arg = "nrf52840".into(),
             "CHIP" => *arg = "nrf52840".into(),
             "DIR" => *arg = "out".into(),
+            "FILE" if words.contains(&"--job") => *arg = first_job(folder),
             "OLD.json" => panic!("`{line}` needs a file that no one wrote"),
             _ => {}
         }
     }
-    let command = args[0].as_str();
-    // The docs' models may be quantized ones; the one that stands for them is not.
-    if command == "fit" {
+    let command = args[0].clone();
+    let command = command.as_str();
+    if command == "fit" && args.iter().any(|a| a == "kws.onnx" || a == "MODEL") {
         // As typed, but for fewer plans.
         args.extend(["--trials", "5", "--patterns", "4x4"].map(String::from));
     }
-    if ["compile", "run", "eval", "bench", "fit"].contains(&command)
-        && !args.iter().any(|a| a == "--calibrate")
-    {
+    // The docs' models may be quantized ones; the one that stands for them is not.
+    let samples = ["compile", "run", "eval", "bench"].contains(&command);
+    if (samples || args.iter().any(|a| a == "--trials")) && !args.iter().any(|a| a == "--calibrate") {
         args.extend(["--calibrate".into(), "samples.npy".into()]);
     }
     let out = Command::new(env!("CARGO_BIN_EXE_secateur"))

@@ -33,6 +33,8 @@ pub(crate) struct ModelArgs<const FRONT: u8 = COMMAND> {
 pub(crate) const INSPECT: u8 = Front::Inspect as u8;
 pub(crate) const COMMAND: u8 = Front::Command as u8;
 pub(crate) const COMPILE: u8 = Front::Compile as u8;
+/// `fit`: the model may be that of a plan or of a job.
+pub(crate) const FIT: u8 = u8::MAX - 1;
 /// `new`: the options of every command that compiles, and the model by a flag.
 pub(crate) const NEW: u8 = u8::MAX;
 
@@ -64,6 +66,7 @@ pub(crate) fn language() -> impl TypedValueParser<Value = Language> {
 fn model(front: u8) -> Arg {
     match front {
         NEW => Arg::new("model").long("model").help("The trained model, instead of a bundled one"),
+        FIT => Arg::new("model").required_unless_present_any(["job", "collect"]).help("The trained model"),
         _ => Arg::new("model").required(true).help("The trained model"),
     }
 }
@@ -151,6 +154,11 @@ pub(crate) struct Job {
 }
 
 impl<const FRONT: u8> ModelArgs<FRONT> {
+    /// A model with what stands in the file beside it, and no flags.
+    pub(crate) fn of(model: PathBuf) -> Self {
+        ModelArgs { model, config: None, flags: Settings::default() }
+    }
+
     /// All levels together, and what is to be said of the file.
     pub(crate) fn settings(&self) -> Result<(Settings, Option<Warning>)> {
         let mut settings = self.flags.clone();

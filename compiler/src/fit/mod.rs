@@ -100,9 +100,19 @@ impl Plan {
         Plan { whole: Some(form), ..Plan::dense() }
     }
 
+    /// Whether some layer gets zeros.
+    pub fn prunes(&self) -> bool {
+        let zeros = |form: &Form| matches!(form, Form::Zeros { .. });
+        self.whole.iter().any(zeros) || self.layers.iter().any(|(_, form)| zeros(form))
+    }
+
     /// The options that compile it.
     pub fn options(&self, options: &Options) -> Options {
         let mut options = options.clone();
+        if !self.prunes() {
+            // Where there are no zeros, nothing can be said of them.
+            options = options.without_pruning();
+        }
         match self.whole {
             Some(Form::FourBits) => options.quantize = Quantize::W4a8,
             Some(Form::Zeros { pattern, share }) => {

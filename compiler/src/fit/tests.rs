@@ -1,3 +1,5 @@
+//! The search against every combination, and plans as options and as text.
+
 use super::*;
 
 fn offer(form: Form, damage: f64, cycles: u64, bytes: usize) -> Offer {
@@ -62,7 +64,7 @@ fn the_first_plan_keeps_the_limits_at_the_least_damage_of_all_combinations() {
         Limits { cycles: None, flash: Some(1000) },
         Limits { cycles: Some(730), flash: Some(970) },
         Limits { cycles: Some(480), flash: None },
-        Limits { cycles: Some(500), flash: Some(950) },
+        Limits { cycles: Some(520), flash: Some(950) },
     ] {
         let fits = |cycles: u64, flash: usize| {
             limits.cycles.is_none_or(|most| cycles <= most) && limits.flash.is_none_or(|most| flash <= most)

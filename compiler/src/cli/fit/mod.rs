@@ -6,21 +6,26 @@
 //! clock and the number of threads change nothing but the time.
 
 mod choose;
+mod jobs;
 mod show;
 mod trial;
 
-use super::args::ModelArgs;
+use super::args::{FIT, Job, ModelArgs};
 use super::metric::Metric;
 use super::progress::Terminal;
-use super::{config, data, output, print_json, signals, warn};
+use super::{config, data, engine, labels, output, print_json, signals, warn};
 use crate::error::{Error, Fault, Result, Site};
 use crate::fit::{self, Form, Limits, Plan, Survey};
 use crate::kernels::offer::DENSE4;
-use crate::options::{Budgets, Options, Pattern, Place, Raw, Settings, Untyped};
+use crate::options::{Budgets, Language, Options, Pattern, Place, Quantize, Raw, Settings, Untyped};
 use crate::prune;
 use crate::report::SCHEMA;
+use crate::tensor::Tensor;
 use crate::warning::Warning;
 use choose::{Goal, Verdict};
+use clap::ValueEnum;
+use secateur_targets::Target;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use trial::{Bench, Trial};
@@ -28,11 +33,11 @@ use trial::{Bench, Trial};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    model: ModelArgs<FIT>,
     /// Folder for `secateur.toml`, `fit.json`, `fit.svg` and the trials; made if it does not exist. Started again with
     /// the same, trials that are there are not repeated.
-    #[arg(short, long, value_name = "DIR")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "DIR", required_unless_present_any = ["plan", "job", "collect"])]
+    output: Option<PathBuf>,
     /// Accuracy that may be lost against the float model, on held-back samples: points of top1 or agree, per cent of mse.
     #[arg(long, value_name = "POINTS", allow_negative_numbers = true)]
     max_drop: Option<f64>,
@@ -54,9 +59,40 @@ pub(crate) struct Args {
     /// Plans that are tried at once.
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Try nothing: write what would be tried first as jobs, each a file that any machine runs by itself.
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    plan: Option<PathBuf>,
+    /// Run one job of such a folder.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["output", "plan", "model"])]
+    job: Option<PathBuf>,
+    /// End what was planned in a folder by what its jobs gave; what is missing is tried here.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["output", "plan", "job", "model"])]
+    collect: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What is asked beside the options.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Asked {
+    max_drop: Option<f64>,
+    /// A metric by its name; `None`: top1 with labels, else agree.
+    metric: Option<String>,
+    /// Patterns by their words; none: those of the core.
+    patterns: Vec<String>,
+    trials: usize,
+}
+
+/// A model, its samples, and what is asked of it.
+struct Search {
+    model: PathBuf,
+    settings: Settings,
+    /// The options without budgets: what a plan takes is held against them here, and by `compile` in the end.
+    job: Job,
+    asked: Asked,
+    goal: Goal,
+    labels: Option<Tensor>,
 }
 
 fn pattern(text: &str) -> Result<Pattern, String> {
@@ -74,70 +110,190 @@ const FEW: usize = 16;
 const WHOLE: [f64; 3] = [0.25, 0.5, 0.75];
 
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let (settings, said) = args.model.named()?;
-    refuse(args, &settings)?;
-    let mut job = args.model.job_of((settings.clone(), said))?.emitting(vec![crate::options::Language::C]);
-    let goal = Goal { budgets: job.options.budgets, max_drop: args.max_drop };
-    // What a plan takes is held against the budgets here, and by `compile` in the end.
-    (job.options.budgets, job.options.allow_overflow) = (Budgets::default(), true);
-    let bench = Bench::new(&job, args)?;
-    clock(&bench, &goal)?;
-    std::fs::create_dir_all(args.output.join(trial::FOLDER))
-        .map_err(|e| output::io_error(&args.output, "cannot be made", &e))?;
-    let mut observer = Terminal::new();
-    let patterns = match args.patterns.as_slice() {
-        [] => natives(&job.target.core),
-        named => named.to_vec(),
-    };
-    let survey = bench.survey(&patterns, &args.output, &mut observer).map_err(|e| job.refused(e))?;
-    drop(observer);
-
-    let mut whole = vec![Plan::dense(), Plan::whole(Form::FourBits)];
-    for &pattern in &patterns {
-        let shares = pattern.share().map_or(WHOLE.to_vec(), |share| vec![share]);
-        whole.extend(shares.into_iter().map(|share| Plan::whole(Form::Zeros { pattern, share })));
+    if let Some(file) = &args.job {
+        return output::print(&jobs::run(file)?);
     }
-    let limits = limits(&bench, &goal);
-    let left = args.trials.saturating_sub(whole.len()).max(4);
-    whole.extend(fit::plans(&survey, &limits, left));
-    let mut trials = bench.run(&whole, &[], (args.jobs, &args.output))?;
-    // Sums leave out what code and masks cost: where trials show it, limits are moved by it and tried again.
-    let closer =
-        choose::closer(&survey, &limits, &goal, &trials, job.options.optimize, args.trials.div_ceil(3));
-    trials.extend(bench.run(&closer, &trials, (args.jobs, &args.output))?);
-
-    let verdict = choose::choose(&trials, &goal, job.options.optimize);
-    let mut warnings = bench.warnings.clone();
-    let found = settle(args, &settings, &bench, &trials, &verdict, &goal);
-    let (chosen, text) = match found {
-        Ok(found) => found,
-        Err(error) => {
-            show::write(&args.output, &job.options.name, &bench, &survey, &trials, None)?;
-            return Err(error);
+    let (search, folder) = match &args.collect {
+        Some(folder) => (jobs::planned(folder)?, folder.clone()),
+        None => {
+            let asked = Asked {
+                max_drop: args.max_drop,
+                metric: args.metric.map(|metric| metric.name().to_owned()),
+                patterns: args.patterns.iter().map(Pattern::to_string).collect(),
+                trials: args.trials,
+            };
+            let given = args.labels.as_deref().map(data::read_labels).transpose()?;
+            let labels = given.map(|given| labels::numbers(given, &args.classes)).transpose()?;
+            let search = Search::new(&args.model, asked, labels.map(|(numbers, _)| numbers))?;
+            (search, args.output.clone().or(args.plan.clone()).unwrap_or_default())
         }
     };
-    show::write(&args.output, &job.options.name, &bench, &survey, &trials, Some(chosen))?;
-    output::write(&args.output.join("secateur.toml"), text.as_bytes())?;
-    let ran = trials.iter().filter_map(|t| t.result.as_ref().err());
-    if let Some(why) = ran.clone().next() {
-        let text = format!("{} of {} plans could not be compiled or run: {why}", ran.count(), trials.len());
-        warnings.push(Warning::new(Site::Whole, text));
+    if args.jobs == Some(0) {
+        return Err(Error::option("jobs", "of 0 does nothing").help("give a number from 1"));
     }
-    warn(&warnings);
-    if args.json {
-        let mut value = show::json(&job.options.name, &bench, &trials, Some(chosen));
-        value["schema"] = json!(SCHEMA);
-        value["warnings"] = json!(warnings);
-        return print_json(&value);
+    if let Some(folder) = &args.plan {
+        return output::print(&jobs::plan(&search, folder)?);
     }
-    let mut text = show::table(&bench, &trials, Some(chosen));
-    text += &format!(
-        "wrote {}: `secateur compile {} --config {}` compiles it\n",
-        args.output.join("secateur.toml").display(),
-        args.model.model.display(),
-        args.output.join("secateur.toml").display()
-    );
-    output::print(&text)
+    search.run(&folder, args.jobs, args.json)
+}
+
+impl Search {
+    /// Reads the model with its options and samples.
+    ///
+    /// Errors: those of reading; what cannot be meant.
+    fn new(model: &ModelArgs<FIT>, asked: Asked, labels: Option<Tensor>) -> Result<Search> {
+        let (settings, said) = model.named()?;
+        refuse(&asked, &settings)?;
+        let mut job = model.job_of((settings.clone(), said))?.emitting(vec![Language::C]);
+        let goal = Goal { budgets: job.options.budgets, max_drop: asked.max_drop };
+        (job.options.budgets, job.options.allow_overflow) = (Budgets::default(), true);
+        clock(&job.target, &goal)?;
+        Ok(Search { model: model.model.clone(), settings, job, asked, goal, labels })
+    }
+
+    fn metric(&self) -> Metric {
+        let named = self.asked.metric.as_deref().and_then(|name| Metric::from_str(name, true).ok());
+        named.unwrap_or(if self.labels.is_some() { Metric::Top1 } else { Metric::Agree })
+    }
+
+    /// What layers cost, and the plans to try first.
+    fn first(&self, bench: &Bench<'_>, folder: &Path) -> Result<(Survey, Vec<Plan>)> {
+        std::fs::create_dir_all(folder.join(trial::FOLDER))
+            .map_err(|e| output::io_error(folder, "cannot be made", &e))?;
+        let named: Vec<Pattern> =
+            self.asked.patterns.iter().filter_map(|text| Pattern::parse(text)).collect();
+        let patterns = if named.is_empty() { natives(&self.job.target.core) } else { named };
+        let survey =
+            bench.survey(&patterns, folder, &mut Terminal::new()).map_err(|e| self.job.refused(e))?;
+        let mut plans = vec![Plan::dense(), Plan::whole(Form::FourBits)];
+        for &pattern in &patterns {
+            let shares = pattern.share().map_or(WHOLE.to_vec(), |share| vec![share]);
+            plans.extend(shares.into_iter().map(|share| Plan::whole(Form::Zeros { pattern, share })));
+        }
+        let left = self.asked.trials.saturating_sub(plans.len()).max(4);
+        plans.extend(fit::plans(&survey, &self.limits(), left));
+        Ok((survey, plans))
+    }
+
+    /// Tries plans, and writes the best and all others.
+    fn run(&self, folder: &Path, threads: Option<usize>, as_json: bool) -> Result<()> {
+        let bench = Bench::new(self)?;
+        let (survey, plans) = self.first(&bench, folder)?;
+        let (limits, optimize) = (self.limits(), self.job.options.optimize);
+        let mut trials = bench.run(&plans, &[], (threads, folder))?;
+        // Sums leave out what code and masks cost: where trials show it, limits are moved by it and tried again.
+        let more = self.asked.trials.div_ceil(3);
+        let closer = choose::closer(&survey, &limits, &self.goal, &trials, optimize, more);
+        trials.extend(bench.run(&closer, &trials, (threads, folder))?);
+
+        let name = &self.job.options.name;
+        let verdict = choose::choose(&trials, &self.goal, optimize);
+        let found = self.settle(folder, &bench, &trials, &verdict);
+        let chosen = found.as_ref().ok().map(|(number, _)| *number);
+        show::write(folder, name, &bench, &survey, &trials, chosen)?;
+        let (_, text) = found?;
+        let options = folder.join("secateur.toml");
+        output::write(&options, text.as_bytes())?;
+        let mut warnings = bench.warnings.clone();
+        let failed: Vec<&String> = trials.iter().filter_map(|t| t.result.as_ref().err()).collect();
+        if let Some(why) = failed.first() {
+            let text =
+                format!("{} of {} plans could not be compiled or run: {why}", failed.len(), trials.len());
+            warnings.push(Warning::new(Site::Whole, text));
+        }
+        warn(&warnings);
+        if as_json {
+            let mut value = show::json(name, &bench, &trials, chosen);
+            value["schema"] = json!(SCHEMA);
+            value["warnings"] = json!(warnings);
+            return print_json(&value);
+        }
+        let mut text = show::table(&bench, &trials, chosen);
+        text += &format!(
+            "wrote {}: `secateur compile {} --config {}` compiles it\n",
+            options.display(),
+            self.model.display(),
+            options.display()
+        );
+        output::print(&text)
+    }
+
+    /// Budgets as cycles and bytes.
+    fn limits(&self) -> Limits {
+        let per_cycle = |all: Option<f64>| all.map(|for_million| for_million / 1e6);
+        let seconds = per_cycle(self.job.target.seconds(1_000_000));
+        let joules = per_cycle(self.job.target.joules(1_000_000));
+        let most = |budget: Option<f64>, each: Option<f64>| Some((budget? / each?) as u64);
+        let budgets = &self.goal.budgets;
+        let cycles = [most(budgets.latency, seconds), most(budgets.energy, joules)];
+        Limits { cycles: cycles.into_iter().flatten().min(), flash: budgets.flash.map(|f| f as usize) }
+    }
+
+    /// The first plan of the verdict that keeps its promise with all samples, and its `secateur.toml`.
+    fn settle(
+        &self,
+        folder: &Path,
+        bench: &Bench<'_>,
+        trials: &[Trial],
+        verdict: &Verdict,
+    ) -> Result<(usize, String)> {
+        let mut last = None;
+        for &number in &verdict.keep {
+            signals::check()?;
+            let plan = &trials[number].plan;
+            let mut job = self.job.clone();
+            let options = plan.options(&job.options);
+            job.options = Options { budgets: self.goal.budgets, allow_overflow: false, ..options };
+            match engine::measured(&job, &mut Terminal::new()) {
+                Ok(_) => return Ok((number, self.toml(folder, plan)?)),
+                Err(e) if e.fault == Fault::Target => last = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+        let why = || choose::unreachable(trials, verdict, &self.goal, bench);
+        let error = last.unwrap_or_else(|| Error::new(Fault::Target, Site::Whole, why()));
+        Err(error.help(choose::advice(trials, verdict, bench)))
+    }
+
+    /// What compiles a plan, as a file of options: what was said, and the forms of its layers.
+    fn toml(&self, folder: &Path, plan: &Plan) -> Result<String> {
+        let mut own = Settings::default();
+        let word = |text: &str| Raw { place: Place::Flag, value: Untyped::Word(text.to_owned()) };
+        let entry = |layer: &str, text: &str| Untyped::Table(vec![(layer.to_owned(), word(text))]);
+        let mut said: Vec<(&str, Untyped)> = Vec::new();
+        match plan.whole {
+            Some(Form::FourBits) => said.push(("quantize", word("w4a8").value)),
+            Some(Form::Zeros { pattern, share }) => said.push(match pattern.share() {
+                None => ("prune", word(&format!("pattern={pattern},sparsity={share}")).value),
+                Some(_) => ("prune", word(&format!("pattern={pattern}")).value),
+            }),
+            Some(Form::Dense) | None => {}
+        }
+        for (layer, form) in &plan.layers {
+            match *form {
+                Form::Dense => {}
+                Form::FourBits => {
+                    said.push(("int4", Untyped::List(vec![word(layer)])));
+                    said.push(("kernel", entry(layer, DENSE4)));
+                }
+                Form::Zeros { pattern, share } => {
+                    said.push(("sparsity", entry(layer, &share.to_string())));
+                    said.push(("pattern", entry(layer, &pattern.to_string())));
+                }
+            }
+        }
+        for (option, value) in said {
+            own.set(option, option, &Raw { place: Place::Flag, value })
+                .map_err(|e| Error::internal(Site::Option(option.to_owned()), e.message))?;
+        }
+        own.over(self.settings.clone());
+        if !plan.prunes() {
+            // Where there are no zeros, nothing can be said of them.
+            (own.keep, own.augment) = (None, None);
+        }
+        let text = config::print(&own, &self.model);
+        Ok(show::shortened(&text, plan, folder, &self.model))
+    }
 }
 
 /// The patterns that a core names as its own.
@@ -150,8 +306,8 @@ fn natives(core: &secateur_targets::Core) -> Vec<Pattern> {
     patterns
 }
 
-/// Refuses what cannot be meant before anything is read.
-fn refuse(args: &Args, settings: &Settings) -> Result<()> {
+/// Refuses what cannot be meant before anything is tried.
+fn refuse(asked: &Asked, settings: &Settings) -> Result<()> {
     let options = settings.options();
     for (name, given) in [
         ("prune", options.prune.is_some()),
@@ -165,32 +321,33 @@ fn refuse(args: &Args, settings: &Settings) -> Result<()> {
             ));
         }
     }
-    if let Some(drop) = args.max_drop.filter(|drop| !drop.is_finite() || *drop < 0.0) {
+    if options.quantize != Quantize::Int8 {
+        let why = "leaves nothing to choose: zeros and bits are chosen for int8 models";
+        return Err(Error::option("quantize", why).help("leave it out, or say `--quantize int8`"));
+    }
+    if let Some(drop) = asked.max_drop.filter(|drop| !drop.is_finite() || *drop < 0.0) {
         return Err(Error::option("max-drop", format!("of {drop} can never be kept"))
             .help("give points that may be lost, from 0 on"));
     }
-    if args.max_drop.is_none() && !options.budgets.any() {
+    if asked.max_drop.is_none() && !options.budgets.any() {
         return Err(Error::option("max-drop", "is missing, and so is every budget: there is nothing to fit").help(
             "say what the model may take (`--max-flash 80K`, `--max-ram 24K`, `--max-latency 20ms`, `--max-energy 200uJ`), \
              what it may lose (`--max-drop 1.0`), or both",
         ));
     }
-    if options.budgets.flash == Some(0) || options.budgets.ram == Some(0) {
-        return Err(Error::option(
-            if options.budgets.flash == Some(0) { "max-flash" } else { "max-ram" },
-            "of 0 bytes fits no model",
-        ));
+    for (name, budget) in [("max-flash", options.budgets.flash), ("max-ram", options.budgets.ram)] {
+        if budget == Some(0) {
+            return Err(Error::option(name, "of 0 bytes fits no model"));
+        }
     }
-    if args.trials == 0 || args.jobs == Some(0) {
-        return Err(Error::option(if args.trials == 0 { "trials" } else { "jobs" }, "of 0 does nothing")
-            .help("give a number from 1"));
+    if asked.trials == 0 {
+        return Err(Error::option("trials", "of 0 does nothing").help("give a number from 1"));
     }
     Ok(())
 }
 
 /// Refuses budgets of time and energy where the target tells neither.
-fn clock(bench: &Bench<'_>, goal: &Goal) -> Result<()> {
-    let target = &bench.job.target;
+fn clock(target: &Target, goal: &Goal) -> Result<()> {
     let counted = target.core.cost.is_some();
     for (option, asked, known) in [
         ("max-latency", goal.budgets.latency.is_some(), target.seconds(1)),
@@ -202,97 +359,4 @@ fn clock(bench: &Bench<'_>, goal: &Goal) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Budgets as cycles and bytes.
-fn limits(bench: &Bench<'_>, goal: &Goal) -> Limits {
-    let per_cycle = |all: Option<f64>| all.map(|for_million| for_million / 1e6);
-    let seconds = per_cycle(bench.job.target.seconds(1_000_000));
-    let joules = per_cycle(bench.job.target.joules(1_000_000));
-    let most = |budget: Option<f64>, each: Option<f64>| Some((budget? / each?) as u64);
-    let cycles = [most(goal.budgets.latency, seconds), most(goal.budgets.energy, joules)];
-    Limits { cycles: cycles.into_iter().flatten().min(), flash: goal.budgets.flash.map(|f| f as usize) }
-}
-
-/// The first plan of the verdict that keeps its promise with all samples, and its `secateur.toml`.
-fn settle(
-    args: &Args,
-    settings: &Settings,
-    bench: &Bench<'_>,
-    trials: &[Trial],
-    verdict: &Verdict,
-    goal: &Goal,
-) -> Result<(usize, String)> {
-    let mut last = None;
-    for &number in &verdict.keep {
-        signals::check()?;
-        let plan = &trials[number].plan;
-        let mut job = bench.job.clone();
-        job.options = Options { budgets: goal.budgets, allow_overflow: false, ..plan.options(&job.options) };
-        match super::engine::measured(&job, &mut Terminal::new()) {
-            Ok(_) => return Ok((number, toml(args, settings, plan)?)),
-            Err(e) if e.fault == Fault::Target => last = Some(e),
-            Err(e) => return Err(e),
-        }
-    }
-    let error = Error::new(Fault::Target, Site::Whole, choose::unreachable(trials, verdict, goal, bench));
-    Err(last.map_or(error, |e| e).help(choose::advice(trials, verdict, bench)))
-}
-
-/// What compiles a plan, as a file of options: what was said, and the forms of its layers.
-fn toml(args: &Args, settings: &Settings, plan: &Plan) -> Result<String> {
-    let mut own = Settings::default();
-    let word = |text: &str| Raw { place: Place::Flag, value: Untyped::Word(text.to_owned()) };
-    let entry = |layer: &str, text: &str| Untyped::Table(vec![(layer.to_owned(), word(text))]);
-    let mut said: Vec<(&str, Untyped)> = Vec::new();
-    match plan.whole {
-        Some(Form::FourBits) => said.push(("quantize", word("w4a8").value)),
-        Some(Form::Zeros { pattern, share }) => said.push(match pattern.share() {
-            None => ("prune", word(&format!("pattern={pattern},sparsity={share}")).value),
-            Some(_) => ("prune", word(&format!("pattern={pattern}")).value),
-        }),
-        Some(Form::Dense) | None => {}
-    }
-    for (layer, form) in &plan.layers {
-        match *form {
-            Form::Dense => {}
-            Form::FourBits => {
-                said.push(("int4", Untyped::List(vec![word(layer)])));
-                said.push(("kernel", entry(layer, DENSE4)));
-            }
-            Form::Zeros { pattern, share } => {
-                said.push(("sparsity", entry(layer, &share.to_string())));
-                said.push(("pattern", entry(layer, &pattern.to_string())));
-            }
-        }
-    }
-    for (option, value) in said {
-        own.set(option, option, &Raw { place: Place::Flag, value })
-            .map_err(|e| Error::internal(Site::Option(option.to_owned()), e.message))?;
-    }
-    own.over(settings.clone());
-    let text = config::print(&own, &args.model.model);
-    Ok(show::shortened(&text, plan, &args.output, &args.model.model))
-}
-
-/// Where what the survey found is kept.
-fn survey_file(folder: &Path, key: &str) -> PathBuf {
-    folder.join(trial::FOLDER).join(format!("survey-{}.json", &key[..16]))
-}
-
-/// Saves or finds a survey again.
-fn kept_survey(path: &Path, key: &str, make: impl FnOnce() -> Result<Survey>) -> Result<Survey> {
-    if let Some(survey) = trial::load(path, key) {
-        return Ok(survey);
-    }
-    let survey = make()?;
-    trial::save(path, key, &survey)?;
-    Ok(survey)
-}
-
-/// Labels of the calibration samples.
-fn labels(args: &Args) -> Result<(Option<crate::tensor::Tensor>, Vec<String>)> {
-    let Some(path) = &args.labels else { return Ok((None, Vec::new())) };
-    let (numbers, names) = super::labels::numbers(data::read_labels(path)?, &args.classes)?;
-    Ok((Some(numbers), names))
 }

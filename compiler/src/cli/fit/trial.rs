@@ -8,7 +8,7 @@ use super::super::engine::{self, Engine};
 use super::super::labels::Expected;
 use super::super::metric::{Labels, Metric, Reference};
 use super::super::{data, output, signals};
-use super::Args;
+use super::Search;
 use crate::error::{Error, Fault, Result, Site};
 use crate::fit::{self, Plan, Survey};
 use crate::observe::Observer;
@@ -22,7 +22,7 @@ use crate::{FINGERPRINT, onnx, samples};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,8 @@ impl<'a> Bench<'a> {
     /// Reads what is to be measured, and measures the float model.
     ///
     /// Errors: no samples or too few, labels that do not fit, a model that brought its own quantization.
-    pub(super) fn new(job: &'a Job, args: &Args) -> Result<Bench<'a>> {
+    pub(super) fn new(search: &'a Search) -> Result<Bench<'a>> {
+        let job = &search.job;
         let all = job.calibration.as_ref().ok_or_else(|| {
             Error::option("calibrate", "is missing: plans are made and measured on samples")
                 .help("give some with `--calibrate X.npy`; they need no labels")
@@ -165,8 +166,7 @@ impl<'a> Bench<'a> {
             );
             warnings.push(Warning::new(Site::Option("calibrate".into()), text).help("give more samples"));
         }
-        let (labels, _) = super::labels(args)?;
-        let metric = args.metric.unwrap_or(if labels.is_some() { Metric::Top1 } else { Metric::Agree });
+        let (labels, metric) = (&search.labels, search.metric());
         let expected = |samples: usize| Expected {
             samples,
             used: samples,
@@ -210,6 +210,11 @@ impl<'a> Bench<'a> {
         self.held.samples.len()
     }
 
+    /// What a trial of a plan is kept under.
+    pub(super) fn key_of(&self, plan: &Plan) -> String {
+        self.key(&format!("{:?}", plan.options(&self.made.options)))
+    }
+
     fn key(&self, of: &str) -> String {
         let mut hash = Sha256::new();
         hash.update(&self.base);
@@ -225,11 +230,16 @@ impl<'a> Bench<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Survey> {
         let key = self.key(&format!("survey {patterns:?}"));
-        super::kept_survey(&super::survey_file(folder, &key), &key, || {
-            let samples = self.made.calibration.as_ref().unwrap_or(&self.few);
-            let job = &self.made;
-            fit::survey(&job.model, &job.target, (samples, &self.few), &job.options, patterns, observer)
-        })
+        let path = folder.join(FOLDER).join(format!("survey-{}.json", &key[..16]));
+        if let Some(survey) = load(&path, &key) {
+            return Ok(survey);
+        }
+        let samples = self.made.calibration.as_ref().unwrap_or(&self.few);
+        let job = &self.made;
+        let survey =
+            fit::survey(&job.model, &job.target, (samples, &self.few), &job.options, patterns, observer)?;
+        save(&path, &key, &survey)?;
+        Ok(survey)
     }
 
     /// Tries plans, but for those that were tried before; says how it goes on standard error.
@@ -250,8 +260,8 @@ impl<'a> Bench<'a> {
         let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let results = parallel::map_on(jobs, fresh.len(), |number| {
             let plan = fresh[number];
-            let key = self.key(&format!("{:?}", plan.options(&self.made.options)));
-            let path = folder.join(FOLDER).join(format!("{}.json", &key[..16]));
+            let key = self.key_of(plan);
+            let path = file(folder, &key);
             let kept: Option<std::result::Result<Outcome, String>> = load(&path, &key);
             let again = kept.is_some();
             let result = match kept {
@@ -392,6 +402,18 @@ pub(super) fn save<T: Serialize>(path: &Path, key: &str, found: &T) -> Result<()
     let value = serde_json::to_string(found).map_err(internal)?;
     let kept = Kept { key: key.to_owned(), check: check(key, &value), value };
     output::write(path, serde_json::to_string_pretty(&kept).map_err(internal)?.as_bytes())
+}
+
+/// The file of what came of a plan.
+pub(super) fn file(folder: &Path, key: &str) -> PathBuf {
+    folder.join(FOLDER).join(format!("{}.json", &key[..16]))
+}
+
+/// What a file holds, under whatever key; `None`: it is damaged, or something else.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let kept: Kept = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    let whole = kept.check == check(&kept.key, &kept.value);
+    serde_json::from_str(&kept.value).ok().filter(|_| whole)
 }
 
 /// What was found under this key; `None`, and a word on standard error, where the file holds something else.
