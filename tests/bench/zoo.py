@@ -54,6 +54,17 @@ def command(binary, core, model, aim, language):
     return line
 
 
+def integer_models():
+    """Every model of the zoo that becomes int8: its file, and its samples where it needs some."""
+    for name, (folder, file, calibration) in MODELS.items():
+        yield name, ZOO / folder / file, ZOO / folder / calibration if calibration else None
+    for folder in ["ours/watch_cnngru", "ours/jv_lstm", "ours/snips_bert", "third_party/st_mnv2_035_128"]:
+        path = ZOO / folder
+        samples = [path / name for name in ["calib.npy", "calib.npz"] if (path / name).exists()]
+        if (path / "model.onnx").exists() and samples:
+            yield path.name, path / "model.onnx", samples[0]
+
+
 def count(binary, core, model, aim, language):
     done = subprocess.run([*command(binary, core, model, aim, language), "--json"], capture_output=True, text=True)
     if done.returncode != 0:
