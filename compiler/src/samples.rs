@@ -85,6 +85,20 @@ pub fn carried(samples: &Samples, graph: &Graph) -> Result<Vec<Vec<Tensor>>> {
     graph::carried(graph, samples, steps)
 }
 
+/// The first `count` samples of every array, or `None` where an array has no axis that counts samples.
+pub(crate) fn first(samples: &Samples, count: usize) -> Option<Samples> {
+    let mut few = samples.clone();
+    for array in few.arrays.values_mut() {
+        let (all, rest) = array.shape().split_first()?;
+        let count = count.min(*all);
+        let shape = std::iter::once(count).chain(rest.iter().copied()).collect();
+        let bytes = array.data().to_le_bytes();
+        let part = bytes.get(..count * rest.iter().product::<usize>() * array.dtype().size())?;
+        *array = Tensor::new(shape, Data::from_le_bytes(array.dtype(), part)).ok()?;
+    }
+    Some(few)
+}
+
 fn input_names(graph: &Graph) -> String {
     graph.inputs().iter().map(|&i| format!("`{}`", graph[i].name)).collect::<Vec<_>>().join(", ")
 }

@@ -135,7 +135,13 @@ fn budgets_hold_exactly_and_say_what_would_fit() {
         let said = words(&done.stderr);
         assert_eq!(done.status.code(), Some(1), "{budget} {below}");
         let option = format!("option `{}`", &budget[2..]);
-        for word in [option.as_str(), says, "(Conv)", "`--optimize ", "takes about"] {
+        // Where another aim fits, it costs no accuracy; what helps with flash does, and nothing helps with RAM.
+        let advice = match *budget {
+            "--max-flash" => "`--quantize w4a8` takes about",
+            "--max-ram" => "`--optimize size` takes about",
+            _ => "`--optimize speed` takes about",
+        };
+        for word in [option.as_str(), says, "(Conv)", advice] {
             assert!(said.contains(word), "{budget}: no `{word}` in: {said}");
         }
         assert!(!out.exists(), "{budget}: a refused compilation made a folder");
@@ -151,4 +157,54 @@ fn budgets_hold_exactly_and_say_what_would_fit() {
     assert!(said.contains("how long a run takes on `host` is not known"), "{said}");
     let said = words(&secateur(&[&unknown[..], &["--max-latency", "20"]].concat()).stderr);
     assert!(said.contains("takes a time, as \"20ms\", \"500us\" or \"1.5s\", not"), "{said}");
+}
+
+/// Where no aim fits, the fewest bits and zeros that do are named, and what is named fits.
+#[test]
+fn what_is_said_to_fit_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let compiled = |more: &[&str]| {
+        let command = ["compile", MODEL, "-o", out.to_str().unwrap(), "--target", "nrf52840", "--json"];
+        secateur(&[&command[..], &["--calibrate", CALIBRATION], more].concat())
+    };
+    let report: serde_json::Value = serde_json::from_slice(&compiled(&[]).stdout).unwrap();
+    let total = &report["total"];
+    let flash = total["weights"].as_u64().unwrap()
+        + total["code"].as_u64().unwrap_or_else(|| total["predicted_code"].as_u64().unwrap());
+    let time = total["seconds"].as_f64().unwrap();
+    let named = |budget: &[&str]| {
+        let _ = std::fs::remove_dir_all(&out);
+        let done = compiled(budget);
+        let said = words(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{budget:?}: {said}");
+        assert!(!out.exists(), "{budget:?}: a refused compilation made a folder");
+        let parts = said.split('`').map(str::to_owned);
+        let options = parts.filter(|p| p.starts_with("--prune ") || *p == "--quantize w4a8");
+        (options.collect::<Vec<_>>(), said)
+    };
+    // Less flash than any aim takes: weights of four bits do, and zeros.
+    let most = (flash * 4 / 5).to_string();
+    let (options, said) = named(&["--max-flash", &most]);
+    assert_eq!(options.len(), 2, "{said}");
+    assert!(said.contains("by an estimate, which fits"), "{said}");
+    for option in &options {
+        let (name, value) = option.split_once(' ').unwrap();
+        let done = compiled(&["--max-flash", &most, name, value]);
+        assert_eq!(done.status.code(), Some(0), "{option}: {}", words(&done.stderr));
+    }
+    // Less time: zeros alone, as weights of four bits take longer.
+    let (options, said) = named(&["--max-latency", &format!("{}s", time * 0.6)]);
+    let [option] = &options[..] else { panic!("{options:?}: {said}") };
+    let share: f64 = option.strip_prefix("--prune ").unwrap().parse().unwrap();
+    assert!((0.2..0.95).contains(&share), "{said}");
+    // More zeros than are there already, in the pattern that was asked for.
+    let (options, said) =
+        named(&["--prune", "pattern=2x4,sparsity=0.1", "--max-latency", &format!("{}s", time * 0.6)]);
+    assert!(options.iter().any(|o| o.starts_with("--prune pattern=2x4,sparsity=0.")), "{said}");
+    // What nothing helps is told, with all that there is.
+    let (_, said) = named(&["--max-flash", "2K"]);
+    for word in ["`--optimize size` takes", "`--quantize w4a8` takes", "`--prune 0.95` takes", "none of these fits"] {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
 }

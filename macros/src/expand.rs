@@ -191,7 +191,17 @@ fn in_arguments(text: &str) -> String {
         }
         tied += rest;
     }
-    tied.replace("`--state`", "`state`")
+    // `--prune 0.6`, or `--prune pattern=4x4,sparsity=0.6`.
+    let mut said = String::new();
+    for (i, part) in tied.split("`--prune ").enumerate() {
+        let (value, rest) = if i > 0 { part.split_once('`').unwrap_or((part, "")) } else { ("", part) };
+        if i > 0 {
+            let number = value.parse::<f64>().is_ok();
+            said += &if number { format!("`prune = {value}`") } else { format!("`prune = {value:?}`") };
+        }
+        said += rest;
+    }
+    said.replace("`--state`", "`state`")
         .replace("`--calibrate X.npy`", "`calibrate = \"x.npy\"`")
         .replace("`--quantize none`", "`quantize = \"none\"`")
         .replace("`--optimize size`", "`optimize = \"size\"`")

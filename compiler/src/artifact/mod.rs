@@ -1,6 +1,7 @@
 //! `compile`: the one entry that every front calls, and what it returns.
 
 mod outlook;
+mod rivals;
 
 pub use outlook::{outlook, supported};
 
@@ -48,7 +49,7 @@ pub struct Artifact {
     settings: EmitOptions,
     /// Warnings of the report that stand for bytes which do not fit.
     overflow: Vec<Warning>,
-    /// What may be taken at most, and what other aims take.
+    /// What may be taken at most, and what other options take where it may be too little.
     budgets: (Budgets, Vec<Rival>),
 }
 
@@ -228,10 +229,6 @@ fn compile_unhelped(
         true => Some(schedule::schedule_with(&graph, &library, policy.balanced())?.arena),
         false => schedule.arena_balanced,
     };
-    let rivals = match options.budgets.any() {
-        true => report::rivals(&graph, &library, policy),
-        false => Vec::new(),
-    };
     let counts = counts::of(&program, &options.sensors)?;
     let settings = EmitOptions { digest: digest.clone(), counts, ..EmitOptions::of(target, options) };
     let languages = options.emit.clone();
@@ -249,11 +246,12 @@ fn compile_unhelped(
         languages,
         settings,
         overflow: Vec::new(),
-        budgets: (options.budgets, rivals),
+        budgets: (options.budgets, Vec::new()),
     };
     artifact.report.outline(emit::outline(&artifact.program, &artifact.settings)?, target);
     artifact.settings.predicted_code = artifact.report.total.predicted_code;
     artifact.files = artifact.emit(&artifact.languages)?;
+    artifact.budgets.1 = rivals::rivals(&artifact, (model, target), calibration, options, observer)?;
     Ok(artifact)
 }
 

@@ -1,7 +1,7 @@
 //! Whether a model keeps what its user lets it take, and who is to blame where it does not.
 //!
-//! In: a report, measured or not, the budgets, and what the model would take by other aims. Out: an error for each
-//! budget that is broken, on its option, with the layers that take most and the aim that would fit. Law: a budget that
+//! In: a report, measured or not, the budgets, and what the model would take by other options. Out: an error for each
+//! budget that is broken, on its option, with the layers that take most and the option that would fit. Law: a budget that
 //! cannot be checked is refused, never passed over.
 
 use super::memory::{counted_flash, counted_ram, largest};
@@ -10,14 +10,18 @@ use crate::error::{Error, Fault, Result, Site};
 use crate::graph::Graph;
 use crate::options::{Budgets, joules, seconds};
 use crate::policy::Policy;
+use crate::program::Program;
 use crate::schedule::Library;
 use crate::weigh::{self, Needs};
 use secateur_targets::Target;
 
-/// What the model takes by another aim, as far as that is known without a build.
+/// What the model takes by another option, as far as that is known without a build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rival {
-    pub aim: &'static str,
+    /// As the command line has it.
+    pub option: String,
+    /// Whether it was compiled with a part of the samples.
+    pub estimate: bool,
     /// Bytes of weights and native kernels.
     pub flash: usize,
     pub arena: usize,
@@ -26,15 +30,20 @@ pub struct Rival {
 }
 
 impl Rival {
-    fn new(aim: &'static str, needs: Needs, target: &Target) -> Rival {
+    fn new(option: String, needs: Needs, target: &Target) -> Rival {
         let cycles = target.core.cost.as_ref().map(|_| needs.cycles as u64);
         Rival {
-            aim,
+            option,
+            estimate: false,
             flash: needs.flash,
             arena: needs.arena,
             seconds: cycles.and_then(|cycles| target.seconds(cycles)),
             joules: cycles.and_then(|cycles| target.joules(cycles)),
         }
+    }
+    /// What a program takes that a part of the samples decided.
+    pub(crate) fn estimate(option: String, program: &Program, target: &Target) -> Rival {
+        Rival { estimate: true, ..Rival::new(option, Needs::of(program, target), target) }
     }
 }
 
@@ -43,7 +52,42 @@ pub(crate) fn rivals(graph: &Graph, library: &Library<'_>, policy: Policy<'_>) -
     let target = library.target();
     let plans =
         policy.others().filter_map(|(aim, policy)| Some((aim, weigh::plan(graph, library, policy).ok()?)));
-    plans.map(|(aim, plan)| Rival::new(aim, Needs::of(&plan.program, target), target)).collect()
+    let word = |aim: &str| format!("--optimize {aim}");
+    plans.map(|(aim, plan)| Rival::new(word(aim), Needs::of(&plan.program, target), target)).collect()
+}
+
+/// How far a build may be from what is predicted of its bytes.
+const BUILT: f64 = 1.1;
+
+/// Whether a model breaks one of the budgets that can be checked, or may do so once it is built.
+pub(crate) fn near(report: &Report, budgets: &Budgets) -> bool {
+    let over = |most: Option<u64>, takes: u64| most.is_some_and(|most| takes as f64 * BUILT > most as f64);
+    let longer =
+        |most: Option<f64>, takes: Option<f64>| most.zip(takes).is_some_and(|(most, takes)| takes > most);
+    over(budgets.flash, counted_flash(report).0)
+        || over(budgets.ram, counted_ram(report).0)
+        || longer(budgets.latency, report.total.seconds)
+        || longer(budgets.energy, report.total.joules)
+}
+
+/// Whether what an option gives would fit.
+pub(crate) fn fits(report: &Report, budgets: &Budgets, rival: &Rival) -> bool {
+    let within =
+        |most: Option<f64>, takes: Option<f64>| most.is_none_or(|most| takes.is_some_and(|t| t <= most));
+    budgets.flash.is_none_or(|most| flash(report, rival) <= most)
+        && budgets.ram.is_none_or(|most| ram(report, rival) <= most)
+        && within(budgets.latency, rival.seconds)
+        && within(budgets.energy, rival.joules)
+}
+
+/// Flash by another option. What stands around native kernels is about the same by every one.
+fn flash(report: &Report, rival: &Rival) -> u64 {
+    let around = report.total.known_code().saturating_sub(report.total.native_code);
+    (rival.flash + around) as u64
+}
+
+fn ram(report: &Report, rival: &Rival) -> u64 {
+    (rival.arena + report.total.stack.unwrap_or(report.total.native_stack)) as u64
 }
 
 /// What breaks the budgets.
@@ -129,37 +173,37 @@ pub fn hold_budgets(report: &Report, budgets: &Budgets, rivals: &[Rival]) -> Res
     Error::join(errors).map_or(Ok(()), |e| Err(e.help(advice)))
 }
 
-/// Which aim would fit, or that none does.
+/// Which options would fit, or that none does.
 fn advice(report: &Report, budgets: &Budgets, rivals: &[Rival]) -> String {
-    let (total, less) = (&report.total, "fewer weights (`--prune`) or bits (`--quantize w4a8`) take less");
-    // What stands around native kernels is about the same by every aim.
-    let around = total.known_code().saturating_sub(total.native_code);
-    let stack = total.stack.unwrap_or(total.native_stack);
-    let within =
-        |most: Option<f64>, takes: Option<f64>| most.is_none_or(|most| takes.is_some_and(|t| t <= most));
-    let fits = |rival: &&Rival| {
-        budgets.flash.is_none_or(|most| (rival.flash + around) as u64 <= most)
-            && budgets.ram.is_none_or(|most| (rival.arena + stack) as u64 <= most)
-            && within(budgets.latency, rival.seconds)
-            && within(budgets.energy, rival.joules)
-    };
-    let told = |rival: &Rival| {
+    let less = "fewer weights (`--prune`) or bits (`--quantize w4a8`) take less";
+    let told = |rival: &&Rival| {
         let time = rival.seconds.map_or_else(String::new, |s| format!(" and {}", seconds(s)));
+        let estimate = if rival.estimate { " by an estimate" } else { "" };
         format!(
-            "`--optimize {}` takes about {} of flash, {} of RAM{time}",
-            rival.aim,
-            memory::size((rival.flash + around) as u64),
-            memory::size((rival.arena + stack) as u64)
+            "`{}` takes about {} of flash, {} of RAM{time}{estimate}",
+            rival.option,
+            memory::size(flash(report, rival)),
+            memory::size(ram(report, rival))
         )
     };
-    match rivals.iter().find(fits) {
-        Some(rival) => format!("{}, which fits", told(rival)),
-        None if rivals.is_empty() => less.to_owned(),
-        None => {
-            let all: Vec<String> = rivals.iter().map(told).collect();
-            format!("{}; {less}", all.join("; "))
-        }
+    let fitting = |estimate: bool| {
+        let fits = move |r: &&Rival| r.estimate == estimate && fits(report, budgets, r);
+        rivals.iter().filter(fits).collect::<Vec<_>>()
+    };
+    // Another aim costs no accuracy; of what does, the user chooses.
+    if let Some(aim) = fitting(false).first() {
+        return format!("{}, which fits", told(aim));
     }
+    let fitting: Vec<String> = fitting(true).iter().map(|r| format!("{}, which fits", told(r))).collect();
+    if !fitting.is_empty() {
+        return format!("{}; `secateur eval` says what it costs of accuracy", fitting.join("; "));
+    }
+    let mut all: Vec<String> = rivals.iter().map(|r| told(&r)).collect();
+    match rivals.iter().any(|r| r.estimate) {
+        true => all.push("none of these fits".to_owned()),
+        false => all.push(less.to_owned()),
+    }
+    all.join("; ")
 }
 
 /// The layers with most cycles, by name.

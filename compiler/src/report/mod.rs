@@ -5,7 +5,7 @@
 mod budget;
 mod memory;
 
-pub(crate) use budget::rivals;
+pub(crate) use budget::{fits, near, rivals};
 pub use budget::{Rival, hold_budgets};
 pub use memory::{Memory, overflow};
 

@@ -194,6 +194,13 @@ impl Prune {
     }
 }
 
+impl fmt::Display for Prune {
+    /// As the command line has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.show().trim_matches('"'))
+    }
+}
+
 impl Leaf for Prune {
     const WHAT: &'static str = "a share of zeros, as 0.6, or \"pattern=4x4,sparsity=0.6,score=obs\"";
     fn read(raw: &Raw) -> Option<Prune> {
