@@ -49,7 +49,7 @@ pub mod weigh;
 #[cfg(feature = "build")]
 #[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod build;
-#[cfg(any(feature = "cli", feature = "build"))]
+#[cfg(feature = "data")]
 #[allow(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 #[cfg_attr(not(feature = "cli"), allow(dead_code, unreachable_pub, unused_imports))]
 mod files;
@@ -68,6 +68,8 @@ pub const FINGERPRINT: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("SECA
 pub use artifact::Artifact;
 pub use emit::File;
 pub use error::{Error, Result, Site};
+#[cfg(feature = "data")]
+pub use files::data;
 pub use observe::{Observer, Silent};
 pub use options::Options;
 pub use secateur_ir::{arith, error, kernel, options, policy, program, tensor, warning};

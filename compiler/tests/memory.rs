@@ -204,7 +204,9 @@ fn what_is_said_to_fit_fits() {
     assert!(options.iter().any(|o| o.starts_with("--prune pattern=2x4,sparsity=0.")), "{said}");
     // What nothing helps is told, with all that there is.
     let (_, said) = named(&["--max-flash", "2K"]);
-    for word in ["`--optimize size` takes", "`--quantize w4a8` takes", "`--prune 0.95` takes", "none of these fits"] {
+    for word in
+        ["`--optimize size` takes", "`--quantize w4a8` takes", "`--prune 0.95` takes", "none of these fits"]
+    {
         assert!(said.contains(word), "no `{word}` in: {said}");
     }
 }

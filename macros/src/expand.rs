@@ -12,11 +12,13 @@ use quote::{format_ident, quote, quote_spanned};
 use secateur_compiler::artifact::compile;
 use secateur_compiler::emit::names;
 use secateur_compiler::error::Fault;
-use secateur_compiler::options::{self, Arena, FILE_NAME, Language, Layout, MAX_BYTES, Place, Settings};
+use secateur_compiler::options::{
+    self, Arena, FILE_NAME, FilePath, Given, Language, Layout, MAX_BYTES, Place, Settings,
+};
 use secateur_compiler::report::Report;
 use secateur_compiler::targets::Target;
 use secateur_compiler::tensor::Samples;
-use secateur_compiler::{Options, Silent, Site, Tensor, Warning, npy, onnx};
+use secateur_compiler::{Options, Silent, Site, Warning, data, onnx};
 use std::path::{Path, PathBuf};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Error, Fields, ItemStruct, LitStr, Result, Token};
@@ -81,11 +83,17 @@ pub(crate) fn expand(
     };
     let target = target(&arguments, &settings, &mut files, &refused)?;
     let model = files.bytes(&arguments.model.value(), arguments.model.span())?;
-    let mut calibration: Vec<(&str, Span, Vec<u8>)> = Vec::new();
-    for (key, file) in settings.calibrate.iter().flat_map(|given| &given.value.0) {
+    let given = settings.calibrate.iter().flat_map(|given| &given.value.0);
+    let mut calibration: Vec<(String, Vec<u8>)> = Vec::new();
+    for (key, file) in given.clone() {
         let span = arguments.span(Some(&file.place));
-        calibration.push((key, span, files.bytes(&file.value.0, span)?));
+        for path in data::sources(&root.join(&file.value.0)).map_err(|e| within(root, e, span))? {
+            let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            let bytes = files.bytes(&path, span)?;
+            calibration.push((format!("{key}={path}"), bytes));
+        }
     }
+    let column = settings.labels_column.as_ref().map(|given| given.value.as_str());
     let name = names::module_name(&item.ident.to_string());
     // The struct names the module, and the macro reads one file of Rust, whatever a file says.
     let options = Options {
@@ -95,11 +103,11 @@ pub(crate) fn expand(
         dump_after: Vec::new(),
         ..settings.options()
     };
-    let decides = [spelled, format!("{options:?}"), format!("{target:?}")];
+    let decides = [spelled, format!("{options:?}"), format!("{target:?}"), format!("{column:?}")];
     let mut parts: Vec<&[u8]> = decides.iter().map(String::as_bytes).collect();
     parts.push(&model);
-    for (key, _, bytes) in &calibration {
-        parts.extend([key.as_bytes(), bytes]);
+    for (from, bytes) in &calibration {
+        parts.extend([from.as_bytes(), bytes]);
     }
     let key = cache::key(&parts);
     let compiled = match kept.get(key, &|path| Some(cache::hash(&[&std::fs::read(root.join(path)).ok()?]))) {
@@ -110,8 +118,13 @@ pub(crate) fn expand(
         None => {
             let model = files.whole(&arguments.model, &model)?;
             let mut samples = Samples::default();
-            for (key, span, bytes) in &calibration {
-                samples.arrays.insert((*key).to_owned(), array(bytes, *span)?);
+            for (key, file) in given {
+                let path = FilePath(root.join(&file.value.0).display().to_string());
+                let one = [(key.clone(), Given { value: path, place: file.place.clone() })];
+                let span = arguments.span(Some(&file.place));
+                let read = data::read_all(&one, column).map_err(|e| within(root, e, span))?;
+                samples.arrays.extend(read.arrays);
+                samples.flat.extend(read.flat);
             }
             let samples = (!samples.arrays.is_empty()).then_some(&samples);
             let mut artifact = compile(&model, &target, samples, &options, &mut Silent).map_err(refused)?;
@@ -211,6 +224,7 @@ fn in_arguments(text: &str) -> String {
         .replace("`--optimize speed`", "`optimize = \"speed\"`")
         .replace("`--prune`", "`prune`")
         .replace("`--quantize w4a8`", "`quantize = \"w4a8\"`")
+        .replace("`--labels-column NAME`", "`labels_column = \"NAME\"`")
         .replace("`--dim NAME=N`", "`dims(NAME = N)`")
         .replace("`--bind NAME=A,B,...`", "`bind(NAME = [A, B, ...])`")
 }
@@ -303,16 +317,15 @@ struct Files<'a> {
     beside: Vec<(PathBuf, cache::Hash)>,
 }
 
-/// An array of a `.npy` file.
-fn array(bytes: &[u8], span: Span) -> Result<Tensor> {
-    npy::read(bytes).map_err(|e| {
-        let hint = if bytes.starts_with(b"PK") {
-            "\nan .npz is given array by array: `calibrate(x = \"x.npy\", y = \"y.npy\")`"
-        } else {
-            ""
-        };
-        Error::new(span, format!("{e}{hint}"))
-    })
+/// An error of a file of samples on the argument that names it, by the file's path in the crate.
+fn within(root: &Path, e: secateur_compiler::Error, span: Span) -> Error {
+    let site = match &e.site {
+        Site::File(path) => {
+            Site::File(Path::new(path).strip_prefix(root).unwrap_or(Path::new(path)).display().to_string())
+        }
+        site => site.clone(),
+    };
+    Error::new(span, in_arguments(&secateur_compiler::Error { site, ..e }.to_string()))
 }
 
 impl Files<'_> {

@@ -41,7 +41,8 @@ use std::path::{Path, PathBuf};
 /// | `core = "cortex-m4", flash = "256K", ram = "64K"` | a chip without a file |
 /// | `quantize = "int8"` | `"int8"` (the default), `"w4a8"` or `"none"` |
 /// | `optimize = "balanced"` | `"speed"`, `"balanced"` (the default) or `"size"` |
-/// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model, and used where a QDQ model has values without a scale; for several inputs `calibrate(x = "x.npy", y = "y.npy")` |
+/// | `calibrate = "samples.npy"` | unlabelled samples, needed to quantize a float model, and used where a QDQ model has values without a scale; for several inputs `calibrate(x = "x.npy", y = "y.npy")`, or an `.npz` with an array for each; `.csv`, `.wav` and folders of samples as the command line reads them |
+/// | `labels_column = "class"` | column of a table of samples that holds labels and is no input, by name or number |
 /// | `allow_overflow = true` | compile a model too that does not fit the chip's memories |
 /// | `max_flash = "64K"`, `max_ram = "24K"`, `max_latency = "20ms"`, `max_energy = "200uJ"` | what the model may take; more is an error that names the layers to blame |
 /// | `dims(batch = 1, "N:0" = 16)` | sizes of symbolic dimensions |
@@ -75,8 +76,17 @@ use std::path::{Path, PathBuf};
 /// an option or the compiler changes, saving a source file compiles no model again.
 /// Everything wrong is reported on the argument at fault; warnings are shown as a deprecation, the
 /// one kind of warning that stable Rust lets a macro give, and `#[allow(deprecated)]` on the struct
-/// silences them. The first build runs faster with
-/// `[profile.dev.build-override] opt-level = 3` in the user's `Cargo.toml`.
+/// silences them.
+///
+/// Cargo builds the compiler first, without optimisation, as it builds all macros: that is soonest done. Where models are
+/// large or pruned, or many, optimising the compiler (and not all macros) pays:
+///
+/// ```toml
+/// [profile.dev.package]
+/// secateur-compiler.opt-level = 1
+/// secateur-kernels.opt-level = 1
+/// secateur-ir.opt-level = 1
+/// ```
 #[proc_macro_attribute]
 pub fn model(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();

@@ -15,21 +15,39 @@ pub use schema::{
 };
 pub use size::{Size, parse_size};
 
-use thiserror::Error;
+use std::fmt;
 
 /// Why a target could not be had.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetError {
-    #[error("there is no chip or core called `{name}`{}", did_you_mean(.nearest))]
     Unknown { name: String, nearest: Option<String> },
-    #[error("`{core}` is not a core{}; the cores are {}", did_you_mean(.nearest), .known.join(", "))]
     UnknownCore { core: String, nearest: Option<String>, known: Vec<String> },
-    #[error("the target description does not parse: {0}")]
     Syntax(String),
-    #[error("the target description of `{name}` is wrong: {why}")]
     Value { name: String, why: String },
-    #[error("`{text}` is not a size: write bytes or use K or M, as in 65536, 64K or 2M")]
     Size { text: String },
+}
+
+impl std::error::Error for TargetError {}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetError::Unknown { name, nearest } => {
+                write!(f, "there is no chip or core called `{name}`{}", did_you_mean(nearest))
+            }
+            TargetError::UnknownCore { core, nearest, known } => {
+                let (meant, known) = (did_you_mean(nearest), known.join(", "));
+                write!(f, "`{core}` is not a core{meant}; the cores are {known}")
+            }
+            TargetError::Syntax(why) => write!(f, "the target description does not parse: {why}"),
+            TargetError::Value { name, why } => {
+                write!(f, "the target description of `{name}` is wrong: {why}")
+            }
+            TargetError::Size { text } => {
+                write!(f, "`{text}` is not a size: write bytes or use K or M, as in 65536, 64K or 2M")
+            }
+        }
+    }
 }
 
 fn did_you_mean(nearest: &Option<String>) -> String {

@@ -69,6 +69,67 @@ fn the_code_is_that_of_the_command_line() {
     assert_eq!(expanded.to_string(), want.to_string());
 }
 
+/// One set of samples in every format that the command line reads gives one code; Cargo follows each of their files.
+#[test]
+fn samples_of_every_format_give_the_same_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let repository = secateur_tests::repository();
+    put("net.onnx", &std::fs::read(repository.join("compiler/models/watch_cnn1d/model.onnx")).unwrap());
+    let array = std::fs::read(repository.join("tests/ui/models/calib.npy")).unwrap();
+    put("x.npy", &array);
+    let samples = npy::read(&array).unwrap();
+    let (count, values) = (samples.shape()[0], samples.to_f32_vec());
+    let rows: Vec<&[f32]> = values.chunks(values.len() / count).collect();
+    let arrays = std::collections::BTreeMap::from([("whatever".to_owned(), samples.clone())]);
+    secateur_compiler::data::write_npz(&folder.path().join("x.npz"), &arrays).unwrap();
+    let words = |row: &[f32]| row.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+    put("x.csv", rows.iter().map(|row| words(row) + "\n").collect::<String>().as_bytes());
+    put(
+        "labelled.csv",
+        rows.iter().map(|row| format!("rest,{}\n", words(row))).collect::<String>().as_bytes(),
+    );
+    std::fs::create_dir(folder.path().join("each")).unwrap();
+    for (i, row) in rows.iter().enumerate() {
+        let sample = secateur_compiler::Tensor::f32(&samples.shape()[1..], row.to_vec());
+        put(&format!("each/{i}.npy"), &npy::write(&sample));
+    }
+    let expand = |arguments: &str, cache: &Cache| {
+        let arguments = format!("\"net.onnx\", target = \"cortex-m4\", {arguments}").parse().unwrap();
+        let item = "pub struct Net;".parse().unwrap();
+        expand::expand(arguments, item, folder.path(), cache).map(|expansion| expansion.code.to_string())
+    };
+    // Behind the banner, whose digest is that of the samples as they stand in their file.
+    let code = |text: &str| text[text.find("pub struct Net").expect("a struct")..].to_owned();
+    let want = code(&expand("calibrate = \"x.npy\"", &Cache(None)).unwrap());
+    for arguments in [
+        "calibrate = \"x.npz\"",
+        "calibrate = \"x.csv\"",
+        "calibrate = \"labelled.csv\", labels_column = \"1\"",
+        "calibrate = \"each\"",
+        "calibrate(imu = \"x.csv\")",
+    ] {
+        assert_eq!(code(&expand(arguments, &Cache(None)).unwrap()), want, "{arguments}");
+    }
+    let text = expand("calibrate = \"each\"", &Cache(None)).unwrap();
+    for i in 0..count {
+        assert!(text.contains(&format!("\"/each/{i}.npy\"")), "Cargo does not follow sample {i}");
+    }
+    let said = expand("calibrate = \"labelled.csv\"", &Cache(None)).unwrap_err().to_string();
+    for word in ["file `labelled.csv`", "line 1, column 1", "`labels_column = \"NAME\"`"] {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+    let said = expand("calibrate = \"none.csv\"", &Cache(None)).unwrap_err().to_string();
+    assert!(said.contains("file `none.csv` cannot be read: it does not exist"), "{said}");
+    // What is kept is of these very files: a sample that changes, and one that joins them.
+    let kept = Cache(Some(folder.path().join("kept")));
+    let first = expand("calibrate = \"each\"", &kept).unwrap();
+    assert_eq!(expand("calibrate = \"each\"", &kept).unwrap(), first);
+    let loud = secateur_compiler::Tensor::f32(&samples.shape()[1..], vec![50.0; rows[0].len()]);
+    put("each/9.npy", &npy::write(&loud));
+    assert_ne!(code(&expand("calibrate = \"each\"", &kept).unwrap()), want);
+}
+
 /// A model keeps its tensors in a second file: both are read, and both rebuild the crate.
 #[test]
 fn data_beside_the_model_are_read_and_followed() {

@@ -86,8 +86,7 @@ impl Model {
     /// Any option, by its name and its value as the command line has them: `option("prune", "0.6")` for `--prune 0.6`.
     /// What takes no value there is `"true"` here; what can be repeated there, here too.
     pub fn option(mut self, name: &str, value: &str) -> Model {
-        let known = declared(&name.replace('_', "-"))
-            .filter(|o| o.is_for(Front::Macro) || ["name", "labels-column"].contains(&o.name));
+        let known = declared(&name.replace('_', "-")).filter(|o| o.is_for(Front::Macro) || o.name == "name");
         let set = match known {
             None => {
                 let wrong = unknown_argument(&name.replace('-', "_"), &Place::Argument(0));

@@ -1,17 +1,20 @@
-//! What fronts read: models, options, samples; and how they write a file and say an error. Shared by the command line and
-//! the front for build scripts.
+//! What fronts read: models, options, samples; and how they write a file and say an error. Shared by the command line,
+//! the front for build scripts and, of samples, the macro.
 //!
 //! Law: results appear whole or not at all; an error names its file.
 
+#[cfg(any(feature = "cli", feature = "build"))]
 pub(crate) mod config;
 pub mod data;
+#[cfg(any(feature = "cli", feature = "build"))]
 mod diagnostic;
+#[cfg(any(feature = "cli", feature = "build"))]
 pub(crate) mod model;
 
+#[cfg(any(feature = "cli", feature = "build"))]
 pub(crate) use diagnostic::Diagnostic;
 
 use crate::error::{Error, Fault, Result, Site};
-use std::io::Write;
 use std::path::Path;
 
 /// Wraps an IO error with the file it happened on.
@@ -25,7 +28,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Writes one file: first whole beside its place, then renamed into it.
+#[cfg(any(feature = "cli", feature = "build"))]
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |e: &std::io::Error| io_error(path, "cannot be written", e);
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
@@ -37,11 +42,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Temporary files are private by default; results should be as readable as any other file.
-#[cfg(unix)]
+#[cfg(all(unix, any(feature = "cli", feature = "build")))]
 fn set_default_mode(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644));
 }
 
-#[cfg(not(unix))]
+#[cfg(all(not(unix), any(feature = "cli", feature = "build")))]
 fn set_default_mode(_path: &Path) {}

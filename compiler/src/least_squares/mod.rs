@@ -6,6 +6,7 @@
 //! it, or all of them multiples of a step where quantization does ([`round()`]). Law: no chance and no library that
 //! picks instructions by machine: the same samples give the same bits everywhere.
 
+mod cholesky;
 mod layers;
 mod matrix;
 mod moments;

@@ -29,15 +29,15 @@ pub fn round(solver: &Solver, weights: &Matrix, steps: Steps<'_>) -> Matrix {
         let Some(factor) = solver.factor(&order) else {
             return rows.map(|row| plain(weights.row(row), row, steps)).collect();
         };
-        let lower = factor.l();
         rows.map(|row| {
             let (real, step) = (weights.row(row), f64::from(steps.by_row[row]));
             let mut integers = vec![0.0; columns];
             // What each weight that is rounded lost.
             let mut lost = vec![0.0; order.len()];
             for i in (0..order.len()).rev() {
-                let others: f64 = (i + 1..order.len()).map(|j| lower[(j, i)] * lost[j]).sum();
-                let wanted = real[order[i]] + others / lower[(i, i)];
+                let (below, column) = (&lost[i + 1..], factor.column(i));
+                let others: f64 = column[1..].iter().zip(below).map(|(l, lost)| l * lost).sum();
+                let wanted = real[order[i]] + others / column[0];
                 let integer = nearest(wanted / step, steps.most);
                 integers[order[i]] = integer;
                 lost[i] = real[order[i]] - integer * step;

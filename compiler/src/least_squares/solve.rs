@@ -5,11 +5,11 @@
 //! `E|y - wx|^2 + damping |w - w0|^2` over them, w0 being the weights as trained; means are taken off, the
 //! bias makes up for them.
 
+use super::cholesky::{Cholesky, Symmetric};
 use super::matrix::Matrix;
 use super::moments::Moments;
 use crate::error::{Error, Result, Site};
 use crate::parallel;
-use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 use std::ops::Range;
 
 /// Damping as a share of the mean diagonal of the Hessian.
@@ -18,17 +18,14 @@ const DAMPING: f64 = 0.01;
 /// How often the damping may grow tenfold before the moments count as broken.
 const RAISES: u32 = 9;
 
-/// Columns of the inverse that one task solves.
-const BLOCK: usize = 32;
-
 /// A layer's least-squares problem.
 #[derive(Debug)]
 pub struct Solver {
     /// Hessian with damping on its diagonal.
-    pub(super) hessian: DMatrix<f64>,
-    factor: Cholesky<f64, Dyn>,
-    /// By column and row of weights: what the normal equations ask for.
-    wanted: DMatrix<f64>,
+    pub(super) hessian: Symmetric,
+    factor: Cholesky,
+    /// What the normal equations ask for: row by row of weights.
+    wanted: Vec<f64>,
     /// What was added to the diagonal.
     pub damping: f64,
     /// Whether the first damping was too little.
@@ -43,13 +40,12 @@ impl Solver {
         // Inputs that never change leave the weights as they are.
         let mut damping = if mean > 0.0 { DAMPING * mean } else { 1.0 };
         for raise in 0..=RAISES {
-            let mut hessian = DMatrix::from_row_slice(n, n, &moments.hessian);
-            (0..n).for_each(|i| hessian[(i, i)] += damping);
+            let hessian = Symmetric::new(n, moments.hessian.clone()).damped(damping);
             if let Some(factor) = Cholesky::new(hessian.clone()) {
                 let want = |k: usize, row: usize| {
                     moments.cross[k * moments.rows + row] + damping * trained.row(row)[k]
                 };
-                let wanted = DMatrix::from_fn(n, moments.rows, want);
+                let wanted = (0..moments.rows).flat_map(|row| (0..n).map(move |k| want(k, row))).collect();
                 return Ok(Solver { hessian, factor, wanted, damping, raised: raise > 0 });
             }
             damping *= 10.0;
@@ -60,34 +56,25 @@ impl Solver {
     /// The best weights when none has to be zero.
     pub fn dense(&self, trained: &Matrix) -> Matrix {
         let rows = trained.sizes.rows;
-        let solved = parallel::map(rows, |row| {
-            let wanted: DVector<f64> = self.wanted.column(row).into_owned();
-            self.factor.solve(&wanted)
-        });
-        Matrix { sizes: trained.sizes, values: solved.iter().flat_map(|c| c.iter().copied()).collect() }
+        let solved = parallel::map(rows, |row| self.factor.solve(self.wanted(row).to_vec()));
+        Matrix { sizes: trained.sizes, values: solved.concat() }
     }
 
     /// The inverse of the damped Hessian, row by row.
     pub fn inverse(&self) -> Vec<f64> {
-        let n = self.hessian.nrows();
-        let solved = parallel::map(n.div_ceil(BLOCK), |block| {
-            let first = block * BLOCK;
-            let unit = |i: usize, j: usize| f64::from(u8::from(i == first + j));
-            self.factor.solve(&DMatrix::from_fn(n, BLOCK.min(n - first), unit))
-        });
-        let mut inverse = vec![0.0; n * n];
-        for (block, columns) in solved.iter().enumerate() {
-            for (j, column) in columns.column_iter().enumerate() {
-                let at = (block * BLOCK + j) * n;
-                inverse[at..at + n].copy_from_slice(column.as_slice());
-            }
-        }
-        inverse
+        let n = self.hessian.size;
+        let unit = |at: usize| (0..n).map(|i| f64::from(u8::from(i == at))).collect();
+        parallel::map(n, |at| self.factor.solve(unit(at))).concat()
+    }
+
+    /// What the normal equations ask for one row of weights.
+    fn wanted(&self, row: usize) -> &[f64] {
+        &self.wanted[row * self.hessian.size..][..self.hessian.size]
     }
 
     /// The best weights where only those of `kept` may be other than zero.
     pub fn refit(&self, kept: &[bool], trained: &Matrix) -> Matrix {
-        let (n, sizes) = (self.hessian.nrows(), trained.sizes);
+        let (n, sizes) = (self.hessian.size, trained.sizes);
         if kept.iter().all(|k| *k) {
             return self.dense(trained);
         }
@@ -102,20 +89,20 @@ impl Solver {
     }
 
     /// The factor of the Hessian of some columns, in their order.
-    pub(super) fn factor(&self, columns: &[usize]) -> Option<Cholesky<f64, Dyn>> {
-        let n = columns.len();
-        factor(DMatrix::from_fn(n, n, |i, j| self.hessian[(columns[i], columns[j])]), self.damping)
+    pub(super) fn factor(&self, columns: &[usize]) -> Option<Cholesky> {
+        let part = |i: usize, j: usize| self.hessian[(columns[i], columns[j])];
+        factor(&Symmetric::from_fn(columns.len(), part), self.damping)
     }
 
     /// The weights of some rows at the columns that stay.
     fn part(&self, stay: &[usize], rows: Range<usize>) -> Vec<Vec<f64>> {
-        let n = self.hessian.nrows();
         let factor = self.factor(stay);
         rows.map(|row| {
-            let wanted = DVector::from_fn(stay.len(), |i, _| self.wanted[(stay[i], row)]);
-            let mut weights = vec![0.0; n];
+            let wanted = self.wanted(row);
+            let mut weights = vec![0.0; wanted.len()];
             if let Some(factor) = &factor {
-                stay.iter().zip(factor.solve(&wanted).iter()).for_each(|(&i, w)| weights[i] = *w);
+                let solved = factor.solve(stay.iter().map(|&i| wanted[i]).collect());
+                stay.iter().zip(solved).for_each(|(&i, w)| weights[i] = w);
             }
             weights
         })
@@ -138,12 +125,10 @@ pub(super) fn alike(columns: usize, kept: &[bool]) -> Vec<Range<usize>> {
 
 /// A part of a positive definite matrix is positive definite; where rounding makes it none, it is damped
 /// again.
-fn factor(hessian: DMatrix<f64>, damping: f64) -> Option<Cholesky<f64, Dyn>> {
+fn factor(hessian: &Symmetric, damping: f64) -> Option<Cholesky> {
     let mut more = 0.0;
     for _ in 0..=RAISES {
-        let mut damped = hessian.clone();
-        (0..damped.nrows()).for_each(|i| damped[(i, i)] += more);
-        if let Some(factor) = Cholesky::new(damped) {
+        if let Some(factor) = Cholesky::new(hessian.clone().damped(more)) {
             return Some(factor);
         }
         more = if more == 0.0 { damping } else { more * 10.0 };

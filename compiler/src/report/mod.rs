@@ -5,8 +5,8 @@
 mod budget;
 mod memory;
 
-pub(crate) use budget::{fits, near, rivals};
 pub use budget::{Rival, hold_budgets};
+pub(crate) use budget::{fits, near, rivals};
 pub use memory::{Memory, overflow};
 
 use crate::emit::{CodeParts, Outline};

@@ -98,7 +98,7 @@ declare! {
     /// Column of a table of samples that holds labels, by name, or by number from 1, from the end if negative: no
     /// input reads it, and `eval` measures with it.
     labels_column: String, "labels-column", "NAME|N",
-        default "", Commands;
+        default "", Everyone;
     /// Share of the weights of a float model that become zero; calibration samples choose which, and the
     /// others make up for them. With `pattern` (the core's own), `sparsity`, `score` (obs) and `spread` (both)
     /// all four.

@@ -197,6 +197,15 @@ fn is_listed(command: &str, listed: &BTreeSet<&str>) -> bool {
     listed.contains(command) || listed.contains(name) || listed.iter().any(|l| family(l) == family(name))
 }
 
+/// A script with the text of those that it sources.
+fn with_sourced(script: &str) -> String {
+    let line = |line: &str| match line.trim().strip_prefix("source ") {
+        Some(path) => std::fs::read_to_string(secateur_tests::repository().join(path)).expect(path),
+        None => line.to_owned(),
+    };
+    script.lines().map(|l| line(l) + "\n").collect()
+}
+
 #[test]
 fn every_tool_that_is_called_is_in_the_list() {
     let rust = |text: &str| calls::in_rust(&File::new("tests/tests/x.rs", text));
@@ -230,7 +239,7 @@ fn every_tool_that_is_called_is_in_the_list() {
                 && file.text.starts_with("#!")
                 && file.text.lines().next().unwrap().contains("bash") =>
             {
-                calls::in_shell(&file.text)
+                calls::in_shell(&with_sourced(&file.text))
             }
             () if tests
                 && (file.path.ends_with(".py") || file.text.starts_with("#!/usr/bin/env python3")) =>

@@ -46,7 +46,7 @@ pub(crate) fn wav(bytes: &[u8], path: &Path) -> Result<Recording> {
 }
 
 /// The files of a folder in the order of their names; hidden ones are passed over.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e: std::io::Error| {
         Error::data(Site::File(folder.display().to_string()), format!("cannot be listed: {e}"))
     };

@@ -3,14 +3,13 @@
 pub(crate) mod csv;
 pub(crate) mod folder;
 
-use crate::error::{Error, Fault, Result, Site};
+use crate::error::{Error, Result, Site};
 use crate::files;
 use crate::npy;
 use crate::options::{FilePath, Given};
 use crate::tensor::{Samples, Tensor};
-use std::collections::BTreeMap;
-use std::io::{Cursor, Read, Write};
-use std::path::Path;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
 
 fn at_file(path: &Path) -> impl Fn(Error) -> Error + '_ {
     move |e| e.at(Site::File(path.display().to_string()))
@@ -131,9 +130,18 @@ fn read_arrays(path: &Path) -> Result<Samples> {
     Ok(samples)
 }
 
+/// The files that hold the samples of a path: itself, or those of a folder in the order in which they are read.
+///
+/// Errors: a folder that cannot be listed.
+pub fn sources(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_dir() { folder::files(path) } else { Ok(vec![path.to_owned()]) }
+}
+
 /// Reads samples: one file without a name, or one file of an array for each name; `column` is the one of a table that
 /// holds labels.
-pub(crate) fn read_all(files: &[(String, Given<FilePath>)], column: Option<&str>) -> Result<Samples> {
+///
+/// Errors: a file that cannot be read or is none of samples, and one of several arrays where one is asked for.
+pub fn read_all(files: &[(String, Given<FilePath>)], column: Option<&str>) -> Result<Samples> {
     if let [(name, file)] = files
         && name.is_empty()
     {
@@ -163,7 +171,11 @@ fn mib(bytes: u64) -> String {
 }
 
 /// Writes arrays as an `.npz`, whole or not at all.
-pub fn write_npz(path: &Path, arrays: &BTreeMap<String, Tensor>) -> Result<()> {
+#[cfg(feature = "cli")]
+pub fn write_npz(path: &Path, arrays: &std::collections::BTreeMap<String, Tensor>) -> Result<()> {
+    use crate::error::Fault;
+    use std::io::Write;
+
     let failed = |e: String| {
         Error::new(
             Fault::Environment,
@@ -186,6 +198,8 @@ pub use crate::samples::{sequences, split, warnings};
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+    use std::io::Write;
 
     /// An archive of entries: name, bytes.
     fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
@@ -233,6 +247,7 @@ mod tests {
         assert!(text.contains("`notes.txt`") && text.contains(".npy"), "{text}");
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn an_npz_survives_the_round_trip() {
         let folder = tempfile::tempdir().unwrap();
