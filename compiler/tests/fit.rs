@@ -18,7 +18,7 @@ fn secateur(args: &[&str]) -> Output {
 fn fit(folder: &Path, more: &[&str]) -> Output {
     let folder = folder.to_str().expect("a plain path");
     let mut args = vec!["fit", MODEL, "--target", "nrf52840", "-o", folder];
-    args.extend(["--calibrate", CALIBRATION, "--patterns", "4x4", "--trials", "9"]);
+    args.extend(["--calibrate", CALIBRATION, "--patterns", "4x4", "--trials", "8"]);
     args.extend(more);
     secateur(&args)
 }
@@ -38,7 +38,7 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
-fn half_the_flash_and_half_the_cycles_cost_no_point_and_a_stopped_run_ends_alike() {
+fn half_the_flash_and_half_the_cycles_cost_no_point_a_stopped_run_ends_alike_and_trials_serve_other_goals() {
     let folder = tempfile::tempdir().unwrap();
     // Half of what the dense model takes: 32,140 bytes, 893,933 cycles of 64 MHz.
     let budgets = ["--max-flash", "16070", "--max-latency", "6.98ms", "--max-drop", "1.0"];
@@ -74,7 +74,7 @@ fn half_the_flash_and_half_the_cycles_cost_no_point_and_a_stopped_run_ends_alike
     let mut files: Vec<_> =
         std::fs::read_dir(folder.path().join("trials")).unwrap().flatten().map(|e| e.path()).collect();
     files.sort();
-    assert!(files.len() >= 9, "{files:?}");
+    assert!(files.len() >= 8, "{files:?}");
     std::fs::remove_file(&files[0]).unwrap();
     std::fs::remove_file(&files[3]).unwrap();
     let damaged = text(&files[5]).replacen("drop", "dorp", 1);
@@ -85,6 +85,32 @@ fn half_the_flash_and_half_the_cycles_cost_no_point_and_a_stopped_run_ends_alike
     assert!(words(&again.stderr).contains("is damaged, or of another run: it is made anew"));
     assert_eq!(text(&options), kept);
     assert_eq!(text(&folder.path().join("fit.json")), found);
+
+    // Trials serve other goals too. With a drop alone the cheapest plan is taken.
+    let run = fit(folder.path(), &["--max-drop", "5", "--json"]);
+    assert!(run.status.success(), "{}", words(&run.stderr));
+    let found = json(&String::from_utf8_lossy(&run.stdout));
+    let trials = found["trials"].as_array().unwrap();
+    let cycles = |t: &Value| t["outcome"]["cycles"].as_u64().unwrap();
+    let (dense, chosen) = (&trials[0], trials.iter().find(|t| t["chosen"] == true).unwrap());
+    assert!(2 * cycles(chosen) < cycles(dense), "{} of {}", cycles(chosen), cycles(dense));
+
+    // What nothing keeps leaves no options behind, and names the nearest.
+    std::fs::remove_file(&options).unwrap();
+    let run = fit(folder.path(), &["--max-flash", "6K"]);
+    assert_eq!(run.status.code(), Some(1));
+    let said = words(&run.stderr);
+    assert!(
+        said.contains("plans keeps `--max-flash`; the nearest (") && said.contains("B of flash"),
+        "{said}"
+    );
+    assert!(!options.exists() && folder.path().join("fit.json").exists());
+
+    let labels = folder.path().join("labels.csv");
+    std::fs::write(&labels, "0\n1\n2\n").unwrap();
+    let run = fit(folder.path(), &["--max-drop", "1", "--labels", labels.to_str().unwrap()]);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(words(&run.stderr).contains("labels"), "{}", words(&run.stderr));
 }
 
 /// Files of a folder, by name.
@@ -98,8 +124,9 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 fn jobs_on_other_machines_come_to_the_same_end_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (alone, planned) = (folder.path().join("alone"), folder.path().join("planned"));
-    let asked = ["--max-flash", "16070", "--keep", "/fc/Gemm"];
-    let few = ["--trials", "6", "--patterns", "2x4", "--target", "nrf52840", "--calibrate", CALIBRATION];
+    let asked = ["--max-flash", "26K", "--keep", "/fc/Gemm"];
+    // A pattern that says its share has one level to survey.
+    let few = ["--trials", "1", "--patterns", "2:4", "--target", "nrf52840", "--calibrate", CALIBRATION];
     let model = [&["fit", MODEL], asked.as_slice(), few.as_slice()].concat();
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     let run = |more: &[&str]| secateur(&[model.as_slice(), more].concat());
@@ -108,7 +135,7 @@ fn jobs_on_other_machines_come_to_the_same_end_and_lose_nothing() {
     let made = run(&["--plan", &path(&planned)]);
     assert!(made.status.success(), "{}", words(&made.stderr));
     let jobs = files(&planned.join("jobs"));
-    assert!(jobs.len() >= 8 && words(&made.stdout).contains(&format!("{} jobs", jobs.len())), "{jobs:?}");
+    assert!(jobs.len() >= 4 && words(&made.stdout).contains(&format!("{} jobs", jobs.len())), "{jobs:?}");
 
     // A folder that was moved serves as well; of two workers one dies in the middle of a job.
     let moved = folder.path().join("moved");
@@ -161,35 +188,6 @@ fn jobs_on_other_machines_come_to_the_same_end_and_lose_nothing() {
     std::fs::write(inputs.join("asked.json"), "{}").unwrap();
     let run = secateur(&["fit", "--collect", moved.to_str().unwrap()]);
     assert!(words(&run.stderr).contains("does not hold what it was named by"), "{}", words(&run.stderr));
-}
-
-#[test]
-fn a_drop_alone_finds_the_cheapest_and_an_unreachable_budget_names_the_nearest() {
-    let folder = tempfile::tempdir().unwrap();
-    let labels = folder.path().join("labels.csv");
-    let run = fit(folder.path(), &["--max-drop", "5", "--json"]);
-    assert!(run.status.success(), "{}", words(&run.stderr));
-    let found = json(&String::from_utf8_lossy(&run.stdout));
-    let trials = found["trials"].as_array().unwrap();
-    let cycles = |t: &Value| t["outcome"]["cycles"].as_u64().unwrap();
-    let (dense, chosen) = (&trials[0], trials.iter().find(|t| t["chosen"] == true).unwrap());
-    assert!(2 * cycles(chosen) < cycles(dense), "{} of {}", cycles(chosen), cycles(dense));
-
-    // The trials serve another budget; what nothing keeps leaves no options behind.
-    std::fs::remove_file(folder.path().join("secateur.toml")).unwrap();
-    let run = fit(folder.path(), &["--max-flash", "6K"]);
-    assert_eq!(run.status.code(), Some(1));
-    let said = words(&run.stderr);
-    assert!(
-        said.contains("plans keeps `--max-flash`; the nearest (") && said.contains("B of flash"),
-        "{said}"
-    );
-    assert!(!folder.path().join("secateur.toml").exists() && folder.path().join("fit.json").exists());
-
-    std::fs::write(&labels, "0\n1\n2\n").unwrap();
-    let run = fit(folder.path(), &["--max-drop", "1", "--labels", labels.to_str().unwrap()]);
-    assert_eq!(run.status.code(), Some(1));
-    assert!(words(&run.stderr).contains("labels"), "{}", words(&run.stderr));
 }
 
 #[test]
