@@ -85,18 +85,28 @@ pub fn carried(samples: &Samples, graph: &Graph) -> Result<Vec<Vec<Tensor>>> {
     graph::carried(graph, samples, steps)
 }
 
-/// The first `count` samples of every array, or `None` where an array has no axis that counts samples.
-pub(crate) fn first(samples: &Samples, count: usize) -> Option<Samples> {
-    let mut few = samples.clone();
-    for array in few.arrays.values_mut() {
+/// The samples of every array at the places of its first axis that `places` names, which hears how many there are;
+/// `None` where an array has no axis that counts samples, or none at a place.
+pub(crate) fn part(samples: &Samples, places: impl Fn(usize) -> Vec<usize>) -> Option<Samples> {
+    let mut part = samples.clone();
+    for array in part.arrays.values_mut() {
         let (all, rest) = array.shape().split_first()?;
-        let count = count.min(*all);
-        let shape = std::iter::once(count).chain(rest.iter().copied()).collect();
+        let places = places(*all);
+        let shape = std::iter::once(places.len()).chain(rest.iter().copied()).collect();
         let bytes = array.data().to_le_bytes();
-        let part = bytes.get(..count * rest.iter().product::<usize>() * array.dtype().size())?;
-        *array = Tensor::new(shape, Data::from_le_bytes(array.dtype(), part)).ok()?;
+        let size = rest.iter().product::<usize>() * array.dtype().size();
+        let mut rows = Vec::with_capacity(places.len() * size);
+        for at in places {
+            rows.extend_from_slice(bytes.get(at * size..(at + 1) * size)?);
+        }
+        *array = Tensor::new(shape, Data::from_le_bytes(array.dtype(), &rows)).ok()?;
     }
-    Some(few)
+    Some(part)
+}
+
+/// The first `count` samples of every array, all where there are fewer.
+pub(crate) fn first(samples: &Samples, count: usize) -> Option<Samples> {
+    part(samples, |all| (0..count.min(all)).collect())
 }
 
 fn input_names(graph: &Graph) -> String {

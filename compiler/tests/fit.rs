@@ -1,6 +1,8 @@
 //! `secateur fit` on the bundled model: what it finds keeps the budgets when it is compiled, a run that was stopped goes
 //! on to the same end whatever the number of threads, and what cannot be meant or reached is refused.
 
+use secateur_compiler::Tensor;
+use secateur_compiler::cli::data;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -217,5 +219,14 @@ fn what_cannot_be_meant_is_refused_before_anything_is_tried() {
     assert!(words(&run.stderr).contains("option `max-latency`: on `cortex-m4` is not known"));
     let run = secateur(&["fit", MODEL, "--max-drop", "1", "-o", out.to_str().unwrap()]);
     assert!(words(&run.stderr).contains("plans are made and measured on samples"));
+    // An array that no input reads may count anything: what is refused are the four samples.
+    let samples = folder.path().join("few.npz");
+    let all = data::read_samples(Path::new(CALIBRATION)).unwrap().arrays.into_values().next().unwrap();
+    let four = Tensor::f32(&[4, 6, 128], all.as_f32().unwrap()[..4 * 6 * 128].to_vec());
+    let other = Tensor::f32(&[3], vec![0.0; 3]);
+    data::write_npz(&samples, &[("imu".into(), four), ("other".into(), other)].into()).unwrap();
+    let few = ["fit", MODEL, "--calibrate", samples.to_str().unwrap(), "--max-drop", "1", "-o"];
+    let run = secateur(&[few.as_slice(), &[out.to_str().unwrap()]].concat());
+    assert!(words(&run.stderr).contains("are 4: one of 4 is held back"), "{}", words(&run.stderr));
     assert!(!out.join("secateur.toml").exists());
 }

@@ -170,19 +170,11 @@ fn takes(outcome: &Outcome, bench: &Bench<'_>) -> String {
     format!("{} and loses {}", words.join(", "), bench.metric.show_drop(outcome.drop))
 }
 
-/// What each budget would have to be, from plans that keep all others.
-pub(super) fn advice(trials: &[Trial], verdict: &Verdict, bench: &Bench<'_>) -> String {
-    let Some(outcome) = verdict.nearest.and_then(|n| trials[n].result.as_ref().ok()) else {
-        return "`inspect` says what there is of it".to_owned();
-    };
-    let mut layers: Vec<String> = Vec::new();
-    if outcome.weights > outcome.code {
-        layers.push("most of the flash is weights".to_owned());
-    }
-    layers.push(
+/// What may be done where nothing serves.
+pub(super) fn advice(bench: &Bench<'_>) -> String {
+    format!(
         "`fit.json` in the folder has every plan that was tried; another `--optimize`, more `--patterns` or a larger \
-         `--max-drop` reach others"
-            .to_owned(),
-    );
-    format!("{} ({} samples measured)", layers.join("; "), bench.samples())
+         `--max-drop` reach others ({} samples measured)",
+        bench.samples()
+    )
 }

@@ -17,7 +17,7 @@ use super::{config, data, engine, labels, output, print_json, signals, warn};
 use crate::error::{Error, Fault, Result, Site};
 use crate::fit::{self, Form, Limits, Plan, Survey};
 use crate::kernels::offer::DENSE4;
-use crate::options::{Budgets, Language, Options, Pattern, Place, Quantize, Raw, Settings, Untyped};
+use crate::options::{Budgets, Language, Options, Pattern, Place, Raw, Settings, Untyped};
 use crate::prune;
 use crate::report::SCHEMA;
 use crate::tensor::Tensor;
@@ -252,7 +252,7 @@ impl Search {
         }
         let why = || choose::unreachable(trials, verdict, &self.goal, bench);
         let error = last.unwrap_or_else(|| Error::new(Fault::Target, Site::Whole, why()));
-        Err(error.help(choose::advice(trials, verdict, bench)))
+        Err(error.help(choose::advice(bench)))
     }
 
     /// What compiles a plan, as a file of options: what was said, and the forms of its layers.
@@ -320,10 +320,6 @@ fn refuse(asked: &Asked, settings: &Settings) -> Result<()> {
                 "leave it out; `--patterns` says which patterns to choose among, `--keep` which layers stay as they are",
             ));
         }
-    }
-    if options.quantize != Quantize::Int8 {
-        let why = "leaves nothing to choose: zeros and bits are chosen for int8 models";
-        return Err(Error::option("quantize", why).help("leave it out, or say `--quantize int8`"));
     }
     if let Some(drop) = asked.max_drop.filter(|drop| !drop.is_finite() || *drop < 0.0) {
         return Err(Error::option("max-drop", format!("of {drop} can never be kept"))

@@ -16,7 +16,7 @@ use crate::options::Pattern;
 use crate::parallel;
 use crate::report::Report;
 use crate::samples::Sequences;
-use crate::tensor::{Data, Samples, Tensor, row_major_strides};
+use crate::tensor::{Samples, Tensor};
 use crate::warning::Warning;
 use crate::{FINGERPRINT, onnx, samples};
 use serde::de::DeserializeOwned;
@@ -97,18 +97,8 @@ impl Observer for Quiet {
 
 /// Samples of every array at some places of the first axis.
 fn taken(samples: &Samples, places: &[usize]) -> Result<Samples> {
-    let mut out = Samples { arrays: Default::default(), flat: samples.flat.clone() };
-    for (name, tensor) in &samples.arrays {
-        let row = row_major_strides(tensor.shape()).first().copied().unwrap_or(1);
-        let size = tensor.dtype().size();
-        let bytes = tensor.data().to_le_bytes();
-        let rows = places.iter().flat_map(|&at| &bytes[at * row * size..(at + 1) * row * size]);
-        let rows: Vec<u8> = rows.copied().collect();
-        let mut shape = tensor.shape().to_vec();
-        shape[0] = places.len();
-        out.arrays.insert(name.clone(), Tensor::new(shape, Data::from_le_bytes(tensor.dtype(), &rows))?);
-    }
-    Ok(out)
+    let wrong = || Error::internal(Site::Whole, "samples that fit the model have no such place");
+    samples::part(samples, |_| places.to_vec()).ok_or_else(wrong)
 }
 
 /// How many samples the first axes count.
@@ -139,6 +129,11 @@ impl<'a> Bench<'a> {
         }
         // Samples that do not fit are refused before they are cut.
         let whole = data::sequences(all, &graph, None)?;
+        let mut warnings = samples::warnings(all, &graph);
+        // Arrays that no input reads may count anything.
+        let mut read = all.clone();
+        samples::unused(all, &graph).iter().for_each(|key| drop(read.arrays.remove(*key)));
+        let all = &read;
         let total = count(all)?;
         if !graph.states().is_empty() && whole.steps == whole.samples.len() {
             return Err(Error::data(
@@ -156,7 +151,6 @@ impl<'a> Bench<'a> {
             );
             return Err(Error::option("calibrate", why).help("give some hundred; they need no labels"));
         }
-        let mut warnings = samples::warnings(all, &graph);
         let held_samples = data::sequences(&taken(all, &held)?, &graph, None)?;
         let measured = held_samples.samples.len();
         if measured < 50 {
@@ -181,8 +175,7 @@ impl<'a> Bench<'a> {
             Labels::Targets(all) => Labels::Targets(rows(&all, &held, steps)),
         };
         let made = taken(all, &made)?;
-        let few: Vec<usize> = (0..count(&made)?.min(super::FEW)).collect();
-        let few = taken(&made, &few)?;
+        let few = samples::first(&made, super::FEW).unwrap_or_else(|| made.clone());
         let float = engine::Prepared::Imported(graph);
         let outputs = float.run(Engine::Float, &job.target, &held_samples, &mut Quiet)?;
         let first = |all: &[Vec<Tensor>]| all.iter().map(|o| o[0].to_f64_vec()).collect::<Vec<_>>();
